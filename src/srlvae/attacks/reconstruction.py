@@ -1,0 +1,43 @@
+"""The inner attack of SRL-VAE: make the reconstruction as unlike the clean image as the budget allows.
+
+Lee et al. 2025 (arXiv 2504.17219): max over δ of MSE(D(E(x+δ)), x) + λ · P(D(E(x+δ)), x).
+"""
+
+from __future__ import annotations
+
+from srlvae.attacks.pgd import Images, Objective, pgd
+from srlvae.metrics.features import Features
+from srlvae.metrics.pairwise import feature_distance
+from srlvae.rng import Generators
+from srlvae.vae import VAE
+
+
+def reconstruction_objective(vae: VAE, x: Images, features: Features | None = None, weight: float = 0.0) -> Objective:
+    """x′ ↦ −[MSE(D(E(x′)), x) + weight · P(D(E(x′)), x)], P the distance on `features`; clean features are computed once."""
+    clean = features.maps(x) if features and weight else None
+
+    def objective(adversarial: Images):
+        y = vae.decode(vae.mean(adversarial))
+        loss = (y - x).square().mean((1, 2, 3))
+        if features and clean:
+            loss = loss + weight * feature_distance(features.maps(y), clean)
+        return -loss
+
+    return objective
+
+
+def reconstruction(
+    x: Images,
+    *,
+    vae: VAE,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators | None = None,
+    mask: Images | None = None,
+    features: Features | None = None,
+    weight: float = 0.0,
+) -> Images:
+    """Attacked images of the strongest reconstruction attack; see `reconstruction_objective` and `pgd`."""
+    objective = reconstruction_objective(vae, x, features, weight)
+    return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, mask=mask)

@@ -1,0 +1,123 @@
+"""The two steps of SRL-VAE and their ablations: *perturb* (inner maximisation), then *smooth and keep* (outer loss).
+
+Notation as in Lee et al. 2025 (arXiv 2504.17219): E the encoder in training, E₀ the original, D the frozen decoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from srlvae.attacks.latent import latent_objective
+from srlvae.attacks.pgd import Images, pgd
+from srlvae.attacks.reconstruction import reconstruction_objective
+from srlvae.metrics.features import Features
+from srlvae.metrics.pairwise import feature_distance
+from srlvae.rng import Generators, uniform_like
+from srlvae.vae import VAE, Latents
+
+Inner = Literal["reconstruction", "latent", "both", "noise", "none"]
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is minimised. Weights of zero leave a term out, and the passes that only it needs.
+
+    inner: the attack of the inner step; `both` attacks one half of a batch on its reconstruction, the other on its latent.
+    eps: radius in [0,1] units; steps, step_size: of the inner loop, the step in units of eps.
+    attacked, clean: weight of the reconstruction loss MSE + perceptual · P on attacked and on clean images.
+    perceptual: λ, the weight of the feature distance beside the squared error.
+    originality_clean, originality_attacked: weights of ‖E(x) − E₀(x)‖² and ‖E(x+δ) − E₀(x)‖², means over the latent.
+    """
+
+    inner: Inner = "both"
+    eps: float = 8 / 255
+    steps: int = 2
+    step_size: float = 0.75
+    attacked: float = 1.0
+    clean: float = 1.0
+    perceptual: float = 0.01
+    originality_clean: float = 0.03
+    originality_attacked: float = 0.03
+
+
+@dataclass(frozen=True)
+class Clean:
+    """What is known of a batch of clean images before the encoder in training sees it, computed once."""
+
+    x: Images
+    latents: Latents
+    maps: list[Tensor] | None
+
+
+@torch.no_grad()
+def prepare(x: Images, original: VAE, features: Features | None) -> Clean:
+    return Clean(x, original.mean(x), features.maps(x) if features else None)
+
+
+def perturb(vae: VAE, clean: Clean, config: ObjectiveConfig, generators: Generators) -> Images:
+    """The attacked images of the inner step, image i from generator i."""
+    x = clean.x
+    if config.inner == "none":
+        return x
+    if config.inner == "noise":
+        return (x + config.eps * uniform_like(x, generators)).clamp(0, 1)
+    # Every other image, so that any even slice of a batch holds as many of each kind.
+    on_reconstruction = {"reconstruction": slice(None), "latent": slice(0, 0), "both": slice(0, None, 2)}[config.inner]
+    on_latent = {"reconstruction": slice(0, 0), "latent": slice(None), "both": slice(1, None, 2)}[config.inner]
+    attacked = x.clone()
+    for part, objective in (
+        (on_reconstruction, reconstruction_objective(vae, x[on_reconstruction])),
+        (on_latent, latent_objective(vae, clean.latents[on_latent])),
+    ):
+        if len(x[part]):
+            attacked[part] = pgd(
+                x[part],
+                objective,
+                eps=config.eps,
+                steps=config.steps,
+                step_size=config.step_size * config.eps,
+                generators=generators[part],
+                keep_best=False,
+            )
+    return attacked
+
+
+def reconstruction_loss(y: Images, clean: Clean, features: Features | None, perceptual: float) -> Float[Tensor, " b"]:
+    """MSE(y, x) + perceptual · P(y, x), one number an image."""
+    loss = (y - clean.x).square().mean((1, 2, 3))
+    if features and perceptual:
+        assert clean.maps is not None
+        loss = loss + perceptual * feature_distance(features.maps(y), clean.maps)
+    return loss
+
+
+def outer_loss(
+    encode, vae: VAE, clean: Clean, attacked: Images, features: Features | None, config: ObjectiveConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss to minimise over the encoder, a mean over images, and its parts for the log.
+
+    encode: images → mean latents, through whatever wraps the encoder for several processes. Both batches go through it in
+    one call, and through the decoder in one.
+    """
+    n, same = len(clean.x), attacked is clean.x
+    needs_clean = config.clean or config.originality_clean
+    batches = ([clean.x] if needs_clean or same else []) + ([] if same else [attacked])
+    latents = encode(torch.cat(batches))
+    z_clean, z_attacked = latents[:n], latents[-n:]
+    parts: dict[str, Tensor] = {}
+    weighted = [("clean", config.clean, z_clean), ("attacked", 0.0 if same else config.attacked, z_attacked)]
+    decoded = [(name, weight, z) for name, weight, z in weighted if weight]
+    if decoded:
+        images = vae.decode(torch.cat([z for _, _, z in decoded])).split(n)
+        for (name, weight, _), y in zip(decoded, images, strict=True):
+            parts[name] = weight * reconstruction_loss(y, clean, features, config.perceptual).mean()
+    if config.originality_clean:
+        parts["originality_clean"] = config.originality_clean * (z_clean - clean.latents).square().mean()
+    if config.originality_attacked and not same:
+        parts["originality_attacked"] = config.originality_attacked * (z_attacked - clean.latents).square().mean()
+    return torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()}

@@ -1,0 +1,116 @@
+"""The image contract: float32 `batch 3 height width`, sRGB, in [0,1]. Reading, writing and resizing happen here alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+
+from srlvae.errors import InputError
+from srlvae.files import write_atomically
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+
+
+def check_images(x: Tensor) -> Tensor:
+    """Return `x` if it keeps the contract. Raises InputError that quotes the offending shape, dtype, minimum or maximum."""
+    if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
+        raise InputError(f"images must be `batch 3 height width`, got the shape {tuple(x.shape)}")
+    if x.dtype != torch.float32:
+        raise InputError(f"images must be float32 in [0,1], got {x.dtype}")
+    low, high = torch.aminmax(x.detach())
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"images must lie in [0,1], got values from {low:.4g} to {high:.4g}")
+    return x
+
+
+def check_eps(eps: float) -> float:
+    """Return an ℓ∞ budget in [0,1] units. Raises InputError for a value that looks like 255ths."""
+    if not 0 <= eps <= 1:
+        raise InputError(f"eps must lie in [0,1]; write {eps:g}/255 for {eps:g} grey levels" if eps > 1 else f"eps is {eps:g}")
+    return eps
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every image file below `folder`, at any depth, sorted; a file by itself is a list of one. Raises InputError if none."""
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise InputError(f"no such folder: {folder}")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    if not found:
+        raise InputError(f"no images below {folder}; looked for {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """The picture in `path` as 8-bit RGB: upright by its EXIF, first frame, transparency laid on white, 16 bits scaled to 8.
+
+    Raises InputError naming the file if it is broken, truncated, no picture, or large enough to be a decompression bomb.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: refused as too large ({error})") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InputError(f"{path}: not a readable image ({error})") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it to white
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def to_tensor(image: Image.Image) -> Float[Tensor, "3 h w"]:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255
+
+
+def read_image(path: Path) -> Float[Tensor, "3 h w"]:
+    """The picture in `path` in [0,1]. Raises InputError as `open_rgb` does."""
+    return to_tensor(open_rgb(path))
+
+
+def read_square(path: Path, size: int) -> Float[Tensor, "3 size size"]:
+    """The centre square of the picture in `path`, resized to `size` pixels (Lanczos)."""
+    return to_tensor(ImageOps.fit(open_rgb(path), (size, size), Image.Resampling.LANCZOS))
+
+
+def to_levels(x: Tensor) -> Tensor:
+    """The 8-bit levels of `x` in [0,1], rounded to nearest: truncation would shift a quarter of them by one."""
+    return (x.detach() * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_pil(x: Float[Tensor, "3 h w"]) -> Image.Image:
+    return Image.fromarray(to_levels(x).permute(1, 2, 0).cpu().numpy())
+
+
+def write_image(path: Path, x: Float[Tensor, "3 h w"]) -> None:
+    """Write `x` in [0,1] as PNG, by rounding, atomically."""
+    write_atomically(path, to_pil(x).save)
+
+
+def pad_to_multiple(x: Tensor, factor: int) -> Tensor:
+    """Extend height and width at the right and bottom edge, by repeating it, to multiples of `factor`."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % factor, 0, -height % factor), mode="replicate")
+
+
+def tile(rows: Sequence[Sequence[Float[Tensor, "3 h w"]]], gap: int = 4) -> Float[Tensor, "3 H W"]:
+    """A picture grid on white, for looking at."""
+    padded = [[F.pad(cell.detach().cpu().clamp(0, 1), (gap,) * 4, value=1.0) for cell in row] for row in rows]
+    return torch.cat([torch.cat(row, dim=2) for row in padded], dim=1)

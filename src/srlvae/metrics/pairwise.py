@@ -1,0 +1,50 @@
+"""Distances between two batches of images, one number a pair."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+Images = Float[Tensor, "b 3 h w"]
+PerImage = Float[Tensor, " b"]
+
+
+def psnr(x: Images, y: Images) -> PerImage:
+    """Peak signal-to-noise ratio in dB for images in [0,1]; infinite where they are equal."""
+    return -10 * (x - y).square().mean((1, 2, 3)).log10()
+
+
+def ssim(x: Images, y: Images) -> PerImage:
+    """Structural similarity (Wang et al. 2004, eq. 13) of images in [0,1]: 11-pixel Gaussian window of σ 1.5, K = 0.01, 0.03.
+
+    The mean over the positions where the window fits and over channels. Raises ValueError under 11 pixels.
+    """
+    if min(x.shape[-2:]) < 11:
+        raise ValueError(f"SSIM needs at least 11 x 11 pixels, got {tuple(x.shape[-2:])}")
+    ticks = torch.arange(11, dtype=x.dtype, device=x.device) - 5
+    line = torch.exp(-ticks.square() / (2 * 1.5**2))
+    line = line / line.sum()
+    window = torch.outer(line, line).expand(3, 1, 11, 11)
+
+    def blur(t: Tensor) -> Tensor:
+        return F.conv2d(t, window, groups=3)
+
+    c1, c2 = 0.01**2, 0.03**2
+    mx, my = blur(x), blur(y)
+    vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
+    similarity = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    return similarity.mean((1, 2, 3))
+
+
+def feature_distance(maps_x: list[Tensor], maps_y: list[Tensor]) -> PerImage:
+    """Squared distance of unit-length feature columns, averaged over space, summed over stages.
+
+    Zhang et al. 2018 (LPIPS), eq. 1, with all channel weights 1; it is not LPIPS and is never called so. Takes the stage maps
+    of `Features.maps`, so that those of clean images are computed once.
+    """
+    total = torch.zeros(len(maps_x[0]), device=maps_x[0].device)
+    for a, b in zip(maps_x, maps_y, strict=True):
+        total = total + (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean((1, 2))
+    return total

@@ -1,0 +1,33 @@
+"""One generator an image, from (seed, index): image i of a run is the same in any batch, order or process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Generators = Sequence[torch.Generator]
+
+
+def generator(seed: int, index: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator of image `index` of the run `seed`, both non-negative."""
+    (state,) = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+def generators(seed: int, indices: Iterable[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
+    return [generator(seed, int(index), device) for index in indices]
+
+
+def uniform_like(x: Tensor, generators: Generators) -> Tensor:
+    """A draw from [-1,1] in the shape of `x`, row i from generator i, made on the generator's device."""
+    rows = [torch.rand(row.shape, generator=g, device=g.device) for row, g in zip(x, generators, strict=True)]
+    return (torch.stack(rows) * 2 - 1).to(x)
+
+
+def normal_like(x: Tensor, generators: Generators) -> Tensor:
+    """A standard normal draw in the shape of `x`, row i from generator i, made on the generator's device."""
+    rows = [torch.randn(row.shape, generator=g, device=g.device) for row, g in zip(x, generators, strict=True)]
+    return torch.stack(rows).to(x)

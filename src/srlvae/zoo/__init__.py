@@ -1,0 +1,17 @@
+"""Models that come with the package: folders beside this file, in diffusers' format, each with its model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def bundled(name: str) -> Path | None:
+    """The folder of the bundled model called `name`, if there is one."""
+    folder = FOLDER / name
+    return folder if name.isidentifier() or name.replace("-", "_").isidentifier() and folder.is_dir() else None
+
+
+def names() -> list[str]:
+    return sorted(p.name for p in FOLDER.iterdir() if (p / "config.json").is_file())
