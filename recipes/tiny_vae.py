@@ -87,7 +87,7 @@ def loss_of(vae, features, x: torch.Tensor, step: int, seed: int) -> tuple[torch
         y = vae.decode(posterior.mean + posterior.std * noise).sample
     y = (y.float() + 1) / 2
     l1, mse = (y - x).abs().mean(), F.mse_loss(y, x)
-    distance = feature_distance(features.maps(y), features.maps(x)).mean()
+    distance = feature_distance(features.columns(y), features.columns(x)).mean()
     kl = posterior.kl().mean() / posterior.mean[0].numel()
     loss = l1 + mse + W_FEATURES * distance + (0 if whole else W_KL) * kl
     return loss, {"l1": l1.item(), "mse": mse.item(), "features": distance.item(), "kl": kl.item()}
@@ -115,7 +115,7 @@ def train(images: Path, out: Path, seed: int) -> None:
     average = copy.deepcopy(vae).requires_grad_(False)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LR, weight_decay=1e-4)
     state = out / "checkpoint.safetensors"
-    step = load_checkpoint(state, {"vae": vae, "average": average}, optimizer) if state.exists() else 0
+    step = load_checkpoint(state, {"vae": vae, "average": average}, optimizer)["step"] if state.exists() else 0
     board, started = SummaryWriter(str(out / "log")), time.time()
     while step < STEPS_CROPS + STEPS_WHOLE:
         if step == STEPS_CROPS:
@@ -139,7 +139,7 @@ def train(images: Path, out: Path, seed: int) -> None:
             scores = validate(average, held_out)
             for name, value in scores.items():
                 board.add_scalar(f"held out/{name}", value, step)
-            save_checkpoint(state, step, {"vae": vae, "average": average}, optimizer)
+            save_checkpoint(state, {"vae": vae, "average": average}, optimizer, {"step": step})
             print(step, f"{(time.time() - started) / 60:.1f} min", parts, scores, flush=True)
 
 

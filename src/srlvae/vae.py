@@ -18,7 +18,7 @@ from srlvae.rng import Generators, normal_like
 ENCODER_MODULES = ("encoder", "quant_conv")
 
 Images = Float[Tensor, "b 3 h w"]
-Latents = Float[Tensor, "b c h/f w/f"]
+Latents = Float[Tensor, "b c hf wf"]
 
 
 class VAE:

@@ -5,6 +5,8 @@ Lee et al. 2025 (arXiv 2504.17219): max over δ of MSE(D(E(x+δ)), x) + λ · P(
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from srlvae.attacks.pgd import Images, Objective, pgd
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import feature_distance
@@ -12,15 +14,20 @@ from srlvae.rng import Generators
 from srlvae.vae import VAE
 
 
-def reconstruction_objective(vae: VAE, x: Images, features: Features | None = None, weight: float = 0.0) -> Objective:
-    """x′ ↦ −[MSE(D(E(x′)), x) + weight · P(D(E(x′)), x)], P the distance on `features`; clean features are computed once."""
-    clean = features.maps(x) if features and weight else None
+def reconstruction_objective(
+    vae: VAE, x: Images, features: Features | None = None, weight: float = 0.0, columns: list[Tensor] | None = None
+) -> Objective:
+    """x′ ↦ −[MSE(D(E(x′)), x) + weight · P(D(E(x′)), x)], P the distance on `features`.
+
+    columns: those of the clean images where they are known already; else they are computed once.
+    """
+    clean = (columns or features.columns(x)) if features and weight else None
 
     def objective(adversarial: Images):
         y = vae.decode(vae.mean(adversarial))
         loss = (y - x).square().mean((1, 2, 3))
         if features and clean:
-            loss = loss + weight * feature_distance(features.maps(y), clean)
+            loss = loss + weight * feature_distance(features.columns(y), clean)
         return -loss
 
     return objective

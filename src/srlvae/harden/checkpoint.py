@@ -1,7 +1,8 @@
-"""Checkpoints: one safetensors file with its step, replaced atomically, that a resumed run continues bit by bit."""
+"""Checkpoints: one safetensors file, replaced atomically, that a resumed run continues bit by bit."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -12,20 +13,23 @@ from torch import nn
 from srlvae.files import write_atomically
 
 
-def save_checkpoint(path: Path, step: int, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
-    """Write `step`, the weights of `modules` and the state of `optimizer` to `path`; the old file stays until the new is whole."""
+def save_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, progress: dict) -> None:
+    """Write the weights of `modules`, the state of `optimizer` and `progress` (plain data) to `path`.
+
+    The old file stays until the new one is whole.
+    """
     tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
     tensors = {key: value.contiguous() for key, value in tensors.items()}
-    write_atomically(path, lambda file: save_file(tensors, file, {"step": str(step)}))
+    write_atomically(path, lambda file: save_file(tensors, file, {"progress": json.dumps(progress)}))
 
 
-def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> int:
-    """Restore what `save_checkpoint` wrote into `modules` and `optimizer`; return the step."""
+def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> dict:
+    """Restore what `save_checkpoint` wrote into `modules` and `optimizer`; return its progress."""
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}
-        step = int(file.metadata()["step"])
+        progress = json.loads(file.metadata()["progress"])
     for name, module in modules.items():
         prefix = f"{name}/"
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
@@ -36,4 +40,4 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
                 _, index, name = key.split("/")
                 state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return step
+    return progress

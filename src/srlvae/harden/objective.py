@@ -29,6 +29,7 @@ class ObjectiveConfig:
 
     inner: the attack of the inner step; `both` attacks one half of a batch on its reconstruction, the other on its latent.
     eps: radius in [0,1] units; steps, step_size: of the inner loop, the step in units of eps.
+    inner_perceptual: λ inside the inner attack on reconstructions; zero saves a pass through the feature network a step.
     attacked, clean: weight of the reconstruction loss MSE + perceptual · P on attacked and on clean images.
     perceptual: λ, the weight of the feature distance beside the squared error.
     originality_clean, originality_attacked: weights of ‖E(x) − E₀(x)‖² and ‖E(x+δ) − E₀(x)‖², means over the latent.
@@ -38,6 +39,7 @@ class ObjectiveConfig:
     eps: float = 8 / 255
     steps: int = 2
     step_size: float = 0.75
+    inner_perceptual: float = 0.0
     attacked: float = 1.0
     clean: float = 1.0
     perceptual: float = 0.01
@@ -51,15 +53,17 @@ class Clean:
 
     x: Images
     latents: Latents
-    maps: list[Tensor] | None
+    columns: list[Tensor] | None
 
 
 @torch.no_grad()
 def prepare(x: Images, original: VAE, features: Features | None) -> Clean:
-    return Clean(x, original.mean(x), features.maps(x) if features else None)
+    return Clean(x, original.mean(x), features.columns(x) if features else None)
 
 
-def perturb(vae: VAE, clean: Clean, config: ObjectiveConfig, generators: Generators) -> Images:
+def perturb(
+    vae: VAE, clean: Clean, features: Features | None, config: ObjectiveConfig, generators: Generators
+) -> Images:
     """The attacked images of the inner step, image i from generator i."""
     x = clean.x
     if config.inner == "none":
@@ -70,8 +74,10 @@ def perturb(vae: VAE, clean: Clean, config: ObjectiveConfig, generators: Generat
     on_reconstruction = {"reconstruction": slice(None), "latent": slice(0, 0), "both": slice(0, None, 2)}[config.inner]
     on_latent = {"reconstruction": slice(0, 0), "latent": slice(None), "both": slice(1, None, 2)}[config.inner]
     attacked = x.clone()
+    columns = [c[on_reconstruction] for c in clean.columns] if clean.columns else None
+    on_x = reconstruction_objective(vae, x[on_reconstruction], features, config.inner_perceptual, columns)
     for part, objective in (
-        (on_reconstruction, reconstruction_objective(vae, x[on_reconstruction])),
+        (on_reconstruction, on_x),
         (on_latent, latent_objective(vae, clean.latents[on_latent])),
     ):
         if len(x[part]):
@@ -91,8 +97,8 @@ def reconstruction_loss(y: Images, clean: Clean, features: Features | None, perc
     """MSE(y, x) + perceptual · P(y, x), one number an image."""
     loss = (y - clean.x).square().mean((1, 2, 3))
     if features and perceptual:
-        assert clean.maps is not None
-        loss = loss + perceptual * feature_distance(features.maps(y), clean.maps)
+        assert clean.columns is not None
+        loss = loss + perceptual * feature_distance(features.columns(y), clean.columns)
     return loss
 
 

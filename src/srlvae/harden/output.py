@@ -1,0 +1,141 @@
+"""The folder a run writes: claimed before the first step, filled atomically at the end, describing itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from srlvae.errors import InputError
+from srlvae.files import publish, write_atomically, write_json
+from srlvae.harden.scores import attack_both
+from srlvae.images import tile, write_image
+from srlvae.vae import VAE
+from srlvae.versions import versions
+
+CHECKPOINT = "checkpoints/last.safetensors"
+RUN, LOG = "checkpoints/run.json", "log.jsonl"
+RECORD, CARD, PICTURE, SKIPPED = "srlvae.json", "README.md", "before_after.png", "skipped.txt"
+
+
+def claim_folder(out: Path, run: dict, resume: bool) -> None:
+    """Make `out` this run's. Raises InputError if it holds anything but, with `resume`, an interrupted run of equal settings."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a new folder")
+    if not out.exists() or not any(out.iterdir()):
+        write_json(out / RUN, run)
+        return
+    if (out / RECORD).exists():
+        raise InputError(f"{out} holds a finished run; give a new folder")
+    if not (out / RUN).exists():
+        raise InputError(f"{out} has something else in it; give a new folder")
+    if not resume:
+        raise InputError(f"{out} holds an interrupted run; go on with --resume, or give a new folder")
+    before = json.loads((out / RUN).read_text())
+    changed = _differences(before, json.loads(json.dumps(run)))
+    if changed:
+        raise InputError(f"{out} was begun with other settings: {'; '.join(changed)}")
+
+
+def _differences(before: dict, now: dict, prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} was {a}, is {b}")
+    return found
+
+
+def log_row(out: Path, row: dict) -> None:
+    with open(out / LOG, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, scores: dict, run: dict, progress: dict) -> None:
+    """Write weights, record, card and picture; the checkpoint goes last, when nothing needs it any more."""
+    partial = out / ".partial"
+    hardened.save(partial)
+    # Weights before config: a folder that has its config.json is whole.
+    for path in sorted(partial.iterdir(), key=lambda p: p.name == "config.json"):
+        publish(path, out / path.name)
+    partial.rmdir()
+    _write_picture(out / PICTURE, original, hardened, held_out[:4])
+    if progress["unreadable"]:
+        lines = "".join(f"{reason}\n" for reason in progress["unreadable"].values())
+        write_atomically(out / SKIPPED, lambda file: file.write_text(lines))
+    record = {
+        "made_by": "srlvae harden",
+        "original": run["original"],
+        "hardened": hardened.fingerprint(),
+        "config": run["config"],
+        "steps_skipped": progress["steps_skipped"],
+        "images_skipped": len(progress["unreadable"]),
+        "scores": scores,
+        "versions": versions(),
+    }
+    write_atomically(out / CARD, lambda file: file.write_text(_card(record)))
+    write_json(out / RECORD, record)
+    shutil.rmtree(out / "checkpoints")
+
+
+def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:
+    """Rows: photographs. Columns: clean, attacked, and the reconstructions of the attacked one, before and after."""
+    x = x.to(original.device)
+    attacked = attack_both(original, x, seed=0).reconstruction
+    with torch.no_grad():
+        columns = [x, attacked, original.reconstruct(attacked), hardened.reconstruct(attacked)]
+    write_image(path, tile(list(zip(*columns, strict=True))))
+
+
+ROWS = {
+    "psnr_clean": ("clean reconstruction, PSNR", "{:.2f} dB"),
+    "features_clean": ("clean reconstruction, {features} feature distance (lower is better)", "{:.3f}"),
+    "psnr_transfer": ("reconstruction attack 15/255 on the original, PSNR", "{:.2f} dB"),
+    "psnr_white_box": ("reconstruction attack 15/255 on the VAE itself, PSNR", "{:.2f} dB"),
+    "shift_transfer": ("latent attack 8/255 on the original, shift (lower is better)", "{:.3f}"),
+    "shift_white_box": ("latent attack 8/255 on the VAE itself, shift (lower is better)", "{:.3f}"),
+}
+
+
+def score_rows(record: dict) -> list[tuple[str, str, str]]:
+    """(measure, before, after) as text, for the card and the terminal."""
+    before, after = record["scores"]["original"], record["scores"]["hardened"]
+    features = record["config"]["features"]
+    return [
+        (label.format(features=features), form.format(before[key]), form.format(after[key]))
+        for key, (label, form) in ROWS.items()
+        if before[key] is not None
+    ]
+
+
+def _card(record: dict) -> str:
+    rows = "\n".join(f"| {label} | {a} | {b} |" for label, a, b in score_rows(record))
+    return f"""---
+library_name: diffusers
+tags: [srlvae, vae, robustness]
+---
+# A hardened VAE
+
+The encoder of an autoencoder, post-trained by [SRL-VAE](https://arxiv.org/abs/2504.17219) with `srlvae harden` so that
+adversarial perturbations move it less. The decoder is that of the original, bit by bit. It loads in the original's place:
+
+```python
+from diffusers import AutoModel
+vae = AutoModel.from_pretrained("this folder")
+```
+
+Means over {record["scores"]["photographs"]} photographs that were set apart from training; attacks of 10 steps:
+
+| | original | hardened |
+|---|---|---|
+{rows}
+
+![clean, attacked at 15/255, reconstruction of the attacked photograph by the original and by the hardened VAE]({PICTURE})
+
+Settings, versions and fingerprints are in `{RECORD}`. The licence is that of the original weights.
+"""

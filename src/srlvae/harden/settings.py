@@ -1,0 +1,87 @@
+"""Everything a hardening run can be told, with the best known values as defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from srlvae.errors import InputError
+from srlvae.harden.objective import ObjectiveConfig
+from srlvae.images import check_eps
+
+
+@dataclass(frozen=True)
+class HardenConfig:
+    """Settings of one run.
+
+    steps: optimiser steps. batch_size: images an optimiser step, over all processes; micro_batch: images at once in one
+    process, the rest is accumulated (0: all). resolution: side of the random crops in pixels. learning_rate: peak of a
+    cosine after `warmup` steps, for AdamW with `weight_decay`; `clip`: largest gradient norm. ema: decay of the averaged
+    weights, which are the result. features: network of the perceptual distance P, or "none". precision: "auto" is bf16
+    where the processor multiplies it. held_out: photographs set apart for the scores. workers: processes that read images.
+    """
+
+    steps: int = 4000
+    batch_size: int = 16
+    micro_batch: int = 0
+    resolution: int = 256
+    learning_rate: float = 3e-4
+    warmup: int = 50
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.99
+    seed: int = 0
+    features: Literal["efficientnet-lite0", "lpips-alex", "lpips-vgg", "none"] = "efficientnet-lite0"
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = 100
+    held_out: int = 32
+    workers: int = 4
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def check(self) -> HardenConfig:
+        """Return self. Raises InputError for a value out of its range."""
+        check_eps(self.objective.eps)
+        for name in ("steps", "batch_size", "resolution", "checkpoint_every", "held_out"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if self.objective.inner == "both" and self.batch_size % 2:
+            raise InputError(f"inner attack `both` halves the batch: batch_size must be even, got {self.batch_size}")
+        return self
+
+
+PRESETS: dict[str, HardenConfig] = {
+    # A GPU, 256 to 512-pixel photographs.
+    "default": HardenConfig(),
+    # Two cores and half an hour for an encoder of TAESD's size, photographs of about 128 pixels.
+    "cpu": HardenConfig(steps=600, batch_size=8, resolution=96, warmup=20, checkpoint_every=50, workers=0),
+}
+
+# The ablations of the field, as changes to the objective of any preset.
+OBJECTIVES: dict[str, ObjectiveConfig] = {
+    "srlvae": ObjectiveConfig(),
+    # Lee et al. 2025 as published: perceptual term in the inner attack too, originality on clean images only.
+    "paper": ObjectiveConfig(
+        inner="reconstruction", inner_perceptual=0.01, clean=0.0, originality_clean=0.1, originality_attacked=0.0
+    ),
+    # Schlarmann et al. 2024 (arXiv 2402.12336): attacked latents back to the original ones, nothing else.
+    "fare": ObjectiveConfig(inner="latent", attacked=0.0, clean=0.0, originality_clean=0.0, originality_attacked=1.0),
+    "noise": ObjectiveConfig(inner="noise"),
+    "no-attack": ObjectiveConfig(inner="none"),
+}
+
+
+def preset(name: str, objective: str = "srlvae", **changes: object) -> HardenConfig:
+    """The preset `name` with one of OBJECTIVES and single settings changed. Raises InputError for unknown names."""
+    for kind, table, key in (("preset", PRESETS, name), ("objective", OBJECTIVES, objective)):
+        if key not in table:
+            raise InputError(f"unknown {kind} {key!r}; choose one of {', '.join(table)}")
+    config = dataclasses.replace(PRESETS[name], objective=OBJECTIVES[objective])
+    inner = {f.name for f in dataclasses.fields(ObjectiveConfig)} & changes.keys() - {"steps"}
+    config = dataclasses.replace(
+        config, objective=dataclasses.replace(config.objective, **{key: changes[key] for key in inner})
+    )
+    return dataclasses.replace(config, **{key: value for key, value in changes.items() if key not in inner}).check()
