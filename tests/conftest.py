@@ -1,0 +1,69 @@
+"""Shared by all tests: shapes are checked at run time, threads are few, models are small."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+# Before the first import of the package: every annotated shape becomes a check.
+install_import_hook("srlvae", "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from diffusers import AutoencoderKL, AutoencoderTiny  # noqa: E402
+
+from srlvae.vae import VAE  # noqa: E402
+
+SHARED = Path(os.environ.get("SRLVAE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def small_kl(channels: int = 4, quant: bool = True) -> VAE:
+    """A random AutoencoderKL of factor 4, a tenth of a second to build."""
+    torch.manual_seed(0)
+    model = AutoencoderKL(
+        block_out_channels=(8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        norm_num_groups=4,
+        latent_channels=channels,
+        use_quant_conv=quant,
+        use_post_quant_conv=quant,
+        scaling_factor=0.3,
+        shift_factor=None if quant else 0.1,
+        sample_size=32,
+    )
+    return VAE(model.eval().requires_grad_(False))
+
+
+def small_tiny() -> VAE:
+    """A random AutoencoderTiny: no posterior."""
+    torch.manual_seed(0)
+    model = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8),
+        num_encoder_blocks=(1, 1, 1),
+        num_decoder_blocks=(1, 1, 1),
+    )
+    return VAE(model.eval().requires_grad_(False))
+
+
+@pytest.fixture
+def vae() -> VAE:
+    return small_kl()
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    """Two smooth random images, `2 3 32 32` in [0,1]."""
+    noise = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return torch.nn.functional.interpolate(noise, 32, mode="bilinear").contiguous()
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real photographs and autoencoders, for tests that must not run on a toy."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no {SHARED}: real photographs and autoencoders are not here (set SRLVAE_SHARED to their folder)")
+    return SHARED
