@@ -22,7 +22,6 @@ from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.images import find_images, open_rgb, rgb_of, to_tensor
 
-
 # So many unusable images in a row are no accident.
 MAX_UNREADABLE = 100
 

@@ -61,9 +61,7 @@ def prepare(x: Images, original: VAE, features: Features | None) -> Clean:
     return Clean(x, original.mean(x), features.columns(x) if features else None)
 
 
-def perturb(
-    vae: VAE, clean: Clean, features: Features | None, config: ObjectiveConfig, generators: Generators
-) -> Images:
+def perturb(vae: VAE, clean: Clean, features: Features | None, config: ObjectiveConfig, generators: Generators) -> Images:
     """The attacked images of the inner step, image i from generator i."""
     x = clean.x
     if config.inner == "none":

@@ -63,7 +63,9 @@ def score(vae: VAE, x: Images, transfer: Attacked, white_box: Attacked, features
     latents = torch.cat([vae.mean(part) for part in x.split(8)])
 
     def decibels(attacked: Images) -> float:
-        return torch.cat([psnr(vae.reconstruct(a), c) for a, c in zip(attacked.split(8), x.split(8), strict=True)]).mean().item()
+        return (
+            torch.cat([psnr(vae.reconstruct(a), c) for a, c in zip(attacked.split(8), x.split(8), strict=True)]).mean().item()
+        )
 
     def shift(attacked: Images) -> float:
         moved = torch.cat([vae.mean(part) for part in attacked.split(8)])
@@ -84,8 +86,6 @@ def quick_score(vae: VAE, x: Images, seed: int, autocast=contextlib.nullcontext)
     x = x[:8]
     with autocast():
         eps = EPS_RECONSTRUCTION
-        attacked = reconstruction(
-            x, vae=vae, eps=eps, steps=5, step_size=eps / 3, generators=generators(seed, range(len(x)))
-        )
+        attacked = reconstruction(x, vae=vae, eps=eps, steps=5, step_size=eps / 3, generators=generators(seed, range(len(x))))
     with torch.no_grad():
         return psnr(vae.reconstruct(x), x).mean().item(), psnr(vae.reconstruct(attacked), x).mean().item()

@@ -108,7 +108,9 @@ def harden(
     progress = trainer.restore(out) if resume else Progress()
     trainer.tell(listener.planned, trainer.plan(len(chosen), len(held_out), progress.step))
 
-    samples = batches(Crops(photographs, chosen, config.resolution, config.seed), trainer.numbers(progress.step), config.workers)
+    samples = batches(
+        Crops(photographs, chosen, config.resolution, config.seed), trainer.numbers(progress.step), config.workers
+    )
     while progress.step < config.steps:
         losses = trainer.step(progress, list(itertools.islice(samples, trainer.micros)))
         trainer.tell(listener.stepped, progress.step, losses)
@@ -255,7 +257,9 @@ class Trainer:
         if self.is_main:
             modules = {"encoder": self.parts, "average": self.average}
             save_checkpoint(out / CHECKPOINT, modules, self.optimizer, asdict(progress))
-            scores = quick_score(self.result(), held_out.to(self.accelerator.device), self.config.seed, self.accelerator.autocast)
+            scores = quick_score(
+                self.result(), held_out.to(self.accelerator.device), self.config.seed, self.accelerator.autocast
+            )
             log_row(out, {"step": progress.step, **losses, "psnr_clean": scores[0], "psnr_attacked": scores[1]})
             listener.scored(progress.step, *scores)
         self.accelerator.wait_for_everyone()
