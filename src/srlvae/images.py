@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -125,7 +125,17 @@ def pad_to_multiple(x: Tensor, factor: int) -> Tensor:
     return F.pad(x, (0, -width % factor, 0, -height % factor), mode="replicate")
 
 
-def tile(rows: Sequence[Sequence[Float[Tensor, "3 h w"]]], gap: int = 4) -> Float[Tensor, "3 H W"]:
-    """A picture grid on white, for looking at."""
+def tile(
+    rows: Sequence[Sequence[Float[Tensor, "3 h w"]]], captions: Sequence[str] = (), gap: int = 4
+) -> Float[Tensor, "3 H W"]:
+    """A picture grid on white, with a caption over each column, for looking at."""
     padded = [[F.pad(cell.detach().cpu().clamp(0, 1), (gap,) * 4, value=1.0) for cell in row] for row in rows]
-    return torch.cat([torch.cat(row, dim=2) for row in padded], dim=1)
+    grid = torch.cat([torch.cat(row, dim=2) for row in padded], dim=1)
+    if not captions:
+        return grid
+    width, size = padded[0][0].shape[2], max(9, padded[0][0].shape[2] // 10)
+    head = Image.new("RGB", (grid.shape[2], 2 * size), "white")
+    draw = ImageDraw.Draw(head)
+    for i, caption in enumerate(captions):
+        draw.text((i * width + gap, size // 3), caption, fill="black", font=ImageFont.load_default(size))
+    return torch.cat([to_tensor(head), grid], dim=1)

@@ -32,9 +32,9 @@ def photoguard_encoder(
     mask: Images | None = None,
     target: Images | None = None,
 ) -> Images:
-    """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), or the zero latent (image-to-image in the paper's code).
+    """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), or the zero latent.
 
-    The step falls linearly to a hundredth, as in the notebooks.
+    Zero is what the paper's code takes for image-to-image. The step falls linearly to a hundredth, as in the notebooks.
     """
     with torch.no_grad():
         goal = 0.0 if target is None else vae.mean(target)

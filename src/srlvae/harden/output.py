@@ -22,7 +22,7 @@ RECORD, CARD, PICTURE, SKIPPED = "srlvae.json", "README.md", "before_after.png",
 
 
 def claim_folder(out: Path, run: dict, resume: bool) -> None:
-    """Make `out` this run's. Raises InputError if it holds anything but, with `resume`, an interrupted run of equal settings."""
+    """Make `out` this run's. Raises InputError if it holds anything but (with `resume`) an interrupted run of equal settings."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a new folder")
     if not out.exists() or not any(out.iterdir()):
@@ -89,7 +89,8 @@ def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:
     attacked = attack_both(original, x, seed=0).reconstruction
     with torch.no_grad():
         columns = [x, attacked, original.reconstruct(attacked), hardened.reconstruct(attacked)]
-    write_image(path, tile(list(zip(*columns, strict=True))))
+    captions = ["clean", "attacked 15/255", "original", "hardened"]
+    write_image(path, tile(list(zip(*columns, strict=True)), captions))
 
 
 ROWS = {

@@ -1,0 +1,192 @@
+"""What attacks do to D(E(x)): the original VAE beside the hardened one, clean and attacked, transfer and white-box, over ε.
+
+The attacked image is x′, always compared with the *clean* x. Latent shift is ‖E(x′) − E(x)‖, root mean square. Fréchet
+distances are between the reconstructions of all images and the clean images, and biased upwards for few images: compare
+them at equal n only. `noise` is uniform noise of the same ε: what an attack must beat to deserve its name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from srlvae.attacks import ATTACKS, Images
+from srlvae.bench.protocol import ReconstructionProtocol
+from srlvae.errors import InputError
+from srlvae.files import write_json
+from srlvae.images import find_images, open_rgb, read_square, tile, write_image
+from srlvae.metrics.bootstrap import bootstrap_interval
+from srlvae.metrics.features import Features, load_features
+from srlvae.metrics.frechet import frechet_distance
+from srlvae.metrics.kernel import kernel_distance
+from srlvae.metrics.pairwise import feature_distance, psnr, ssim
+from srlvae.rng import generators, uniform_like
+from srlvae.vae import VAE
+from srlvae.versions import versions
+
+RESULT, GRID = "reconstruction.json", "grid.png"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One set of attacked images: an attack at ε = eps/255 made on the original or the hardened VAE. Both blank: clean."""
+
+    attack: str
+    eps: int
+    made_on: str
+
+    def judged(self) -> list[tuple[str, str]]:
+        """(VAE, setting) pairs whose numbers this set gives."""
+        if self.made_on == "":
+            return [("original", "any"), ("hardened", "any")]
+        if self.made_on == "original":
+            return [("original", "white-box"), ("hardened", "transfer")]
+        return [("hardened", "white-box")]
+
+
+def cells(protocol: ReconstructionProtocol) -> list[Cell]:
+    attacked = [Cell(attack, eps, on) for attack in protocol.attacks for eps in protocol.eps for on in ("original", "hardened")]
+    return [Cell("none", 0, ""), *(Cell("noise", eps, "") for eps in protocol.eps), *attacked]
+
+
+def reconstruction(
+    original: VAE,
+    hardened: VAE,
+    folder: Path,
+    out: Path,
+    protocol: ReconstructionProtocol = ReconstructionProtocol(),
+    done: Callable[[Cell, int, int], None] = lambda cell, number, total: None,
+) -> dict:
+    """Run the benchmark on the photographs in `folder`; write rows and the picture grid to `out`, and return what is written.
+
+    Finished cells are kept in `out`: a run that was cut off goes on where it stopped. `done` is told of each.
+    Raises: InputError for unusable images, or an `out` that holds another run's rows.
+    """
+    x, names = load_photographs(folder, protocol)
+    result = {
+        "benchmark": "reconstruction",
+        "original": original.fingerprint(),
+        "hardened": hardened.fingerprint(),
+        "protocol": json.loads(json.dumps(asdict(protocol))),
+        "images": names,
+        "versions": versions(),
+        "rows": [],
+    }
+    result["rows"] = _finished_rows(out / RESULT, result)
+    judge = Judge({"original": original, "hardened": hardened}, x, protocol)
+    plan = cells(protocol)
+    for number, cell in enumerate(plan, 1):
+        if not any(_belongs(row, cell) for row in result["rows"]):
+            attacked = judge.attack(cell)
+            result["rows"] += [judge.row(cell, vae, setting, attacked) for vae, setting in cell.judged()]
+            write_json(out / RESULT, result)
+        done(cell, number, len(plan))
+    write_grid(out / GRID, original, hardened, x[:6], protocol)
+    return result
+
+
+def _belongs(row: dict, cell: Cell) -> bool:
+    return (row["attack"], row["eps"], row["made_on"]) == (cell.attack, cell.eps, cell.made_on)
+
+
+def load_photographs(folder: Path, protocol: ReconstructionProtocol) -> tuple[Images, list[str]]:
+    """The first readable photographs of a shuffle by the protocol's seed, centre squares `n 3 size size`, and their names."""
+    paths = find_images(folder)
+    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(protocol.seed)).tolist()
+    found: list[Tensor] = []
+    names: list[str] = []
+    for path in (paths[i] for i in order):
+        try:
+            if min(open_rgb(path).size) >= protocol.size // 2:
+                found.append(read_square(path, protocol.size))
+                names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
+        except InputError:
+            continue
+        if len(found) == protocol.images:
+            break
+    if len(found) < 2:
+        raise InputError(f"{folder}: needs at least 2 readable images of {protocol.size // 2} pixels or more, found {len(found)}")
+    return torch.stack(found), names
+
+
+def _finished_rows(path: Path, result: dict) -> list[dict]:
+    if not path.exists():
+        return []
+    before = json.loads(path.read_text())
+    same = all(before.get(key) == result[key] for key in ("original", "hardened", "protocol", "images"))
+    if not same:
+        raise InputError(f"{path} holds the rows of other VAEs, images or settings; give a new folder")
+    return before["rows"]
+
+
+class Judge:
+    """The VAEs, the clean images, and all that is known of them once: latents, feature columns, pooled vectors."""
+
+    def __init__(self, vaes: dict[str, VAE], x: Images, protocol: ReconstructionProtocol):
+        self.vaes, self.x, self.protocol = vaes, x, protocol
+        self.features: list[Features] = [load_features(name) for name in protocol.features]
+        with torch.no_grad():
+            self.latents = {name: self._chunked(vae.mean, x) for name, vae in vaes.items()}
+            self.pooled = {net.name: self._chunked(net.pooled, x) for net in self.features}
+
+    def _chunked(self, function: Callable[[Images], Tensor], x: Images) -> Tensor:
+        return torch.cat([function(part) for part in x.split(self.protocol.batch_size)])
+
+    def attack(self, cell: Cell) -> Images:
+        eps, steps = cell.eps / 255, self.protocol.steps
+        if cell.attack == "none":
+            return self.x
+
+        def attacked() -> Iterator[Images]:
+            for start in range(0, len(self.x), self.protocol.batch_size):
+                part = self.x[start : start + self.protocol.batch_size]
+                draws = generators(self.protocol.seed, range(start, start + len(part)))
+                if cell.attack == "noise":
+                    yield (part + eps * uniform_like(part, draws)).clamp(0, 1)
+                else:
+                    run, vae = ATTACKS[cell.attack].run, self.vaes[cell.made_on]
+                    yield run(part, vae=vae, eps=eps, steps=steps, step_size=2.5 * eps / steps, generators=draws)
+
+        return torch.cat(list(attacked()))
+
+    @torch.no_grad()
+    def row(self, cell: Cell, name: str, setting: str, attacked: Images) -> dict:
+        """The numbers of the VAE called `name` on a set of attacked images, means with 95 % bootstrap intervals."""
+        vae, x = self.vaes[name], self.x
+        latents = self._chunked(vae.mean, attacked)
+        y = self._chunked(lambda z: vae.decode(z).clamp(0, 1), latents)
+        measured = {
+            "psnr": psnr(y, x),
+            "ssim": ssim(y, x),
+            "latent_shift": (latents - self.latents[name]).square().mean((1, 2, 3)).sqrt(),
+        }
+        row: dict = {"vae": name, "setting": setting, **asdict(cell), "n": len(x)}
+        for net in self.features:
+            pairs = zip(y.split(self.protocol.batch_size), x.split(self.protocol.batch_size), strict=True)
+            distances = [feature_distance(net.columns(a), net.columns(b)) for a, b in pairs]
+            measured[f"{net.name}_distance"] = torch.cat(distances)
+            pooled = self._chunked(net.pooled, y)
+            row[f"{net.name}_frechet"] = frechet_distance(pooled, self.pooled[net.name])
+            row[f"{net.name}_kid"] = kernel_distance(pooled, self.pooled[net.name])
+        for measure, values in measured.items():
+            row[measure] = values.mean().item()
+            row[f"{measure}_interval"] = bootstrap_interval(values, torch.Generator().manual_seed(self.protocol.seed))
+        return row
+
+
+def write_grid(path: Path, original: VAE, hardened: VAE, x: Images, protocol: ReconstructionProtocol) -> None:
+    """Rows: photographs. Columns: clean, attacked in transfer, reconstructions and errors of both VAEs."""
+    eps = 15 / 255 if 15 in protocol.eps else max(protocol.eps) / 255
+    steps, draws = protocol.steps, generators(protocol.seed, range(len(x)))
+    run = ATTACKS["reconstruction"].run
+    attacked = run(x, vae=original, eps=eps, steps=steps, step_size=2.5 * eps / steps, generators=draws)
+    with torch.no_grad():
+        before, after = original.reconstruct(attacked), hardened.reconstruct(attacked)
+    columns = [x, attacked, before, after, (before - x).abs(), (after - x).abs()]
+    captions = ["clean", f"attacked {eps * 255:.0f}/255", "original", "hardened", "|error|, original", "|error|, hardened"]
+    write_image(path, tile(list(zip(*columns, strict=True)), captions))
