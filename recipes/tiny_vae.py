@@ -68,7 +68,7 @@ def batch_at(step: int, photographs: torch.Tensor, seed: int) -> torch.Tensor:
     batch = photographs[rng.integers(len(photographs), size=BATCH_WHOLE if whole else BATCH_CROPS)]
     if not whole:
         tops, lefts = rng.integers(128 - CROP + 1, size=(2, len(batch)))
-        batch = torch.stack([b[:, t : t + CROP, l : l + CROP] for b, t, l in zip(batch, tops, lefts, strict=True)])
+        batch = torch.stack([b[:, i : i + CROP, j : j + CROP] for b, i, j in zip(batch, tops, lefts, strict=True)])
     flip = torch.from_numpy(rng.random(len(batch)) < 0.5)[:, None, None, None]
     return torch.where(flip, batch.flip(-1), batch).float() / 255
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoModel, ModelMixin
+from diffusers.models.auto_model import AutoModel
+from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReconstructionProtocol:
-    """eps: in 255ths. steps: of every attack, each of 2.5 · eps / steps (Madry et al. 2018). features: the networks that judge."""
+    """eps: in 255ths. steps: of every attack, each of 2.5 · eps / steps (Madry et al. 2018).
+
+    features: the networks that judge.
+    """
 
     attacks: tuple[str, ...] = ("reconstruction", "latent", "photoguard-encoder")
     eps: tuple[int, ...] = (2, 4, 8, 12, 15, 16)

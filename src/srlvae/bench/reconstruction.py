@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS, Images
-from srlvae.bench.protocol import ReconstructionProtocol
+from srlvae.bench.protocol import RECONSTRUCTION, ReconstructionProtocol
 from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.images import find_images, open_rgb, read_square, tile, write_image
@@ -59,7 +59,7 @@ def reconstruction(
     hardened: VAE,
     folder: Path,
     out: Path,
-    protocol: ReconstructionProtocol = ReconstructionProtocol(),
+    protocol: ReconstructionProtocol = RECONSTRUCTION["full"],
     done: Callable[[Cell, int, int], None] = lambda cell, number, total: None,
 ) -> dict:
     """Run the benchmark on the photographs in `folder`; write rows and the picture grid to `out`, and return what is written.
@@ -110,7 +110,9 @@ def load_photographs(folder: Path, protocol: ReconstructionProtocol) -> tuple[Im
         if len(found) == protocol.images:
             break
     if len(found) < 2:
-        raise InputError(f"{folder}: needs at least 2 readable images of {protocol.size // 2} pixels or more, found {len(found)}")
+        raise InputError(
+            f"{folder}: needs at least 2 readable images of {protocol.size // 2} pixels or more, found {len(found)}"
+        )
     return torch.stack(found), names
 
 

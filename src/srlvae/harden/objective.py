@@ -31,7 +31,7 @@ class ObjectiveConfig:
     eps: radius in [0,1] units; steps, step_size: of the inner loop, the step in units of eps.
     inner_perceptual: λ inside the inner attack on reconstructions; zero saves a pass through the feature network a step.
     attacked, clean: weight of the reconstruction loss MSE + perceptual · P on attacked and on clean images.
-    perceptual: λ, the weight of the feature distance beside the squared error.
+    perceptual, perceptual_attacked: λ, the weight of the feature distance beside the squared error, for each of the two.
     originality_clean, originality_attacked: weights of ‖E(x) − E₀(x)‖² and ‖E(x+δ) − E₀(x)‖², means over the latent.
     """
 
@@ -42,9 +42,14 @@ class ObjectiveConfig:
     inner_perceptual: float = 0.0
     attacked: float = 1.0
     clean: float = 1.0
-    perceptual: float = 0.01
+    perceptual: float = 0.02
+    perceptual_attacked: float = 0.005
     originality_clean: float = 0.03
     originality_attacked: float = 0.03
+
+    @property
+    def uses_features(self) -> bool:
+        return bool(self.inner_perceptual or self.clean * self.perceptual or self.attacked * self.perceptual_attacked)
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,15 @@ def outer_loss(
     latents = encode(torch.cat(batches))
     z_clean, z_attacked = latents[:n], latents[-n:]
     parts: dict[str, Tensor] = {}
-    weighted = [("clean", config.clean, z_clean), ("attacked", 0.0 if same else config.attacked, z_attacked)]
-    decoded = [(name, weight, z) for name, weight, z in weighted if weight]
-    if decoded:
-        images = vae.decode(torch.cat([z for _, _, z in decoded])).split(n)
-        for (name, weight, _), y in zip(decoded, images, strict=True):
-            parts[name] = weight * reconstruction_loss(y, clean, features, config.perceptual).mean()
+    terms = [
+        ("clean", config.clean, config.perceptual, z_clean),
+        ("attacked", 0.0 if same else config.attacked, config.perceptual_attacked, z_attacked),
+    ]
+    terms = [term for term in terms if term[1]]
+    if terms:
+        images = vae.decode(torch.cat([z for *_, z in terms])).split(n)
+        for (name, weight, perceptual, _), y in zip(terms, images, strict=True):
+            parts[name] = weight * reconstruction_loss(y, clean, features, perceptual).mean()
     if config.originality_clean:
         parts["originality_clean"] = config.originality_clean * (z_clean - clean.latents).square().mean()
     if config.originality_attacked and not same:

@@ -22,7 +22,7 @@ RECORD, CARD, PICTURE, SKIPPED = "srlvae.json", "README.md", "before_after.png",
 
 
 def claim_folder(out: Path, run: dict, resume: bool) -> None:
-    """Make `out` this run's. Raises InputError if it holds anything but (with `resume`) an interrupted run of equal settings."""
+    """Make `out` this run's. Raises InputError if it holds anything but, with `resume`, an interrupted equal run."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a new folder")
     if not out.exists() or not any(out.iterdir()):

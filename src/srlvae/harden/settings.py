@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from srlvae.config import from_dict
 from srlvae.errors import InputError
 from srlvae.harden.objective import ObjectiveConfig
 from srlvae.images import check_eps
@@ -52,6 +53,12 @@ class HardenConfig:
             raise InputError(f"inner attack `both` halves the batch: batch_size must be even, got {self.batch_size}")
         return self
 
+    def changed(self, eps: float | None = None, **changes: object) -> HardenConfig:
+        """A copy with single settings changed, `eps` that of the objective. Raises InputError as `check` does."""
+        objective = self.objective if eps is None else dataclasses.replace(self.objective, eps=eps)
+        values = asdict(self) | {"objective": asdict(objective)} | changes
+        return from_dict(HardenConfig, values, "settings").check()
+
 
 PRESETS: dict[str, HardenConfig] = {
     # A GPU, 256 to 512-pixel photographs.
@@ -79,9 +86,4 @@ def preset(name: str, objective: str = "srlvae", **changes: object) -> HardenCon
     for kind, table, key in (("preset", PRESETS, name), ("objective", OBJECTIVES, objective)):
         if key not in table:
             raise InputError(f"unknown {kind} {key!r}; choose one of {', '.join(table)}")
-    config = dataclasses.replace(PRESETS[name], objective=OBJECTIVES[objective])
-    inner = {f.name for f in dataclasses.fields(ObjectiveConfig)} & changes.keys() - {"steps"}
-    config = dataclasses.replace(
-        config, objective=dataclasses.replace(config.objective, **{key: changes[key] for key in inner})
-    )
-    return dataclasses.replace(config, **{key: value for key, value in changes.items() if key not in inner}).check()
+    return dataclasses.replace(PRESETS[name], objective=OBJECTIVES[objective]).changed(**changes)

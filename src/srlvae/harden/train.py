@@ -24,7 +24,7 @@ from srlvae.rng import generators
 from srlvae.vae import VAE, load_vae
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """The run was asked to stop and has written its checkpoint."""
 
 
@@ -225,11 +225,12 @@ class Trainer:
     def _backward(self, batch: Batch) -> dict[str, float]:
         objective, device = self.config.objective, self.accelerator.device
         x = batch.x.to(device, memory_format=torch.channels_last)
+        features = self.features if objective.uses_features else None
         draws = generators(self.config.seed, batch.numbers, device)
         with self.accelerator.autocast():
-            clean = prepare(x, self.original, self.features if objective.perceptual else None)
-            attacked = perturb(self.vae, clean, self.features, objective, draws)
-            loss, parts = outer_loss(self.encode, self.vae, clean, attacked, self.features, objective)
+            clean = prepare(x, self.original, features)
+            attacked = perturb(self.vae, clean, features, objective, draws)
+            loss, parts = outer_loss(self.encode, self.vae, clean, attacked, features, objective)
         self.accelerator.backward(loss)
         return {name: value.item() for name, value in parts.items()}
 

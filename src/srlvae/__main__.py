@@ -1,0 +1,3 @@
+from srlvae.cli import main
+
+main()

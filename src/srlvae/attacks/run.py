@@ -1,0 +1,82 @@
+"""An attack on image files: any size, PNGs that keep the budget, a record beside each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from srlvae.attacks import ATTACKS
+from srlvae.errors import InputError
+from srlvae.files import write_json
+from srlvae.images import check_eps, find_images, pad_to_multiple, read_image, write_image
+from srlvae.rng import generator
+from srlvae.vae import VAE
+
+
+def attack_files(
+    name: str,
+    sources: list[Path],
+    out: Path,
+    vae: VAE,
+    *,
+    eps: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    done: Callable[[dict], None] = lambda record: None,
+) -> list[dict]:
+    """Attack every image in `sources` (files or folders) and write `out`/<source's name>.png with a .json beside it.
+
+    An image whose PNG and record are there with the same settings is not made again. Returns the records.
+    Raises: InputError for an unknown attack, a bad budget, unreadable images, or two sources of one name.
+    """
+    if name not in ATTACKS:
+        raise InputError(f"unknown attack {name!r}; choose one of {', '.join(ATTACKS)}")
+    entry = ATTACKS[name]
+    eps = entry.eps if eps is None else check_eps(eps)
+    steps = entry.steps if steps is None else steps
+    # The published ratio of step to radius, at any radius.
+    step_size = entry.step_size * eps / entry.eps
+    settings = {"attack": name, "vae": vae.fingerprint(), "eps": eps, "steps": steps, "step_size": step_size, "seed": seed}
+    paths = [path for source in sources for path in find_images(source)]
+    _refuse_twins(paths)
+    records = []
+    for index, path in enumerate(paths):
+        target = out / f"{path.stem}.png"
+        record_path = target.with_suffix(".json")
+        wanted = {**settings, "source": str(path)}
+        record = json.loads(record_path.read_text()) if record_path.exists() and target.exists() else {}
+        if not wanted.items() <= record.items():
+            record = wanted | _attack_file(path, target, vae, name, eps, steps, step_size, generator(seed, index, vae.device))
+            write_json(record_path, record)
+        records.append(record)
+        done(record)
+    return records
+
+
+def _attack_file(
+    path: Path, target: Path, vae: VAE, name: str, eps: float, steps: int, step_size: float, draws: torch.Generator
+) -> dict:
+    """Write the attacked image and return what was measured on the file as read back."""
+    x = read_image(path)[None].to(vae.device)
+    height, width = x.shape[-2:]
+    padded = pad_to_multiple(x, vae.factor)
+    adversarial = ATTACKS[name].run(padded, vae=vae, eps=eps, steps=steps, step_size=step_size, generators=[draws])
+    write_image(target, adversarial[0, :, :height, :width])
+    back = read_image(target)[None].to(vae.device)
+    effective = round((back - x).abs().max().item() * 255)
+    if effective > eps * 255 + 0.5:
+        raise AssertionError(f"{target}: differs by {effective}/255 from its source, more than the budget of {eps * 255:g}/255")
+    with torch.no_grad():
+        shift = (vae.mean(pad_to_multiple(back, vae.factor)) - vae.mean(padded)).square().mean().sqrt().item()
+    return {"effective_eps": f"{effective}/255", "latent_shift": shift, "width": width, "height": height}
+
+
+def _refuse_twins(paths: list[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise InputError(f"{seen[path.stem]} and {path} would both be written as {path.stem}.png; attack them apart")
+        seen[path.stem] = path

@@ -1,0 +1,193 @@
+"""The command line: thin. Each command reads its words, calls one function of the package and shows what came of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from srlvae.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
+app.add_typer(bench, name="bench")
+console = Console(highlight=False)
+
+VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`)."
+
+
+@app.callback()
+def about() -> None:
+    """Harden the encoder you already have; everything downstream stays as it is.
+
+    Start with `srlvae quickstart`.
+    """
+
+
+@app.command()
+def quickstart(out: Annotated[Path, typer.Option(help="Where all of it goes.")] = Path("quickstart")) -> None:
+    """Harden, attack and report on the bundled VAE, in minutes on a laptop."""
+    from srlvae.quickstart import quickstart as run
+    from srlvae.show import Drawing, cell_counter
+
+    with Drawing(console) as drawing:
+        page = run(out, drawing, cell_counter(console))
+    _show_scores(out / "vae")
+    console.print(f"\nReport: [bold]{page}[/]\nNext, your own: srlvae harden VAE --images FOLDER --out FOLDER")
+
+
+@app.command()
+def harden(
+    vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
+    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), or a Hugging Face dataset.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE.")],
+    preset: Annotated[str, typer.Option(help="`cpu`: two cores, half an hour. `default`: a GPU.")] = "default",
+    objective: Annotated[str, typer.Option(help="`srlvae`, or an ablation: paper, fare, noise, no-attack.")] = "srlvae",
+    config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, instead of a preset.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Images at once in a process; the rest accumulates.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Radius of the inner attack, such as 8/255.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of the cosine.")] = None,
+    features: Annotated[str | None, typer.Option(help="efficientnet-lite0, lpips-alex, lpips-vgg or none.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the data's order, the crops and the attacks.")] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    streaming: Annotated[bool, typer.Option("--streaming", help="Stream a Hugging Face dataset.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+) -> None:
+    """Post-train a VAE's encoder so that perturbations move it less. The result loads in the original's place.
+
+    Several processes: accelerate launch -m srlvae harden …
+    """
+    from srlvae.config import fraction, read_toml
+    from srlvae.harden import HardenConfig
+    from srlvae.harden import harden as run
+    from srlvae.harden import preset as named
+    from srlvae.harden.data import open_photographs
+    from srlvae.show import Drawing
+
+    words = ("steps", "batch_size", "micro_batch", "resolution", "learning_rate", "features", "precision", "seed")
+    words += ("checkpoint_every", "held_out", "workers")
+    changes = {name: value for name, value in locals().items() if name in words and value is not None}
+    if eps is not None:
+        changes["eps"] = fraction(eps)
+    settings = read_toml(config, HardenConfig) if config else named(preset, objective)
+    settings = settings.changed(**changes)
+    photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming)
+    with Drawing(console) as drawing:
+        run(vae, photographs, out, settings, resume=resume, listener=drawing)
+    if drawing.main:
+        _show_scores(out)
+        console.print(f"\nHardened VAE: [bold]{out}[/]")
+        console.print(f"Next: srlvae bench reconstruction --original {vae} --hardened {out} --images FOLDER --out FOLDER")
+
+
+@app.command()
+def attack(
+    name: Annotated[str, typer.Argument(help="See --list.", metavar="NAME")] = "",
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.", metavar="IMAGE…")] = None,
+    vae: Annotated[str, typer.Option(help=VaeHelp)] = "tiny",
+    out: Annotated[Path | None, typer.Option(help="Folder for PNGs and records.")] = None,
+    eps: Annotated[str | None, typer.Option(help="ℓ∞ budget, such as 8/255; the attack's own by default.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps; the attack's own by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
+    show_list: Annotated[bool, typer.Option("--list", help="List the attacks and leave.")] = False,
+) -> None:
+    """Perturb images so that a VAE misreads them: PNGs within the budget, a JSON beside each."""
+    from srlvae.attacks import ATTACKS
+
+    if show_list:
+        rows = [[key, f"{a.eps * 255:.0f}/255", str(a.steps), a.paper] for key, a in ATTACKS.items()]
+        _table(["attack", "ε", "steps", "what"], rows)
+        return
+    if not name or not images or out is None:
+        raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
+    from rich.progress import track
+
+    from srlvae.attacks.run import attack_files
+    from srlvae.config import fraction
+    from srlvae.vae import load_vae
+
+    budget = fraction(eps) if eps is not None else None
+    made = track(
+        attack_files(name, images, out, load_vae(vae), eps=budget, steps=steps, seed=seed), "attacking", console=console
+    )
+    rows = [[Path(r["source"]).name, r["effective_eps"], f"{r['latent_shift']:.3f}"] for r in made]
+    _table(["image", "ε as read back", "latent shift"], rows)
+    console.print(f"\nAttacked images: [bold]{out}[/]")
+
+
+@bench.command("reconstruction")
+def bench_reconstruction(
+    original: Annotated[str, typer.Option(help=VaeHelp)],
+    hardened: Annotated[str, typer.Option(help=VaeHelp)],
+    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
+    out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report; an interrupted run goes on.")],
+    protocol: Annotated[str, typer.Option(help="`full` or `quick`.")] = "full",
+    count: Annotated[int | None, typer.Option("--n", help="How many photographs.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the choice of photographs and the attacks.")] = None,
+) -> None:
+    """Reconstruction and latents, clean and under each attack, transfer and white-box, over ε."""
+    import dataclasses
+
+    from srlvae.bench.protocol import RECONSTRUCTION
+    from srlvae.bench.reconstruction import reconstruction
+    from srlvae.report.page import write_report
+    from srlvae.report.tables import reconstruction_table
+    from srlvae.show import cell_counter
+    from srlvae.vae import load_vae
+
+    if protocol not in RECONSTRUCTION:
+        raise InputError(f"unknown protocol {protocol!r}; choose one of {', '.join(RECONSTRUCTION)}")
+    wanted = {"images": count, "steps": steps, "size": size, "seed": seed}
+    settings = dataclasses.replace(
+        RECONSTRUCTION[protocol], **{key: value for key, value in wanted.items() if value is not None}
+    )
+    result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, cell_counter(console))
+    _table(*reconstruction_table(result))
+    console.print(f"\nReport: [bold]{write_report(out)}[/]")
+
+
+def _show_scores(folder: Path) -> None:
+    import json
+
+    from srlvae.harden.output import RECORD, score_rows
+
+    _table(["", "original", "hardened"], score_rows(json.loads((folder / RECORD).read_text())))
+
+
+def _table(header: list[str], rows) -> None:
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _stop(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point. Exit codes: 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except (InputError, ModuleNotFoundError, OSError) as error:
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {error}", markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on where it was (harden: with --resume)")
+        sys.exit(130)

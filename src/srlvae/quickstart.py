@@ -1,0 +1,53 @@
+"""Everything once, in minutes: the bundled VAE hardened on photographs that ship with scikit-image, attacked, reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from srlvae.bench.protocol import RECONSTRUCTION
+from srlvae.bench.reconstruction import reconstruction
+from srlvae.errors import InputError
+from srlvae.extras import need
+from srlvae.harden import Listener, harden, preset
+from srlvae.images import find_images, open_rgb
+from srlvae.report.page import write_report
+from srlvae.vae import load_vae
+
+# Photographs in the package itself, no download; each in the public domain or CC0 (scikit-image's data/README.txt).
+TRAIN = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png")
+TEST = ("astronaut.png", "chelsea.png")
+TILE_TRAIN, TILE_TEST = 192, 128
+STEPS = 250
+
+
+def quickstart(out: Path, listener: Listener, told) -> Path:
+    """Harden `tiny` into `out`/vae, benchmark it into `out`/bench, and return the report. Goes on where it was cut off.
+
+    told: called as `reconstruction`'s `done`. Raises: InputError if `out` holds something else.
+    """
+    if out.exists() and {path.name for path in out.iterdir()} - {"photographs", "vae", "bench"}:
+        raise InputError(f"{out} has something else in it; give a new folder with --out")
+    train, test = out / "photographs" / "train", out / "photographs" / "test"
+    cut_photographs(TRAIN, train, TILE_TRAIN)
+    cut_photographs(TEST, test, TILE_TEST)
+    if not (out / "vae" / "srlvae.json").exists():
+        harden("tiny", train, out / "vae", preset("cpu", steps=STEPS), resume=True, listener=listener)
+    reconstruction(load_vae("tiny"), load_vae(out / "vae"), test, out / "bench", RECONSTRUCTION["quick"], told)
+    return write_report(out / "bench")
+
+
+def cut_photographs(names: tuple[str, ...], folder: Path, size: int) -> None:
+    """Halve scikit-image's photographs `names` and cut them into squares of `size` pixels below `folder`."""
+    if folder.exists() and find_images(folder):
+        return
+    (skimage,) = need("quickstart", "skimage")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        image = open_rgb(Path(skimage.__file__).parent / "data" / name)
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
+        for top in range(0, image.height - size + 1, size):
+            for left in range(0, image.width - size + 1, size):
+                square = image.crop((left, top, left + size, top + size))
+                square.save(folder / f"{Path(name).stem}_{top}_{left}.png")

@@ -1,0 +1,87 @@
+"""What long work looks like in a terminal."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from srlvae.bench.reconstruction import Cell
+from srlvae.harden import Listener, Plan
+
+
+class Drawing(Listener):
+    """A run's plan, its bar with losses and scores, and a stop at the next step on Ctrl-C or SIGTERM."""
+
+    def __init__(self, console: Console):
+        self.console, self.stop, self.main = console, False, False
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, TextColumn("{task.fields[notes]}"), console=console)
+        self.losses, self.scores = "", ""
+
+    def __enter__(self) -> Drawing:
+        self.before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.progress.stop()
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number, frame) -> None:
+        if self.stop:
+            raise KeyboardInterrupt
+        self.stop = True
+        self.console.print("stopping after this step; again to stop at once")
+
+    def planned(self, plan: Plan) -> None:
+        self.main = True
+        config = plan.config
+        self.console.print(
+            f"[bold]{plan.vae}[/]\n"
+            f"training {plan.trained}: {plan.parameters:,} parameters on {plan.device}, precision {plan.precision}, "
+            f"{plan.processes} process{'es' if plan.processes > 1 else ''}\n"
+            f"{plan.photographs:,} photographs, {plan.held_out} more set apart; {config.steps} steps of {config.batch_size} "
+            f"crops of {config.resolution} pixels\n"
+            f"inner attack: {config.objective.inner}, ε {config.objective.eps * 255:.0f}/255, {config.objective.steps} steps"
+        )
+        if plan.first_step:
+            self.console.print(f"going on after step {plan.first_step}")
+        self.progress.start()
+        self.task = self.progress.add_task("hardening", total=config.steps, completed=plan.first_step, notes="")
+
+    def stepped(self, step: int, losses: dict[str, float]) -> None:
+        self.losses = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        self._update(step)
+
+    def scored(self, step: int, psnr_clean: float, psnr_attacked: float) -> None:
+        self.scores = f"[bold]{psnr_clean:.2f} dB clean, {psnr_attacked:.2f} attacked[/]  "
+        self._update(step)
+
+    def scoring(self) -> None:
+        self.progress.stop()
+        self.console.print("comparing before and after …")
+
+    def should_stop(self) -> bool:
+        return self.stop
+
+    def _update(self, step: int) -> None:
+        self.progress.update(self.task, completed=step, notes=self.scores + self.losses)
+
+
+def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
+    """Tells of each finished cell of a benchmark in a line."""
+
+    def done(cell: Cell, number: int, total: int) -> None:
+        what = "clean" if cell.attack == "none" else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
+        console.print(f"  {number:3d} of {total}  {what}")
+
+    return done
