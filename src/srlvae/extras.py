@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 
@@ -15,3 +16,9 @@ def need(extra: str, *modules: str) -> list[ModuleType]:
         return [importlib.import_module(module) for module in modules]
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is not installed; run: pip install 'srlvae[{extra}]'") from error
+
+
+def folder_of(package: ModuleType) -> Path:
+    """Where the files of an installed package lie."""
+    assert package.__file__
+    return Path(package.__file__).parent

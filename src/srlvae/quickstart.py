@@ -9,7 +9,7 @@ from PIL import Image
 from srlvae.bench.protocol import RECONSTRUCTION
 from srlvae.bench.reconstruction import reconstruction
 from srlvae.errors import InputError
-from srlvae.extras import need
+from srlvae.extras import folder_of, need
 from srlvae.harden import Listener, harden, preset
 from srlvae.images import find_images, open_rgb
 from srlvae.report.page import write_report
@@ -45,7 +45,7 @@ def cut_photographs(names: tuple[str, ...], folder: Path, size: int) -> None:
     (skimage,) = need("quickstart", "skimage")
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        image = open_rgb(Path(skimage.__file__).parent / "data" / name)
+        image = open_rgb(folder_of(skimage) / "data" / name)
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
         for top in range(0, image.height - size + 1, size):
             for left in range(0, image.width - size + 1, size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.auto_model import AutoModel
@@ -124,7 +125,8 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
         raise InputError(f"{source} is no folder, hub id or bundled VAE")
     else:
         model = _load_from_hub(str(source), dtype)
-    return VAE(model.to(device).eval().requires_grad_(False))
+    nn.Module.to(model, device)
+    return VAE(model.eval().requires_grad_(False))
 
 
 def _vae_folder(folder: Path) -> Path:
@@ -146,7 +148,7 @@ def _vae_folder(folder: Path) -> Path:
     return folder
 
 
-def _load(source: str, dtype: torch.dtype, **options) -> ModelMixin:
+def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
     try:
         return AutoModel.from_pretrained(source, torch_dtype=dtype, low_cpu_mem_usage=False, **options)
     except Exception as error:  # diffusers, safetensors and torch each raise their own kinds

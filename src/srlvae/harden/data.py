@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ class StreamPhotographs:
     def __getitem__(self, index: int) -> Image.Image:
         if index < self.position:
             self.position, self.rows = 0, iter(())
-        row = None
+        row: Any = None
         while self.position <= index:
             row = next(self.rows, None)
             if row is None:

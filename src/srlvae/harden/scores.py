@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
@@ -29,9 +28,6 @@ class Scores:
     psnr_white_box: float
     shift_transfer: float
     shift_white_box: float
-
-    def as_dict(self) -> dict[str, float | None]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -81,11 +77,10 @@ def score(vae: VAE, x: Images, transfer: Attacked, white_box: Attacked, features
     )
 
 
-def quick_score(vae: VAE, x: Images, seed: int, autocast=contextlib.nullcontext) -> tuple[float, float]:
+def quick_score(vae: VAE, x: Images, seed: int) -> tuple[float, float]:
     """Decibels on clean images and under a short white-box attack, for the progress bar."""
-    x = x[:8]
-    with autocast():
-        eps = EPS_RECONSTRUCTION
-        attacked = reconstruction(x, vae=vae, eps=eps, steps=5, step_size=eps / 3, generators=generators(seed, range(len(x))))
+    x, eps = x[:8], EPS_RECONSTRUCTION
+    draws = generators(seed, range(len(x)))
+    attacked = reconstruction(x, vae=vae, eps=eps, steps=5, step_size=eps / 3, generators=draws)
     with torch.no_grad():
         return psnr(vae.reconstruct(x), x).mean().item(), psnr(vae.reconstruct(attacked), x).mean().item()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from srlvae.config import from_dict
 from srlvae.errors import InputError
@@ -81,7 +81,7 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
 }
 
 
-def preset(name: str, objective: str = "srlvae", **changes: object) -> HardenConfig:
+def preset(name: str, objective: str = "srlvae", **changes: Any) -> HardenConfig:
     """The preset `name` with one of OBJECTIVES and single settings changed. Raises InputError for unknown names."""
     for kind, table, key in (("preset", PRESETS, name), ("objective", OBJECTIVES, objective)):
         if key not in table:

@@ -7,6 +7,7 @@ import itertools
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -144,7 +145,8 @@ class Trainer:
         self.micro, self.micros = micro, self.per_process // micro
         self.accelerator.gradient_accumulation_steps = self.micros
         # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
-        original.model.to(device, memory_format=torch.channels_last)
+        model: Any = original.model
+        model.to(device, memory_format=torch.channels_last)
         self.original = original
         self.vae = copy.deepcopy(self.original)
         if config.gradient_checkpointing:
@@ -153,6 +155,7 @@ class Trainer:
         encode = Encode(self.vae).requires_grad_(True)
         self.average = copy.deepcopy(encode.parts).requires_grad_(False)
         self.parts = encode.parts
+        self.checkpointed: dict[str, nn.Module] = {"encoder": encode.parts, "average": self.average}
         self.parameters = list(encode.parameters())
         optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
@@ -171,7 +174,8 @@ class Trainer:
         """Whether `flag` is set in any process, so that all stop after the same step."""
         if self.accelerator.num_processes == 1:
             return flag
-        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device)) > 0)
+        flags = self.accelerator.gather(torch.tensor([flag], device=self.accelerator.device))
+        return bool(torch.as_tensor(flags).any())
 
     def plan(self, photographs: int, held_out: int, first_step: int) -> Plan:
         return Plan(
@@ -239,7 +243,8 @@ class Trainer:
         hardened = copy.deepcopy(self.original)
         for name, module in hardened.encoder_modules().items():
             module.load_state_dict(self.average[name].state_dict())
-        hardened.model.to(memory_format=torch.contiguous_format)
+        model: Any = hardened.model
+        model.to(memory_format=torch.contiguous_format)
         return hardened
 
     def compare(self, hardened: VAE, held_out: Tensor) -> dict:
@@ -256,11 +261,9 @@ class Trainer:
     def save(self, out: Path, progress: Progress, losses: dict[str, float], held_out: Tensor, listener: Listener) -> None:
         """Write the checkpoint, on the main process, and score the average so far."""
         if self.is_main:
-            modules = {"encoder": self.parts, "average": self.average}
-            save_checkpoint(out / CHECKPOINT, modules, self.optimizer, asdict(progress))
-            scores = quick_score(
-                self.result(), held_out.to(self.accelerator.device), self.config.seed, self.accelerator.autocast
-            )
+            save_checkpoint(out / CHECKPOINT, self.checkpointed, self.optimizer, asdict(progress))
+            with self.accelerator.autocast():
+                scores = quick_score(self.result(), held_out.to(self.accelerator.device), self.config.seed)
             log_row(out, {"step": progress.step, **losses, "psnr_clean": scores[0], "psnr_attacked": scores[1]})
             listener.scored(progress.step, *scores)
         self.accelerator.wait_for_everyone()
@@ -269,8 +272,7 @@ class Trainer:
         """Go on from the checkpoint in `out`, if there is one yet."""
         if not (out / CHECKPOINT).exists():
             return Progress()
-        modules = {"encoder": self.parts, "average": self.average}
-        return Progress(**load_checkpoint(out / CHECKPOINT, modules, self.optimizer))
+        return Progress(**load_checkpoint(out / CHECKPOINT, self.checkpointed, self.optimizer))
 
 
 def frozen_copy(vae: VAE) -> VAE:

