@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from srlvae.images import find_images, open_rgb, rgb_of, to_tensor
 MAX_UNREADABLE = 100
 
 
+@runtime_checkable
 class Photographs(Protocol):
     """Pictures by number. `__getitem__` raises InputError for one that cannot be read."""
 

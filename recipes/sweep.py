@@ -1,0 +1,137 @@
+"""Find the settings: hardening runs of equal compute over the ablations and over single settings, scored on photographs set apart.
+
+    python recipes/sweep.py --vae tiny --images caltech101-128/train --out runs/sweep-tiny --result results/sweep-tiny.json
+
+Every row gets `--minutes` of processor time, counted after a few steps have told what a step costs. Every 40th photograph of
+the folder is set apart and judged on, by EfficientNet-Lite1, which no row trains on. A row that is done is not run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from srlvae.errors import InputError
+from srlvae.files import write_json
+from srlvae.harden import OBJECTIVES, HardenConfig, Listener, harden, preset
+from srlvae.harden.data import FolderPhotographs
+from srlvae.harden.scores import attack_both, score
+from srlvae.images import read_square
+from srlvae.metrics.features import load_features
+from srlvae.metrics.frechet import frechet_distance
+from srlvae.vae import VAE, load_vae
+from srlvae.versions import versions
+
+BASE = preset("cpu")
+PROBE = 12
+
+
+def objective(**changes) -> HardenConfig:
+    return dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, **changes))
+
+
+ROWS: dict[str, HardenConfig] = {
+    "defaults": BASE,
+    # The ablations of the field.
+    **{name: dataclasses.replace(BASE, objective=OBJECTIVES[name]) for name in OBJECTIVES if name != "srlvae"},
+    "inner attack on reconstructions only": objective(inner="reconstruction"),
+    "inner attack on latents only": objective(inner="latent"),
+    "originality on clean images only": objective(originality_attacked=0.0),
+    "originality on attacked images only": objective(originality_clean=0.0),
+    # One setting at a time.
+    "no perceptual term": objective(perceptual=0.0, perceptual_attacked=0.0),
+    "perceptual term halved": objective(perceptual=BASE.objective.perceptual / 2),
+    "perceptual term doubled": objective(perceptual=BASE.objective.perceptual * 2),
+    "ε 4/255": objective(eps=4 / 255),
+    "ε 12/255": objective(eps=12 / 255),
+    "1 attack step": objective(steps=1, step_size=1.0),
+    "4 attack steps": objective(steps=4, step_size=0.5),
+    "β × 3": objective(originality_clean=0.1, originality_attacked=0.1),
+    "β attacked × 3": objective(originality_attacked=0.1),
+    "learning rate × 2": dataclasses.replace(BASE, learning_rate=2 * BASE.learning_rate),
+    "learning rate / 2": dataclasses.replace(BASE, learning_rate=BASE.learning_rate / 2),
+    "crops of 64, batches of 16": dataclasses.replace(BASE, resolution=64, batch_size=16),
+    "whole images, batches of 4": dataclasses.replace(BASE, resolution=128, batch_size=4),
+}
+
+
+class Subset(FolderPhotographs):
+    """The photographs of a folder that are, or are not, among every 40th."""
+
+    def __init__(self, folder: Path, held_out: bool):
+        super().__init__(folder, at_least=256)
+        self.paths = [path for i, path in enumerate(self.paths) if (i % 40 == 0) == held_out]
+
+
+def steps_for(vae: str, photographs: Subset, folder: Path, config: HardenConfig, minutes: float) -> int:
+    """How many steps `minutes` of processor time pay for."""
+    clocks: list[float] = []
+
+    class Clock(Listener):
+        def stepped(self, step, losses):
+            clocks.append(time.process_time())
+
+        def should_stop(self):
+            return len(clocks) == PROBE
+
+    try:
+        harden(vae, photographs, folder, dataclasses.replace(config, steps=10**4), listener=Clock())
+    except KeyboardInterrupt:
+        shutil.rmtree(folder)
+    return max(PROBE, round(minutes * 60 * (PROBE - 3) / (clocks[-1] - clocks[2])))
+
+
+@torch.no_grad()
+def fidelity(vae: VAE, x: torch.Tensor) -> float:
+    judge = load_features("efficientnet-lite1")
+    real = torch.cat([judge.pooled(part) for part in x.split(16)])
+    fake = torch.cat([judge.pooled(vae.reconstruct(part)) for part in x.split(16)])
+    return frechet_distance(fake, real)
+
+
+def main(
+    vae: Annotated[str, typer.Option(help="What to harden.")],
+    images: Annotated[Path, typer.Option(help="Training photographs of 128 pixels, at any depth.")],
+    out: Annotated[Path, typer.Option(help="Folder for the runs.")],
+    result: Annotated[Path, typer.Option(help="JSON of the rows.")],
+    minutes: Annotated[float, typer.Option(help="Processor minutes a row.")] = 4,
+    only: Annotated[list[str] | None, typer.Option(help="Rows to run; all by default.")] = None,
+    attacked: Annotated[int, typer.Option(help="Photographs attacked for the scores.")] = 48,
+) -> None:
+    training, judged = Subset(images, held_out=False), Subset(images, held_out=True)
+    x = torch.stack([read_square(path, 128) for path in judged.paths])
+    original, judge = load_vae(vae), load_features("efficientnet-lite1")
+    transfer = attack_both(original, x[:attacked], seed=0)
+    table = json.loads(result.read_text()) if result.exists() else {"rows": {}}
+    table |= {"vae": original.fingerprint(), "minutes": minutes, "attacked": attacked, "clean": len(x), "versions": versions()}
+
+    def scores(hardened: VAE) -> dict:
+        own = transfer if hardened is original else attack_both(hardened, x[:attacked], seed=0)
+        clean = score(hardened, x[:attacked], transfer, own, judge)
+        return dataclasses.asdict(clean) | {"frechet_clean": fidelity(hardened, x)}
+
+    table.setdefault("original", scores(original))
+    for name, config in ROWS.items():
+        if name in table["rows"] or (only and name not in only):
+            continue
+        folder = out / name.replace(" ", "_").replace("/", "-")
+        steps = steps_for(vae, training, folder, config, minutes)
+        config = dataclasses.replace(config, steps=steps, held_out=8, checkpoint_every=steps)
+        hardened = harden(vae, training, folder, config)
+        table["rows"][name] = {"config": dataclasses.asdict(config), "scores": scores(hardened)}
+        write_json(result, table)
+        print(name, steps, {k: round(v, 3) for k, v in table["rows"][name]["scores"].items()}, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except InputError as error:
+        raise SystemExit(str(error)) from error

@@ -1,0 +1,369 @@
+"""Every attack through the same postconditions, the loop against closed forms, the objectives against their papers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_kl
+from small import RandomFeatures
+
+from srlvae.attacks import ATTACKS, pgd
+from srlvae.attacks.latent import latent_objective
+from srlvae.attacks.pgd import better, project, steepest
+from srlvae.attacks.photoguard import photoguard_encoder, photoguard_encoder_objective
+from srlvae.attacks.reconstruction import reconstruction_objective
+from srlvae.rng import generators
+
+EPS = 8 / 255
+
+# What each attack makes large, from its paper: (vae, clean images, attacked images) → one number an image.
+PUBLISHED = {
+    "reconstruction": lambda vae, x, a: ((vae.decode(vae.mean(a)) - x) ** 2).flatten(1).mean(1),
+    "latent": lambda vae, x, a: ((vae.mean(a) - vae.mean(x)) ** 2).flatten(1).mean(1),
+    "photoguard-encoder": lambda vae, x, a: -(vae.mean(a) ** 2).flatten(1).sum(1).sqrt(),
+}
+every_attack = pytest.mark.parametrize("name", ATTACKS)
+
+
+def run(name: str, vae, x, indices=None, steps: int = 4, **options):
+    draws = generators(5, range(len(x)) if indices is None else indices)
+    return ATTACKS[name].run(x, vae=vae, eps=EPS, steps=steps, step_size=EPS / 2, generators=draws, **options)
+
+
+@pytest.fixture
+def extreme(x) -> torch.Tensor:
+    """The images with more contrast, so that many pixels are 0 or 1."""
+    return ((x - 0.5) * 3 + 0.5).clamp(0, 1)
+
+
+# --- every attack
+
+
+def test_every_attack_has_its_formula_here():
+    assert PUBLISHED.keys() == ATTACKS.keys()
+
+
+@every_attack
+def test_attacked_images_are_images_within_the_budget(name, vae, extreme):
+    adversarial = run(name, vae, extreme)
+    assert adversarial.shape == extreme.shape and adversarial.dtype == torch.float32 and not adversarial.requires_grad
+    assert adversarial.min() >= 0 and adversarial.max() <= 1
+    # x + δ is rounded to float32 once more than δ was.
+    assert 0 < (adversarial - extreme).abs().max() <= EPS + 1e-6
+
+
+@every_attack
+def test_the_model_is_left_as_it_was_found(name, vae, x):
+    vae.model.train()
+    vae.model.encoder.requires_grad_(True)
+    weights = vae.fingerprint()
+    run(name, vae, x)
+    assert all(module.training for module in vae.model.modules()) and vae.fingerprint() == weights
+    asks = {key for key, p in vae.model.named_parameters() if p.requires_grad}
+    assert asks == {f"encoder.{key}" for key, _ in vae.model.encoder.named_parameters()}
+    assert all(p.grad is None for p in vae.model.parameters())
+
+
+@every_attack
+def test_the_clean_images_and_the_global_generators_are_untouched(name, vae, x):
+    # Not Python's own generator: the run-time checks of types pick their samples by it.
+    copy, torch_state, numpy_state = x.clone(), torch.get_rng_state(), np.random.get_state()
+    run(name, vae, x)
+    assert torch.equal(x, copy) and not x.requires_grad
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert numpy_state[2] == np.random.get_state()[2] and (numpy_state[1] == np.random.get_state()[1]).all()
+
+
+@every_attack
+def test_an_attack_is_a_function_of_its_generators(name, vae, x):
+    assert torch.equal(run(name, vae, x), run(name, vae, x))
+    assert not torch.equal(run(name, vae, x, [0, 1]), run(name, vae, x, [2, 3]))
+
+
+@every_attack
+def test_an_image_is_attacked_alone_as_in_a_batch(name, vae, x):
+    together, alone = run(name, vae, x)[1:], run(name, vae, x[1:], [1])
+    # A rounding of the gradient may flip the sign of a pixel that hardly matters: compare what the attack is for.
+    reached = PUBLISHED[name](vae, x[1:], together)
+    torch.testing.assert_close(PUBLISHED[name](vae, x[1:], alone), reached, rtol=1e-3, atol=1e-6)
+
+
+@every_attack
+def test_an_attack_gains_by_its_steps(name, vae, x):
+    start, end = run(name, vae, x, steps=0), run(name, vae, x, steps=8)
+    assert (PUBLISHED[name](vae, x, end) > PUBLISHED[name](vae, x, start)).all()
+
+
+@every_attack
+def test_pixels_outside_the_mask_stay_as_they_were(name, vae, x):
+    mask = torch.zeros(2, 1, 32, 32)
+    mask[0, :, :16], mask[1, :, :, 8:] = 1, 1
+    adversarial = run(name, vae, x, mask=mask)
+    inside = mask.bool().expand_as(x)
+    assert torch.equal(adversarial[~inside], x[~inside])
+    assert not torch.equal(adversarial[inside], x[inside])
+
+
+@every_attack
+def test_the_default_setting_of_an_attack_is_a_budget_in_0_to_1(name):
+    attack = ATTACKS[name]
+    assert 0 < attack.step_size <= attack.eps <= 16 / 255 and attack.steps > 0
+    assert round(attack.eps * 255, 6).is_integer()
+
+
+# --- the loop against closed forms
+
+
+def linear(weight: torch.Tensor):
+    return lambda x: (weight[: len(x)] * x).flatten(1).sum(1)
+
+
+@pytest.fixture
+def weight() -> torch.Tensor:
+    """Slopes of two images, a thousand times steeper in the second."""
+    slopes = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    return slopes * torch.tensor([1.0, 1000.0])[:, None, None, None]
+
+
+def test_a_linear_objective_ends_in_the_corner_of_the_ball(weight, extreme):
+    best = pgd(extreme, linear(weight), eps=EPS, steps=6, step_size=EPS / 2, generators=generators(0, [0, 1]))
+    # The corner is reached by clamping: only x + δ is rounded.
+    torch.testing.assert_close(best, (extreme - EPS * weight.sign()).clamp(0, 1), rtol=0, atol=1e-7)
+
+
+def test_a_linear_objective_ends_along_its_gradient_in_l2(weight):
+    x, radius = torch.full((2, 3, 32, 32), 0.5), 2.0
+    best = pgd(x, linear(weight), eps=radius, steps=8, step_size=0.5, norm="l2")
+    direction = weight / weight.flatten(1).norm(dim=1)[:, None, None, None]
+    # Eight sums of float32 steps of at most 0.1 a pixel.
+    torch.testing.assert_close(best, x - radius * direction, rtol=0, atol=1e-6)
+
+
+def test_a_linear_schedule_falls_to_a_hundredth(weight):
+    x = torch.full((2, 3, 32, 32), 0.5)
+    best = pgd(x, linear(weight), eps=0.4, steps=3, step_size=0.1, schedule="linear")
+    # Three sums of numbers under one in float32.
+    torch.testing.assert_close(best, x - 0.1 * (1 + 0.505 + 0.01) * weight.sign(), rtol=0, atol=1e-6)
+
+
+def test_a_zero_gradient_moves_nothing(x):
+    for norm in ("linf", "l2"):
+        assert torch.equal(pgd(x, linear(torch.zeros_like(x)), eps=EPS, steps=2, step_size=EPS, norm=norm), x)
+
+
+def test_no_budget_changes_nothing(x, weight):
+    for norm in ("linf", "l2"):
+        draws = generators(0, [0, 1])
+        assert torch.equal(pgd(x, linear(weight), eps=0.0, steps=2, step_size=0.1, norm=norm, generators=draws), x)
+
+
+def test_steepest_has_unit_norm(weight):
+    assert steepest(weight, "linf").abs().unique().tolist() == [1.0]
+    # Norms of 3072 numbers summed in float32.
+    torch.testing.assert_close(steepest(weight, "l2").flatten(1).norm(dim=1), torch.ones(2), rtol=1e-5, atol=0)
+
+
+def test_the_loop_costs_a_pass_a_step_and_one_to_keep_the_best(x, weight):
+    calls = []
+
+    def counted(images):
+        calls.append(images)
+        return linear(weight)(images)
+
+    pgd(x, counted, eps=EPS, steps=3, step_size=EPS, keep_best=False)
+    assert len(calls) == 3
+    pgd(x, counted, eps=EPS, steps=3, step_size=EPS)
+    assert len(calls) == 3 + 4
+
+
+# --- projection
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_projection_ends_in_ball_and_box_and_stays_there(norm, extreme, weight):
+    delta = project(weight, extreme, 0.5, norm)
+    size = delta.abs().flatten(1).amax(1) if norm == "linf" else delta.flatten(1).norm(dim=1)
+    # Norms of 3072 numbers summed in float32.
+    assert (size <= 0.5 * (1 + 1e-5)).all() and (size > 0).all()
+    # (x + δ) − x is rounded in float32.
+    assert (extreme + delta).min() >= -1e-7 and (extreme + delta).max() <= 1 + 1e-7
+    torch.testing.assert_close(project(delta, extreme, 0.5, norm), delta, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_projection_leaves_what_is_inside(norm):
+    x, delta = torch.full((1, 3, 4, 4), 0.5), torch.full((1, 3, 4, 4), 0.01)
+    # (x + δ) − x is rounded in float32.
+    torch.testing.assert_close(project(delta, x, 0.5, norm), delta, rtol=0, atol=1e-7)
+
+
+def test_projection_on_the_l2_ball_keeps_the_direction(weight):
+    x = torch.full((2, 3, 32, 32), 0.5)
+    expected = 0.5 * weight / weight.flatten(1).norm(dim=1)[:, None, None, None]
+    # (x + δ) − x is rounded in float32.
+    torch.testing.assert_close(project(weight, x, 0.5, "l2"), expected, rtol=1e-5, atol=1e-7)
+
+
+# --- the start
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_random_start_is_in_ball_and_box(norm, extreme, weight):
+    start = pgd(extreme, linear(weight), eps=EPS, steps=0, step_size=0.0, norm=norm, generators=generators(0, [0, 1]))
+    assert start.min() >= 0 and start.max() <= 1
+    moved = start - extreme
+    size = moved.abs().flatten(1).amax(1) if norm == "linf" else moved.flatten(1).norm(dim=1)
+    # x + δ is rounded in float32, at each of 3072 pixels for ℓ2.
+    assert (size > EPS / 2).all() and (size <= EPS + 1e-6).all()
+
+
+def test_the_objective_sees_images_only_from_its_random_start_on(extreme, weight):
+    def checked(images):
+        # (x + δ) − x is rounded in float32.
+        assert images.min() >= -1e-7 and images.max() <= 1 + 1e-7
+        return linear(weight)(images)
+
+    pgd(extreme, checked, eps=0.5, steps=3, step_size=0.5, generators=generators(0, [0, 1]))
+
+
+def test_without_generators_the_start_is_the_image_itself(x, weight):
+    assert torch.equal(pgd(x, linear(weight), eps=EPS, steps=0, step_size=0.0), x)
+
+
+# --- the best iterate
+
+
+def overshooting(x):
+    """Smallest 0.3 ε away from the images: a step of 2 ε jumps over it from corner to corner."""
+    goal = (x + 0.3 * EPS).clamp(0, 1)
+    return lambda images: (images - goal).square().flatten(1).mean(1)
+
+
+def test_the_best_iterate_is_kept_and_not_the_last(x):
+    objective, setting = overshooting(x), {"eps": EPS, "steps": 3, "step_size": 2 * EPS}
+    best, last = pgd(x, objective, **setting), pgd(x, objective, **setting, keep_best=False)
+    assert (objective(best) < objective(last)).all()
+    assert torch.equal(best, x)
+
+
+def test_the_best_iterate_is_kept_for_each_image(x, weight):
+    overshoots = overshooting(x)
+
+    def mixed(images):
+        return torch.stack([overshoots(images)[0], linear(weight)(images)[1]])
+
+    best = pgd(x, mixed, eps=EPS, steps=3, step_size=2 * EPS)
+    assert torch.equal(best[0], x[0])
+    # The corner is reached by clamping: only x + δ is rounded.
+    torch.testing.assert_close(best[1], (x[1] - EPS * weight[1].sign()).clamp(0, 1), rtol=0, atol=1e-7)
+
+
+def test_a_value_that_is_not_finite_never_wins(x):
+    zero, far = torch.zeros_like(x), torch.ones_like(x)
+    delta, value = better(far, torch.tensor([torch.nan, torch.inf]), zero, torch.tensor([1.0, torch.inf]))
+    assert torch.equal(delta, zero) and value.tolist() == [1.0, torch.inf]
+
+
+# --- the objectives against their papers
+
+
+@pytest.fixture
+def attacked(x) -> torch.Tensor:
+    return (x + EPS * torch.randn(x.shape, generator=torch.Generator().manual_seed(3)).sign()).clamp(0, 1)
+
+
+def lpips_formula(features, y, x):
+    """Zhang et al. 2018, eq. 1, with loops."""
+    stages = zip(features.columns(y), features.columns(x), strict=True)
+    return sum(((a - b) ** 2).sum(dim=1).mean(dim=(1, 2)) for a, b in stages)
+
+
+OBJECTIVES = {
+    "latent": lambda vae, x: (latent_objective(vae, vae.mean(x)), lambda a: -PUBLISHED["latent"](vae, x, a)),
+    "photoguard, zero": lambda vae, x: (
+        photoguard_encoder_objective(vae),
+        lambda a: -PUBLISHED["photoguard-encoder"](vae, x, a),
+    ),
+    "photoguard, target": lambda vae, x: (
+        photoguard_encoder_objective(vae, vae.mean(x.flip(0))),
+        lambda a: ((vae.mean(a) - vae.mean(x.flip(0))) ** 2).sum((1, 2, 3)) ** 0.5,
+    ),
+    "reconstruction": lambda vae, x: (reconstruction_objective(vae, x), lambda a: -PUBLISHED["reconstruction"](vae, x, a)),
+    "reconstruction, perceptual": lambda vae, x: (
+        reconstruction_objective(vae, x, RandomFeatures(), 0.7),
+        lambda a: -PUBLISHED["reconstruction"](vae, x, a) - 0.7 * lpips_formula(RandomFeatures(), vae.decode(vae.mean(a)), x),
+    ),
+}
+every_objective = pytest.mark.parametrize("make", OBJECTIVES.values(), ids=OBJECTIVES.keys())
+
+
+@every_objective
+def test_an_objective_is_its_published_formula(make, vae, x, attacked):
+    objective, formula = make(vae, x)
+    assert objective(attacked).shape == (2,)
+    # The same sums in another order.
+    torch.testing.assert_close(objective(attacked), formula(attacked), rtol=1e-5, atol=1e-7)
+
+
+@every_objective
+def test_the_gradient_of_an_objective_is_its_slope(make, vae, x, attacked):
+    objective, _ = make(vae, x)
+    images = attacked.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(objective(images).sum(), images)
+    direction, h = steepest(gradient, "l2"), 0.05
+    slope = (objective(attacked + h * direction) - objective(attacked - h * direction)) / (2 * h)
+    # h is 1e-3 a pixel: the third derivative leaves well under 1 %, and float32 values about 1e-7 / (slope · h).
+    torch.testing.assert_close(slope, (gradient * direction).sum((1, 2, 3)), rtol=0.02, atol=1e-5)
+
+
+def test_the_weight_of_the_perceptual_term_changes_the_gradient_linearly(vae, x, attacked):
+    def gradient(weight: float):
+        images = attacked.clone().requires_grad_()
+        return torch.autograd.grad(reconstruction_objective(vae, x, RandomFeatures(), weight)(images).sum(), images)[0]
+
+    plain, one, three = gradient(0.0), gradient(1.0), gradient(3.0)
+    assert (one - plain).norm() > 0.1 * plain.norm()
+    # Sums of float32 gradients of about 1e-3.
+    torch.testing.assert_close(three - plain, 3 * (one - plain), rtol=1e-3, atol=1e-7)
+
+
+def test_columns_that_are_known_are_not_computed_again(vae, x, attacked):
+    features = RandomFeatures()
+    columns = features.columns(x)
+    value = reconstruction_objective(vae, x, features, 0.7, columns)(attacked)
+    assert features.seen == 2 * len(x)
+    assert torch.equal(value, reconstruction_objective(vae, x, features, 0.7)(attacked))
+
+
+def test_photoguard_comes_nearer_to_the_latent_of_its_target(vae, x):
+    target = x.flip(0)
+    adversarial = run("photoguard-encoder", vae, x, steps=8, target=target)
+    distance = photoguard_encoder_objective(vae, vae.mean(target))
+    assert (distance(adversarial) < distance(x)).all()
+
+
+def test_photoguard_takes_one_target_for_all_images(vae, x):
+    target = x[:1]
+    assert torch.equal(
+        run("photoguard-encoder", vae, x, target=target), run("photoguard-encoder", vae, x, target=target.expand_as(x))
+    )
+
+
+def test_photoguard_starts_at_the_image_without_generators(vae, x):
+    assert torch.equal(photoguard_encoder(x, vae=vae, eps=EPS, steps=0, step_size=EPS), x)
+
+
+def test_the_latent_attack_starts_where_its_gradient_is_not_zero(vae, x):
+    objective = latent_objective(vae, vae.mean(x))
+    at_rest, started = x.clone().requires_grad_(), run("latent", vae, x, steps=0).requires_grad_()
+    # At δ = 0 the difference of the latents is exactly zero.
+    assert torch.autograd.grad(objective(at_rest).sum(), at_rest)[0].abs().max() == 0
+    assert torch.autograd.grad(objective(started).sum(), started)[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("quant", [True, False])
+def test_attacks_run_on_autoencoders_of_any_latent_width(quant, x):
+    vae = small_kl(channels=16, quant=quant)
+    for name in ATTACKS:
+        assert run(name, vae, x, steps=1).shape == x.shape
