@@ -1,4 +1,4 @@
-"""Find the settings: hardening runs of equal compute over the ablations and over single settings, scored on photographs set apart.
+"""Find the settings: hardening runs of equal compute, over the ablations and over single settings.
 
     python recipes/sweep.py --vae tiny --images caltech101-128/train --out runs/sweep-tiny --result results/sweep-tiny.json
 

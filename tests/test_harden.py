@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import small_kl, small_tiny
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
 
+from conftest import small_kl, small_tiny
 from srlvae.errors import InputError
 from srlvae.harden import HardenConfig, Interrupted, Listener, ObjectiveConfig, harden
 from srlvae.vae import load_vae

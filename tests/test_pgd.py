@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from conftest import small_kl
 from small import RandomFeatures
-
 from srlvae.attacks import ATTACKS, pgd
 from srlvae.attacks.latent import latent_objective
 from srlvae.attacks.pgd import better, project, steepest
@@ -311,10 +311,10 @@ def test_the_gradient_of_an_objective_is_its_slope(make, vae, x, attacked):
     objective, _ = make(vae, x)
     images = attacked.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(objective(images).sum(), images)
-    direction, h = steepest(gradient, "l2"), 0.05
+    direction, h = steepest(gradient, "l2"), 0.01
     slope = (objective(attacked + h * direction) - objective(attacked - h * direction)) / (2 * h)
-    # h is 1e-3 a pixel: the third derivative leaves well under 1 %, and float32 values about 1e-7 / (slope · h).
-    torch.testing.assert_close(slope, (gradient * direction).sum((1, 2, 3)), rtol=0.02, atol=1e-5)
+    # The error of central differences falls with h²: up to 5 % at h = 0.05, hence 0.2 % here. Rounding adds under 0.1 %.
+    torch.testing.assert_close(slope, (gradient * direction).sum((1, 2, 3)), rtol=0.01, atol=1e-5)
 
 
 def test_the_weight_of_the_perceptual_term_changes_the_gradient_linearly(vae, x, attacked):

@@ -9,9 +9,9 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
-from conftest import small_kl, small_tiny
 from safetensors.torch import load_file, save_file
 
+from conftest import small_kl, small_tiny
 from srlvae.errors import InputError
 from srlvae.rng import generator, generators
 from srlvae.vae import VAE, load_vae
