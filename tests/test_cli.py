@@ -6,9 +6,9 @@ import json
 
 import pytest
 import torch
-from conftest import small_kl
 from PIL import Image
 
+from conftest import small_kl
 from srlvae.cli import main
 from srlvae.images import read_image
 

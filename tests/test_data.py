@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small import Pictures, flat_pictures, level
 
+from small import Pictures, flat_pictures, level
 from srlvae.errors import InputError
 from srlvae.harden import data
 from srlvae.harden.data import (
@@ -280,7 +280,7 @@ class Counted:
 
     def __iter__(self):
         self.begun += 1
-        return itertools.chain(self.rows)
+        yield from self.rows
 
 
 def test_a_broken_row_of_a_stream_does_not_begin_it_again():
@@ -290,6 +290,13 @@ def test_a_broken_row_of_a_stream_does_not_begin_it_again():
     samples = Crops(StreamPhotographs(dataset, "image"), range(20), SIZE, 0)
     assert [level(samples[n][0]) for n in range(8)] == [0, 1, 2, 3, 5, 5, 6, 7]
     assert dataset.begun == 1
+
+
+def test_a_stream_that_was_read_can_be_handed_to_another_process():
+    photographs = StreamPhotographs(Counted(rows(flat_pictures(5))), "image")
+    assert photographs[2].getpixel((0, 0)) == (2, 2, 2)
+    handed = pickle.loads(pickle.dumps(photographs))
+    assert handed[3].getpixel((0, 0)) == (3, 3, 3)
 
 
 def test_a_dataset_saved_to_disk_is_opened(tmp_path):

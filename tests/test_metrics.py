@@ -9,9 +9,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from small import RandomFeatures
 from torch import nn
 
+from small import RandomFeatures
 from srlvae.metrics import features as features_module
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import FEATURES, Features, Inception, Lpips, load_features
@@ -233,9 +233,7 @@ def test_subsets_as_large_as_the_set_have_no_spread():
 
 def test_subsets_are_a_function_of_the_generator():
     x, y = draws(30, 6), draws(30, 6, seed=1) + 1
-    first, again = (
-        kernel_distance_with_error(x, y, torch.Generator().manual_seed(3), subsets=20, size=10) for _ in range(2)
-    )
+    first, again = (kernel_distance_with_error(x, y, torch.Generator().manual_seed(3), subsets=20, size=10) for _ in range(2))
     assert first == again and first[1] > 0
     # The mean of 20 values: five standard errors.
     assert first[0] == pytest.approx(kernel_distance(x, y), abs=5 * first[1] / math.sqrt(20))

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 import torch
+
 from conftest import small_kl, small_tiny
 from small import RandomFeatures
-
 from srlvae.attacks.latent import latent_objective
 from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.errors import InputError

@@ -68,13 +68,16 @@ def open_rgb(path: Path, at_least: int | None = None) -> Image.Image:
     return rgb_of(read, str(path))
 
 
-def rgb_of(read: Callable[[], Image.Image], name: str) -> Image.Image:
+def rgb_of(read: Callable[[], Image.Image | None], name: str) -> Image.Image:
     """What `read` opens as 8-bit RGB, as `open_rgb` says; `name` is for the error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with read() as image:
+            opened = read()
+            if opened is None:
+                raise OSError("no image there")
+            with opened as image:
                 return _to_rgb(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: refused as too large ({error})") from error

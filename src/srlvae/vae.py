@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers.models.auto_model import AutoModel
 from diffusers.models.modeling_utils import ModelMixin
@@ -37,14 +38,15 @@ class VAE:
         self.channels, self.factor = self._probe()
 
     def _probe(self) -> tuple[int, int]:
-        """Latent channels and reduction factor, from encoding a small image."""
+        """Latent channels and reduction factor, from a small image there and back."""
         size, name = 64, type(self.model).__name__
         try:
             with torch.no_grad():
-                shape = self.mean(torch.zeros(1, 3, size, size, device=self.device)).shape
+                latents = self.mean(torch.zeros(1, 3, size, size, device=self.device))
+                shape, back = latents.shape, self.decode(latents).shape
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise InputError(f"{name} does not encode images `b 3 h w`; give an image autoencoder ({error})") from error
-        if len(shape) != 4:
+        if len(shape) != 4 or back != (1, 3, size, size):
             raise InputError(f"{name} encodes images to {tuple(shape)}; give an image autoencoder, not one for video or sound")
         return shape[1], size // shape[2]
 
@@ -72,14 +74,14 @@ class VAE:
         """The mean latent, in float32."""
         output = self._encode(x)
         posterior = getattr(output, "latent_dist", None)
-        return (posterior.mean if posterior is not None else output.latents).float()
+        return (posterior.mean if posterior is not None else _latents(output)).float()
 
     def sample(self, x: Images, generators: Generators) -> Latents:
         """A draw from the posterior, image i from generator i; the mean where there is no posterior."""
         output = self._encode(x)
         posterior = getattr(output, "latent_dist", None)
         if posterior is None:
-            return output.latents.float()
+            return _latents(output).float()
         mean = posterior.mean.float()
         return mean + posterior.std.float() * normal_like(mean, generators)
 
@@ -109,6 +111,11 @@ class VAE:
     def save(self, folder: Path) -> None:
         """Write config.json and safetensors in diffusers' format."""
         self.model.save_pretrained(folder, safe_serialization=True)
+
+
+def _latents(output: Any) -> Tensor:
+    """What an encoder without a posterior returns; AutoencoderDC's field is in the singular."""
+    return output.latents if hasattr(output, "latents") else output.latent
 
 
 def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
@@ -150,9 +157,19 @@ def _vae_folder(folder: Path) -> Path:
 
 def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
     try:
-        return AutoModel.from_pretrained(source, torch_dtype=dtype, low_cpu_mem_usage=False, **options)
+        name = AutoModel.load_config(source, **options).get("_class_name")
+        loaded = getattr(diffusers, name).from_pretrained(
+            source, torch_dtype=dtype, low_cpu_mem_usage=False, output_loading_info=True, **options
+        )
     except Exception as error:  # diffusers, safetensors and torch each raise their own kinds
         raise InputError(f"cannot load a VAE from {source}: {error}") from error
+    model, info = loaded
+    if info["missing_keys"]:
+        raise InputError(f"{source}: weights are missing, {', '.join(info['missing_keys'][:3])} and so on")
+    broken = [name for name, weight in model.state_dict().items() if not weight.isfinite().all()]
+    if broken:
+        raise InputError(f"{source}: weights are not finite, {', '.join(broken[:3])} and so on")
+    return model
 
 
 def _load_from_hub(name: str, dtype: torch.dtype) -> ModelMixin:

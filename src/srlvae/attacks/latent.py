@@ -5,7 +5,7 @@ Schlarmann et al. 2024 (FARE, arXiv 2402.12336), eq. 3, on a VAE: max over δ of
 
 from __future__ import annotations
 
-from srlvae.attacks.pgd import Images, Objective, pgd
+from srlvae.attacks.pgd import Images, Mask, Objective, pgd
 from srlvae.rng import Generators
 from srlvae.vae import VAE, Latents
 
@@ -27,7 +27,7 @@ def latent(
     steps: int,
     step_size: float,
     generators: Generators,
-    mask: Images | None = None,
+    mask: Mask | None = None,
 ) -> Images:
     """Attacked images whose latent lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero."""
     objective = latent_objective(vae, vae.mean(x).detach())

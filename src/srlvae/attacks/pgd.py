@@ -15,6 +15,7 @@ from torch import Tensor
 from srlvae.rng import Generators, uniform_like
 
 Images = Float[Tensor, "b 3 h w"]
+Mask = Float[Tensor, "b 1 h w"]
 Objective = Callable[[Images], Float[Tensor, " b"]]
 Norm = Literal["linf", "l2"]
 Schedule = Literal["constant", "linear"]
@@ -30,7 +31,7 @@ def pgd(
     generators: Generators | None = None,
     norm: Norm = "linf",
     schedule: Schedule = "constant",
-    mask: Float[Tensor, "b 1 h w"] | None = None,
+    mask: Mask | None = None,
     keep_best: bool = True,
 ) -> Images:
     """Images near `x` that make `objective` small, each on its own.

@@ -6,8 +6,10 @@ Salman et al. 2023 (arXiv 2302.06588), eq. 3: min over δ of ‖E(x+δ) − t‖
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from srlvae.attacks.pgd import Images, Objective, pgd
+from srlvae.attacks.pgd import Images, Mask, Objective, pgd
 from srlvae.rng import Generators
 from srlvae.vae import VAE, Latents
 
@@ -29,8 +31,8 @@ def photoguard_encoder(
     steps: int,
     step_size: float,
     generators: Generators | None = None,
-    mask: Images | None = None,
-    target: Images | None = None,
+    mask: Mask | None = None,
+    target: Float[Tensor, "#b 3 h w"] | None = None,
 ) -> Images:
     """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), or the zero latent.
 

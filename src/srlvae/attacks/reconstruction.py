@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from srlvae.attacks.pgd import Images, Objective, pgd
+from srlvae.attacks.pgd import Images, Mask, Objective, pgd
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import feature_distance
 from srlvae.rng import Generators
@@ -41,7 +41,7 @@ def reconstruction(
     steps: int,
     step_size: float,
     generators: Generators | None = None,
-    mask: Images | None = None,
+    mask: Mask | None = None,
     features: Features | None = None,
     weight: float = 0.0,
 ) -> Images:

@@ -6,6 +6,7 @@ processes sees the same images.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,15 +66,25 @@ class StreamPhotographs:
 
     def __init__(self, dataset, column: str):
         self.dataset, self.column = dataset, column
+        self._rewind()
+
+    def _rewind(self) -> None:
         self.position, self.rows = 0, iter(())
+        # The last few rows, as a sample that replaces an unreadable one looks ahead.
+        self.recent: deque[Any] = deque(maxlen=8)
+
+    def __getstate__(self) -> dict:
+        return {"dataset": self.dataset, "column": self.column}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(**state)
 
     def __len__(self) -> int:
         return 2**40
 
     def __getitem__(self, index: int) -> Image.Image:
-        if index < self.position:
-            self.position, self.rows = 0, iter(())
-        row: Any = None
+        if index < self.position - len(self.recent):
+            self._rewind()
         while self.position <= index:
             row = next(self.rows, None)
             if row is None:
@@ -81,7 +92,9 @@ class StreamPhotographs:
                 row = next(self.rows, None)
                 if row is None:
                     raise InputError("the streamed dataset has no rows")
+            self.recent.append(row)
             self.position += 1
+        row = self.recent[index - self.position]
         return rgb_of(lambda: row[self.column], f"row {index}")
 
 

@@ -48,6 +48,11 @@ class ObjectiveConfig:
     originality_attacked: float = 0.03
 
     @property
+    def has_terms(self) -> bool:
+        on_attacked = self.inner != "none" and bool(self.attacked or self.originality_attacked)
+        return on_attacked or bool(self.clean or self.originality_clean)
+
+    @property
     def uses_features(self) -> bool:
         return bool(self.inner_perceptual or self.clean * self.perceptual or self.attacked * self.perceptual_attacked)
 

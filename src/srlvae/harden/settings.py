@@ -49,6 +49,8 @@ class HardenConfig:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not self.objective.has_terms:
+            raise InputError("the objective has no term with a weight: there is nothing to minimise")
         if self.objective.inner == "both" and self.batch_size % 2:
             raise InputError(f"inner attack `both` halves the batch: batch_size must be even, got {self.batch_size}")
         return self

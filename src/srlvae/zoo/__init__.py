@@ -9,8 +9,7 @@ FOLDER = Path(__file__).parent
 
 def bundled(name: str) -> Path | None:
     """The folder of the bundled model called `name`, if there is one."""
-    folder = FOLDER / name
-    return folder if name.isidentifier() or name.replace("-", "_").isidentifier() and folder.is_dir() else None
+    return FOLDER / name if name in names() else None
 
 
 def names() -> list[str]:
