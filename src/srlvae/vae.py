@@ -157,8 +157,8 @@ def _vae_folder(folder: Path) -> Path:
 
 def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
     try:
-        name = AutoModel.load_config(source, **options).get("_class_name")
-        loaded = getattr(diffusers, name).from_pretrained(
+        config: Any = AutoModel.load_config(source, **options)
+        loaded = getattr(diffusers, config["_class_name"]).from_pretrained(
             source, torch_dtype=dtype, low_cpu_mem_usage=False, output_loading_info=True, **options
         )
     except Exception as error:  # diffusers, safetensors and torch each raise their own kinds
