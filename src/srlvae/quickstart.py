@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
-
 from srlvae.bench.protocol import RECONSTRUCTION
 from srlvae.bench.reconstruction import reconstruction
 from srlvae.errors import InputError
@@ -39,14 +37,13 @@ def quickstart(out: Path, listener: Listener, told) -> Path:
 
 
 def cut_photographs(names: tuple[str, ...], folder: Path, size: int) -> None:
-    """Halve scikit-image's photographs `names` and cut them into squares of `size` pixels below `folder`."""
+    """Cut scikit-image's photographs `names` into squares of `size` pixels below `folder`."""
     if folder.exists() and find_images(folder):
         return
     (skimage,) = need("quickstart", "skimage")
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         image = open_rgb(folder_of(skimage) / "data" / name)
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
         for top in range(0, image.height - size + 1, size):
             for left in range(0, image.width - size + 1, size):
                 square = image.crop((left, top, left + size, top + size))
