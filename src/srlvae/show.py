@@ -65,6 +65,8 @@ class Drawing(Listener):
     def scored(self, step: int, psnr_clean: float, psnr_attacked: float) -> None:
         self.scores = f"[bold]{psnr_clean:.2f} dB clean, {psnr_attacked:.2f} attacked[/]  "
         self._update(step)
+        if not self.console.is_terminal:  # no bar in a log file
+            self.console.print(f"step {step}: {self.scores}{self.losses}")
 
     def scoring(self) -> None:
         self.progress.stop()
