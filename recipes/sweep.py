@@ -96,6 +96,28 @@ def fidelity(vae: VAE, x: torch.Tensor) -> float:
     return frechet_distance(fake, real)
 
 
+COLUMNS = {
+    "psnr_clean": "clean dB",
+    "features_clean": "Lite1 distance",
+    "frechet_clean": "Lite1 Fréchet",
+    "psnr_transfer": "attacked 15/255, transfer dB",
+    "psnr_white_box": "white-box dB",
+    "shift_transfer": "shift 8/255, transfer",
+    "shift_white_box": "white-box",
+}
+
+
+def as_markdown(table: dict) -> str:
+    """The rows beside the original, for the docs."""
+    rows = {"original": table["original"]} | {name: row["scores"] for name, row in table["rows"].items()}
+    lines = [["", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
+    lines += [
+        [name, *(f"{scores[key]:.3g}" if key[0] != "p" else f"{scores[key]:.2f}" for key in COLUMNS)]
+        for name, scores in rows.items()
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def main(
     vae: Annotated[str, typer.Option(help="What to harden.")],
     images: Annotated[Path, typer.Option(help="Training photographs of 128 pixels, at any depth.")],
@@ -127,7 +149,8 @@ def main(
         hardened = harden(vae, training, folder, config)
         table["rows"][name] = {"config": dataclasses.asdict(config), "scores": scores(hardened)}
         write_json(result, table)
-        print(name, steps, {k: round(v, 3) for k, v in table["rows"][name]["scores"].items()}, flush=True)
+        print(f"{name}: {steps} steps", flush=True)
+    print(as_markdown(table))
 
 
 if __name__ == "__main__":
