@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 
 import numpy as np
@@ -283,12 +284,28 @@ class Counted:
         yield from self.rows
 
 
-def test_a_broken_row_of_a_stream_does_not_begin_it_again():
+def cut_jpeg() -> Image.Image:
+    """Opened, and broken only when its pixels are asked for."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    return Image.open(io.BytesIO(file.getvalue()[:800]))
+
+
+@pytest.mark.parametrize("broken", [lambda: Image.new("RGB", (3, 3)), cut_jpeg])
+def test_a_broken_row_of_a_stream_does_not_begin_it_again(broken):
     pictures = flat_pictures(20)
-    pictures.images[4] = Image.new("RGB", (3, 3))
+    pictures.images[4] = broken()
     dataset = Counted(rows(pictures))
     samples = Crops(StreamPhotographs(dataset, "image"), range(20), SIZE, 0)
     assert [level(samples[n][0]) for n in range(8)] == [0, 1, 2, 3, 5, 5, 6, 7]
+    assert dataset.begun == 1
+
+
+# In workers, `datasets` deals a stream's files out: row n would depend on their number, and be missing with one file.
+def test_a_stream_is_read_in_this_process_whatever_the_workers():
+    dataset = Counted(rows(flat_pictures(6)))
+    found = list(batches(Crops(StreamPhotographs(dataset, "image"), range(6), SIZE, 0), [[0, 1], [2, 3]], 2))
+    assert [level(crop) for batch in found for crop in batch.x] == [0, 1, 2, 3]
     assert dataset.begun == 1
 
 
@@ -305,6 +322,20 @@ def test_a_dataset_saved_to_disk_is_opened(tmp_path):
     images.cast_column("picture", datasets.Image()).save_to_disk(tmp_path / "saved")
     photographs = open_photographs(str(tmp_path / "saved"), SIZE)
     assert len(photographs) == 2 and photographs[1].getpixel((0, 0)) == (1, 1, 1)
+
+
+def test_a_broken_image_in_a_streamed_dataset_is_replaced_and_reported(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(flat_pictures(10).images):
+        image.save(tmp_path / "images" / f"{i}.png")
+    for i in (4, 5):
+        (tmp_path / "images" / f"{i}.png").write_bytes(b"broken")
+    samples = Crops(open_photographs(str(tmp_path / "images"), SIZE, streaming=True), range(10), SIZE, 0)
+    found = [samples[n] for n in range(8)]
+    assert [level(crop) for crop, _, _ in found] == [0, 1, 2, 3, 6, 6, 6, 7]
+    assert [index for index, _ in found[4][2]] == [4, 5]
 
 
 def test_a_dataset_without_images_is_refused_with_its_columns(tmp_path):

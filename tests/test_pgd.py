@@ -350,6 +350,13 @@ def test_photoguard_takes_one_target_for_all_images(vae, x):
     )
 
 
+def test_photoguard_lets_its_step_fall_linearly(vae, x):
+    setting = {"eps": EPS, "steps": 4, "step_size": EPS / 2}
+    expected = pgd(x, photoguard_encoder_objective(vae), **setting, schedule="linear")
+    assert torch.equal(photoguard_encoder(x, vae=vae, **setting), expected)
+    assert not torch.equal(pgd(x, photoguard_encoder_objective(vae), **setting), expected)
+
+
 def test_photoguard_starts_at_the_image_without_generators(vae, x):
     assert torch.equal(photoguard_encoder(x, vae=vae, eps=EPS, steps=0, step_size=EPS), x)
 

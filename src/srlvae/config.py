@@ -21,7 +21,7 @@ T = TypeVar("T")
 def read_toml(path: Path, cls: type[T]) -> T:
     """The settings in `path` as `cls`; keys left out keep their defaults. Raises InputError naming key and file."""
     try:
-        values = tomllib.loads(Path(path).read_text())
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"cannot read settings from {path}: {error}") from error
     return from_dict(cls, values, str(path))

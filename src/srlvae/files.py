@@ -33,4 +33,4 @@ def publish(partial: Path, path: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda file: file.write_text(text))
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))

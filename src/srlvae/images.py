@@ -81,7 +81,7 @@ def rgb_of(read: Callable[[], Image.Image | None], name: str) -> Image.Image:
                 return _to_rgb(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(f"{name}: refused as too large ({error})") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, AssertionError, struct.error) as error:
         raise InputError(f"{name}: not a readable image ({error})") from error
 
 

@@ -144,7 +144,7 @@ def _vae_folder(folder: Path) -> Path:
     if not config.is_file():
         raise InputError(f"{folder} has no config.json; give the folder of a diffusers autoencoder or pipeline")
     try:
-        name = json.loads(config.read_text()).get("_class_name")
+        name = json.loads(config.read_text(encoding="utf-8")).get("_class_name")
     except (ValueError, AttributeError) as error:
         raise InputError(f"{config} is not a JSON object ({error})") from error
     if not name:

@@ -7,7 +7,7 @@ processes sees the same images.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -48,24 +48,31 @@ class FolderPhotographs:
         return open_rgb(self.paths[index], self.at_least)
 
 
+Decode = Callable[[Any], Image.Image | None]
+
+
+def _as_it_is(cell: Any) -> Any:
+    return cell
+
+
 class HubPhotographs:
     """The image column of a Hugging Face dataset with random access."""
 
-    def __init__(self, dataset, column: str):
-        self.dataset, self.column = dataset, column
+    def __init__(self, dataset, column: str, decode: Decode = _as_it_is):
+        self.dataset, self.column, self.decode = dataset, column, decode
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return rgb_of(lambda: self.dataset[index][self.column], f"row {index}")
+        return rgb_of(lambda: self.decode(self.dataset[index][self.column]), f"row {index}")
 
 
 class StreamPhotographs:
     """A streamed Hugging Face dataset: row n by reading on to it, beginning again at the end. For ascending numbers."""
 
-    def __init__(self, dataset, column: str):
-        self.dataset, self.column = dataset, column
+    def __init__(self, dataset, column: str, decode: Decode = _as_it_is):
+        self.dataset, self.column, self.decode = dataset, column, decode
         self._rewind()
 
     def _rewind(self) -> None:
@@ -74,7 +81,7 @@ class StreamPhotographs:
         self.recent: deque[Any] = deque(maxlen=8)
 
     def __getstate__(self) -> dict:
-        return {"dataset": self.dataset, "column": self.column}
+        return {"dataset": self.dataset, "column": self.column, "decode": self.decode}
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(**state)
@@ -95,7 +102,7 @@ class StreamPhotographs:
             self.recent.append(row)
             self.position += 1
         row = self.recent[index - self.position]
-        return rgb_of(lambda: row[self.column], f"row {index}")
+        return rgb_of(lambda: self.decode(row[self.column]), f"row {index}")
 
 
 def open_photographs(source: str, at_least: int, split: str = "train", streaming: bool = False) -> Photographs:
@@ -122,7 +129,10 @@ def open_photographs(source: str, at_least: int, split: str = "train", streaming
     columns = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if not columns:
         raise InputError(f"the dataset {source} has no image column, only {', '.join(features) or 'unnamed ones'}")
-    return StreamPhotographs(dataset, columns[0]) if streaming else HubPhotographs(dataset, columns[0])
+    # Decoded row by row in `rgb_of`: in a stream's own iterator a broken image would end the iteration.
+    dataset = dataset.cast_column(columns[0], datasets.Image(decode=False))
+    kind = StreamPhotographs if streaming else HubPhotographs
+    return kind(dataset, columns[0], datasets.Image().decode_example)
 
 
 def training_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Float[Tensor, "3 size size"]:
@@ -206,6 +216,8 @@ def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tup
 
 def batches(crops: Crops, numbers: Sequence[list[int]], workers: int) -> Iterator[Batch]:
     """The samples of each list of numbers in turn, read by `workers` processes (0: in this one)."""
+    # Inside workers, `datasets` deals out the files of a stream: row n would depend on their number.
+    workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
     return iter(DataLoader(crops, batch_sampler=numbers, collate_fn=_collate, num_workers=workers))
 
 

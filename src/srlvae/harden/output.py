@@ -67,7 +67,7 @@ def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, sco
     _write_picture(out / PICTURE, original, hardened, held_out[:4])
     if progress["unreadable"]:
         lines = "".join(f"{reason}\n" for reason in progress["unreadable"].values())
-        write_atomically(out / SKIPPED, lambda file: file.write_text(lines))
+        write_atomically(out / SKIPPED, lambda file: file.write_text(lines, encoding="utf-8"))
     record = {
         "made_by": "srlvae harden",
         "original": run["original"],
@@ -78,7 +78,7 @@ def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, sco
         "scores": scores,
         "versions": versions(),
     }
-    write_atomically(out / CARD, lambda file: file.write_text(_card(record)))
+    write_atomically(out / CARD, lambda file: file.write_text(_card(record), encoding="utf-8"))
     write_json(out / RECORD, record)
     shutil.rmtree(out / "checkpoints")
 

@@ -74,7 +74,13 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "srlvae": ObjectiveConfig(),
     # Lee et al. 2025 as published: perceptual term in the inner attack too, originality on clean images only.
     "paper": ObjectiveConfig(
-        inner="reconstruction", inner_perceptual=0.01, clean=0.0, originality_clean=0.1, originality_attacked=0.0
+        inner="reconstruction",
+        inner_perceptual=0.01,
+        clean=0.0,
+        perceptual=0.0,
+        perceptual_attacked=0.01,
+        originality_clean=0.1,
+        originality_attacked=0.0,
     ),
     # Schlarmann et al. 2024 (arXiv 2402.12336): attacked latents back to the original ones, nothing else.
     "fare": ObjectiveConfig(inner="latent", attacked=0.0, clean=0.0, originality_clean=0.0, originality_attacked=1.0),

@@ -90,7 +90,10 @@ class Lpips(Features):
 
 
 class Inception(Features):
-    """The Inception network of FID (Heusel et al. 2017), TensorFlow's weights as ported by torch-fidelity. Pooled only."""
+    """The Inception network of FID (Heusel et al. 2017), TensorFlow's weights as ported by torch-fidelity.
+
+    Pooled only, and from 8-bit levels: no gradient reaches the images.
+    """
 
     name = "inception-v3-compat"
 

@@ -49,7 +49,7 @@ def write_report(folder: Path) -> Path:
     result = json.loads((folder / RESULT).read_text())
     plot_reconstruction(result, folder / PLOT)
     header, lines = reconstruction_table(result)
-    write_atomically(folder / TABLE, lambda file: file.write_text(markdown((header, lines))))
+    write_atomically(folder / TABLE, lambda file: file.write_text(markdown((header, lines)), encoding="utf-8"))
     page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     settings = {key: value for key, value in result.items() if key not in ("rows", "images")}
     text = page.render(
@@ -62,7 +62,7 @@ def write_report(folder: Path) -> Path:
         plot=_inline(folder / PLOT),
         settings=json.dumps(settings, indent=2),
     )
-    write_atomically(folder / PAGE, lambda file: file.write_text(text))
+    write_atomically(folder / PAGE, lambda file: file.write_text(text, encoding="utf-8"))
     return folder / PAGE
 
 
