@@ -23,6 +23,7 @@ from srlvae.files import write_json
 from srlvae.harden import OBJECTIVES, HardenConfig, Listener, harden, preset
 from srlvae.harden.data import FolderPhotographs
 from srlvae.harden.scores import attack_both, score
+from srlvae.harden.train import bf16_pays
 from srlvae.images import read_square
 from srlvae.metrics.features import load_features
 from srlvae.metrics.frechet import frechet_distance
@@ -130,12 +131,15 @@ def main(
     training, judged = Subset(images, held_out=False), Subset(images, held_out=True)
     x = torch.stack([read_square(path, 128) for path in judged.paths])
     original, judge = load_vae(vae), load_features("efficientnet-lite1")
-    transfer = attack_both(original, x[:attacked], seed=0)
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays())
+    with precision:
+        transfer = attack_both(original, x[:attacked], seed=0)
     table = json.loads(result.read_text()) if result.exists() else {"rows": {}}
     table |= {"vae": original.fingerprint(), "minutes": minutes, "attacked": attacked, "clean": len(x), "versions": versions()}
 
     def scores(hardened: VAE) -> dict:
-        own = transfer if hardened is original else attack_both(hardened, x[:attacked], seed=0)
+        with precision:
+            own = transfer if hardened is original else attack_both(hardened, x[:attacked], seed=0)
         clean = score(hardened, x[:attacked], transfer, own, judge)
         return dataclasses.asdict(clean) | {"frechet_clean": fidelity(hardened, x)}
 
