@@ -27,7 +27,7 @@ class HardenConfig:
     batch_size: int = 16
     micro_batch: int = 0
     resolution: int = 256
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-4
     warmup: int = 50
     weight_decay: float = 0.0
     clip: float = 1.0
@@ -76,6 +76,7 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "paper": ObjectiveConfig(
         inner="reconstruction",
         inner_perceptual=0.01,
+        attacked=1.0,
         clean=0.0,
         perceptual=0.0,
         perceptual_attacked=0.01,

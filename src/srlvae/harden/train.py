@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
@@ -18,6 +17,7 @@ from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.harden.data import Batch, Crops, Photographs, batches, open_photographs, set_apart
 from srlvae.harden.objective import outer_loss, perturb, prepare
 from srlvae.harden.output import CHECKPOINT, claim_folder, finish_folder, log_row
+from srlvae.harden.precision import make_accelerator
 from srlvae.harden.scores import attack_both, quick_score, score
 from srlvae.harden.settings import PRESETS, HardenConfig
 from srlvae.metrics.features import load_features
@@ -283,20 +283,3 @@ def learning_rate(step: int, config: HardenConfig) -> float:
     """Linear warm-up, then half a cosine to zero."""
     warm = min(1.0, (step + 1) / max(config.warmup, 1))
     return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-
-
-def make_accelerator(config: HardenConfig) -> Accelerator:
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if bf16_pays() else "no"
-    return Accelerator(mixed_precision=precision)
-
-
-def bf16_pays() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware; where it does not, autocast is slower than float32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False
