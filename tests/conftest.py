@@ -59,11 +59,3 @@ def x() -> torch.Tensor:
     """Two smooth random images, `2 3 32 32` in [0,1]."""
     noise = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     return torch.nn.functional.interpolate(noise, 32, mode="bilinear").contiguous()
-
-
-@pytest.fixture
-def shared() -> Path:
-    """The folder of real photographs and autoencoders, for tests that must not run on a toy."""
-    if not SHARED.is_dir():
-        pytest.skip(f"no {SHARED}: real photographs and autoencoders are not here (set SRLVAE_SHARED to their folder)")
-    return SHARED

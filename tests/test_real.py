@@ -1,0 +1,48 @@
+"""Real pre-trained autoencoders on real photographs; skipped where they are not on the disk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from conftest import SHARED
+from srlvae.harden import harden, preset
+from srlvae.images import find_images, read_square
+from srlvae.metrics.pairwise import psnr
+from srlvae.vae import load_vae
+
+CHANNELS = {"taesd": 4, "taef1": 16}
+# Mean PSNR in dB on every eighth test photograph, measured with plain diffusers.
+REFERENCE = {"taesd": 21.74, "taef1": 24.33}
+
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED} (set SRLVAE_SHARED to the folder of real data)")
+
+
+def test_the_bundled_vae_reconstructs_a_gradient():
+    x = torch.linspace(0, 1, 128).expand(1, 3, 128, 128).contiguous()
+    assert psnr(load_vae("tiny").reconstruct(x), x).item() > 30
+
+
+@needs_shared
+@pytest.mark.parametrize("name", CHANNELS)
+def test_one_step_on_real_photographs_moves_the_encoder_only(name, tmp_path):
+    original = load_vae(SHARED / "models" / name)
+    assert (original.channels, original.factor) == (CHANNELS[name], 8)
+    config = preset("cpu", steps=1, batch_size=2, held_out=2, resolution=64)
+    hardened = harden(original, SHARED / "data" / "caltech101-128" / "train", tmp_path / "out", config)
+    pairs = zip(original.model.named_parameters(), hardened.model.parameters(), strict=True)
+    changed = {key.split(".")[0] for (key, before), after in pairs if not torch.equal(before, after)}
+    assert changed == {"encoder"}
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFERENCE)
+def test_reconstructions_score_what_plain_diffusers_scores(name):
+    vae = load_vae(SHARED / "models" / name)
+    paths = find_images(SHARED / "data" / "caltech101-128" / "test")[::8]
+    x = torch.stack([read_square(path, 128) for path in paths])
+    with torch.no_grad():
+        y = torch.cat([vae.reconstruct(part) for part in x.split(8)])
+    # The reference is given to two digits.
+    assert psnr(y, x).mean().item() == pytest.approx(REFERENCE[name], abs=0.01)
