@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from srlvae.harden.settings import HardenConfig
 
@@ -12,6 +13,9 @@ def make_accelerator(config: HardenConfig) -> Accelerator:
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if bf16_pays() else "no"
+    # accelerate keeps one precision a process; a second run in it may want another.
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision)
 
 
