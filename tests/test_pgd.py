@@ -324,8 +324,8 @@ def test_the_weight_of_the_perceptual_term_changes_the_gradient_linearly(vae, x,
 
     plain, one, three = gradient(0.0), gradient(1.0), gradient(3.0)
     assert (one - plain).norm() > 0.1 * plain.norm()
-    # Sums of float32 gradients of about 1e-3.
-    torch.testing.assert_close(three - plain, 3 * (one - plain), rtol=1e-3, atol=1e-7)
+    # Elements of about 1e-3 are sums of float32 terms of either sign, whose order depends on the number of threads.
+    torch.testing.assert_close(three - plain, 3 * (one - plain), rtol=1e-3, atol=2e-6)
 
 
 def test_columns_that_are_known_are_not_computed_again(vae, x, attacked):
