@@ -1,4 +1,4 @@
-"""Strict settings: what is wrong is named, with the file."""
+"""Strict settings: what is wrong is named, with the file; the settings of hardening and their presets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from srlvae.config import fraction, from_dict, read_toml
 from srlvae.errors import InputError
+from srlvae.harden.settings import OBJECTIVES, PRESETS, HardenConfig, preset
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,82 @@ def test_dictionaries_are_read_like_files():
 def test_a_fraction_error_names_the_budget():
     with pytest.raises(InputError, match="^eps must be .* got '8/255/2'"):
         fraction("8/255/2")
+
+
+# --- the settings of hardening
+
+
+def harden_settings(tmp_path, text: str) -> HardenConfig:
+    (tmp_path / "harden.toml").write_text(text)
+    return read_toml(tmp_path / "harden.toml", HardenConfig)
+
+
+def test_hardening_reads_its_settings_from_a_file(tmp_path):
+    text = 'steps = 7\nlearning_rate = "1/1000"\n[objective]\neps = "4/255"\ninner = "latent"\n'
+    config = harden_settings(tmp_path, text).check()
+    assert (config.steps, config.learning_rate) == (7, 1e-3)
+    assert (config.objective.eps, config.objective.inner) == (4 / 255, "latent")
+    assert config.objective.steps == HardenConfig().objective.steps
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("step = 7", "harden.toml: unknown setting 'step'"),
+        ('precision = "int8"', "harden.toml: precision must be one of auto, no, bf16, fp16, got 'int8'"),
+        ('[objective]\ninner = "both "', "harden.toml: objective: inner must be one of"),
+        ("[objective]\nepsilon = 0.1", "harden.toml: objective: unknown setting 'epsilon'"),
+    ],
+)
+def test_a_wrong_setting_of_hardening_is_named(tmp_path, text, named):
+    with pytest.raises(InputError, match=named):
+        harden_settings(tmp_path, text)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_within_its_ranges(name, objective):
+    assert preset(name, objective).objective == OBJECTIVES[objective]
+
+
+def test_a_preset_takes_single_changes_and_stays_as_it_was():
+    before = PRESETS["cpu"]
+    changed = preset("cpu", "fare", eps=2 / 255, steps=9)
+    assert (changed.objective.eps, changed.objective.inner, changed.steps) == (2 / 255, "latent", 9)
+    assert changed.batch_size == before.batch_size and PRESETS["cpu"] == before and before.steps != 9
+    assert OBJECTIVES["fare"].eps == 8 / 255
+
+
+def test_no_change_is_the_same_settings():
+    assert HardenConfig().changed() == HardenConfig() == preset("default")
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "named"),
+    [
+        (("gpu",), {}, "unknown preset 'gpu'; choose one of default, cpu"),
+        (("cpu", "trades"), {}, "unknown objective 'trades'; choose one of srlvae, paper"),
+        (("cpu",), {"epochs": 3}, "settings: unknown setting 'epochs'"),
+        (("cpu",), {"steps": "many"}, "settings: steps must be of type int, got 'many'"),
+    ],
+)
+def test_what_is_unknown_to_a_preset_is_named(words, changes, named):
+    with pytest.raises(InputError, match=named):
+        preset(*words, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"eps": 8.0}, "write 8/255"),
+        ({"eps": -0.1}, "eps is -0.1"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"held_out": 0}, "held_out must be at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"batch_size": 3}, "batch_size must be even, got 3"),
+        ({"objective": {"inner": "none", "clean": 0.0, "originality_clean": 0.0}}, "nothing to minimise"),
+    ],
+)
+def test_a_value_out_of_its_range_is_quoted(changes, named):
+    with pytest.raises(InputError, match=named):
+        HardenConfig().changed(**changes)

@@ -64,6 +64,17 @@ def test_a_private_file_becomes_readable_as_any_new_file(tmp_path):
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_mode_follows_the_umask_and_leaves_it(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "a.txt", Path.touch)
+    finally:
+        left = os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode and left == umask
+
+
 def test_json_comes_back_as_it_was(tmp_path):
     value = {"eps": 8 / 255, "name": "λ · ℓ∞", "rows": [1, None, True]}
     write_json(tmp_path / "a.json", value)

@@ -265,3 +265,9 @@ def test_captions_stand_above_the_columns(x):
     grid = tile([[x[0], x[1]]], ["clean", "attacked"])
     assert grid.shape[2] == 2 * 40 and grid.shape[1] > 40
     assert (grid[:, :-40, :40] < 0.5).any() and (grid[:, :-40, 40:] < 0.5).any()
+
+
+def test_float_pixels_are_refused_and_not_read_as_black(tmp_path):
+    Image.new("F", (4, 4), 0.5).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="float pixels"):
+        open_rgb(tmp_path / "a.tif")

@@ -352,8 +352,30 @@ def small_video_decoder() -> torch.nn.Module:
     )
 
 
-@pytest.mark.parametrize("build", [small_video, small_video_decoder])
-def test_an_autoencoder_for_video_is_refused(build, tmp_path):
+def small_causal_video() -> torch.nn.Module:
+    return diffusers.AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8),
+        down_block_types=("CogVideoXDownBlock3D",) * 2,
+        up_block_types=("CogVideoXUpBlock3D",) * 2,
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+    )
+
+
+def small_audio() -> torch.nn.Module:
+    return diffusers.AutoencoderOobleck(
+        encoder_hidden_size=8,
+        downsampling_ratios=[2, 2],
+        channel_multiples=[1, 2],
+        decoder_channels=8,
+        decoder_input_channels=4,
+        audio_channels=3,
+    )
+
+
+@pytest.mark.parametrize("build", [small_video, small_causal_video, small_video_decoder, small_audio])
+def test_an_autoencoder_for_video_or_sound_is_refused(build, tmp_path):
     build().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="give an image autoencoder"):
         load_vae(tmp_path)

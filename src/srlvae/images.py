@@ -86,6 +86,8 @@ def rgb_of(read: Callable[[], Image.Image | None], name: str) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":  # Pillow would cut off the fractions, and floats have no agreed white
+        raise ValueError("32-bit float pixels; save it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it to white
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.has_transparency_data:
