@@ -265,6 +265,24 @@ def test_a_value_that_is_not_finite_never_wins(x):
     assert torch.equal(delta, zero) and value.tolist() == [1.0, torch.inf]
 
 
+def test_a_value_of_minus_infinity_never_wins(x):
+    zero, far = torch.zeros_like(x), torch.ones_like(x)
+    delta, value = better(far, torch.tensor([-torch.inf, -2.0]), zero, torch.tensor([1.0, 1.0]))
+    assert torch.equal(delta[0], zero[0]) and torch.equal(delta[1], far[1]) and value.tolist() == [1.0, -2.0]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_objective_that_breaks_for_one_image_returns_its_last_good_iterate(norm, x, weight):
+    def broken(images):
+        moved = (images - x).detach().abs().flatten(1).amax(1) > 1e-6
+        return torch.where(moved & torch.tensor([True, False]), torch.nan, 1.0) * linear(weight)(images)
+
+    adversarial = pgd(x, broken, eps=EPS, steps=3, step_size=EPS / 2, norm=norm)
+    assert torch.equal(adversarial[0], x[0]) and not torch.equal(adversarial[1], x[1])
+    # Clean arithmetic for the other image: the same as without the broken one.
+    assert torch.equal(adversarial[1], pgd(x, linear(weight), eps=EPS, steps=3, step_size=EPS / 2, norm=norm)[1])
+
+
 # --- the objectives against their papers
 
 

@@ -112,16 +112,14 @@ def attack(
         return
     if not name or not images or out is None:
         raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
-    from rich.progress import track
-
     from srlvae.attacks.run import attack_files
     from srlvae.config import fraction
+    from srlvae.show import attack_bar
     from srlvae.vae import load_vae
 
     budget = fraction(eps) if eps is not None else None
-    made = track(
-        attack_files(name, images, out, load_vae(vae), eps=budget, steps=steps, seed=seed), "attacking", console=console
-    )
+    with attack_bar(console) as done:
+        made = attack_files(name, images, out, load_vae(vae), eps=budget, steps=steps, seed=seed, done=done)
     rows = [[Path(r["source"]).name, r["effective_eps"], f"{r['latent_shift']:.3f}"] for r in made]
     _table(["image", "ε as read back", "latent shift"], rows)
     console.print(f"\nAttacked images: [bold]{out}[/]")

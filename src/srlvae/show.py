@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -87,3 +88,12 @@ def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
         console.print(f"  {number:3d} of {total}  {what}")
 
     return done
+
+
+@contextmanager
+def attack_bar(console: Console) -> Iterator[Callable[[dict, int, int], None]]:
+    """A bar over attacked images; gives the function that is told of each."""
+    columns = (TextColumn("attacking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda record, number, total: progress.update(task, completed=number, total=total)

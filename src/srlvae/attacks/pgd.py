@@ -79,5 +79,6 @@ def project(delta: Images, x: Images, eps: float, norm: Norm) -> Images:
 
 def better(delta: Images, value: Tensor, best: Images, best_value: Tensor) -> tuple[Images, Tensor]:
     """Image by image, whichever of two perturbations has the lower objective. A value that is not finite never wins."""
-    wins = value.detach() < best_value
-    return torch.where(wins[:, None, None, None], delta, best), torch.where(wins, value.detach(), best_value)
+    value = value.detach()
+    wins = value.isfinite() & (value < best_value)
+    return torch.where(wins[:, None, None, None], delta, best), torch.where(wins, value, best_value)

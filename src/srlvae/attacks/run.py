@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +26,14 @@ def attack_files(
     eps: float | None = None,
     steps: int | None = None,
     seed: int = 0,
-    done: Callable[[dict], None] = lambda record: None,
+    done: Callable[[dict, int, int], None] = lambda record, number, total: None,
 ) -> list[dict]:
     """Attack every image in `sources` (files or folders) and write `out`/<source's name>.png with a .json beside it.
 
-    An image whose PNG and record are there with the same settings is not made again. Returns the records.
-    Raises: InputError for an unknown attack, a bad budget, unreadable images, or two sources of one name.
+    An image whose PNG and record are there with the same settings is not made again. Returns the records; `done`
+    is told of each.
+    Raises: InputError for an unknown attack, a bad budget, unreadable images, two sources of one name,
+    or sources in `out` itself.
     """
     if name not in ATTACKS:
         raise InputError(f"unknown attack {name!r}; choose one of {', '.join(ATTACKS)}")
@@ -40,8 +43,7 @@ def attack_files(
     # The published ratio of step to radius, at any radius.
     step_size = entry.step_size * eps / entry.eps
     settings = {"attack": name, "vae": vae.fingerprint(), "eps": eps, "steps": steps, "step_size": step_size, "seed": seed}
-    paths = [path for source in sources for path in find_images(source)]
-    _refuse_twins(paths)
+    paths = _find_sources(sources, out)
     records = []
     for index, path in enumerate(paths):
         target = out / f"{path.stem}.png"
@@ -52,7 +54,7 @@ def attack_files(
             record = wanted | _attack_file(path, target, vae, name, eps, steps, step_size, generator(seed, index, vae.device))
             write_json(record_path, record)
         records.append(record)
-        done(record)
+        done(record, index + 1, len(paths))
     return records
 
 
@@ -63,20 +65,32 @@ def _attack_file(
     x = read_image(path)[None].to(vae.device)
     height, width = x.shape[-2:]
     padded = pad_to_multiple(x, vae.factor)
-    adversarial = ATTACKS[name].run(padded, vae=vae, eps=eps, steps=steps, step_size=step_size, generators=[draws])
+    # A budget between two grey levels would be rounded up on the file.
+    whole = math.floor(eps * 255 + 1e-6) / 255
+    adversarial = ATTACKS[name].run(padded, vae=vae, eps=whole, steps=steps, step_size=step_size, generators=[draws])
     write_image(target, adversarial[0, :, :height, :width])
     back = read_image(target)[None].to(vae.device)
     effective = round((back - x).abs().max().item() * 255)
-    if effective > eps * 255 + 0.5:
+    if effective > eps * 255 + 1e-6:
         raise AssertionError(f"{target}: differs by {effective}/255 from its source, more than the budget of {eps * 255:g}/255")
     with torch.no_grad():
         shift = (vae.mean(pad_to_multiple(back, vae.factor)) - vae.mean(padded)).square().mean().sqrt().item()
     return {"effective_eps": f"{effective}/255", "latent_shift": shift, "width": width, "height": height}
 
 
-def _refuse_twins(paths: list[Path]) -> None:
+def _find_sources(sources: list[Path], out: Path) -> list[Path]:
+    """The images to attack, without those that an earlier run wrote to `out` below a source folder.
+
+    Raises InputError where a source lies in `out` itself, or two sources have one name.
+    """
     seen: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in seen:
-            raise InputError(f"{seen[path.stem]} and {path} would both be written as {path.stem}.png; attack them apart")
-        seen[path.stem] = path
+    for source in sources:
+        for path in find_images(source):
+            if out.resolve() in path.resolve().parents:
+                if source.resolve() not in out.resolve().parents:
+                    raise InputError(f"{path} lies in the output folder {out}; give another --out")
+            elif path.stem in seen:
+                raise InputError(f"{seen[path.stem]} and {path} would both be written as {path.stem}.png; attack them apart")
+            else:
+                seen[path.stem] = path
+    return list(seen.values())

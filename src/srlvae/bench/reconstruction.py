@@ -136,7 +136,7 @@ class Judge:
             self.latents = {name: self._chunked(vae.mean, x) for name, vae in vaes.items()}
             self.pooled = {net.name: self._chunked(net.pooled, x) for net in self.features}
 
-    def _chunked(self, function: Callable[[Images], Tensor], x: Images) -> Tensor:
+    def _chunked(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return torch.cat([function(part) for part in x.split(self.protocol.batch_size)])
 
     def attack(self, cell: Cell) -> Images:

@@ -1,0 +1,213 @@
+"""Attacks on image files: sizes, budgets as read back, records, and runs that go on where they stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from srlvae.attacks import ATTACKS
+from srlvae.attacks.run import attack_files
+from srlvae.errors import InputError
+from srlvae.images import read_image
+
+SIZES = {"a.png": (37, 53), "b.jpg": (64, 30), "c.webp": (5, 7)}
+EPS = 8 / 255
+
+
+def save_noise(path: Path, width: int, height: int, seed: int = 0) -> Path:
+    """A picture of random levels, with many at 0 and 255."""
+    levels = np.random.default_rng(seed).integers(-80, 336, (height, width, 3)).clip(0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(levels).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for seed, (name, size) in enumerate(SIZES.items()):
+        save_noise(tmp_path / "in" / name, *size, seed)
+    return tmp_path / "in"
+
+
+def run(folder: Path, vae, name: str = "latent", out: str = "out", **options) -> list[dict]:
+    return attack_files(name, [folder], folder.parent / out, vae, **{"eps": EPS, "steps": 2, **options})
+
+
+def levels_moved(source: Path, attacked: Path) -> int:
+    """The largest difference of two files in grey levels."""
+    return round((read_image(source) - read_image(attacked)).abs().max().item() * 255)
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+# --- what is written
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_files_of_any_size_keep_it_and_the_budget(name, folder, vae):
+    run(folder, vae, name)
+    for file, size in SIZES.items():
+        target = folder.parent / "out" / f"{Path(file).stem}.png"
+        assert read_image(target).shape == (3, size[1], size[0])
+        # Levels are integers: no tolerance.
+        assert 0 < levels_moved(folder / file, target) <= 8
+
+
+def test_nothing_but_pictures_and_their_records_is_written(folder, vae):
+    run(folder, vae)
+    assert set(times(folder.parent / "out")) == {f"{Path(file).stem}.{kind}" for file in SIZES for kind in ("png", "json")}
+
+
+def test_the_record_says_what_was_done_and_measured(folder, vae):
+    records = run(folder, vae, seed=3)
+    assert [Path(record["source"]).name for record in records] == sorted(SIZES)
+    for record in records:
+        source = Path(record["source"])
+        target = folder.parent / "out" / f"{source.stem}.png"
+        assert json.loads(target.with_suffix(".json").read_text(encoding="utf-8")) == record
+        said = {key: record[key] for key in ("attack", "vae", "eps", "steps", "seed")}
+        assert said == {"attack": "latent", "vae": vae.fingerprint(), "eps": EPS, "steps": 2, "seed": 3}
+        assert (record["width"], record["height"]) == SIZES[source.name]
+        assert record["effective_eps"] == f"{levels_moved(source, target)}/255" and record["latent_shift"] > 0
+
+
+def test_the_latent_shift_is_measured_on_the_file(tmp_path, vae):
+    source = save_noise(tmp_path / "in" / "a.png", 32, 36)
+    (record,) = run(source.parent, vae)
+    x, back = read_image(source)[None], read_image(tmp_path / "out" / "a.png")[None]
+    expected = (vae.mean(back) - vae.mean(x)).square().mean().sqrt().item()
+    # The same float32 sums.
+    assert record["latent_shift"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_published_setting_is_the_default_and_its_step_scales_with_the_radius(tmp_path, vae):
+    source, entry = save_noise(tmp_path / "a.png", 16, 16), ATTACKS["latent"]
+    (default,) = attack_files("latent", [source], tmp_path / "default", vae)
+    (half,) = attack_files("latent", [source], tmp_path / "half", vae, eps=entry.eps / 2)
+    assert [default[key] for key in ("eps", "steps", "step_size")] == [entry.eps, entry.steps, entry.step_size]
+    # One product and one quotient in float64.
+    assert half["step_size"] == pytest.approx(entry.step_size / 2, rel=1e-12)
+
+
+def test_no_budget_writes_the_picture_as_it_is(folder, vae):
+    run(folder, vae, eps=0.0)
+    assert levels_moved(folder / "a.png", folder.parent / "out" / "a.png") == 0
+
+
+def test_a_budget_between_two_levels_is_kept_on_the_file(folder, vae):
+    run(folder, vae, eps=2.6 / 255)
+    assert levels_moved(folder / "a.png", folder.parent / "out" / "a.png") <= 2
+
+
+def test_the_global_generator_is_untouched(folder, vae):
+    state = torch.get_rng_state()
+    run(folder, vae)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+# --- a second run
+
+
+def test_a_second_run_makes_nothing_anew_and_returns_the_same(folder, vae):
+    first, before = run(folder, vae), times(folder.parent / "out")
+    assert run(folder, vae) == first and times(folder.parent / "out") == before
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"eps": 4 / 255}, {"steps": 3}, {"name": "reconstruction"}])
+def test_another_setting_makes_every_file_anew(change, folder, vae):
+    run(folder, vae)
+    before = times(folder.parent / "out")
+    run(folder, vae, **change)
+    after = times(folder.parent / "out")
+    assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
+
+
+def test_another_vae_makes_the_files_anew(folder, vae):
+    (first, *_) = run(folder, vae)
+    vae.model.encoder.conv_in.weight.mul_(1.1)
+    (second, *_) = run(folder, vae)
+    assert first["vae"] != second["vae"] == vae.fingerprint()
+
+
+@pytest.mark.parametrize("lost", ["b.png", "b.json"])
+def test_a_lost_file_is_made_again_as_it_was_and_the_others_are_left(lost, folder, vae):
+    run(folder, vae)
+    out = folder.parent / "out"
+    before, levels = times(out), read_image(out / "b.png")
+    (out / lost).unlink()
+    run(folder, vae)
+    assert torch.equal(read_image(out / "b.png"), levels)
+    assert {name for name, time in times(out).items() if time == before[name]} == {"a.png", "a.json", "c.png", "c.json"}
+
+
+def test_runs_of_one_seed_are_the_same_and_of_two_differ(folder, vae):
+    run(folder, vae, out="one")
+    run(folder, vae, out="again")
+    run(folder, vae, out="other", seed=1)
+    one, again, other = (read_image(folder.parent / out / "a.png") for out in ("one", "again", "other"))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_every_picture_has_a_random_start_of_its_own(tmp_path, vae):
+    for name in ("a.png", "b.png"):
+        save_noise(tmp_path / "in" / name, 16, 16)
+    run(tmp_path / "in", vae, steps=0)
+    assert not torch.equal(read_image(tmp_path / "out" / "a.png"), read_image(tmp_path / "out" / "b.png"))
+
+
+def test_done_is_told_of_every_record_made_or_found(folder, vae):
+    told: list[tuple] = []
+    records = run(folder, vae, done=lambda *seen: told.append(seen))
+    assert told == [(record, number, len(records)) for number, record in enumerate(records, 1)]
+    run(folder, vae, done=lambda *seen: told.append(seen))
+    assert told[len(records) :] == told[: len(records)]
+
+
+def test_an_output_folder_below_the_sources_is_not_attacked_in_turn(folder, vae):
+    first = attack_files("latent", [folder], folder / "attacked", vae, eps=EPS, steps=1)
+    assert attack_files("latent", [folder], folder / "attacked", vae, eps=EPS, steps=1) == first
+
+
+# --- what is refused
+
+
+def test_two_sources_of_one_name_are_refused_before_anything_is_written(folder, vae):
+    twin = save_noise(folder / "below" / "a.jpg", 20, 20)
+    with pytest.raises(InputError, match=r"a\.png and .*a\.jpg would both be written as a\.png") as error:
+        run(folder, vae)
+    assert str(twin) in str(error.value) and not (folder.parent / "out").exists()
+
+
+def test_an_unknown_attack_is_refused_with_the_known_ones(folder, vae):
+    with pytest.raises(InputError, match="unknown attack 'mist'; choose one of .*photoguard-encoder"):
+        run(folder, vae, "mist")
+
+
+@pytest.mark.parametrize(("eps", "message"), [(8.0, "write 8/255"), (-0.1, "eps is -0.1"), (float("nan"), "nan")])
+def test_a_budget_outside_0_to_1_is_refused(eps, message, folder, vae):
+    with pytest.raises(InputError, match=message):
+        run(folder, vae, eps=eps)
+
+
+def test_a_broken_file_is_named_and_those_before_it_are_kept(folder, vae):
+    (folder / "b.jpg").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"b\.jpg: not a readable image"):
+        run(folder, vae)
+    assert set(times(folder.parent / "out")) == {"a.png", "a.json"}
+
+
+def test_a_source_is_never_overwritten(tmp_path, vae):
+    source = save_noise(tmp_path / "a.png", 16, 16)
+    before = source.read_bytes()
+    try:
+        attack_files("latent", [source], tmp_path, vae, eps=EPS, steps=1)
+    except InputError:
+        pass
+    assert source.read_bytes() == before
