@@ -17,7 +17,7 @@ from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import FEATURES, Features, Inception, Lpips, load_features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import kernel_distance, kernel_distance_with_error, polynomial_kernel
-from srlvae.metrics.pairwise import feature_distance, psnr, ssim
+from srlvae.metrics.pairwise import detail, detail_distance, feature_distance, psnr, ssim
 
 
 def draws(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -79,6 +79,26 @@ def test_a_pair_is_judged_by_itself(metric, x, y):
 
 
 # --- distances of features
+
+
+def test_detail_falls_with_blur_rises_with_noise_and_its_distance_sees_both(x):
+    draw = torch.Generator().manual_seed(0)
+    grain = (x * 0.5 + 0.25 + 0.05 * torch.randn(x.shape, generator=draw)).clamp(0, 1)
+    blurred = torch.nn.functional.avg_pool2d(grain, 3, stride=1, padding=1, count_include_pad=False)
+    noisy = grain + 0.1 * torch.randn(x.shape, generator=draw)
+    sharp = detail(grain)
+    assert sharp.shape == (len(x), x.shape[2] // 8, x.shape[3] // 8)
+    assert (detail(blurred) < sharp).all() and (detail(noisy) > sharp).all()
+    assert detail_distance(sharp, sharp).tolist() == [0.0] * len(x)
+    assert (detail_distance(detail(blurred), sharp) > 0.1).all() and (detail_distance(detail(noisy), sharp) > 0.1).all()
+
+
+def test_detail_is_not_moved_by_brightness_or_a_gentle_slope(x):
+    ramp = torch.linspace(0, 0.2, x.shape[3]).expand_as(x)
+    grain = 0.3 + 0.2 * x
+    # A ramp has no fine part but at the border, where the blur's window is cut.
+    inner = (..., slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(detail(grain + 0.1 + ramp, 4)[inner], detail(grain, 4)[inner], rtol=0, atol=1e-3)
 
 
 def test_feature_distance_is_zero_for_equal_images_and_symmetric(x, y):

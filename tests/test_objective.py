@@ -14,20 +14,22 @@ from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.errors import InputError
 from srlvae.harden.objective import Clean, ObjectiveConfig, outer_loss, perturb, prepare
 from srlvae.harden.settings import HardenConfig
-from srlvae.metrics.pairwise import feature_distance
+from srlvae.metrics.pairwise import detail, feature_distance
 from srlvae.rng import generators
 from srlvae.vae import VAE
 
 EVERYTHING = ObjectiveConfig(
+    eps=8 / 255,
     inner_perceptual=0.1,
     attacked=0.5,
     clean=2.0,
     perceptual=0.3,
     perceptual_attacked=0.4,
+    detail=0.6,
     originality_clean=0.7,
     originality_attacked=0.2,
 )
-TERMS = ("attacked", "clean", "perceptual", "perceptual_attacked", "originality_clean", "originality_attacked")
+TERMS = ("attacked", "clean", "detail", "perceptual", "perceptual_attacked", "originality_clean", "originality_attacked")
 NOTHING = dataclasses.replace(EVERYTHING, inner_perceptual=0.0, **dict.fromkeys(TERMS, 0.0))
 INNER = ("reconstruction", "latent", "both", "noise", "none")
 
@@ -87,7 +89,13 @@ def test_every_image_is_attacked(inner, moved, four):
 
 
 def part(clean: Clean, every: slice) -> Clean:
-    return Clean(clean.x[every], clean.latents[every], None)
+    return Clean(clean.x[every], clean.latents[every], clean.detail[every], None)
+
+
+def test_each_kind_of_attack_has_a_radius_of_its_own(moved, four):
+    attacked = attack(moved, prepare(four, small_kl(), None), "both", range(4), eps=8 / 255, latent_eps=2 / 255)
+    levels = (attacked - four).abs().flatten(1).amax(1) * 255
+    assert (levels[::2] > 4).all() and (levels[1::2] < 2.001).all()
 
 
 def test_both_attacks_even_images_on_reconstruction_and_odd_ones_on_latents(moved, four):
@@ -146,7 +154,9 @@ def by_hand(vae: VAE, x: torch.Tensor, attacked: torch.Tensor, config: Objective
         y = vae.decode(vae.mean(images))
         return ((y - x) ** 2).mean() + perceptual * feature_distance(features.columns(y), features.columns(x)).mean()
 
+    sharpness = (detail(vae.decode(vae.mean(x))) - detail(x)) ** 2
     return {
+        "detail": config.detail * sharpness.mean(),
         "clean": config.clean * reconstruction(x, config.perceptual),
         "attacked": config.attacked * reconstruction(attacked, config.perceptual_attacked),
         "originality_clean": config.originality_clean * ((vae.mean(x) - original.mean(x)) ** 2).mean(),
@@ -159,6 +169,7 @@ CONFIGS = {
     "no perceptual terms": dataclasses.replace(EVERYTHING, perceptual=0.0, perceptual_attacked=0.0),
     "clean": only(clean=2.0),
     "clean, perceptual": only(clean=2.0, perceptual=0.3),
+    "detail": only(detail=0.5),
     "attacked": only(attacked=0.5),
     "attacked, perceptual": only(attacked=0.5, perceptual_attacked=0.3),
     "originality_clean": only(originality_clean=0.7),
@@ -192,9 +203,9 @@ def test_without_an_attack_the_clean_terms_are_left(moved, four):
     clean, attacked, features = setting(moved, four, dataclasses.replace(EVERYTHING, inner="none"))
     loss, parts = outer_loss(moved.mean, moved, clean, attacked, features, EVERYTHING)
     expected = by_hand(moved, four, four, EVERYTHING)
-    assert parts.keys() == {"clean", "originality_clean"}
+    assert parts.keys() == {"clean", "detail", "originality_clean"}
     # The same float32 sums in another order.
-    torch.testing.assert_close(loss, expected["clean"] + expected["originality_clean"], rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(loss, sum(expected[name] for name in parts), rtol=1e-4, atol=1e-7)
 
 
 # --- what it costs
@@ -206,7 +217,8 @@ def test_without_an_attack_the_clean_terms_are_left(moved, four):
         (EVERYTHING, [8], [8], 8),
         (dataclasses.replace(EVERYTHING, perceptual=0.0), [8], [8], 4),
         (dataclasses.replace(EVERYTHING, perceptual=0.0, perceptual_attacked=0.0), [8], [8], 0),
-        (dataclasses.replace(EVERYTHING, clean=0.0), [8], [4], 4),
+        (dataclasses.replace(EVERYTHING, clean=0.0, detail=0.0), [8], [4], 4),
+        (only(detail=1.0), [8], [4], 0),
         (only(clean=1.0), [8], [4], 0),
         (only(attacked=1.0), [4], [4], 0),
         (only(originality_attacked=1.0), [4], [], 0),
@@ -299,5 +311,5 @@ def test_an_autoencoder_without_posterior_is_trained_the_same_way(four):
     attacked = attack(vae, clean, "both", range(4), features)
     loss, parts = outer_loss(vae.mean, vae, clean, attacked, features, EVERYTHING)
     loss.backward()
-    assert parts.keys() == {"clean", "attacked", "originality_clean", "originality_attacked"}
+    assert parts.keys() == {"clean", "detail", "attacked", "originality_clean", "originality_attacked"}
     assert all((p.grad is None) == (not p.requires_grad) for p in vae.model.parameters())

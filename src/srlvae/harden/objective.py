@@ -16,7 +16,7 @@ from srlvae.attacks.latent import latent_objective
 from srlvae.attacks.pgd import Images, pgd
 from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.metrics.features import Features
-from srlvae.metrics.pairwise import feature_distance
+from srlvae.metrics.pairwise import detail, detail_distance, feature_distance
 from srlvae.rng import Generators, uniform_like
 from srlvae.vae import VAE, Latents
 
@@ -28,15 +28,18 @@ class ObjectiveConfig:
     """What is minimised. Weights of zero leave a term out, and the passes that only it needs.
 
     inner: the attack of the inner step; `both` attacks one half of a batch on its reconstruction, the other on its latent.
-    eps: radius in [0,1] units; steps, step_size: of the inner loop, the step in units of eps.
+    eps, latent_eps: radius of the inner attack on reconstructions and of that on latents, in [0,1] units; steps, step_size: of
+    the inner loop, the step in units of the radius.
     inner_perceptual: λ inside the inner attack on reconstructions; zero saves a pass through the feature network a step.
     attacked, clean: weight of the reconstruction loss MSE + perceptual · P on attacked and on clean images.
+    detail: weight of the distance of local sharpness on clean images, which keeps the squared error from asking for blur.
     perceptual, perceptual_attacked: λ, the weight of the feature distance beside the squared error, for each of the two.
     originality_clean, originality_attacked: weights of ‖E(x) − E₀(x)‖² and ‖E(x+δ) − E₀(x)‖², means over the latent.
     """
 
     inner: Inner = "both"
-    eps: float = 8 / 255
+    eps: float = 14 / 255
+    latent_eps: float = 8 / 255
     steps: int = 2
     step_size: float = 0.75
     inner_perceptual: float = 0.0
@@ -44,13 +47,14 @@ class ObjectiveConfig:
     clean: float = 1.0
     perceptual: float = 0.05
     perceptual_attacked: float = 0.0
+    detail: float = 0.01
     originality_clean: float = 0.03
     originality_attacked: float = 0.1
 
     @property
     def has_terms(self) -> bool:
         on_attacked = self.inner != "none" and bool(self.attacked or self.originality_attacked)
-        return on_attacked or bool(self.clean or self.originality_clean)
+        return on_attacked or bool(self.clean or self.detail or self.originality_clean)
 
     @property
     def uses_features(self) -> bool:
@@ -63,12 +67,13 @@ class Clean:
 
     x: Images
     latents: Latents
+    detail: Float[Tensor, "b rows columns"]
     columns: list[Tensor] | None
 
 
 @torch.no_grad()
 def prepare(x: Images, original: VAE, features: Features | None) -> Clean:
-    return Clean(x, original.mean(x), features.columns(x) if features else None)
+    return Clean(x, original.mean(x), detail(x), features.columns(x) if features else None)
 
 
 def perturb(vae: VAE, clean: Clean, features: Features | None, config: ObjectiveConfig, generators: Generators) -> Images:
@@ -84,17 +89,17 @@ def perturb(vae: VAE, clean: Clean, features: Features | None, config: Objective
     attacked = x.clone()
     columns = [c[on_reconstruction] for c in clean.columns] if clean.columns else None
     on_x = reconstruction_objective(vae, x[on_reconstruction], features, config.inner_perceptual, columns)
-    for part, objective in (
-        (on_reconstruction, on_x),
-        (on_latent, latent_objective(vae, clean.latents[on_latent])),
+    for part, objective, eps in (
+        (on_reconstruction, on_x, config.eps),
+        (on_latent, latent_objective(vae, clean.latents[on_latent]), config.latent_eps),
     ):
         if len(x[part]):
             attacked[part] = pgd(
                 x[part],
                 objective,
-                eps=config.eps,
+                eps=eps,
                 steps=config.steps,
-                step_size=config.step_size * config.eps,
+                step_size=config.step_size * eps,
                 generators=generators[part],
                 keep_best=False,
             )
@@ -119,20 +124,21 @@ def outer_loss(
     one call, and through the decoder in one.
     """
     n, same = len(clean.x), attacked is clean.x
-    needs_clean = config.clean or config.originality_clean
-    batches = ([clean.x] if needs_clean or same else []) + ([] if same else [attacked])
+    on_clean, on_attacked = config.clean or config.detail, config.attacked and not same
+    batches = ([clean.x] if on_clean or config.originality_clean or same else []) + ([] if same else [attacked])
     latents = encode(torch.cat(batches))
     z_clean, z_attacked = latents[:n], latents[-n:]
+    to_decode = ([z_clean] if on_clean else []) + ([z_attacked] if on_attacked else [])
+    images = vae.decode(torch.cat(to_decode)) if to_decode else z_clean
+    y_clean, y_attacked = images[:n], images[-n:]
     parts: dict[str, Tensor] = {}
-    terms = [
-        ("clean", config.clean, config.perceptual, z_clean),
-        ("attacked", 0.0 if same else config.attacked, config.perceptual_attacked, z_attacked),
-    ]
-    terms = [term for term in terms if term[1]]
-    if terms:
-        images = vae.decode(torch.cat([z for *_, z in terms])).split(n)
-        for (name, weight, perceptual, _), y in zip(terms, images, strict=True):
-            parts[name] = weight * reconstruction_loss(y, clean, features, perceptual).mean()
+    if config.clean:
+        parts["clean"] = config.clean * reconstruction_loss(y_clean, clean, features, config.perceptual).mean()
+    if config.detail:
+        parts["detail"] = config.detail * detail_distance(detail(y_clean.float()), clean.detail).mean()
+    if on_attacked:
+        attacked_loss = reconstruction_loss(y_attacked, clean, features, config.perceptual_attacked)
+        parts["attacked"] = config.attacked * attacked_loss.mean()
     if config.originality_clean:
         parts["originality_clean"] = config.originality_clean * (z_clean - clean.latents).square().mean()
     if config.originality_attacked and not same:

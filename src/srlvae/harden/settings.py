@@ -44,6 +44,7 @@ class HardenConfig:
     def check(self) -> HardenConfig:
         """Return self. Raises InputError for a value out of its range."""
         check_eps(self.objective.eps)
+        check_eps(self.objective.latent_eps)
         for name in ("steps", "batch_size", "resolution", "checkpoint_every", "held_out"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -56,8 +57,13 @@ class HardenConfig:
         return self
 
     def changed(self, eps: float | None = None, **changes: object) -> HardenConfig:
-        """A copy with single settings changed, `eps` that of the objective. Raises InputError as `check` does."""
-        objective = self.objective if eps is None else dataclasses.replace(self.objective, eps=eps)
+        """A copy with single settings changed; `eps` is that of the objective, whose `latent_eps` keeps its ratio to it.
+
+        Raises InputError as `check` does.
+        """
+        objective = self.objective
+        if eps is not None:
+            objective = dataclasses.replace(objective, eps=eps, latent_eps=eps * objective.latent_eps / objective.eps)
         values = asdict(self) | {"objective": asdict(objective)} | changes
         return from_dict(HardenConfig, values, "settings").check()
 
@@ -75,16 +81,20 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     # Lee et al. 2025 as published: perceptual term in the inner attack too, originality on clean images only.
     "paper": ObjectiveConfig(
         inner="reconstruction",
+        eps=8 / 255,
         inner_perceptual=0.01,
         attacked=1.0,
         clean=0.0,
         perceptual=0.0,
         perceptual_attacked=0.01,
+        detail=0.0,
         originality_clean=0.1,
         originality_attacked=0.0,
     ),
     # Schlarmann et al. 2024 (arXiv 2402.12336): attacked latents back to the original ones, nothing else.
-    "fare": ObjectiveConfig(inner="latent", attacked=0.0, clean=0.0, originality_clean=0.0, originality_attacked=1.0),
+    "fare": ObjectiveConfig(
+        inner="latent", attacked=0.0, clean=0.0, detail=0.0, originality_clean=0.0, originality_attacked=1.0
+    ),
     "noise": ObjectiveConfig(inner="noise"),
     "no-attack": ObjectiveConfig(inner="none"),
 }

@@ -46,3 +46,19 @@ def feature_distance(columns_x: list[Tensor], columns_y: list[Tensor]) -> PerIma
     """
     stages = [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(columns_x, columns_y, strict=True)]
     return torch.stack(stages).sum(0)
+
+
+def detail(x: Images, window: int = 8) -> Float[Tensor, "b rows columns"]:
+    """How sharp an image is where: log energy, in windows of `window` pixels, of what a blur over 5 pixels takes away."""
+
+    def box(t: Tensor) -> Tensor:  # pooling, since autocast would run a convolution in half precision
+        return F.avg_pool2d(t, 3, stride=1, padding=1, count_include_pad=False)
+
+    fine = x - box(box(x))
+    # The floor is about the energy of rounding to grey levels.
+    return (F.avg_pool2d(fine.square(), window).mean(1) + 1e-5).log()
+
+
+def detail_distance(detail_x: Float[Tensor, "b rows columns"], detail_y: Float[Tensor, "b rows columns"]) -> PerImage:
+    """Squared difference of what `detail` gives: grows with blur and with noise, where squared error prefers blur."""
+    return (detail_x - detail_y).square().mean((1, 2))
