@@ -24,7 +24,7 @@ from srlvae.rng import generators
 from srlvae.vae import VAE
 
 # Batches of 3 do not divide 5 images.
-PROTOCOL = ReconstructionProtocol(eps=(4, 8), steps=2, images=5, size=32, batch_size=3, features=("random",))
+PROTOCOL = ReconstructionProtocol(eps=(4, 8), steps=2, images=5, clean_images=5, size=32, batch_size=3, features=("random",))
 MEASURES = ("psnr", "ssim", "latent_shift", "random_distance")
 
 
@@ -122,6 +122,14 @@ def test_what_is_written_is_what_is_returned(vae, hardened, folder):
     assert written == json.loads(json.dumps(result))
     assert (written["original"], written["hardened"]) == (vae.fingerprint(), hardened.fingerprint())
     assert written["protocol"]["eps"] == [4, 8] and len(written["images"]) == 5
+
+
+def test_the_clean_row_takes_more_photographs_than_are_attacked(vae, hardened, folder):
+    few, many = run(vae, hardened, folder), run(vae, hardened, folder, "many", dataclasses.replace(PROTOCOL, clean_images=7))
+    assert len(many["images"]) == 7 and many["images"][:5] == few["images"]
+    assert {row["n"] for row in rows_of(many, attack="none")} == {7}
+    for row in rows_of(many, attack="latent"):
+        assert row in few["rows"] and row["n"] == 5
 
 
 def test_the_picture_grid_has_a_row_a_photograph_and_six_columns(vae, hardened, folder):

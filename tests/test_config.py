@@ -130,7 +130,8 @@ def test_every_preset_is_within_its_ranges(name, objective):
 def test_a_preset_takes_single_changes_and_stays_as_it_was():
     before = PRESETS["cpu"]
     changed = preset("cpu", "fare", eps=2 / 255, steps=9)
-    assert (changed.objective.eps, changed.objective.inner, changed.steps) == (2 / 255, "latent", 9)
+    assert (changed.objective.eps, changed.objective.latent_eps) == (2 / 255, 2 / 255)
+    assert (changed.objective.inner, changed.steps) == ("latent", 9)
     assert changed.batch_size == before.batch_size and PRESETS["cpu"] == before and before.steps != 9
     assert OBJECTIVES["fare"].eps == 8 / 255
 
@@ -162,7 +163,7 @@ def test_what_is_unknown_to_a_preset_is_named(words, changes, named):
         ({"held_out": 0}, "held_out must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"batch_size": 3}, "batch_size must be even, got 3"),
-        ({"objective": {"inner": "none", "clean": 0.0, "originality_clean": 0.0}}, "nothing to minimise"),
+        ({"objective": {"inner": "none", "clean": 0.0, "detail": 0.0, "originality_clean": 0.0}}, "nothing to minimise"),
     ],
 )
 def test_a_value_out_of_its_range_is_quoted(changes, named):

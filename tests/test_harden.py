@@ -85,7 +85,7 @@ def test_the_folder_describes_itself(tmp_path, photographs):
     record = json.loads((tmp_path / "out" / "srlvae.json").read_text())
     assert record["original"] == small_kl().fingerprint()
     assert record["hardened"] == load_vae(tmp_path / "out").fingerprint() != record["original"]
-    assert record["config"]["objective"]["eps"] == 8 / 255
+    assert record["config"]["objective"]["eps"] == OBJECTIVE.eps
     assert record["images_skipped"] == 1
     assert "broken.png" in (tmp_path / "out" / "skipped.txt").read_text()
     assert not (tmp_path / "out" / "checkpoints").exists()

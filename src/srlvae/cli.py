@@ -54,7 +54,7 @@ def harden(
     batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
     micro_batch: Annotated[int | None, typer.Option(help="Images at once in a process; the rest accumulates.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
-    eps: Annotated[str | None, typer.Option(help="Radius of the inner attack, such as 8/255.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Radius of both inner attacks, such as 8/255.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of the cosine.")] = None,
     features: Annotated[str | None, typer.Option(help="efficientnet-lite0, lpips-alex, lpips-vgg or none.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
@@ -132,7 +132,8 @@ def bench_reconstruction(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report; an interrupted run goes on.")],
     protocol: Annotated[str, typer.Option(help="`full` or `quick`.")] = "full",
-    count: Annotated[int | None, typer.Option("--n", help="How many photographs.")] = None,
+    count: Annotated[int | None, typer.Option("--n", help="How many photographs are attacked.")] = None,
+    clean_count: Annotated[int | None, typer.Option("--clean-n", help="How many photographs the clean row takes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the choice of photographs and the attacks.")] = None,
@@ -149,7 +150,7 @@ def bench_reconstruction(
 
     if protocol not in RECONSTRUCTION:
         raise InputError(f"unknown protocol {protocol!r}; choose one of {', '.join(RECONSTRUCTION)}")
-    wanted = {"images": count, "steps": steps, "size": size, "seed": seed}
+    wanted = {"images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
     settings = dataclasses.replace(
         RECONSTRUCTION[protocol], **{key: value for key, value in wanted.items() if value is not None}
     )

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 class ReconstructionProtocol:
     """eps: in 255ths. steps: of every attack, each of 2.5 · eps / steps (Madry et al. 2018).
 
-    features: the networks that judge.
+    images: photographs attacked; clean_images: photographs of the clean row, whose Fréchet distance needs many. features: the
+    networks that judge.
     """
 
     attacks: tuple[str, ...] = ("reconstruction", "latent", "photoguard-encoder")
     eps: tuple[int, ...] = (2, 4, 8, 12, 15, 16)
     steps: int = 20
     images: int = 64
+    clean_images: int = 512
     size: int = 128
     seed: int = 0
     batch_size: int = 8
@@ -23,6 +25,6 @@ class ReconstructionProtocol:
 
 
 RECONSTRUCTION: dict[str, ReconstructionProtocol] = {
-    "quick": ReconstructionProtocol(eps=(8, 15), steps=10, images=8),
+    "quick": ReconstructionProtocol(eps=(8, 15), steps=10, images=8, clean_images=8),
     "full": ReconstructionProtocol(),
 }

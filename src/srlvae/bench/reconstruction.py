@@ -107,7 +107,7 @@ def load_photographs(folder: Path, protocol: ReconstructionProtocol) -> tuple[Im
                 names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
         except InputError:
             continue
-        if len(found) == protocol.images:
+        if len(found) == max(protocol.images, protocol.clean_images):
             break
     if len(found) < 2:
         raise InputError(
@@ -143,10 +143,11 @@ class Judge:
         eps, steps = cell.eps / 255, self.protocol.steps
         if cell.attack == "none":
             return self.x
+        x = self.x[: self.protocol.images]
 
         def attacked() -> Iterator[Images]:
-            for start in range(0, len(self.x), self.protocol.batch_size):
-                part = self.x[start : start + self.protocol.batch_size]
+            for start in range(0, len(x), self.protocol.batch_size):
+                part = x[start : start + self.protocol.batch_size]
                 draws = generators(self.protocol.seed, range(start, start + len(part)))
                 if cell.attack == "noise":
                     yield (part + eps * uniform_like(part, draws)).clamp(0, 1)
@@ -159,22 +160,23 @@ class Judge:
     @torch.no_grad()
     def row(self, cell: Cell, name: str, setting: str, attacked: Images) -> dict:
         """The numbers of the VAE called `name` on a set of attacked images, means with 95 % bootstrap intervals."""
-        vae, x = self.vaes[name], self.x
+        n = len(attacked)
+        vae, x = self.vaes[name], self.x[:n]
         latents = self._chunked(vae.mean, attacked)
         y = self._chunked(lambda z: vae.decode(z).clamp(0, 1), latents)
         measured = {
             "psnr": psnr(y, x),
             "ssim": ssim(y, x),
-            "latent_shift": (latents - self.latents[name]).square().mean((1, 2, 3)).sqrt(),
+            "latent_shift": (latents - self.latents[name][:n]).square().mean((1, 2, 3)).sqrt(),
         }
-        row: dict = {"vae": name, "setting": setting, **asdict(cell), "n": len(x)}
+        row: dict = {"vae": name, "setting": setting, **asdict(cell), "n": n}
         for net in self.features:
             pairs = zip(y.split(self.protocol.batch_size), x.split(self.protocol.batch_size), strict=True)
             distances = [feature_distance(net.columns(a), net.columns(b)) for a, b in pairs]
             measured[f"{net.name}_distance"] = torch.cat(distances)
             pooled = self._chunked(net.pooled, y)
-            row[f"{net.name}_frechet"] = frechet_distance(pooled, self.pooled[net.name])
-            row[f"{net.name}_kid"] = kernel_distance(pooled, self.pooled[net.name])
+            row[f"{net.name}_frechet"] = frechet_distance(pooled, self.pooled[net.name][:n])
+            row[f"{net.name}_kid"] = kernel_distance(pooled, self.pooled[net.name][:n])
         for measure, values in measured.items():
             row[measure] = values.mean().item()
             row[f"{measure}_interval"] = bootstrap_interval(values, torch.Generator().manual_seed(self.protocol.seed))

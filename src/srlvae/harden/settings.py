@@ -57,13 +57,8 @@ class HardenConfig:
         return self
 
     def changed(self, eps: float | None = None, **changes: object) -> HardenConfig:
-        """A copy with single settings changed; `eps` is that of the objective, whose `latent_eps` keeps its ratio to it.
-
-        Raises InputError as `check` does.
-        """
-        objective = self.objective
-        if eps is not None:
-            objective = dataclasses.replace(objective, eps=eps, latent_eps=eps * objective.latent_eps / objective.eps)
+        """A copy with single settings changed; `eps` is the radius of both inner attacks. Raises InputError as `check` does."""
+        objective = self.objective if eps is None else dataclasses.replace(self.objective, eps=eps, latent_eps=eps)
         values = asdict(self) | {"objective": asdict(objective)} | changes
         return from_dict(HardenConfig, values, "settings").check()
 
@@ -93,7 +88,7 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     ),
     # Schlarmann et al. 2024 (arXiv 2402.12336): attacked latents back to the original ones, nothing else.
     "fare": ObjectiveConfig(
-        inner="latent", attacked=0.0, clean=0.0, detail=0.0, originality_clean=0.0, originality_attacked=1.0
+        inner="latent", eps=8 / 255, attacked=0.0, clean=0.0, detail=0.0, originality_clean=0.0, originality_attacked=1.0
     ),
     "noise": ObjectiveConfig(inner="noise"),
     "no-attack": ObjectiveConfig(inner="none"),

@@ -26,14 +26,15 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 img { max-width: 100%; background: #fff; border-radius: 4px; } pre { font-size: .8rem; }
 </style></head><body>
 <h1>{{ title }}</h1>
-<p>{{ n }} photographs. Every pair of numbers is original → hardened. Attacked images are compared with the clean ones.
-Transfer: made on the original VAE. White-box: made on the VAE it is tried on.</p>
+<p>{{ n }} photographs, the first {{ attacked }} of them attacked. Every pair of numbers is original → hardened.
+Attacked images are compared with the clean ones. Transfer: made on the original VAE. White-box: made on the
+VAE it is tried on.</p>
 <h2>Pictures</h2><img alt="clean, attacked, both reconstructions, both errors" src="{{ grid }}">
 <h2>Over the budget ε</h2><img alt="PSNR and latent shift over the budget" src="{{ plot }}">
 <h2>All numbers</h2><div class="wide"><table><thead><tr>{% for cell in header %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>{% for line in lines %}<tr>{% for cell in line %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
 <h2>What to keep in mind</h2><ul>
-<li>Fréchet distances of {{ n }} images are biased upwards; compare them only with each other. None of them is FID.</li>
+<li>Fréchet distances of few images are biased upwards; compare them only at equal n. None of them is FID.</li>
 <li>efficientnet-lite0 is the network that hardening trains on by default; the judge that it never saw is the other one.</li>
 <li>Attacks took {{ steps }} steps; stronger attackers take more.</li></ul>
 <details><summary>Settings and versions</summary><pre>{{ settings }}</pre></details>
@@ -55,6 +56,7 @@ def write_report(folder: Path) -> Path:
     text = page.render(
         title="Reconstruction under attack",
         n=len(result["images"]),
+        attacked=min(result["protocol"]["images"], len(result["images"])),
         steps=result["protocol"]["steps"],
         header=header,
         lines=lines,

@@ -21,8 +21,10 @@ def reconstruction_table(result: dict) -> Table:
             before = originals[row["attack"], row["eps"]]
             cells = [f"{before[key]:.{digits}f} → {row[key]:.{digits}f}" for _, key, digits in measures]
             attack = "clean" if row["attack"] == "none" else row["attack"]
-            lines.append([attack, f"{row['eps']}/255", "" if row["setting"] == "any" else row["setting"], *cells])
-    return ["attack", "ε", "setting", *(label for label, _, _ in measures)], lines
+            lines.append(
+                [attack, f"{row['eps']}/255", "" if row["setting"] == "any" else row["setting"], str(row["n"]), *cells]
+            )
+    return ["attack", "ε", "setting", "n", *(label for label, _, _ in measures)], lines
 
 
 def markdown(table: Table) -> str:
