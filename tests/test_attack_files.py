@@ -162,6 +162,14 @@ def test_every_picture_has_a_random_start_of_its_own(tmp_path, vae):
     assert not torch.equal(read_image(tmp_path / "out" / "a.png"), read_image(tmp_path / "out" / "b.png"))
 
 
+def test_an_image_is_attacked_alike_alone_and_among_others(tmp_path, vae):
+    for name in ("a.png", "b.png"):
+        save_noise(tmp_path / "in" / name, 16, 16)
+    run(tmp_path / "in", vae)
+    attack_files("latent", [tmp_path / "in" / "b.png"], tmp_path / "alone", vae, eps=EPS, steps=2)
+    assert (tmp_path / "alone" / "b.png").read_bytes() == (tmp_path / "out" / "b.png").read_bytes()
+
+
 def test_done_is_told_of_every_record_made_or_found(folder, vae):
     told: list[tuple] = []
     records = run(folder, vae, done=lambda *seen: told.append(seen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,16 +46,18 @@ def attack_files(
     settings = {"attack": name, "vae": vae.fingerprint(), "eps": eps, "steps": steps, "step_size": step_size, "seed": seed}
     paths = _find_sources(sources, out)
     records = []
-    for index, path in enumerate(paths):
+    for number, path in enumerate(paths, 1):
         target = out / f"{path.stem}.png"
         record_path = target.with_suffix(".json")
         wanted = {**settings, "source": str(path)}
         record = json.loads(record_path.read_text()) if record_path.exists() and target.exists() else {}
         if not wanted.items() <= record.items():
-            record = wanted | _attack_file(path, target, vae, name, eps, steps, step_size, generator(seed, index, vae.device))
+            # By name, so that an image's random start does not depend on its neighbours.
+            draws = generator(seed, zlib.crc32(path.stem.encode()), vae.device)
+            record = wanted | _attack_file(path, target, vae, name, eps, steps, step_size, draws)
             write_json(record_path, record)
         records.append(record)
-        done(record, index + 1, len(paths))
+        done(record, number, len(paths))
     return records
 
 
