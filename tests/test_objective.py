@@ -257,6 +257,17 @@ def test_a_perceptual_weight_changes_the_gradient_of_the_encoder_linearly(name, 
     assert (three - plain - 3 * (one - plain)).norm() < 1e-3 * (three - plain).norm()
 
 
+def test_the_perceptual_term_compares_the_first_stages_alone(moved, four):
+    clean, attacked, features = setting(moved, four, EVERYTHING)
+    y = moved.decode(moved.mean(four))
+    for stages in (1, 2):
+        config = only(clean=1.0, perceptual=1.0, stages=stages)
+        _, parts = outer_loss(moved.mean, moved, clean, attacked, features, config)
+        first = feature_distance(features.columns(y)[:stages], clean.columns[:stages])
+        # The same float32 sums in another order.
+        torch.testing.assert_close(parts["clean"], ((y - four).square().mean() + first.mean()).detach(), rtol=1e-4, atol=1e-7)
+
+
 def test_features_are_used_by_no_perceptual_weight_of_a_term_left_out():
     assert not only(attacked=1.0, clean=1.0, originality_clean=1.0, originality_attacked=1.0).uses_features
     assert not only(perceptual=1.0, attacked=1.0).uses_features

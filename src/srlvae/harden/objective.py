@@ -33,7 +33,8 @@ class ObjectiveConfig:
     inner_perceptual: λ inside the inner attack on reconstructions; zero saves a pass through the feature network a step.
     attacked, clean: weight of the reconstruction loss MSE + perceptual · P on attacked and on clean images.
     detail: weight of the distance of local sharpness on clean images, which keeps the squared error from asking for blur.
-    perceptual, perceptual_attacked: λ, the weight of the feature distance beside the squared error, for each of the two.
+    perceptual, perceptual_attacked: λ, the weight of the feature distance P beside the squared error, for each of the two.
+    stages: how many of the feature network's stages P compares, fine to coarse; gradients of the deep ones are mostly noise.
     originality_clean, originality_attacked: weights of ‖E(x) − E₀(x)‖² and ‖E(x+δ) − E₀(x)‖², means over the latent.
     """
 
@@ -43,13 +44,14 @@ class ObjectiveConfig:
     steps: int = 2
     step_size: float = 0.75
     inner_perceptual: float = 0.0
-    attacked: float = 8.0
+    attacked: float = 6.0
     clean: float = 1.0
     perceptual: float = 0.05
     perceptual_attacked: float = 0.0
-    detail: float = 0.01
+    stages: int = 3
+    detail: float = 0.002
     originality_clean: float = 0.03
-    originality_attacked: float = 0.2
+    originality_attacked: float = 0.1
 
     @property
     def has_terms(self) -> bool:
@@ -106,12 +108,14 @@ def perturb(vae: VAE, clean: Clean, features: Features | None, config: Objective
     return attacked
 
 
-def reconstruction_loss(y: Images, clean: Clean, features: Features | None, perceptual: float) -> Float[Tensor, " b"]:
-    """MSE(y, x) + perceptual · P(y, x), one number an image."""
+def reconstruction_loss(
+    y: Images, clean: Clean, features: Features | None, perceptual: float, stages: int
+) -> Float[Tensor, " b"]:
+    """MSE(y, x) + perceptual · P(y, x), one number an image; P over the first `stages` stages."""
     loss = (y - clean.x).square().mean((1, 2, 3))
     if features and perceptual:
         assert clean.columns is not None
-        loss = loss + perceptual * feature_distance(features.columns(y), clean.columns)
+        loss = loss + perceptual * feature_distance(features.columns(y)[:stages], clean.columns[:stages])
     return loss
 
 
@@ -133,11 +137,11 @@ def outer_loss(
     y_clean, y_attacked = images[:n], images[-n:]
     parts: dict[str, Tensor] = {}
     if config.clean:
-        parts["clean"] = config.clean * reconstruction_loss(y_clean, clean, features, config.perceptual).mean()
+        parts["clean"] = config.clean * reconstruction_loss(y_clean, clean, features, config.perceptual, config.stages).mean()
     if config.detail:
         parts["detail"] = config.detail * detail_distance(detail(y_clean.float()), clean.detail).mean()
     if on_attacked:
-        attacked_loss = reconstruction_loss(y_attacked, clean, features, config.perceptual_attacked)
+        attacked_loss = reconstruction_loss(y_attacked, clean, features, config.perceptual_attacked, config.stages)
         parts["attacked"] = config.attacked * attacked_loss.mean()
     if config.originality_clean:
         parts["originality_clean"] = config.originality_clean * (z_clean - clean.latents).square().mean()

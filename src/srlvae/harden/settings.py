@@ -27,7 +27,7 @@ class HardenConfig:
     batch_size: int = 16
     micro_batch: int = 0
     resolution: int = 256
-    learning_rate: float = 4e-4
+    learning_rate: float = 6e-4
     warmup: int = 50
     weight_decay: float = 0.0
     clip: float = 1.0
@@ -50,6 +50,8 @@ class HardenConfig:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if self.objective.stages < 1:
+            raise InputError(f"stages must be at least 1, got {self.objective.stages}")
         if not self.objective.has_terms:
             raise InputError("the objective has no term with a weight: there is nothing to minimise")
         if self.objective.inner == "both" and self.batch_size % 2:
@@ -82,6 +84,7 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
         clean=0.0,
         perceptual=0.0,
         perceptual_attacked=0.01,
+        stages=5,
         detail=0.0,
         originality_clean=0.1,
         originality_attacked=0.0,
