@@ -41,6 +41,8 @@ def pgd(
     at `x`. mask: 1 where pixels may change. keep_best: return the best iterate seen, for one more forward pass, and not
     the last. Costs `steps` forward and backward passes; the parameters' gradients are neither computed nor touched.
     """
+    # The layout in which CPUs and tensor cores convolve.
+    x = x.contiguous(memory_format=torch.channels_last)
     mask_ = 1.0 if mask is None else mask
     delta = torch.zeros_like(x) if generators is None else eps * uniform_like(x, generators)
     delta = project(delta * mask_, x, eps, norm)
