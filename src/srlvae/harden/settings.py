@@ -27,7 +27,7 @@ class HardenConfig:
     batch_size: int = 16
     micro_batch: int = 0
     resolution: int = 256
-    learning_rate: float = 6e-4
+    learning_rate: float = 1e-3
     warmup: int = 50
     weight_decay: float = 0.0
     clip: float = 1.0
