@@ -69,7 +69,7 @@ PRESETS: dict[str, HardenConfig] = {
     # A GPU, 256 to 512-pixel photographs.
     "default": HardenConfig(),
     # Two cores, an encoder of TAESD's size, photographs of about 128 pixels.
-    "cpu": HardenConfig(steps=1500, batch_size=8, resolution=96, warmup=20, checkpoint_every=50, workers=0),
+    "cpu": HardenConfig(steps=1000, batch_size=8, resolution=96, warmup=20, checkpoint_every=50, workers=0),
 }
 
 # The ablations of the field, as changes to the objective of any preset.
