@@ -133,7 +133,7 @@ def test_a_preset_takes_single_changes_and_stays_as_it_was():
     assert (changed.objective.eps, changed.objective.latent_eps) == (2 / 255, 2 / 255)
     assert (changed.objective.inner, changed.steps) == ("latent", 9)
     assert changed.batch_size == before.batch_size and PRESETS["cpu"] == before and before.steps != 9
-    assert OBJECTIVES["fare"].eps == 8 / 255
+    assert OBJECTIVES["fare"].latent_eps == 8 / 255
 
 
 def test_no_change_is_the_same_settings():

@@ -34,7 +34,7 @@ class ObjectiveConfig:
     attacked, clean: weight of the reconstruction loss MSE + perceptual · P on attacked and on clean images.
     detail: weight of the distance of local sharpness on clean images, which keeps the squared error from asking for blur.
     perceptual, perceptual_attacked: λ, the weight of the feature distance P beside the squared error, for each of the two.
-    stages: how many of the feature network's stages P compares, fine to coarse; gradients of the deep ones are mostly noise.
+    stages: how many of the feature network's stages P compares, fine to coarse; all of LPIPS's are LPIPS, fewer are not.
     originality_clean, originality_attacked: weights of ‖E(x) − E₀(x)‖² and ‖E(x+δ) − E₀(x)‖², means over the latent.
     """
 

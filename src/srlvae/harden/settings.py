@@ -91,7 +91,7 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     ),
     # Schlarmann et al. 2024 (arXiv 2402.12336): attacked latents back to the original ones, nothing else.
     "fare": ObjectiveConfig(
-        inner="latent", eps=8 / 255, attacked=0.0, clean=0.0, detail=0.0, originality_clean=0.0, originality_attacked=1.0
+        inner="latent", attacked=0.0, clean=0.0, detail=0.0, originality_clean=0.0, originality_attacked=1.0
     ),
     "noise": ObjectiveConfig(inner="noise"),
     "no-attack": ObjectiveConfig(inner="none"),
