@@ -258,12 +258,12 @@ def test_a_perceptual_weight_changes_the_gradient_of_the_encoder_linearly(name, 
 
 
 def test_the_perceptual_term_compares_the_first_stages_alone(moved, four):
-    clean, attacked, features = setting(moved, four, EVERYTHING)
-    y = moved.decode(moved.mean(four))
+    _, attacked, features = setting(moved, four, EVERYTHING)
+    y, config = moved.decode(moved.mean(four)), only(clean=1.0, perceptual=1.0)
     for stages in (1, 2):
-        config = only(clean=1.0, perceptual=1.0, stages=stages)
+        clean = prepare(four, small_kl(), features, stages)
         _, parts = outer_loss(moved.mean, moved, clean, attacked, features, config)
-        first = feature_distance(features.columns(y)[:stages], clean.columns[:stages])
+        first = feature_distance(features.columns(y)[:stages], features.columns(four)[:stages])
         # The same float32 sums in another order.
         torch.testing.assert_close(parts["clean"], ((y - four).square().mean() + first.mean()).detach(), rtol=1e-4, atol=1e-7)
 

@@ -19,7 +19,7 @@ def reconstruction_objective(
 ) -> Objective:
     """x′ ↦ −[MSE(D(E(x′)), x) + weight · P(D(E(x′)), x)], P the distance on `features`.
 
-    columns: those of the clean images where they are known already; else they are computed once.
+    columns: those of the clean images where they are known already, of as many stages as P is to compare; else all, computed once.
     """
     clean = (columns or features.columns(x)) if features and weight else None
 
@@ -27,7 +27,7 @@ def reconstruction_objective(
         y = vae.decode(vae.mean(adversarial))
         loss = (y - x).square().mean((1, 2, 3))
         if features and clean:
-            loss = loss + weight * feature_distance(features.columns(y), clean)
+            loss = loss + weight * feature_distance(features.columns(y, len(clean)), clean)
         return -loss
 
     return objective

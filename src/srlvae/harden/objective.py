@@ -74,8 +74,8 @@ class Clean:
 
 
 @torch.no_grad()
-def prepare(x: Images, original: VAE, features: Features | None) -> Clean:
-    return Clean(x, original.mean(x), detail(x), features.columns(x) if features else None)
+def prepare(x: Images, original: VAE, features: Features | None, stages: int | None = None) -> Clean:
+    return Clean(x, original.mean(x), detail(x), features.columns(x, stages) if features else None)
 
 
 def perturb(vae: VAE, clean: Clean, features: Features | None, config: ObjectiveConfig, generators: Generators) -> Images:
@@ -108,14 +108,12 @@ def perturb(vae: VAE, clean: Clean, features: Features | None, config: Objective
     return attacked
 
 
-def reconstruction_loss(
-    y: Images, clean: Clean, features: Features | None, perceptual: float, stages: int
-) -> Float[Tensor, " b"]:
-    """MSE(y, x) + perceptual · P(y, x), one number an image; P over the first `stages` stages."""
+def reconstruction_loss(y: Images, clean: Clean, features: Features | None, perceptual: float) -> Float[Tensor, " b"]:
+    """MSE(y, x) + perceptual · P(y, x), one number an image; P over the stages that `clean` has."""
     loss = (y - clean.x).square().mean((1, 2, 3))
     if features and perceptual:
         assert clean.columns is not None
-        loss = loss + perceptual * feature_distance(features.columns(y)[:stages], clean.columns[:stages])
+        loss = loss + perceptual * feature_distance(features.columns(y, len(clean.columns)), clean.columns)
     return loss
 
 
@@ -137,11 +135,11 @@ def outer_loss(
     y_clean, y_attacked = images[:n], images[-n:]
     parts: dict[str, Tensor] = {}
     if config.clean:
-        parts["clean"] = config.clean * reconstruction_loss(y_clean, clean, features, config.perceptual, config.stages).mean()
+        parts["clean"] = config.clean * reconstruction_loss(y_clean, clean, features, config.perceptual).mean()
     if config.detail:
         parts["detail"] = config.detail * detail_distance(detail(y_clean.float()), clean.detail).mean()
     if on_attacked:
-        attacked_loss = reconstruction_loss(y_attacked, clean, features, config.perceptual_attacked, config.stages)
+        attacked_loss = reconstruction_loss(y_attacked, clean, features, config.perceptual_attacked)
         parts["attacked"] = config.attacked * attacked_loss.mean()
     if config.originality_clean:
         parts["originality_clean"] = config.originality_clean * (z_clean - clean.latents).square().mean()

@@ -232,7 +232,7 @@ class Trainer:
         features = self.features if objective.uses_features else None
         draws = generators(self.config.seed, batch.numbers, device)
         with self.accelerator.autocast():
-            clean = prepare(x, self.original, features)
+            clean = prepare(x, self.original, features, objective.stages)
             attacked = perturb(self.vae, clean, features, objective, draws)
             loss, parts = outer_loss(self.encode, self.vae, clean, attacked, features, objective)
         self.accelerator.backward(loss)

@@ -37,8 +37,11 @@ class Features(nn.Module):
 
     name: str
 
-    def columns(self, x: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """Feature maps `b c h w` of unit-length columns, fine to coarse, for `metrics.pairwise.feature_distance`."""
+    def columns(self, x: Float[Tensor, "b 3 h w"], stages: int | None = None) -> list[Tensor]:
+        """Feature maps `b c h w` of unit-length columns, fine to coarse, for `metrics.pairwise.feature_distance`.
+
+        stages: how many, from the finest; all by default.
+        """
         raise NotImplementedError(f"{self.name} gives no feature maps")
 
     def pooled(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
@@ -57,7 +60,7 @@ class EfficientNetLite(Features):
         halves = [_stride(block) == 2 for block in network._blocks] + [True]
         self.taps = {i for i in range(len(network._blocks)) if halves[i + 1]}
 
-    def _maps(self, x: Tensor) -> list[Tensor]:
+    def _maps(self, x: Tensor, stages: int | None = None) -> list[Tensor]:
         network, found = self.network, []
         x = (x * 255 - 127) / 128
         x = network._swish(network._bn0(network._conv_stem(x)))
@@ -65,10 +68,12 @@ class EfficientNetLite(Features):
             x = block(x)
             if i in self.taps:
                 found.append(x)
+            if len(found) == stages:
+                break
         return found
 
-    def columns(self, x):
-        return [F.normalize(m, dim=1) for m in self._maps(x)]
+    def columns(self, x, stages=None):
+        return [F.normalize(m, dim=1) for m in self._maps(x, stages)]
 
     def pooled(self, x):
         network = self.network
@@ -83,10 +88,10 @@ class Lpips(Features):
         self.name = name
         self.network: Any = network
 
-    def columns(self, x):
+    def columns(self, x, stages=None):
         maps = self.network.net.forward(self.network.scaling_layer(x * 2 - 1))
         weights = [layer.model[-1].weight.clamp_min(0).sqrt().squeeze(0) for layer in self.network.lins]
-        return [F.normalize(m, dim=1, eps=1e-10) * w for m, w in zip(maps, weights, strict=True)]
+        return [F.normalize(m, dim=1, eps=1e-10) * w for m, w in zip(maps, weights, strict=True)][:stages]
 
 
 class Inception(Features):
