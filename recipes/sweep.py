@@ -41,7 +41,7 @@ def objective(**changes) -> HardenConfig:
 ROWS: dict[str, HardenConfig] = {
     "defaults": BASE,
     # The ablations of the field.
-    **{name: dataclasses.replace(BASE, objective=OBJECTIVES[name]) for name in OBJECTIVES if name != "srlvae"},
+    **{name: preset("cpu", name) for name in OBJECTIVES if name != "srlvae"},
     "inner attack on reconstructions only": objective(inner="reconstruction"),
     "inner attack on latents only": objective(inner="latent"),
     "originality on clean images only": objective(originality_attacked=0.0),

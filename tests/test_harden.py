@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,18 @@ def test_only_the_encoder_changes_and_plain_diffusers_loads_it(tmp_path, photogr
         assert torch.equal(loaded[name], weight) != in_encoder, name
 
 
+def test_a_blend_lies_on_the_way_from_the_original_weights_to_the_tuned_ones(tmp_path, photographs):
+    start = small_kl().model.state_dict()
+    whole, part = (
+        harden(small_kl(), photographs, tmp_path / str(blend), replace(CONFIG, blend=blend)).model.state_dict()
+        for blend in (1.0, 0.25)
+    )
+    for name, weight in start.items():
+        # One float32 rounding on each side.
+        torch.testing.assert_close(part[name], 0.75 * weight + 0.25 * whole[name], rtol=1e-6, atol=1e-7)
+    assert not torch.equal(part["encoder.conv_in.weight"], whole["encoder.conv_in.weight"])
+
+
 def test_the_folder_describes_itself(tmp_path, photographs):
     (photographs / "broken.png").write_bytes(b"no picture")
     harden(small_kl(), photographs, tmp_path / "out", CONFIG)
@@ -144,7 +157,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path, photographs):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("changes, message", [({"resolution": 30}, "multiples of 4"), ({"batch_size": 3}, "even")])
+@pytest.mark.parametrize("changes, message", [({"resolution": 30}, "multiples of 4"), ({"batch_size": 3}, "even"), ({"blend": 0.0}, "above 0")])
 def test_impossible_settings_are_refused(tmp_path, photographs, changes, message):
     with pytest.raises(InputError, match=message):
         harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(**changes))

@@ -44,9 +44,9 @@ class ObjectiveConfig:
     steps: int = 2
     step_size: float = 0.75
     inner_perceptual: float = 0.0
-    attacked: float = 16.0
+    attacked: float = 6.0
     clean: float = 1.0
-    perceptual: float = 0.1
+    perceptual: float = 0.05
     perceptual_attacked: float = 0.0
     stages: int = 3
     detail: float = 0.002

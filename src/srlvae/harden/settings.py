@@ -19,7 +19,8 @@ class HardenConfig:
     steps: optimiser steps. batch_size: images an optimiser step, over all processes; micro_batch: images at once in one
     process, the rest is accumulated (0: all). resolution: side of the random crops in pixels. learning_rate: peak of a
     cosine after `warmup` steps, for AdamW with `weight_decay`; `clip`: largest gradient norm. ema: decay of the averaged
-    weights, which are the result. features: network of the perceptual distance P, or "none". precision: "auto" is bf16
+    weights; blend: how far the result lies from the original's weights towards them, 1 all the way (WiSE-FT's α, Wortsman et al.
+    2022, arXiv 2109.01903). features: network of the perceptual distance P, or "none". precision: "auto" is bf16
     where the processor multiplies it. held_out: photographs set apart for the scores. workers: processes that read images.
     """
 
@@ -27,11 +28,12 @@ class HardenConfig:
     batch_size: int = 16
     micro_batch: int = 0
     resolution: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 6e-4
     warmup: int = 50
     weight_decay: float = 0.0
     clip: float = 1.0
     ema: float = 0.99
+    blend: float = 0.75
     seed: int = 0
     features: Literal["efficientnet-lite0", "lpips-alex", "lpips-vgg", "none"] = "efficientnet-lite0"
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
@@ -50,6 +52,8 @@ class HardenConfig:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 < self.blend <= 1:
+            raise InputError(f"blend must be above 0 and at most 1, got {self.blend}")
         if self.objective.stages < 1:
             raise InputError(f"stages must be at least 1, got {self.objective.stages}")
         if not self.objective.has_terms:
@@ -69,7 +73,7 @@ PRESETS: dict[str, HardenConfig] = {
     # A GPU, 256 to 512-pixel photographs.
     "default": HardenConfig(),
     # Two cores, an encoder of TAESD's size, photographs of about 128 pixels.
-    "cpu": HardenConfig(steps=1000, batch_size=8, resolution=96, warmup=20, checkpoint_every=50, workers=0),
+    "cpu": HardenConfig(steps=1300, batch_size=8, resolution=96, warmup=20, checkpoint_every=50, workers=0),
 }
 
 # The ablations of the field, as changes to the objective of any preset.
@@ -97,10 +101,14 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "no-attack": ObjectiveConfig(inner="none"),
 }
 
+# Methods as published: their result is where training ends.
+UNBLENDED = ("paper", "fare")
+
 
 def preset(name: str, objective: str = "srlvae", **changes: Any) -> HardenConfig:
     """The preset `name` with one of OBJECTIVES and single settings changed. Raises InputError for unknown names."""
     for kind, table, key in (("preset", PRESETS, name), ("objective", OBJECTIVES, objective)):
         if key not in table:
             raise InputError(f"unknown {kind} {key!r}; choose one of {', '.join(table)}")
-    return dataclasses.replace(PRESETS[name], objective=OBJECTIVES[objective]).changed(**changes)
+    base = dataclasses.replace(PRESETS[name], objective=OBJECTIVES[objective])
+    return (dataclasses.replace(base, blend=1.0) if objective in UNBLENDED else base).changed(**changes)
