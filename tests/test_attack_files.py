@@ -193,13 +193,20 @@ def test_two_sources_of_one_name_are_refused_before_anything_is_written(folder, 
     assert str(twin) in str(error.value) and not (folder.parent / "out").exists()
 
 
+def test_a_folder_of_nothing_but_attacked_images_has_none_to_attack(tmp_path, vae):
+    (tmp_path / "out").mkdir()
+    save_noise(tmp_path / "out" / "a.png", 16, 16)
+    with pytest.raises(InputError, match="only images below"):
+        attack_files("latent", [tmp_path], tmp_path / "out", vae, eps=EPS, steps=1)
+
+
 def test_an_unknown_attack_is_refused_with_the_known_ones(folder, vae):
     with pytest.raises(InputError, match="unknown attack 'mist'; choose one of .*photoguard-encoder"):
         run(folder, vae, "mist")
 
 
-@pytest.mark.parametrize(("eps", "message"), [(8.0, "write 8/255"), (-0.1, "eps is -0.1"), (float("nan"), "nan")])
-def test_a_budget_outside_0_to_1_is_refused(eps, message, folder, vae):
+@pytest.mark.parametrize(("eps", "message"), [(8.0, "write 8/255"), (-0.1, "eps is -0.1"), (float("nan"), "nan"), (0.5 / 255, "by less than 1/255")])
+def test_a_budget_outside_0_to_1_or_below_a_level_is_refused(eps, message, folder, vae):
     with pytest.raises(InputError, match=message):
         run(folder, vae, eps=eps)
 

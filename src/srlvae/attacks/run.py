@@ -40,6 +40,8 @@ def attack_files(
         raise InputError(f"unknown attack {name!r}; choose one of {', '.join(ATTACKS)}")
     entry = ATTACKS[name]
     eps = entry.eps if eps is None else check_eps(eps)
+    if 0 < eps * 255 < 1 - 1e-6:
+        raise InputError(f"eps is {eps * 255:g}/255; the levels of a PNG cannot change by less than 1/255")
     steps = entry.steps if steps is None else steps
     # The published ratio of step to radius, at any radius.
     step_size = entry.step_size * eps / entry.eps
@@ -84,7 +86,7 @@ def _attack_file(
 def _find_sources(sources: list[Path], out: Path) -> list[Path]:
     """The images to attack, without those that an earlier run wrote to `out` below a source folder.
 
-    Raises InputError where a source lies in `out` itself, or two sources have one name.
+    Raises InputError where a source lies in `out` itself, two sources have one name, or none is left.
     """
     seen: dict[str, Path] = {}
     for source in sources:
@@ -96,4 +98,6 @@ def _find_sources(sources: list[Path], out: Path) -> list[Path]:
                 raise InputError(f"{seen[path.stem]} and {path} would both be written as {path.stem}.png; attack them apart")
             else:
                 seen[path.stem] = path
+    if not seen:
+        raise InputError(f"the only images below {', '.join(map(str, sources))} are those of the output folder {out}")
     return list(seen.values())
