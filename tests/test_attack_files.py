@@ -205,7 +205,9 @@ def test_an_unknown_attack_is_refused_with_the_known_ones(folder, vae):
         run(folder, vae, "mist")
 
 
-@pytest.mark.parametrize(("eps", "message"), [(8.0, "write 8/255"), (-0.1, "eps is -0.1"), (float("nan"), "nan"), (0.5 / 255, "by less than 1/255")])
+@pytest.mark.parametrize(
+    ("eps", "message"), [(8.0, "write 8/255"), (-0.1, "eps is -0.1"), (float("nan"), "nan"), (0.5 / 255, "by less than 1/255")]
+)
 def test_a_budget_outside_0_to_1_or_below_a_level_is_refused(eps, message, folder, vae):
     with pytest.raises(InputError, match=message):
         run(folder, vae, eps=eps)

@@ -157,7 +157,9 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path, photographs):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("changes, message", [({"resolution": 30}, "multiples of 4"), ({"batch_size": 3}, "even"), ({"blend": 0.0}, "above 0")])
+@pytest.mark.parametrize(
+    "changes, message", [({"resolution": 30}, "multiples of 4"), ({"batch_size": 3}, "even"), ({"blend": 0.0}, "above 0")]
+)
 def test_impossible_settings_are_refused(tmp_path, photographs, changes, message):
     with pytest.raises(InputError, match=message):
         harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(**changes))

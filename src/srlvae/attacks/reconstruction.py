@@ -19,7 +19,8 @@ def reconstruction_objective(
 ) -> Objective:
     """x′ ↦ −[MSE(D(E(x′)), x) + weight · P(D(E(x′)), x)], P the distance on `features`.
 
-    columns: those of the clean images where they are known already, of as many stages as P is to compare; else all, computed once.
+    columns: those of the clean images where they are known already, of as many stages as P compares; else all of them,
+    computed once.
     """
     clean = (columns or features.columns(x)) if features and weight else None
 

@@ -19,9 +19,9 @@ class HardenConfig:
     steps: optimiser steps. batch_size: images an optimiser step, over all processes; micro_batch: images at once in one
     process, the rest is accumulated (0: all). resolution: side of the random crops in pixels. learning_rate: peak of a
     cosine after `warmup` steps, for AdamW with `weight_decay`; `clip`: largest gradient norm. ema: decay of the averaged
-    weights; blend: how far the result lies from the original's weights towards them, 1 all the way (WiSE-FT's α, Wortsman et al.
-    2022, arXiv 2109.01903). features: network of the perceptual distance P, or "none". precision: "auto" is bf16
-    where the processor multiplies it. held_out: photographs set apart for the scores. workers: processes that read images.
+    weights; blend: how far the result lies from the original's weights towards them, 1 all the way (α of WiSE-FT, Wortsman et
+    al. 2022, arXiv 2109.01903). features: network of the perceptual distance P, or "none". precision: "auto" is bf16 where
+    the processor multiplies it. held_out: photographs set apart for the scores. workers: processes that read images.
     """
 
     steps: int = 4000
