@@ -1,0 +1,103 @@
+"""Randomly initialised pipelines with the configurations of SD 1.5 and SDXL, made narrow; everything else is as published."""
+
+from __future__ import annotations
+
+import functools
+
+import diffusers
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from srlvae.pipeline import Pipeline
+
+SIZE = 64
+
+# scheduler_config.json of runwayml/stable-diffusion-v1-5 and of stabilityai/stable-diffusion-xl-base-1.0.
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+SD15_SCHEDULER = {**BETAS, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1}
+SDXL_SCHEDULER = {**BETAS, "steps_offset": 1, "timestep_spacing": "leading"}
+
+
+@functools.cache
+def tokenizer() -> CLIPTokenizer:
+    # Every byte that can end a word ends one here, so that no text is unknown.
+    captions = ["a photo of a cat", "a photo of a dog", " ".join(map(chr, (*range(33, 127), *range(128, 192))))] * 20
+    blank = CLIPTokenizer(model_max_length=16)
+    return blank.train_new_from_iterator(captions, vocab_size=560, show_progress=False, initial_alphabet=ByteLevel.alphabet())
+
+
+def text_config(**changes) -> CLIPTextConfig:
+    words = tokenizer()
+    return CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        **changes,
+    )
+
+
+def sd15(vae, prediction_type: str = "epsilon") -> Pipeline:
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=SIZE // vae.factor,
+        in_channels=vae.channels,
+        out_channels=vae.channels,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        block_out_channels=(32, 32, 32, 32),
+        layers_per_block=2,
+        attention_head_dim=8,
+        cross_attention_dim=32,
+        norm_num_groups=8,
+    )
+    scheduler = diffusers.PNDMScheduler(**SD15_SCHEDULER, prediction_type=prediction_type)
+    parts = {"vae": vae.model, "unet": unet, "text_encoder": CLIPTextModel(text_config()), "tokenizer": tokenizer()}
+    pipe = diffusers.StableDiffusionPipeline(
+        **parts, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    return Pipeline(frozen(pipe))
+
+
+def sdxl(vae) -> Pipeline:
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=SIZE // vae.factor,
+        in_channels=vae.channels,
+        out_channels=vae.channels,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(32, 32, 64),
+        layers_per_block=2,
+        transformer_layers_per_block=(1, 2, 2),
+        attention_head_dim=(2, 4, 8),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 32,
+        cross_attention_dim=64,
+        norm_num_groups=8,
+    )
+    pipe = diffusers.StableDiffusionXLPipeline(
+        vae=vae.model,
+        unet=unet,
+        text_encoder=CLIPTextModel(text_config(hidden_act="quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(hidden_act="gelu", projection_dim=32)),
+        tokenizer=tokenizer(),
+        tokenizer_2=tokenizer(),
+        scheduler=diffusers.EulerDiscreteScheduler(**SDXL_SCHEDULER),
+        add_watermarker=False,
+    )
+    return Pipeline(frozen(pipe))
+
+
+def frozen(pipe):
+    for name in ("unet", "text_encoder", "text_encoder_2"):
+        if getattr(pipe, name, None) is not None:
+            getattr(pipe, name).eval().requires_grad_(False)
+    return pipe

@@ -1,0 +1,174 @@
+"""Pipelines: the same as diffusers', with gradients, and left as they were found. Random weights, real configurations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from conftest import SHARED, small_kl, small_tiny
+from pipelines import SIZE, sd15, sdxl
+from srlvae.errors import InputError
+from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.rng import generators, normal_like
+from srlvae.vae import load_vae
+
+PROMPTS = ["a photo of a cat", "a zebra ☂ no caption spoke of"]
+every_kind = pytest.mark.parametrize("kind", [sd15, sdxl])
+
+
+@pytest.fixture
+def photographs() -> torch.Tensor:
+    return torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+
+
+def noise_for(pipeline: Pipeline, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    return normal_like(pipeline.vae.to_scaled(pipeline.vae.mean(x)), generators(seed, range(len(x))))
+
+
+def state(pipe) -> dict:
+    weights = {
+        f"{part}.{name}": w.clone()
+        for part in ("unet", "vae", "text_encoder")
+        for name, w in getattr(pipe, part).state_dict().items()
+    }
+    return {
+        "weights": weights,
+        "scheduler": dict(vars(pipe.scheduler)),
+        "networks": {k: id(v) for k, v in pipe.components.items()},
+    }
+
+
+@every_kind
+def test_every_call_leaves_the_pipeline_as_it_was(kind, photographs):
+    pipeline = kind(small_kl())
+    before = state(pipeline.pipe)
+    pipeline.generate(PROMPTS, generators(0, range(2)), steps=2)
+    pipeline.edit(photographs, PROMPTS, generators(0, range(2)), steps=2)
+    other = small_kl()
+    pipeline.with_vae(other).edit(photographs, PROMPTS, generators(0, range(2)), steps=2)
+    after = state(pipeline.pipe)
+    assert before["networks"] == after["networks"]
+    assert before["weights"].keys() == after["weights"].keys()
+    assert all(torch.equal(before["weights"][name], after["weights"][name]) for name in before["weights"])
+    for name, value in before["scheduler"].items():
+        same = after["scheduler"][name]
+        assert torch.equal(value, same) if isinstance(value, torch.Tensor) else value is same or value == same, name
+
+
+@every_kind
+def test_pictures_keep_the_contract_and_follow_their_generator(kind, photographs):
+    pipeline = kind(small_kl())
+    both = pipeline.generate(PROMPTS, generators(0, range(2)), steps=2)
+    assert both.shape == (2, 3, SIZE, SIZE) and both.dtype == torch.float32 and 0 <= both.min() and both.max() <= 1
+    again = pipeline.generate(PROMPTS, generators(0, range(2)), steps=2)
+    assert torch.equal(both, again)
+    alone = pipeline.generate(PROMPTS[1:], generators(0, [1]), steps=2)
+    # Convolutions may sum in another order for another batch size.
+    torch.testing.assert_close(alone, both[1:], rtol=0, atol=1e-3)
+    edited = pipeline.edit(photographs, PROMPTS, generators(0, range(2)), steps=4)
+    torch.testing.assert_close(
+        pipeline.edit(photographs[1:], PROMPTS[1:], generators(0, [1]), steps=4), edited[1:], rtol=0, atol=1e-3
+    )
+
+
+@every_kind
+def test_text_to_image_does_not_see_the_encoder(kind):
+    pipeline, hardened = kind(small_kl()), small_kl()
+    with torch.no_grad():
+        for weight in hardened.encoder_modules()["encoder"].parameters():
+            weight += 0.1
+    pictures = [p.generate(PROMPTS, generators(0, range(2)), steps=2) for p in (pipeline, pipeline.with_vae(hardened))]
+    assert torch.equal(*pictures)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_the_denoising_loss_is_that_of_training(kind, photographs):
+    pipeline = sd15(small_kl(), kind)
+    z, conditioning = pipeline.vae.to_scaled(pipeline.vae.mean(photographs)), pipeline.condition(PROMPTS)
+    noise, t = noise_for(pipeline, photographs), torch.tensor([40, 800])
+    alphas = DDPMScheduler.from_config(pipeline.pipe.scheduler.config).alphas_cumprod[t].view(2, 1, 1, 1)
+    noisy = alphas.sqrt() * z + (1 - alphas).sqrt() * noise
+    target = noise if kind == "epsilon" else alphas.sqrt() * noise - (1 - alphas).sqrt() * z
+    output = pipeline.pipe.unet(noisy, t, conditioning.embeds).sample
+    expected = torch.stack([((o - g) ** 2).mean() for o, g in zip(output, target, strict=True)])
+    torch.testing.assert_close(pipeline.denoising_loss(z, conditioning, t, noise), expected)
+
+
+@every_kind
+def test_the_denoising_loss_has_a_gradient_to_the_image(kind, photographs):
+    pipeline, x = kind(small_kl()), photographs.requires_grad_()
+    z = pipeline.vae.to_scaled(pipeline.vae.mean(x))
+    loss = pipeline.denoising_loss(z, pipeline.condition(PROMPTS), torch.tensor([40, 800]), noise_for(pipeline, x))
+    (gradient,) = torch.autograd.grad(loss.sum(), x)
+    assert gradient.isfinite().all() and (gradient.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_another_prediction_type_is_refused(photographs):
+    pipeline = sd15(small_kl(), "sample")
+    z = pipeline.vae.to_scaled(pipeline.vae.mean(photographs))
+    with pytest.raises(InputError, match="'sample'"):
+        pipeline.denoising_loss(z, pipeline.condition(PROMPTS), torch.tensor([1, 2]), noise_for(pipeline, photographs))
+
+
+@every_kind
+def test_the_differentiable_edit_is_the_edit_of_diffusers(kind, photographs):
+    # No posterior, so that both encode to the same latent, and the scheduler that the differentiable path takes.
+    pipeline = kind(small_tiny())
+    pipeline.pipe.scheduler = DDIMScheduler.from_config(pipeline.pipe.scheduler.config, clip_sample=False)
+    options = {"strength": 0.7, "steps": 6, "guidance": 4.0}
+    theirs = pipeline.edit(photographs, PROMPTS, generators(3, range(2)), **options)
+    x = photographs.requires_grad_()
+    ours = pipeline.image_to_image(x, pipeline.condition(PROMPTS), noise_for(pipeline, x, seed=3), **options)
+    torch.testing.assert_close(ours.clamp(0, 1), theirs, rtol=0, atol=1e-4)
+    (gradient,) = torch.autograd.grad(ours.square().sum(), x)
+    assert gradient.isfinite().all() and (gradient.flatten(1).norm(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"strength": 0.0}, "above 0"), ({"strength": 1.5}, "at most 1"), ({"steps": 1}, "less than one")]
+)
+def test_an_edit_that_runs_no_step_is_refused(options, message, photographs):
+    with pytest.raises(InputError, match=message):
+        sd15(small_kl()).edit(photographs, PROMPTS, generators(0, range(2)), **options)
+
+
+def test_a_vae_of_another_latent_space_is_refused():
+    with pytest.raises(InputError, match="takes 4 channels and the VAE gives 16"):
+        sd15(small_kl()).with_vae(small_kl(16))
+
+
+def test_a_saved_pipeline_loads_with_its_own_and_with_another_vae(tmp_path, photographs):
+    pipeline = sd15(small_kl())
+    pipeline.pipe.save_pretrained(tmp_path / "pipeline")
+    small_tiny().save(tmp_path / "vae")
+    loaded = load_pipeline(tmp_path / "pipeline")
+    draws = {"steps": 2}
+    expected = pipeline.generate(PROMPTS, generators(0, range(2)), **draws)
+    assert torch.equal(loaded.generate(PROMPTS, generators(0, range(2)), **draws), expected)
+    assert not any(p.requires_grad for p in loaded.pipe.unet.parameters())
+    swapped = load_pipeline(tmp_path / "pipeline", vae=tmp_path / "vae")
+    assert swapped.vae.fingerprint() == small_tiny().fingerprint() != loaded.vae.fingerprint()
+
+
+@pytest.mark.parametrize(("source", "message"), [("nowhere", "no folder, hub id or bundled"), (".", "no model_index.json")])
+def test_what_is_no_pipeline_is_refused(source, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        load_pipeline(source if source != "." else tmp_path)
+
+
+def test_a_broken_pipeline_is_refused_by_name(tmp_path):
+    (tmp_path / "model_index.json").write_text(
+        '{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}'
+    )
+    with pytest.raises(InputError, match="cannot load a pipeline from"):
+        load_pipeline(tmp_path)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared models")
+def test_taesd_takes_the_place_of_a_vae_of_its_latent_shape(photographs):
+    pipeline = sd15(small_kl())
+    swapped = pipeline.with_vae(load_vae(SHARED / "models" / "taesd"))
+    edited = swapped.edit(photographs, PROMPTS, generators(0, range(2)), steps=4)
+    assert edited.shape == photographs.shape and edited.std() > 0
