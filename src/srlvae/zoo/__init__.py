@@ -13,4 +13,4 @@ def bundled(name: str) -> Path | None:
 
 
 def names() -> list[str]:
-    return sorted(p.name for p in FOLDER.iterdir() if (p / "config.json").is_file())
+    return sorted(p.name for p in FOLDER.iterdir() if (p / "README.md").is_file())

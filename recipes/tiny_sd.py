@@ -1,0 +1,175 @@
+"""Train `tiny-sd`, a Stable Diffusion in miniature: the UNet, between the bundled VAE `tiny` and tiny-clip's text tower.
+
+    python recipes/tiny_sd.py --images caltech101-128/train --out runs/tiny-sd
+    python recipes/tiny_sd.py --images caltech101-128/train --out runs/tiny-sd --export src/srlvae/zoo/tiny-sd
+
+The first command trains and resumes by itself where it was stopped; the second writes the whole pipeline as float16. Both
+need tiny-clip to be bundled or given as --clip. Latents of several crops of every photograph, and the embeddings of all
+captions, are computed once and kept in the folder.
+The UNet predicts v (Salimans and Ho 2022, arXiv 2202.00512) on a schedule whose last step has no signal left (Lin et al. 2023,
+arXiv 2305.08891); a tenth of the captions are empty, for guidance.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.tensorboard import SummaryWriter
+from transformers import CLIPTextModel
+
+from captions import CONCEPTS, TEMPLATES, load_classes, tokenize, word
+from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.metrics.clip import Clip, load_clip
+from srlvae.rng import generators
+from srlvae.vae import load_vae
+
+STEPS, BATCH, WARMUP, LR, EMA = 8000, 64, 200, 1e-3, 0.999
+CROPS, EMPTY = 8, 0.1
+SAVE_EVERY = 200
+SCHEDULE = {
+    "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False,
+}  # fmt: skip
+
+
+def build_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(96, 144, 160),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=128,
+        attention_head_dim=8,
+        norm_num_groups=16,
+    )
+
+
+@torch.no_grad()
+def cached(images: Path, clip: Clip, file: Path, seed: int) -> dict[str, Tensor]:
+    """Scaled latents `n crops 4 16 16` and labels of all photographs, text embeddings `concept template tokens width`."""
+    if file.exists():
+        return load_file(file)
+    vae, (names, pixels, labels) = load_vae("tiny"), load_classes(images, CONCEPTS)
+    latents = []
+    for i, photograph in enumerate(pixels):
+        rng = np.random.default_rng((seed, i))
+        x = torch.stack([crop(photograph, rng, flip=k % 2 == 1) for k in range(CROPS)])
+        latents.append(vae.to_scaled(vae.sample(x, generators(seed, range(i * CROPS, (i + 1) * CROPS)))))
+    texts = [template.format(word(name)) for name in names for template in TEMPLATES]
+    embeds = embed(clip, [*texts, ""])
+    data = {"latents": torch.stack(latents), "labels": labels, "empty": embeds[-1]}
+    data["embeds"] = embeds[:-1].unflatten(0, (len(names), len(TEMPLATES))).contiguous()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(data, file)
+    return data
+
+
+def embed(clip: Clip, texts: list[str]) -> Tensor:
+    return clip.model.text_model(**tokenize(clip.tokenizer, texts)).last_hidden_state
+
+
+def crop(photograph: Tensor, rng: np.random.Generator, flip: bool) -> Tensor:
+    """A square of 80 to 100 % of the area, in [0,1] and of the same size."""
+    side = round(128 * np.sqrt(rng.uniform(0.8, 1.0)))
+    top, left = rng.integers(129 - side, size=2)
+    x = photograph[None, :, top : top + side, left : left + side].float() / 255
+    x = F.interpolate(x, (128, 128), mode="bicubic", antialias=True, align_corners=False)[0].clamp(0, 1)
+    return x.flip(-1) if flip else x
+
+
+def batch_at(step: int, data: dict[str, Tensor], members: list[np.ndarray], seed: int) -> tuple[Tensor, ...]:
+    """Latents, embeddings, timesteps and noise of a step: a function of (seed, step), so a resumed run goes on as it was."""
+    rng, draw = np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed * 10**7 + step)
+    concepts = rng.integers(len(members), size=BATCH)
+    photographs = torch.from_numpy(np.array([rng.choice(members[c]) for c in concepts]))
+    z = data["latents"][photographs, torch.from_numpy(rng.integers(CROPS, size=BATCH))]
+    embeds = data["embeds"][torch.from_numpy(concepts), torch.from_numpy(rng.integers(len(TEMPLATES), size=BATCH))].clone()
+    embeds[torch.from_numpy(rng.random(BATCH) < EMPTY)] = data["empty"]
+    t = torch.from_numpy(rng.integers(SCHEDULE["num_train_timesteps"], size=BATCH))
+    return z, embeds, t, torch.randn(z.shape, generator=draw)
+
+
+def loss_of(unet, scheduler: DDPMScheduler, z: Tensor, embeds: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    noisy, target = scheduler.add_noise(z, noise, t), scheduler.get_velocity(z, noise, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = unet(noisy, t, embeds).sample
+    return F.mse_loss(output.float(), target)
+
+
+def train(images: Path, out: Path, clip: Clip, seed: int) -> None:
+    torch.manual_seed(seed)
+    data = cached(images, clip, out / "cache.safetensors", seed)
+    members = [np.flatnonzero(data["labels"].numpy() == c) for c in range(len(CONCEPTS))]
+    scheduler: DDPMScheduler = DDPMScheduler(**SCHEDULE)
+    unet = build_unet().to(memory_format=torch.channels_last)
+    average = copy.deepcopy(unet).requires_grad_(False)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=LR, betas=(0.9, 0.99), weight_decay=0.01)
+    state = out / "checkpoint.safetensors"
+    step = load_checkpoint(state, {"unet": unet, "average": average}, optimizer)["step"] if state.exists() else 0
+    board, started, recent = SummaryWriter(str(out / "log")), time.time(), []
+    while step < STEPS:
+        for group in optimizer.param_groups:
+            group["lr"] = LR * min(1, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+        loss = loss_of(unet, scheduler, *batch_at(step, data, members, seed))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        decay = min(EMA, (step + 1) / (step + 10))
+        for slow, fast in zip(average.parameters(), unet.parameters(), strict=True):
+            slow.lerp_(fast.detach(), 1 - decay)
+        step += 1
+        recent.append(loss.item())
+        board.add_scalar("train/loss", recent[-1], step)
+        if step % SAVE_EVERY == 0:
+            save_checkpoint(state, {"unet": unet, "average": average}, optimizer, {"step": step})
+            print(step, f"{(time.time() - started) / 60:.1f} min", f"loss {np.mean(recent):.4f}", flush=True)
+            recent.clear()
+
+
+def assemble(run: Path, clip: Clip) -> StableDiffusionPipeline:
+    """The pipeline around the averaged UNet of a run."""
+    unet = build_unet()
+    load_checkpoint(run / "checkpoint.safetensors", {"average": unet}, None)
+    text = CLIPTextModel(clip.model.config.text_config)
+    text.text_model.load_state_dict(clip.model.text_model.state_dict())
+    return StableDiffusionPipeline(
+        vae=load_vae("tiny").model,
+        unet=unet.eval(),
+        text_encoder=text.eval(),
+        tokenizer=clip.tokenizer,
+        scheduler=DDIMScheduler(**SCHEDULE),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def main(
+    images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs.")],
+    out: Annotated[Path, typer.Option(help="Cache, checkpoints and the TensorBoard log.")] = Path("runs/tiny-sd"),
+    clip: Annotated[str, typer.Option(help="The text tower's CLIP: a name, a folder or a hub id.")] = "tiny-clip",
+    export_to: Annotated[Path | None, typer.Option("--export", help="Write the pipeline as float16 here instead.")] = None,
+    seed: int = 0,
+) -> None:
+    if export_to:
+        assemble(out, load_clip(clip)).to(torch.float16).save_pretrained(export_to)
+    else:
+        train(images, out, load_clip(clip), seed)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,83 @@
+"""CLIP's cosines: image to image (CLIP-I), image to text (CLIP-T), and zero-shot classes.
+
+Radford et al. 2021 (arXiv 2103.00020). The network's name goes into every number: `tiny-clip`, which is bundled, is not
+OpenAI's CLIP, and its numbers compare with each other alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from srlvae.errors import InputError
+from srlvae.extras import need
+from srlvae.metrics.pairwise import PerImage
+from srlvae.zoo import bundled
+
+
+class Clip:
+    """Images `b 3 h w` in [0,1] and texts to unit vectors of one space. Gradients flow to the images."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, mean: list[float], std: list[float]):
+        self.name, self.model, self.tokenizer = name, model, tokenizer
+        self.size: int = model.config.vision_config.image_size
+        self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+
+    def images(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Unit vectors of images, which are resized to the network's square as they are."""
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
+        pixels = (x - self.mean.to(x)) / self.std.to(x)
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        return F.normalize(self.model.visual_projection(pooled), dim=-1)
+
+    @torch.no_grad()
+    def texts(self, texts: list[str]) -> Float[Tensor, "b d"]:
+        length = self.model.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        pooled = self.model.text_model(**tokens.to(self.model.device)).pooler_output
+        return F.normalize(self.model.text_projection(pooled), dim=-1)
+
+
+def clip_i(clip: Clip, x: Float[Tensor, "b 3 _ _"], y: Float[Tensor, "b 3 _ _"]) -> PerImage:
+    """Cosine of x's and y's image vectors, pair by pair, in [-1,1]."""
+    return (clip.images(x) * clip.images(y)).sum(-1)
+
+
+def clip_t(clip: Clip, x: Float[Tensor, "b 3 h w"], prompts: list[str]) -> PerImage:
+    """Cosine of image and prompt, pair by pair, in [-1,1] (published scores are often 100 times it)."""
+    return (clip.images(x) * clip.texts(prompts)).sum(-1)
+
+
+def zero_shot(clip: Clip, x: Float[Tensor, "b 3 h w"], prompts: list[str]) -> Int[Tensor, " b"]:
+    """The number of the prompt nearest to each image."""
+    return (clip.images(x) @ clip.texts(prompts).T).argmax(-1)
+
+
+def load_clip(name: str = "tiny-clip") -> Clip:
+    """The CLIP that is bundled under `name`, in a folder, or under a hub id such as openai/clip-vit-base-patch32; frozen.
+
+    Raises: InputError where there is none.
+    """
+    (transformers,) = need("pipeline", "transformers")
+    folder = bundled(name) or Path(name)
+    source = str(folder) if folder.is_dir() else name
+    try:
+        if folder.is_dir():
+            settings = folder / "preprocessor_config.json"
+        else:
+            from huggingface_hub import hf_hub_download
+
+            settings = Path(hf_hub_download(name, "preprocessor_config.json"))
+        scale = json.loads(settings.read_text(encoding="utf-8"))
+        model = transformers.CLIPModel.from_pretrained(source, dtype=torch.float32)
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(source)
+    except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
+        raise InputError(f"cannot load a CLIP from {name}: {error}") from error
+    return Clip(name, model.eval().requires_grad_(False), tokenizer, scale["image_mean"], scale["image_std"])
