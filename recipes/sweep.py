@@ -62,6 +62,7 @@ ROWS: dict[str, HardenConfig] = {
     ),
     "attacked images weigh half": objective(attacked=BASE.objective.attacked / 2),
     "attacked images weigh double": objective(attacked=2 * BASE.objective.attacked),
+    "no blend": dataclasses.replace(BASE, blend=1.0),
     "learning rate × 2": dataclasses.replace(BASE, learning_rate=2 * BASE.learning_rate),
     "learning rate / 2": dataclasses.replace(BASE, learning_rate=BASE.learning_rate / 2),
     "crops of 64, batches of 16": dataclasses.replace(BASE, resolution=64, batch_size=16),

@@ -18,7 +18,7 @@ LAYERS = [
     {"images", "rng"},
     {"vae", "metrics"},
     {"pipeline"},
-    {"attacks", "purify"},
+    {"attacks", "purify", "pictures"},
     {"harden", "bench"},
     {"report"},
     {"show", "quickstart"},

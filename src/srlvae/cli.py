@@ -20,6 +20,7 @@ app.add_typer(bench, name="bench")
 console = Console(highlight=False)
 
 VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`)."
+PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or `tiny-sd`, which is bundled."
 
 
 @app.callback()
@@ -56,6 +57,7 @@ def harden(
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
     eps: Annotated[str | None, typer.Option(help="Radius of both inner attacks, such as 8/255.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of the cosine.")] = None,
+    blend: Annotated[float | None, typer.Option(help="From the original's weights (0) to the tuned ones (1).")] = None,
     features: Annotated[str | None, typer.Option(help="efficientnet-lite0, lpips-alex, lpips-vgg or none.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the data's order, the crops and the attacks.")] = None,
@@ -76,7 +78,7 @@ def harden(
     from srlvae.harden.data import open_photographs
     from srlvae.show import Drawing
 
-    words = ("steps", "batch_size", "micro_batch", "resolution", "learning_rate", "features", "precision", "seed")
+    words = ("steps", "batch_size", "micro_batch", "resolution", "learning_rate", "blend", "features", "precision", "seed")
     words += ("checkpoint_every", "held_out", "workers")
     changes = {name: value for name, value in locals().items() if name in words and value is not None}
     if eps is not None:
@@ -123,6 +125,60 @@ def attack(
     rows = [[Path(r["source"]).name, r["effective_eps"], f"{r['latent_shift']:.3f}"] for r in made]
     _table(["image", "ε as read back", "latent shift"], rows)
     console.print(f"\nAttacked images: [bold]{out}[/]")
+
+
+@app.command()
+def generate(
+    prompt: Annotated[list[str], typer.Option(help="What to show; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
+    count: Annotated[int, typer.Option("--n", min=1, help="Images a prompt.")] = 4,
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
+    vae: Annotated[str | None, typer.Option(help="A VAE to put in the pipeline's place. " + VaeHelp)] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Of the noise: image i of every prompt starts from the same.")] = 0,
+) -> None:
+    """Images of prompts, by a pipeline with its own or another VAE."""
+    from srlvae.pictures import generate_files
+    from srlvae.pipeline import load_pipeline
+    from srlvae.show import picture_bar
+
+    with picture_bar(console) as done:
+        settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
+        sheet = generate_files(load_pipeline(pipeline, vae), prompt, out, **settings, done=done)
+    console.print(f"\nImages: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
+
+
+@app.command()
+def edit(
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders.", metavar="IMAGE…")],
+    prompt: Annotated[str, typer.Option(help="What the edited images are to show.")],
+    out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
+    strength: Annotated[float, typer.Option(help="Share of the denoising steps run: 0 keeps the image, 1 forgets it.")] = 0.5,
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
+    vae: Annotated[str | None, typer.Option(help="A VAE to put in the pipeline's place. " + VaeHelp)] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = 25,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Of the noise; each file's depends on its name too.")] = 0,
+) -> None:
+    """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE."""
+    from srlvae.pictures import edit_files
+    from srlvae.pipeline import load_pipeline
+    from srlvae.show import picture_bar
+
+    with picture_bar(console) as done:
+        sheet = edit_files(
+            load_pipeline(pipeline, vae),
+            images,
+            prompt,
+            out,
+            strength=strength,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            done=done,
+        )
+    console.print(f"\nEdited images: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
 
 
 @bench.command("reconstruction")

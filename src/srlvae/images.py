@@ -52,6 +52,27 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
+def find_sources(sources: Sequence[Path], out: Path) -> list[Path]:
+    """The images in `sources` (files or folders) that are to be written to `out` under their own names.
+
+    Left out are those that an earlier run wrote to `out` below a source folder. Raises InputError where a source lies in
+    `out` itself, two sources have one name, or none is left.
+    """
+    seen: dict[str, Path] = {}
+    for source in sources:
+        for path in find_images(source):
+            if out.resolve() in path.resolve().parents:
+                if source.resolve() not in out.resolve().parents:
+                    raise InputError(f"{path} lies in the output folder {out}; give another --out")
+            elif path.stem in seen:
+                raise InputError(f"{seen[path.stem]} and {path} would both be written as {path.stem}.png; give them apart")
+            else:
+                seen[path.stem] = path
+    if not seen:
+        raise InputError(f"the only images below {', '.join(map(str, sources))} are those of the output folder {out}")
+    return list(seen.values())
+
+
 def open_rgb(path: Path, at_least: int | None = None) -> Image.Image:
     """The picture in `path` as 8-bit RGB: upright by its EXIF, first frame, transparency laid on white, 16 bits scaled to 8.
 

@@ -139,7 +139,7 @@ class Pipeline:
         """
         scheduler = library.DDIMScheduler.from_config(self.pipe.scheduler.config, clip_sample=False)
         scheduler.set_timesteps(steps, device=self.device)
-        timesteps = scheduler.timesteps[steps - _steps_run(steps, strength) :]
+        timesteps = scheduler.timesteps[steps - steps_run(steps, strength) :]
         empty = self.unconditional(len(x), (x.shape[-2], x.shape[-1]))
         both = Conditioning(
             torch.cat([empty.embeds, conditioning.embeds]),
@@ -183,7 +183,7 @@ class Pipeline:
         """`x` edited by diffusers' own image-to-image pipeline, image i with prompt i from generator i."""
         kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline
         self.vae.check_size(*x.shape[-2:])
-        _steps_run(steps, strength)
+        steps_run(steps, strength)
         return self._call(
             kind, prompts, generators, image=x, strength=strength, num_inference_steps=steps, guidance_scale=guidance
         )
@@ -193,7 +193,7 @@ class Pipeline:
         return pipe(prompts, generator=list(generators), output_type="pt", **options).images.float()
 
 
-def _steps_run(steps: int, strength: float) -> int:
+def steps_run(steps: int, strength: float) -> int:
     """How many of `steps` an edit of `strength` runs. Raises InputError where that is none."""
     if not 0 < strength <= 1:
         raise InputError(f"strength must be above 0 and at most 1, got {strength}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,6 +20,11 @@ def generator(seed: int, index: int, device: torch.device | str = "cpu") -> torc
 
 def generators(seed: int, indices: Iterable[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
     return [generator(seed, int(index), device) for index in indices]
+
+
+def named_generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator of the file called `name`, so that what is made of a file does not depend on its neighbours."""
+    return generator(seed, zlib.crc32(name.encode()), device)
 
 
 def uniform_like(x: Tensor, generators: Generators) -> Tensor:

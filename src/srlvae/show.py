@@ -94,7 +94,14 @@ def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
 @contextmanager
 def attack_bar(console: Console) -> Iterator[Callable[[dict, int, int], None]]:
     """A bar over attacked images; gives the function that is told of each."""
-    columns = (TextColumn("attacking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with picture_bar(console, "attacking") as done:
+        yield lambda record, number, total: done(number, total)
+
+
+@contextmanager
+def picture_bar(console: Console, what: str = "denoising") -> Iterator[Callable[[int, int], None]]:
+    """A bar over images; gives the function that is told how many of how many are done."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=None)
-        yield lambda record, number, total: progress.update(task, completed=number, total=total)
+        yield lambda number, total: progress.update(task, completed=number, total=total)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +12,8 @@ import torch
 from srlvae.attacks import ATTACKS
 from srlvae.errors import InputError
 from srlvae.files import write_json
-from srlvae.images import check_eps, find_images, pad_to_multiple, read_image, write_image
-from srlvae.rng import generator
+from srlvae.images import check_eps, find_sources, pad_to_multiple, read_image, write_image
+from srlvae.rng import named_generator
 from srlvae.vae import VAE
 
 
@@ -46,7 +45,7 @@ def attack_files(
     # The published ratio of step to radius, at any radius.
     step_size = entry.step_size * eps / entry.eps
     settings = {"attack": name, "vae": vae.fingerprint(), "eps": eps, "steps": steps, "step_size": step_size, "seed": seed}
-    paths = _find_sources(sources, out)
+    paths = find_sources(sources, out)
     records = []
     for number, path in enumerate(paths, 1):
         target = out / f"{path.stem}.png"
@@ -54,8 +53,7 @@ def attack_files(
         wanted = {**settings, "source": str(path)}
         record = json.loads(record_path.read_text()) if record_path.exists() and target.exists() else {}
         if not wanted.items() <= record.items():
-            # By name, so that an image's random start does not depend on its neighbours.
-            draws = generator(seed, zlib.crc32(path.stem.encode()), vae.device)
+            draws = named_generator(seed, path.stem, vae.device)
             record = wanted | _attack_file(path, target, vae, name, eps, steps, step_size, draws)
             write_json(record_path, record)
         records.append(record)
@@ -81,23 +79,3 @@ def _attack_file(
     with torch.no_grad():
         shift = (vae.mean(pad_to_multiple(back, vae.factor)) - vae.mean(padded)).square().mean().sqrt().item()
     return {"effective_eps": f"{effective}/255", "latent_shift": shift, "width": width, "height": height}
-
-
-def _find_sources(sources: list[Path], out: Path) -> list[Path]:
-    """The images to attack, without those that an earlier run wrote to `out` below a source folder.
-
-    Raises InputError where a source lies in `out` itself, two sources have one name, or none is left.
-    """
-    seen: dict[str, Path] = {}
-    for source in sources:
-        for path in find_images(source):
-            if out.resolve() in path.resolve().parents:
-                if source.resolve() not in out.resolve().parents:
-                    raise InputError(f"{path} lies in the output folder {out}; give another --out")
-            elif path.stem in seen:
-                raise InputError(f"{seen[path.stem]} and {path} would both be written as {path.stem}.png; attack them apart")
-            else:
-                seen[path.stem] = path
-    if not seen:
-        raise InputError(f"the only images below {', '.join(map(str, sources))} are those of the output folder {out}")
-    return list(seen.values())
