@@ -36,7 +36,7 @@ from srlvae.metrics.features import Features, load_features
 from srlvae.versions import versions
 
 STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 4000, 64, 200, 1e-3, 0.05, 0.998
-W_TEACHER, SMOOTHING = 2.0, 0.1
+W_TEACHER, SMOOTHING = 1.0, 0.1
 SAVE_EVERY = 100
 HALF = [0.5, 0.5, 0.5]
 
@@ -64,6 +64,8 @@ class Towers(nn.Module):
     def __init__(self, model: CLIPModel):
         super().__init__()
         self.model, self.teacher = model, nn.Linear(model.config.vision_config.hidden_size, 1280)
+        # All features of a network without negative ones point much the same way; what tells images apart is the rest.
+        self.standardise = nn.BatchNorm1d(1280, affine=False)
 
     def forward(self, x: Tensor, tokens) -> tuple[Tensor, Tensor]:
         """Logits image × caption, and predicted features; x in [0,1]."""
@@ -95,7 +97,7 @@ def loss_of(towers: Towers, teacher: Features, x: Tensor, target: Tensor, tokens
             wanted = teacher.pooled(x).float()
         logits, predicted = towers(x, tokens)
     contrast = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
-    distance = 1 - F.cosine_similarity(predicted.float(), wanted).mean()
+    distance = F.mse_loss(predicted.float(), towers.standardise(wanted))
     return contrast + W_TEACHER * distance, {"contrast": contrast.item(), "teacher": distance.item()}
 
 

@@ -2,9 +2,11 @@
 
     python recipes/tiny_sd.py --images caltech101-128/train --out runs/tiny-sd
     python recipes/tiny_sd.py --images caltech101-128/train --out runs/tiny-sd --export src/srlvae/zoo/tiny-sd
+    python recipes/tiny_sd.py --images caltech101-128/train --score results/tiny-sd.json
 
-The first command trains and resumes by itself where it was stopped; the second writes the whole pipeline as float16. Both
-need tiny-clip to be bundled or given as --clip. Latents of several crops of every photograph, and the embeddings of all
+The first command trains and resumes by itself where it was stopped; the second writes the whole pipeline as float16; the third
+measures the bundled pipeline and writes a sheet of samples beside the JSON. The first two need tiny-clip to be bundled or
+given as --clip. Latents of several crops of every photograph, and the embeddings of all
 captions, are computed once and kept in the folder.
 The UNet predicts v (Salimans and Ho 2022, arXiv 2202.00512) on a schedule whose last step has no signal left (Lin et al. 2023,
 arXiv 2305.08891); a tenth of the captions are empty, for guidance.
@@ -13,6 +15,7 @@ arXiv 2305.08891); a tenth of the captions are empty, for guidance.
 from __future__ import annotations
 
 import copy
+import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +24,7 @@ import numpy as np
 import torch
 import typer
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,13 +32,23 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import CLIPTextModel
 
 from captions import CONCEPTS, TEMPLATES, load_classes, tokenize, word
+from srlvae.files import write_json
 from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.images import tile, write_image
+from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, load_clip
+from srlvae.metrics.features import load_features
+from srlvae.metrics.frechet import frechet_distance
+from srlvae.metrics.judge import load_judge
+from srlvae.pipeline import load_pipeline
 from srlvae.rng import generators
 from srlvae.vae import load_vae
+from srlvae.versions import versions
 
 STEPS, BATCH, WARMUP, LR, EMA = 8000, 64, 200, 1e-3, 0.999
 CROPS, EMPTY = 8, 0.1
+# Images of a concept: that the judge sees, and in each set of a Fréchet distance.
+JUDGED, EACH = 16, 32
 SAVE_EVERY = 200
 SCHEDULE = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
@@ -158,14 +172,58 @@ def assemble(run: Path, clip: Clip) -> StableDiffusionPipeline:
     )
 
 
+@torch.no_grad()
+def measure(images: Path, result: Path) -> None:
+    """How often the judge calls generated images their concept, and how far they are from real ones.
+
+    Fréchet distances are between sets of `EACH` images of every concept, to one and the same set of photographs: of generated
+    images, of reconstructions of other photographs, and of those photographs themselves, which is the floor.
+    """
+    pipeline, judge, net = load_pipeline("tiny-sd"), load_judge(), load_features("efficientnet-lite0")
+    names, pixels, labels = load_classes(images, CONCEPTS)
+    halves = [
+        torch.cat([pixels[labels == c][part] for c in range(len(names))]) for part in (slice(EACH), slice(EACH, 2 * EACH))
+    ]
+    other, real = (half.float() / 255 for half in halves)
+    prompts = [f"a photo of a {word(name)}" for name in names]
+    made = [pipeline.generate([prompt] * EACH, generators(0, range(EACH))) for prompt in track(prompts, "generating")]
+    calls = torch.cat([judge.calls(y[:JUDGED]) for y in made]).unflatten(0, (len(names), JUDGED))
+    right = (calls == torch.arange(len(names))[:, None]).float()
+
+    def pooled(x: Tensor) -> Tensor:
+        return torch.cat([net.pooled(part) for part in x.split(32)])
+
+    sets = {
+        "generated": torch.cat(made),
+        "reconstructed by tiny": torch.cat([pipeline.vae.reconstruct(part) for part in other.split(32)]),
+        "other photographs": other,
+    }
+    scores = {
+        "pipeline": "tiny-sd",
+        "judged": {"n": right.numel(), "accuracy": right.mean().item()},
+        "judged by concept": {word(name): row.mean().item() for name, row in zip(names, right, strict=True)},
+        f"{net.name} Fréchet distance to photographs": {k: frechet_distance(pooled(x), pooled(real)) for k, x in sets.items()},
+        "n": len(real),
+        "seed": 0,
+        "versions": versions(),
+    }
+    scores["judged"]["interval"] = bootstrap_interval(right.flatten(), torch.Generator().manual_seed(0))
+    write_json(result, scores)
+    write_image(result.with_name(result.stem + "-samples.png"), tile([list(y[:8]) for y in made]))
+    print(json.dumps(scores, indent=2, ensure_ascii=False))
+
+
 def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs.")],
     out: Annotated[Path, typer.Option(help="Cache, checkpoints and the TensorBoard log.")] = Path("runs/tiny-sd"),
     clip: Annotated[str, typer.Option(help="The text tower's CLIP: a name, a folder or a hub id.")] = "tiny-clip",
     export_to: Annotated[Path | None, typer.Option("--export", help="Write the pipeline as float16 here instead.")] = None,
+    score: Annotated[Path | None, typer.Option(help="Measure the bundled pipeline and write this JSON instead.")] = None,
     seed: int = 0,
 ) -> None:
-    if export_to:
+    if score:
+        measure(images, score)
+    elif export_to:
         assemble(out, load_clip(clip)).to(torch.float16).save_pretrained(export_to)
     else:
         train(images, out, load_clip(clip), seed)
