@@ -58,5 +58,5 @@ def build_tokenizer(names: list[str]) -> CLIPTokenizer:
     )
 
 
-def tokenize(tokenizer: CLIPTokenizer, captions: list[str]):
-    return tokenizer(captions, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str], padding: str = "max_length"):
+    return tokenizer(captions, padding=padding, max_length=TOKENS, truncation=True, return_tensors="pt")

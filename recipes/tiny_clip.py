@@ -8,7 +8,7 @@ The first command trains and resumes by itself where it was stopped; the second 
 third measures the bundled weights' zero-shot accuracy.
 Contrastive over classes: every step encodes one caption of each class (a random template around its name), and every image
 is to find that of its class. Some thousands of photographs are few for a vision transformer, so its pooled output also learns
-to predict what EfficientNet-Lite0 says of the same augmented image.
+to predict what EfficientNet-Lite0 says of the photograph (computed once, and kept in the folder).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from rich.progress import track
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -32,12 +34,12 @@ from srlvae.files import write_json
 from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, load_clip, zero_shot
-from srlvae.metrics.features import Features, load_features
+from srlvae.metrics.features import load_features
 from srlvae.versions import versions
 
 STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 4000, 64, 200, 1e-3, 0.05, 0.998
 W_TEACHER, SMOOTHING = 1.0, 0.1
-SAVE_EVERY = 100
+SAVE_EVERY = 200
 HALF = [0.5, 0.5, 0.5]
 
 
@@ -64,8 +66,6 @@ class Towers(nn.Module):
     def __init__(self, model: CLIPModel):
         super().__init__()
         self.model, self.teacher = model, nn.Linear(model.config.vision_config.hidden_size, 1280)
-        # All features of a network without negative ones point much the same way; what tells images apart is the rest.
-        self.standardise = nn.BatchNorm1d(1280, affine=False)
 
     def forward(self, x: Tensor, tokens) -> tuple[Tensor, Tensor]:
         """Logits image × caption, and predicted features; x in [0,1]."""
@@ -91,14 +91,23 @@ def augment(x: Tensor, draw: torch.Generator) -> Tensor:
     return (((x - mean) * contrast + mean) * colour).clamp(0, 1)
 
 
-def loss_of(towers: Towers, teacher: Features, x: Tensor, target: Tensor, tokens) -> tuple[Tensor, dict[str, float]]:
+def loss_of(towers: Towers, x: Tensor, target: Tensor, wanted: Tensor, tokens) -> tuple[Tensor, dict[str, float]]:
     with torch.autocast("cpu", torch.bfloat16):
-        with torch.no_grad():
-            wanted = teacher.pooled(x).float()
         logits, predicted = towers(x, tokens)
     contrast = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
-    distance = F.mse_loss(predicted.float(), towers.standardise(wanted))
+    distance = F.mse_loss(predicted.float(), wanted)
     return contrast + W_TEACHER * distance, {"contrast": contrast.item(), "teacher": distance.item()}
+
+
+@torch.no_grad()
+def taught(pixels: Tensor, file: Path) -> Tensor:
+    """The teacher's features of every photograph, `n 1280`, standardised: what tells photographs apart, all of one scale."""
+    if not file.exists():
+        teacher = load_features("efficientnet-lite0")
+        pooled = torch.cat([teacher.pooled(part.float() / 255) for part in track(pixels.split(64), "teacher")])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"features": (pooled - pooled.mean(0)) / (pooled.std(0) + 1e-6)}, file)
+    return load_file(file)["features"]
 
 
 def train(images: Path, out: Path, seed: int) -> None:
@@ -110,7 +119,7 @@ def train(images: Path, out: Path, seed: int) -> None:
     chances = np.sqrt([len(m) for m in members])
     tokenizer = build_tokenizer(names)
     tokenizer.save_pretrained(out / "tokenizer")
-    towers, teacher = Towers(build_model(tokenizer)), load_features("efficientnet-lite0")
+    towers, features = Towers(build_model(tokenizer)), taught(pixels, out / "teacher.safetensors")
     average = AveragedModel(towers, multi_avg_fn=get_ema_multi_avg_fn(EMA))
     optimizer = torch.optim.AdamW(towers.parameters(), lr=LR, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
     state = out / "checkpoint.safetensors"
@@ -119,11 +128,12 @@ def train(images: Path, out: Path, seed: int) -> None:
     while step < STEPS:
         rng, draw = np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed * 10**7 + step)
         target = rng.choice(len(names), BATCH, p=chances / chances.sum())
-        x = augment(pixels[[rng.choice(members[c]) for c in target]], draw)
+        chosen = [rng.choice(members[c]) for c in target]
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
-        tokens = tokenize(tokenizer, [caption(name, rng) for name in names])
-        loss, parts = loss_of(towers, teacher, x, torch.from_numpy(target), tokens)
+        # Text is causal and pooled at its end: what comes behind it is not seen, and need not be computed.
+        tokens = tokenize(tokenizer, [caption(name, rng) for name in names], padding="longest")
+        loss, parts = loss_of(towers, augment(pixels[chosen], draw), torch.from_numpy(target), features[chosen], tokens)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
