@@ -20,7 +20,7 @@ app.add_typer(bench, name="bench")
 console = Console(highlight=False)
 
 VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`)."
-PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or `tiny-sd`, which is bundled."
+PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format or a hub id."
 
 
 @app.callback()
@@ -131,8 +131,8 @@ def attack(
 def generate(
     prompt: Annotated[list[str], typer.Option(help="What to show; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)],
     count: Annotated[int, typer.Option("--n", min=1, help="Images a prompt.")] = 4,
-    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     vae: Annotated[str | None, typer.Option(help="A VAE to put in the pipeline's place. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 5.0,
@@ -154,8 +154,8 @@ def edit(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.", metavar="IMAGE…")],
     prompt: Annotated[str, typer.Option(help="What the edited images are to show.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)],
     strength: Annotated[float, typer.Option(help="Share of the denoising steps run: 0 keeps the image, 1 forgets it.")] = 0.5,
-    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     vae: Annotated[str | None, typer.Option(help="A VAE to put in the pipeline's place. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = 25,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 5.0,
