@@ -37,9 +37,9 @@ from srlvae.metrics.clip import Clip, load_clip, zero_shot
 from srlvae.metrics.features import load_features
 from srlvae.versions import versions
 
-STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 4000, 64, 200, 1e-3, 0.05, 0.998
+STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 4000, 64, 200, 4e-4, 0.05, 0.995
 W_TEACHER, SMOOTHING = 1.0, 0.1
-SAVE_EVERY = 200
+SAVE_EVERY = 100
 HALF = [0.5, 0.5, 0.5]
 
 
