@@ -38,7 +38,7 @@ from srlvae.metrics.features import load_features
 from srlvae.versions import versions
 
 STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 4000, 64, 200, 4e-4, 0.05, 0.995
-W_TEACHER, SMOOTHING = 1.0, 0.1
+W_TEACHER, SMOOTHING = 3.0, 0.1
 SAVE_EVERY = 100
 HALF = [0.5, 0.5, 0.5]
 
@@ -95,7 +95,7 @@ def loss_of(towers: Towers, x: Tensor, target: Tensor, wanted: Tensor, tokens) -
     with torch.autocast("cpu", torch.bfloat16):
         logits, predicted = towers(x, tokens)
     contrast = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
-    distance = F.mse_loss(predicted.float(), wanted)
+    distance = 1 - F.cosine_similarity(predicted.float(), wanted).mean()
     return contrast + W_TEACHER * distance, {"contrast": contrast.item(), "teacher": distance.item()}
 
 
