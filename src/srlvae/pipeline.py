@@ -158,16 +158,11 @@ class Pipeline:
     # --- the calls of users
 
     @torch.no_grad()
-    def generate(
-        self, prompts: list[str], generators: Generators, *, size: int | None = None, steps: int = 25, guidance: float = 5.0
-    ) -> Images:
+    def generate(self, prompts: list[str], generators: Generators, *, steps: int = 25, guidance: float = 5.0) -> Images:
         """Images of prompts by diffusers' own text-to-image pipeline, image i from generator i."""
         kind = library.StableDiffusionXLPipeline if self.is_xl else library.StableDiffusionPipeline
-        side = size or self.size
-        self.vae.check_size(side, side)
-        return self._call(
-            kind, prompts, generators, height=side, width=side, num_inference_steps=steps, guidance_scale=guidance
-        )
+        side = {"height": self.size, "width": self.size}
+        return self._call(kind, prompts, generators, **side, num_inference_steps=steps, guidance_scale=guidance)
 
     @torch.no_grad()
     def edit(

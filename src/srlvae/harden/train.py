@@ -241,7 +241,7 @@ class Trainer:
     def result(self) -> VAE:
         """The original, its encoder's weights moved by `blend` of the way to the averaged ones.
 
-        Between the two, clean fidelity is better than at either end, and most of the robustness is there already.
+        On the way back, the loss of clean fidelity fades faster than the robustness.
         """
         hardened = copy.deepcopy(self.original)
         for name, module in hardened.encoder_modules().items():

@@ -1,7 +1,7 @@
 """CLIP's cosines: image to image (CLIP-I), image to text (CLIP-T), and zero-shot classes.
 
-Radford et al. 2021 (arXiv 2103.00020). The network's name goes into every number: `tiny-clip`, which is bundled, is not
-OpenAI's CLIP, and its numbers compare with each other alone.
+Radford et al. 2021 (arXiv 2103.00020). The network's name goes into every number: those of
+one network compare with each other alone.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def zero_shot(clip: Clip, x: Float[Tensor, "b 3 h w"], prompts: list[str]) -> In
     return (clip.images(x) @ clip.texts(prompts).T).argmax(-1)
 
 
-def load_clip(name: str = "tiny-clip") -> Clip:
+def load_clip(name: str) -> Clip:
     """The CLIP that is bundled under `name`, in a folder, or under a hub id such as openai/clip-vit-base-patch32; frozen.
 
     Raises: InputError where there is none.
