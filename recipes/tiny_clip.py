@@ -6,9 +6,11 @@
 
 The first command trains and resumes by itself where it was stopped; the second writes the averaged weights as float16; the
 third measures the bundled weights' zero-shot accuracy.
-Contrastive over classes: every step encodes one caption of each class (a random template around its name), and every image
-is to find that of its class. Some thousands of photographs are few for a vision transformer, so its pooled output also learns
-to predict what EfficientNet-Lite0 says of the photograph (computed once, and kept in the folder).
+Some thousands of photographs are few for a vision transformer, so EfficientNet-Lite0 teaches, in two phases. First the text
+tower is trained contrastively against the teacher's locked features and a projection of them (as LiT: Zhai et al. 2022,
+arXiv 2111.07991), over classes: every step encodes one caption of each class, and a photograph is to find that of its class.
+Then the image tower is trained against the texts, which stay, and matches the teacher's embedding and feature maps on the same
+augmented crops (Beyer et al. 2022, arXiv 2106.05237).
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ import numpy as np
 import torch
 import typer
 from rich.progress import track
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from captions import CONCEPTS, TOKENS, build_tokenizer, caption, load_classes, tokenize, word
+from captions import CONCEPTS, TEMPLATES, TOKENS, build_tokenizer, caption, load_classes, tokenize, word
 from srlvae.files import write_json
 from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.metrics.bootstrap import bootstrap_interval
@@ -37,8 +39,11 @@ from srlvae.metrics.clip import Clip, load_clip, zero_shot
 from srlvae.metrics.features import load_features
 from srlvae.versions import versions
 
-STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 4000, 64, 200, 4e-4, 0.05, 0.995
-W_TEACHER, SMOOTHING = 3.0, 0.1
+TEXT_STEPS, TEXT_BATCH, TEXT_LR = 600, 256, 1e-3
+STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 3000, 64, 200, 1e-3, 0.05, 0.995
+SMOOTHING = 0.1
+# Of the teacher's embedding, of its maps at stride 16 and at stride 32.
+W_EMBEDDING, W_FINE, W_COARSE = 3.0, 1.0, 1.0
 SAVE_EVERY = 100
 HALF = [0.5, 0.5, 0.5]
 
@@ -51,37 +56,62 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     }
     text = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 3}
     vision = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 4, "num_hidden_layers": 6}
-    return CLIPModel(
+    model = CLIPModel(
         CLIPConfig(
             text_config=text | ends | {"vocab_size": len(tokenizer), "max_position_embeddings": TOKENS},
             vision_config=vision | {"image_size": 128, "patch_size": 16},
             projection_dim=128,
         )
     )
+    # Plain attention: its backward pass is the faster one on CPUs.
+    model.set_attn_implementation("eager")
+    return model
 
 
-class Towers(nn.Module):
-    """CLIP, and a head that predicts the teacher's features from the image tower's pooled output."""
+class Teacher(nn.Module):
+    """EfficientNet-Lite0, frozen, and a projection of its features to the space that images and texts share."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.projection = nn.BatchNorm1d(320, affine=False, momentum=None), nn.Linear(320, 128)
+        # In a list, so that it is no part of the state.
+        self.network = [load_features("efficientnet-lite0")]
+
+    @torch.no_grad()
+    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit columns at strides 16 and 32, `b 112 8 8` and `b 320 4 4`; x in [0,1]."""
+        with torch.autocast("cpu", torch.bfloat16):
+            fine, coarse = self.network[0].columns(x.contiguous(memory_format=torch.channels_last))[-2:]
+        return fine.float(), coarse.float()
+
+    def forward(self, coarse: Tensor) -> Tensor:
+        return F.normalize(self.projection(self.scale(coarse.mean((2, 3)))), dim=-1)
+
+
+class Student(nn.Module):
+    """CLIP, and heads that read the teacher's maps off the image tower's patches."""
 
     def __init__(self, model: CLIPModel):
         super().__init__()
-        self.model, self.teacher = model, nn.Linear(model.config.vision_config.hidden_size, 1280)
+        width = model.config.vision_config.hidden_size
+        self.model, self.fine, self.coarse = model, nn.Linear(width, 112), nn.Linear(width, 320)
 
-    def forward(self, x: Tensor, tokens) -> tuple[Tensor, Tensor]:
-        """Logits image × caption, and predicted features; x in [0,1]."""
-        pooled = self.model.vision_model(pixel_values=x * 2 - 1).pooler_output
-        image = F.normalize(self.model.visual_projection(pooled), dim=-1)
-        text = F.normalize(self.model.text_projection(self.model.text_model(**tokens).pooler_output), dim=-1)
-        return self.model.logit_scale.exp().clamp(max=100) * image @ text.T, self.teacher(pooled)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit vectors of images, and maps like the teacher's; x in [0,1]."""
+        found = self.model.vision_model(pixel_values=x * 2 - 1)
+        grid = found.last_hidden_state[:, 1:].transpose(1, 2).unflatten(2, (8, 8))
+        fine = self.fine(grid.movedim(1, -1)).movedim(-1, 1)
+        coarse = self.coarse(F.avg_pool2d(grid, 2).movedim(1, -1)).movedim(-1, 1)
+        return F.normalize(self.model.visual_projection(found.pooler_output).float(), dim=-1), fine.float(), coarse.float()
 
 
 def augment(x: Tensor, draw: torch.Generator) -> Tensor:
-    """Random squares of 60 to 100 % of the area, flips, brightness, contrast and colour; uint8 in, [0,1] out."""
+    """Random squares of 40 to 100 % of the area, flips, brightness, contrast and colour; uint8 in, [0,1] out."""
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(len(x), *shape, generator=draw)
 
-    scale = (0.6 + 0.4 * uniform()).sqrt()
+    scale = (0.4 + 0.6 * uniform()).sqrt()
     theta = torch.zeros(len(x), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = scale * torch.where(uniform() < 0.5, -1.0, 1.0), scale
     theta[:, 0, 2], theta[:, 1, 2] = (1 - scale) * (2 * uniform() - 1), (1 - scale) * (2 * uniform() - 1)
@@ -91,63 +121,122 @@ def augment(x: Tensor, draw: torch.Generator) -> Tensor:
     return (((x - mean) * contrast + mean) * colour).clamp(0, 1)
 
 
-def loss_of(towers: Towers, x: Tensor, target: Tensor, wanted: Tensor, tokens) -> tuple[Tensor, dict[str, float]]:
-    with torch.autocast("cpu", torch.bfloat16):
-        logits, predicted = towers(x, tokens)
-    contrast = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
-    distance = 1 - F.cosine_similarity(predicted.float(), wanted).mean()
-    return contrast + W_TEACHER * distance, {"contrast": contrast.item(), "teacher": distance.item()}
+def embed_texts(model: CLIPModel, tokens) -> Tensor:
+    return F.normalize(model.text_projection(model.text_model(**tokens).pooler_output), dim=-1)
 
 
-@torch.no_grad()
-def taught(pixels: Tensor, file: Path) -> Tensor:
-    """The teacher's features of every photograph, `n 1280`, standardised: what tells photographs apart, all of one scale."""
+def contrast(model: CLIPModel, images: Tensor, texts: Tensor, target: Tensor) -> Tensor:
+    logits = model.logit_scale.exp().clamp(max=100) * images @ texts.T
+    return F.cross_entropy(logits, target, label_smoothing=SMOOTHING)
+
+
+class Photographs:
+    """Training photographs by class, every 20th set apart, and draws that are a function of a seed and a step."""
+
+    def __init__(self, folder: Path):
+        self.names, self.pixels, self.labels = load_classes(folder)
+        self.held = torch.arange(len(self.labels)) % 20 == 0
+        self.members = [torch.where((self.labels == c) & ~self.held)[0].numpy() for c in range(len(self.names))]
+        # Between even classes and even photographs.
+        chances = np.sqrt([len(m) for m in self.members])
+        self.chances = chances / chances.sum()
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+        """Numbers of photographs and of their classes."""
+        target = rng.choice(len(self.names), count, p=self.chances)
+        return torch.from_numpy(np.array([rng.choice(self.members[c]) for c in target])), torch.from_numpy(target)
+
+
+def train_texts(model: CLIPModel, teacher: Teacher, tokenizer: CLIPTokenizer, photographs: Photographs, seed: int) -> None:
+    """The text tower and the teacher's projection, against the teacher's features of whole photographs."""
+    parts = track(photographs.pixels.split(64), "teacher's features")
+    coarse = torch.cat([teacher.maps(part.float() / 255)[1] for part in parts])
+    teacher.scale(coarse.mean((2, 3)))
+    teacher.eval()
+    parameters = [*teacher.parameters(), *model.text_model.parameters(), *model.text_projection.parameters(), model.logit_scale]
+    optimizer = torch.optim.AdamW(parameters, lr=TEXT_LR, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, TEXT_LR, total_steps=TEXT_STEPS)
+    for step in track(range(TEXT_STEPS), "text tower"):
+        rng = np.random.default_rng((seed, 1, step))
+        chosen, target = photographs.draw(rng, TEXT_BATCH)
+        # Text is causal and pooled at its end: what comes behind it is not seen, and need not be computed.
+        tokens = tokenize(tokenizer, [caption(name, rng) for name in photographs.names], padding="longest")
+        loss = contrast(model, teacher(coarse[chosen]), embed_texts(model, tokens), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+    texts = embed_texts(model, tokenize(tokenizer, [f"a photo of a {word(name)}" for name in photographs.names]))
+    held = photographs.held
+    right = (teacher(coarse[held]) @ texts.T).argmax(1) == photographs.labels[held]
+    print(f"text tower: loss {loss.item():.3f}, the teacher's held-out accuracy {right.float().mean():.3f}", flush=True)
+
+
+def start(photographs: Photographs, out: Path, seed: int) -> tuple[Student, Teacher, CLIPTokenizer]:
+    """The networks with their text tower trained, which is done once and kept in the folder."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(photographs.names)
+    tokenizer.save_pretrained(out / "tokenizer")
+    student, teacher, file = Student(build_model(tokenizer)), Teacher(), out / "texts.safetensors"
     if not file.exists():
-        teacher = load_features("efficientnet-lite0")
-        pooled = torch.cat([teacher.pooled(part.float() / 255) for part in track(pixels.split(64), "teacher")])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"features": (pooled - pooled.mean(0)) / (pooled.std(0) + 1e-6)}, file)
-    return load_file(file)["features"]
+        train_texts(student.model, teacher, tokenizer, photographs, seed)
+        save_model(nn.ModuleDict({"student": student, "teacher": teacher}), file)
+    load_model(nn.ModuleDict({"student": student, "teacher": teacher}), file)
+    for part in (teacher, student.model.text_model, student.model.text_projection):
+        part.eval().requires_grad_(False)
+    student.model.logit_scale.requires_grad_(False)
+    return student, teacher, tokenizer
+
+
+def loss_of(student: Student, teacher: Teacher, x: Tensor, texts: Tensor, target: Tensor) -> dict[str, Tensor]:
+    fine, coarse = teacher.maps(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        images, fine_found, coarse_found = student(x)
+    return {
+        "contrast": contrast(student.model, images, texts, target),
+        "embedding": W_EMBEDDING * (1 - (images * teacher(coarse)).sum(-1)).mean(),
+        "fine": W_FINE * (1 - F.cosine_similarity(fine_found, fine)).mean(),
+        "coarse": W_COARSE * (1 - F.cosine_similarity(coarse_found, coarse)).mean(),
+    }
 
 
 def train(images: Path, out: Path, seed: int) -> None:
-    torch.manual_seed(seed)
-    names, pixels, labels = load_classes(images)
-    held = torch.arange(len(labels)) % 20 == 0
-    members = [torch.where((labels == c) & ~held)[0].numpy() for c in range(len(names))]
-    # Between even classes and even photographs.
-    chances = np.sqrt([len(m) for m in members])
-    tokenizer = build_tokenizer(names)
-    tokenizer.save_pretrained(out / "tokenizer")
-    towers, features = Towers(build_model(tokenizer)), taught(pixels, out / "teacher.safetensors")
-    average = AveragedModel(towers, multi_avg_fn=get_ema_multi_avg_fn(EMA))
-    optimizer = torch.optim.AdamW(towers.parameters(), lr=LR, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
+    photographs = Photographs(images)
+    out.mkdir(parents=True, exist_ok=True)
+    student, teacher, tokenizer = start(photographs, out, seed)
+    captions = [template.format(word(name)) for name in photographs.names for template in TEMPLATES]
+    with torch.no_grad():
+        texts = embed_texts(student.model, tokenize(tokenizer, captions)).unflatten(0, (-1, len(TEMPLATES)))
+    average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(EMA))
+    trained = [p for p in student.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=LR, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
     state = out / "checkpoint.safetensors"
-    step = load_checkpoint(state, {"towers": towers, "average": average}, optimizer)["step"] if state.exists() else 0
-    board, started = SummaryWriter(str(out / "log")), time.time()
+    step = load_checkpoint(state, {"student": student, "average": average}, optimizer)["step"] if state.exists() else 0
+    board, started, held = SummaryWriter(str(out / "log")), time.time(), photographs.held
     while step < STEPS:
-        rng, draw = np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed * 10**7 + step)
-        target = rng.choice(len(names), BATCH, p=chances / chances.sum())
-        chosen = [rng.choice(members[c]) for c in target]
+        rng, draw = np.random.default_rng((seed, 2, step)), torch.Generator().manual_seed(seed * 10**7 + step)
+        chosen, target = photographs.draw(rng, BATCH)
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
-        # Text is causal and pooled at its end: what comes behind it is not seen, and need not be computed.
-        tokens = tokenize(tokenizer, [caption(name, rng) for name in names], padding="longest")
-        loss, parts = loss_of(towers, augment(pixels[chosen], draw), torch.from_numpy(target), features[chosen], tokens)
+        template = torch.from_numpy(rng.integers(len(TEMPLATES), size=len(texts)))
+        said = texts[torch.arange(len(texts)), template]
+        parts = loss_of(student, teacher, augment(photographs.pixels[chosen], draw), said, target)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
+        torch.stack([*parts.values()]).sum().backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        average.update_parameters(towers)
+        average.update_parameters(student)
         step += 1
         for name, value in parts.items():
-            board.add_scalar(f"train/{name}", value, step)
+            board.add_scalar(f"train/{name}", value.item(), step)
         if step % SAVE_EVERY == 0:
             clip = Clip("tiny-clip", average.module.model, tokenizer, HALF, HALF)
-            accuracy = correct(clip, names, pixels[held], labels[held]).float().mean().item()
-            board.add_scalar("held out/accuracy", accuracy, step)
-            save_checkpoint(state, {"towers": towers, "average": average}, optimizer, {"step": step})
-            print(step, f"{(time.time() - started) / 60:.1f} min", parts, f"accuracy {accuracy:.3f}", flush=True)
+            right = correct(clip, photographs.names, photographs.pixels[held], photographs.labels[held])
+            board.add_scalar("held out/accuracy", right.float().mean().item(), step)
+            save_checkpoint(state, {"student": student, "average": average}, optimizer, {"step": step})
+            shown = " ".join(f"{name} {value.item():.3f}" for name, value in parts.items())
+            print(step, f"{(time.time() - started) / 60:.1f} min", shown, f"accuracy {right.float().mean():.3f}", flush=True)
 
 
 @torch.no_grad()
@@ -160,7 +249,7 @@ def correct(clip: Clip, names: list[str], pixels: Tensor, labels: Tensor) -> Ten
 
 def export(run: Path, target: Path) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
-    average = AveragedModel(Towers(build_model(tokenizer)))
+    average = AveragedModel(Student(build_model(tokenizer)))
     load_checkpoint(run / "checkpoint.safetensors", {"average": average}, None)
     average.module.model.half().save_pretrained(target)
     tokenizer.save_pretrained(target)

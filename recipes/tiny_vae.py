@@ -1,7 +1,7 @@
 """Train the bundled VAE `tiny` from scratch: AutoencoderKL, factor 8, 4 latent channels, for 128-pixel photographs.
 
     python recipes/tiny_vae.py --images caltech101-128/train --out runs/tiny
-    python recipes/tiny_vae.py --images caltech101-128/train --out runs/tiny --export src/srlvae/zoo/tiny
+    python recipes/tiny_vae.py --images caltech101-128/train --out runs/tiny --export src/srlvae/zoo/tiny-sd/vae
     python recipes/tiny_vae.py --images caltech101-128/test --score results/tiny.json
 
 The first command trains and resumes by itself where it was stopped (78 minutes of one to two cores); the second writes the

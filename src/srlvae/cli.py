@@ -20,7 +20,7 @@ app.add_typer(bench, name="bench")
 console = Console(highlight=False)
 
 VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`)."
-PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format or a hub id."
+PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
 
 
 @app.callback()
@@ -131,7 +131,7 @@ def attack(
 def generate(
     prompt: Annotated[list[str], typer.Option(help="What to show; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
-    pipeline: Annotated[str, typer.Option(help=PipelineHelp)],
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     count: Annotated[int, typer.Option("--n", min=1, help="Images a prompt.")] = 4,
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
@@ -140,12 +140,12 @@ def generate(
 ) -> None:
     """Images of prompts, by a pipeline with its own or another VAE."""
     from srlvae.pictures import generate_files
-    from srlvae.pipeline import load_pipeline
     from srlvae.show import picture_bar
 
+    loaded = _pipeline(pipeline, vae)
     with picture_bar(console) as done:
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
-        sheet = generate_files(load_pipeline(pipeline, vae), prompt, out, **settings, done=done)
+        sheet = generate_files(loaded, prompt, out, **settings, done=done)
     console.print(f"\nImages: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
 
 
@@ -154,7 +154,7 @@ def edit(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.", metavar="IMAGE…")],
     prompt: Annotated[str, typer.Option(help="What the edited images are to show.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
-    pipeline: Annotated[str, typer.Option(help=PipelineHelp)],
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     strength: Annotated[float, typer.Option(help="Share of the denoising steps run: 0 keeps the image, 1 forgets it.")] = 0.5,
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = 25,
@@ -163,21 +163,12 @@ def edit(
 ) -> None:
     """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE."""
     from srlvae.pictures import edit_files
-    from srlvae.pipeline import load_pipeline
     from srlvae.show import picture_bar
 
+    loaded = _pipeline(pipeline, vae)
     with picture_bar(console) as done:
-        sheet = edit_files(
-            load_pipeline(pipeline, vae),
-            images,
-            prompt,
-            out,
-            strength=strength,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            done=done,
-        )
+        settings = {"strength": strength, "steps": steps, "guidance": guidance, "seed": seed}
+        sheet = edit_files(loaded, images, prompt, out, **settings, done=done)
     console.print(f"\nEdited images: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
 
 
@@ -215,6 +206,21 @@ def bench_reconstruction(
     console.print(f"\nReport: [bold]{write_report(out)}[/]")
 
 
+def _pipeline(source: str, vae: str | None):
+    """The pipeline, without the libraries' own bars over files that are there already (downloads keep theirs)."""
+    from diffusers.utils import logging as of_diffusers
+
+    from srlvae.extras import need
+    from srlvae.pipeline import load_pipeline
+
+    need("pipeline", "transformers")
+    from transformers.utils import logging as of_transformers
+
+    of_diffusers.disable_progress_bar()
+    of_transformers.disable_progress_bar()
+    return load_pipeline(source, vae)
+
+
 def _show_scores(folder: Path) -> None:
     import json
 
@@ -237,6 +243,7 @@ def _stop(signum: int, frame: object) -> None:
 def main() -> None:
     """Entry point. Exit codes: 2 for bad input, 130 after Ctrl-C or SIGTERM."""
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     signal.signal(signal.SIGTERM, _stop)
     try:
         app()

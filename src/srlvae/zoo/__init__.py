@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+# One copy of the VAE serves by itself and as the pipeline's.
+INSIDE = {"tiny": "tiny-sd/vae"}
 
 
 def bundled(name: str) -> Path | None:
     """The folder of the bundled model called `name`, if there is one."""
-    return FOLDER / name if name in names() else None
+    return FOLDER / INSIDE.get(name, name) if name in names() else None
 
 
 def names() -> list[str]:
-    return sorted(p.name for p in FOLDER.iterdir() if (p / "README.md").is_file())
+    found = [*(p.name for p in FOLDER.iterdir()), *INSIDE]
+    return sorted(name for name in found if (FOLDER / INSIDE.get(name, name) / "README.md").is_file())
