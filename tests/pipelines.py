@@ -42,11 +42,11 @@ def text_config(**changes) -> CLIPTextConfig:
     )
 
 
-def sd15(vae, prediction_type: str = "epsilon") -> Pipeline:
+def sd15(vae, prediction_type: str = "epsilon", inpainting: bool = False) -> Pipeline:
     torch.manual_seed(0)
     unet = diffusers.UNet2DConditionModel(
         sample_size=SIZE // vae.factor,
-        in_channels=vae.channels,
+        in_channels=2 * vae.channels + 1 if inpainting else vae.channels,
         out_channels=vae.channels,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,

@@ -98,33 +98,72 @@ def harden(
 def attack(
     name: Annotated[str, typer.Argument(help="See --list.", metavar="NAME")] = "",
     images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.", metavar="IMAGE…")] = None,
-    vae: Annotated[str, typer.Option(help=VaeHelp)] = "tiny",
-    out: Annotated[Path | None, typer.Option(help="Folder for PNGs and records.")] = None,
-    eps: Annotated[str | None, typer.Option(help="ℓ∞ budget, such as 8/255; the attack's own by default.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps; the attack's own by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
-    show_list: Annotated[bool, typer.Option("--list", help="List the attacks and leave.")] = False,
+    preset: Annotated[str | None, typer.Option(help="A published setting, see --list; the attack's first by default.")] = None,
+    vae: Annotated[str | None, typer.Option(help="The VAE that is attacked: " + VaeHelp)] = None,
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp + " Attacked, with --vae in it, by what needs one.")] = "tiny-sd",
+    out: Annotated[Path | None, typer.Option(help="Folder for PNGs, records and a contact sheet.")] = None,
+    eps: Annotated[str | None, typer.Option(help="ℓ∞ budget, such as 8/255; the preset's by default.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps; the preset's by default.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the pipeline is told, or a target is made from.")] = None,
+    target: Annotated[Path | None, typer.Option(help="An image to be taken for.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="An image, white where pixels may change.")] = None,
+    through: Annotated[str | None, typer.Option(help="Attack through a defence, in expectation: jpeg or resize.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of --through a step.")] = 4,
+    restarts: Annotated[int, typer.Option(min=1, help="Random starts, the best of which is kept.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once; halved where memory runs out.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the random starts and draws.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Skip images that are there with the same settings.")] = True,
+    show_list: Annotated[bool, typer.Option("--list", help="List the attacks with their presets, and leave.")] = False,
 ) -> None:
-    """Perturb images so that a VAE misreads them: PNGs within the budget, a JSON beside each."""
+    """Perturb images so that a VAE or a pipeline misreads them: PNGs within the budget, a JSON beside each."""
     from srlvae.attacks import ATTACKS
 
     if show_list:
-        rows = [[key, f"{a.eps * 255:.0f}/255", str(a.steps), a.paper] for key, a in ATTACKS.items()]
-        _table(["attack", "ε", "steps", "what"], rows)
+        _table(["attack, presets", "ε", "steps", "needs", "a step", "paper"], _attack_rows(ATTACKS))
         return
     if not name or not images or out is None:
         raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
-    from srlvae.attacks.run import attack_files
+    from srlvae.attacks.run import attack_files, choose_setting
     from srlvae.config import fraction
     from srlvae.show import attack_bar
     from srlvae.vae import load_vae
 
-    budget = fraction(eps) if eps is not None else None
-    with attack_bar(console) as done:
-        made = attack_files(name, images, out, load_vae(vae), eps=budget, steps=steps, seed=seed, done=done)
-    rows = [[Path(r["source"]).name, r["effective_eps"], f"{r['latent_shift']:.3f}"] for r in made]
-    _table(["image", "ε as read back", "latent shift"], rows)
-    console.print(f"\nAttacked images: [bold]{out}[/]")
+    words = {"preset": preset, "eps": fraction(eps) if eps else None, "steps": steps, "prompt": prompt, "target": target}
+    setting = choose_setting(name, **words)
+    model = load_vae(vae or "tiny") if ATTACKS[name].needs == "vae" else _pipeline(pipeline, vae)
+    if name == "photoguard-diffusion":
+        _tell_memory(model, images, out, batch)
+    more = {"mask": mask, "through": through, "draws": draws, "restarts": restarts, "batch": batch, "seed": seed}
+    with attack_bar(console, setting.steps) as (done, stepped):
+        made = attack_files(name, images, out, model, **words, **more, resume=resume, done=done, stepped=stepped)
+    rows = [[Path(r["source"]).name, r["effective_eps"], _ends(r), f"{r['latent_shift']:.3f}"] for r in made]
+    _table(["image", "ε as read back", "objective", "latent shift"], rows)
+    for record in made:
+        for doubt in record["doubts"]:
+            console.print(f"[yellow]do not believe[/] {Path(record['source']).name}: {doubt}")
+    console.print(f"\nAttacked images: [bold]{out}[/]\nContact sheet: [bold]{out / 'sheet.png'}[/]")
+
+
+def _attack_rows(attacks):
+    for name, entry in attacks.items():
+        yield [f"[bold]{name}[/]", "", "", entry.needs, entry.passes, entry.paper]
+        for preset, s in entry.presets.items():
+            unit = f"{s.eps:g} (ℓ2)" if s.options.get("norm") == "l2" else "none" if s.eps == 1 else f"{s.eps * 255:.4g}/255"
+            yield [f"  {preset}", unit, str(s.steps), "", "", ""]
+
+
+def _ends(record: dict) -> str:
+    return " → ".join(f"{value:.4g}" for value in record["objective"])
+
+
+def _tell_memory(pipeline, images: list[Path], out: Path, batch: int) -> None:
+    from srlvae.attacks.memory import image_to_image_peak
+    from srlvae.images import find_sources, image_size
+
+    paths = find_sources(images, out)
+    width, height = max((size for path in paths if (size := image_size(path))), key=lambda size: size[0] * size[1])
+    for count in dict.fromkeys((1, min(batch, len(paths)))):
+        console.print(f"{count} of {width} x {height} pixels at once: {image_to_image_peak(pipeline, height, width, count)}")
 
 
 @app.command()
@@ -230,7 +269,9 @@ def _show_scores(folder: Path) -> None:
 
 
 def _table(header: list[str], rows) -> None:
-    table = Table(*header)
+    table = Table()
+    for i, column in enumerate(header):
+        table.add_column(column, no_wrap=i == 0)
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -87,6 +87,16 @@ def open_rgb(path: Path, at_least: int | None = None) -> Image.Image:
         return image
 
     return rgb_of(read, str(path))
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of the picture in `path`, upright, from its head alone; None where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (image.height, image.width) if turned else image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
 
 
 def rgb_of(read: Callable[[], Image.Image | None], name: str) -> Image.Image:

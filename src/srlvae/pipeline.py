@@ -6,6 +6,7 @@ VAE makes another `Pipeline` around the same networks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import diffusers
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from srlvae.errors import InputError
@@ -25,6 +27,8 @@ from srlvae.vae import VAE, Images, Latents, load_vae
 library: Any = diffusers
 # Kept by the pipelines of all versions; what else a pipeline has (safety checker, image encoder) goes along untouched.
 NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+# A mask and latents, side by side.
+Kept = Float[Tensor, "b seen hf wf"]
 # Settings that pipelines of one family share, beside their networks.
 SWITCHES = ("requires_safety_checker", "force_zeros_for_empty_prompt")
 
@@ -47,7 +51,9 @@ class Pipeline:
         self.pipe = pipe
         self.vae = VAE(pipe.vae)
         channels = pipe.unet.config.in_channels
-        if channels != self.vae.channels:
+        # A UNet made for inpainting also sees the mask and the latents of what is kept.
+        self.inpaints: bool = channels == 2 * self.vae.channels + 1
+        if channels != self.vae.channels and not self.inpaints:
             raise InputError(
                 f"the UNet takes {channels} channels and the VAE gives {self.vae.channels}; they do not belong together"
             )
@@ -68,6 +74,10 @@ class Pipeline:
     def with_vae(self, vae: VAE) -> Pipeline:
         """The same networks around another VAE."""
         return Pipeline(self._build(type(self.pipe), vae=vae.model))
+
+    def with_unet(self, unet: nn.Module) -> Pipeline:
+        """The same networks around another UNet."""
+        return Pipeline(self._build(type(self.pipe), unet=unet))
 
     def _build(self, kind: Any, **changed: Any) -> Any:
         """A pipeline of class `kind` of the same networks, with a scheduler of its own."""
@@ -101,26 +111,44 @@ class Pipeline:
             torch.zeros_like(empty.embeds), {**empty.added, "text_embeds": torch.zeros_like(empty.added["text_embeds"])}
         )
 
-    def predict(self, noisy: Latents, t: Int[Tensor, " b"] | Tensor, conditioning: Conditioning) -> Latents:
-        """The UNet's output, in float32."""
+    def predict(
+        self, noisy: Latents, t: Int[Tensor, " b"] | Tensor, conditioning: Conditioning, kept: Kept | None = None
+    ) -> Latents:
+        """The UNet's output, in float32. kept: what a UNet made for inpainting sees beside the latents; see `keep`."""
         unet = self.pipe.unet
-        output = unet(noisy.to(unet.dtype), t, conditioning.embeds.to(unet.dtype), added_cond_kwargs=conditioning.added)
+        seen = noisy if kept is None else torch.cat([noisy, kept], dim=1)
+        output = unet(seen.to(unet.dtype), t, conditioning.embeds.to(unet.dtype), added_cond_kwargs=conditioning.added)
         return output.sample.float()
 
     def denoising_loss(
-        self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents
+        self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents, kept: Kept | None = None
     ) -> Float[Tensor, " b"]:
         """‖UNet(√ᾱₜ z + √(1−ᾱₜ) n, t, c) − target‖², a mean over the latent: the loss that the UNet was trained on.
 
         The target is the noise or v, as the scheduler's `prediction_type` says. Raises InputError for another.
         """
+        scheduler, kind = self._training_scheduler()
+        noisy = scheduler.add_noise(scaled, noise, t)
+        target = noise if kind == "epsilon" else scheduler.get_velocity(scaled, noise, t)
+        return (self.predict(noisy, t, conditioning, kept) - target).square().mean((1, 2, 3))
+
+    @torch.no_grad()
+    def noise_error(self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents) -> Latents:
+        """The noise that the UNet predicts less the noise that is there, without a gradient: score distillation's direction."""
+        scheduler, kind = self._training_scheduler()
+        noisy = scheduler.add_noise(scaled, noise, t)
+        found = self.predict(noisy, t, conditioning)
+        if kind == "v_prediction":
+            share = scheduler.alphas_cumprod.to(scaled)[t].view(-1, 1, 1, 1)
+            found = share.sqrt() * found + (1 - share).sqrt() * noisy
+        return found - noise
+
+    def _training_scheduler(self) -> tuple[Any, str]:
         scheduler = library.DDPMScheduler.from_config(self.pipe.scheduler.config)
         kind = scheduler.config.prediction_type
         if kind not in ("epsilon", "v_prediction"):
             raise InputError(f"prediction type {kind!r} has no denoising loss here; epsilon and v_prediction have")
-        noisy = scheduler.add_noise(scaled, noise, t)
-        target = noise if kind == "epsilon" else scheduler.get_velocity(scaled, noise, t)
-        return (self.predict(noisy, t, conditioning) - target).square().mean((1, 2, 3))
+        return scheduler, kind
 
     def image_to_image(
         self,
@@ -131,29 +159,81 @@ class Pipeline:
         strength: float,
         steps: int,
         guidance: float,
+        step_noise: Sequence[Latents] = (),
     ) -> Images:
-        """Edited images, *not* clamped, with a gradient to `x`: mean latent, noise, DDIM (η 0) with guidance, decoder.
+        """Edited images, *not* clamped, with a gradient to `x`: mean latent, noise, DDIM with guidance, decoder.
 
-        Of `steps` over the whole schedule the last `strength` share is run, as in diffusers' pipelines. Each step is
-        checkpointed, so that memory does not grow with their number.
+        Of `steps` over the whole schedule the last `strength` share is run, as in diffusers' pipelines. step_noise: one draw a
+        step run for the stochastic sampler (η 1); without it, η is 0. Each step is checkpointed, so that memory does not
+        grow with their number.
         """
+        scheduler, timesteps = self.timesteps(steps, strength)
+        z = scheduler.add_noise(self.vae.to_scaled(self.vae.mean(x)), noise, timesteps[:1])
+        step = self._guided_step(scheduler, self._doubled(conditioning, x), guidance)
+        for i, t in enumerate(timesteps):
+            z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
+        return self.vae.decode(self.vae.from_scaled(z))
+
+    def inpaint(
+        self,
+        x: Images,
+        mask: Float[Tensor, "b 1 h w"],
+        conditioning: Conditioning,
+        noise: Latents,
+        *,
+        steps: int,
+        guidance: float,
+        strength: float = 1.0,
+        step_noise: Sequence[Latents] = (),
+    ) -> Images:
+        """Images repainted where `mask` is 1, *not* clamped, with a gradient to what is kept of `x`; else as `image_to_image`.
+
+        A UNet made for inpainting sees what is kept beside its latents. Any other has it put back after every step, as in
+        diffusers' inpainting pipeline, from the latent of all of `x`.
+        """
+        scheduler, timesteps = self.timesteps(steps, strength)
+        scaled = self.vae.to_scaled(self.vae.mean(x))
+        z = scheduler.add_noise(scaled, noise, timesteps[:1])
+        kept = self.keep(x, mask) if self.inpaints else None
+        step = self._guided_step(scheduler, self._doubled(conditioning, x), guidance, kept)
+        repainted = F.interpolate(mask, scaled.shape[-2:])
+        for i, t in enumerate(timesteps):
+            z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
+            if not self.inpaints:
+                after = timesteps[i + 1 : i + 2]
+                known = scheduler.add_noise(scaled, noise, after) if len(after) else scaled
+                z = repainted * z + (1 - repainted) * known
+        return self.vae.decode(self.vae.from_scaled(z))
+
+    def keep(self, x: Images, mask: Float[Tensor, "b 1 h w"]) -> Kept:
+        """What a UNet made for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey inside it."""
+        kept = self.vae.to_scaled(self.vae.mean(x * (1 - mask) + 0.5 * mask))
+        return torch.cat([F.interpolate(mask, kept.shape[-2:]), kept], dim=1)
+
+    def timesteps(self, steps: int, strength: float) -> tuple[Any, Tensor]:
+        """A DDIM scheduler of `steps`, and those of them that an edit of `strength` runs, the noisiest first."""
         scheduler = library.DDIMScheduler.from_config(self.pipe.scheduler.config, clip_sample=False)
         scheduler.set_timesteps(steps, device=self.device)
-        timesteps = scheduler.timesteps[steps - steps_run(steps, strength) :]
+        return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
+
+    def _doubled(self, conditioning: Conditioning, x: Images) -> Conditioning:
+        """Without and with the prompt, in one batch."""
         empty = self.unconditional(len(x), (x.shape[-2], x.shape[-1]))
-        both = Conditioning(
+        return Conditioning(
             torch.cat([empty.embeds, conditioning.embeds]),
             {key: torch.cat([empty.added[key], value]) for key, value in conditioning.added.items()},
         )
 
-        def step(z: Latents, t: Tensor) -> Latents:
-            without, with_prompt = self.predict(torch.cat([z, z]), t, both).chunk(2)
-            return scheduler.step(without + guidance * (with_prompt - without), t, z).prev_sample
+    def _guided_step(self, scheduler: Any, both: Conditioning, guidance: float, kept: Kept | None = None) -> Any:
+        twice = None if kept is None else torch.cat([kept, kept])
 
-        z = scheduler.add_noise(self.vae.to_scaled(self.vae.mean(x)), noise, timesteps[:1])
-        for t in timesteps:
-            z = checkpoint(step, z, t, use_reentrant=False)
-        return self.vae.decode(self.vae.from_scaled(z))
+        def step(z: Latents, t: Tensor, draw: Latents | None) -> Latents:
+            without, with_prompt = self.predict(torch.cat([z, z]), t, both, twice).chunk(2)
+            guided = without + guidance * (with_prompt - without)
+            random = {} if draw is None else {"eta": 1.0, "variance_noise": draw}
+            return scheduler.step(guided, t, z, **random).prev_sample
+
+        return step
 
     # --- the calls of users
 

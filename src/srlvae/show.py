@@ -92,10 +92,16 @@ def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
 
 
 @contextmanager
-def attack_bar(console: Console) -> Iterator[Callable[[dict, int, int], None]]:
-    """A bar over attacked images; gives the function that is told of each."""
-    with picture_bar(console, "attacking") as done:
-        yield lambda record, number, total: done(number, total)
+def attack_bar(console: Console, steps: int) -> Iterator[tuple[Callable[[dict, int, int], None], Callable[[int, float], None]]]:
+    """A bar over attacked images and one over a batch's steps; gives the functions that are told of each."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
+        images = progress.add_task("images", total=None, notes="")
+        batch = progress.add_task("steps", total=steps, notes="")
+        yield (
+            lambda record, number, total: progress.update(images, completed=number, total=total),
+            lambda step, objective: progress.update(batch, completed=step, notes=f"objective {objective:.4g}"),
+        )
 
 
 @contextmanager

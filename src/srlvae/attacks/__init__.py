@@ -1,31 +1,63 @@
-"""The attacks by name. To add one: a file with its objective and its function, and a line here."""
+"""The attacks by name. To add one: a file with its objective, its function and its `Attack`, and a line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from srlvae.attacks.latent import latent
+from srlvae.attacks.adaptive import ADAPTIVE, adaptive
+from srlvae.attacks.advdm import ADVDM, advdm
+from srlvae.attacks.antidreambooth import ANTIDREAMBOOTH, antidreambooth
+from srlvae.attacks.apgd import apgd
+from srlvae.attacks.diffusionguard import DIFFUSIONGUARD, diffusionguard
+from srlvae.attacks.glaze import GLAZE, glaze
+from srlvae.attacks.latent import LATENT, latent
+from srlvae.attacks.mist import FUSED, SEMANTIC, TEXTURAL, mist_fused, mist_semantic, mist_textural
+from srlvae.attacks.nightshade import NIGHTSHADE, nightshade
 from srlvae.attacks.pgd import Images, Objective, pgd
-from srlvae.attacks.photoguard import photoguard_encoder
-from srlvae.attacks.reconstruction import reconstruction
+from srlvae.attacks.photoguard import DIFFUSION, ENCODER, photoguard_diffusion, photoguard_encoder
+from srlvae.attacks.reconstruction import RECONSTRUCTION, reconstruction
+from srlvae.attacks.sds import SDS_DOWN, SDS_UP, sds
+from srlvae.attacks.table import Attack, Preset
+from srlvae.attacks.worst_case import WORST_CASE, worst_case
 
-__all__ = ["ATTACKS", "Attack", "Images", "Objective", "latent", "pgd", "photoguard_encoder", "reconstruction"]
-
-
-@dataclass(frozen=True)
-class Attack:
-    """An attack and its default setting; eps and step_size in [0,1] units."""
-
-    run: Callable[..., Images]
-    paper: str
-    eps: float
-    steps: int
-    step_size: float
-
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "Images",
+    "Objective",
+    "Preset",
+    "adaptive",
+    "advdm",
+    "antidreambooth",
+    "apgd",
+    "diffusionguard",
+    "glaze",
+    "latent",
+    "mist_fused",
+    "mist_semantic",
+    "mist_textural",
+    "nightshade",
+    "pgd",
+    "photoguard_diffusion",
+    "photoguard_encoder",
+    "reconstruction",
+    "sds",
+    "worst_case",
+]
 
 ATTACKS: dict[str, Attack] = {
-    "reconstruction": Attack(reconstruction, "SRL-VAE's inner attack, arXiv 2504.17219", 15 / 255, 40, 2 / 255),
-    "latent": Attack(latent, "untargeted latent shift, as in FARE, arXiv 2402.12336", 8 / 255, 40, 1 / 255),
-    "photoguard-encoder": Attack(photoguard_encoder, "PhotoGuard, arXiv 2302.06588", 16 / 255, 200, 2 / 255),
+    "reconstruction": RECONSTRUCTION,
+    "latent": LATENT,
+    "photoguard-encoder": ENCODER,
+    "photoguard-diffusion": DIFFUSION,
+    "mist-textural": TEXTURAL,
+    "mist-semantic": SEMANTIC,
+    "mist-fused": FUSED,
+    "glaze": GLAZE,
+    "nightshade": NIGHTSHADE,
+    "advdm": ADVDM,
+    "sds+": SDS_UP,
+    "sds-": SDS_DOWN,
+    "anti-dreambooth": ANTIDREAMBOOTH,
+    "diffusionguard": DIFFUSIONGUARD,
+    "adaptive": ADAPTIVE,
+    "worst-case": WORST_CASE,
 }

@@ -5,7 +5,10 @@ Schlarmann et al. 2024 (FARE, arXiv 2402.12336), eq. 3, on a VAE: max over δ of
 
 from __future__ import annotations
 
-from srlvae.attacks.pgd import Images, Mask, Objective, pgd
+from typing_extensions import Unpack
+
+from srlvae.attacks.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.table import Attack, Preset
 from srlvae.rng import Generators
 from srlvae.vae import VAE, Latents
 
@@ -20,15 +23,20 @@ def latent_objective(vae: VAE, reference: Latents) -> Objective:
 
 
 def latent(
-    x: Images,
-    *,
-    vae: VAE,
-    eps: float,
-    steps: int,
-    step_size: float,
-    generators: Generators,
-    mask: Mask | None = None,
+    x: Images, *, vae: VAE, eps: float, steps: int, step_size: float, generators: Generators, **loop: Unpack[Loop]
 ) -> Images:
     """Attacked images whose latent lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero."""
     objective = latent_objective(vae, vae.mean(x).detach())
-    return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, mask=mask)
+    return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, **loop)
+
+
+LATENT = Attack(
+    latent,
+    "FARE, arXiv 2402.12336",
+    "vae",
+    "E",
+    {
+        "default": Preset(8 / 255, 40, 1 / 255, "as strong as 40 steps get it"),
+        "fare": Preset(4 / 255, 10, 1 / 255, "FARE's training attack: 10 steps of 1/255 within 4/255"),
+    },
+)

@@ -6,7 +6,7 @@ Madry et al. 2018 (arXiv 1706.06083). Every attack of the package is an objectiv
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,22 @@ Mask = Float[Tensor, "b 1 h w"]
 Objective = Callable[[Images], Float[Tensor, " b"]]
 Norm = Literal["linf", "l2"]
 Schedule = Literal["constant", "linear"]
+# Gradient → direction of a step, of about unit size; may remember what it saw.
+Rule = Callable[[Images], Images]
+# Images as a defence would pass them on, drawn anew at every call; differentiable.
+View = Callable[[Images], Images]
+# Told of every step: the objective of each image and its gradient.
+Watch = Callable[[Tensor, Images], None]
+
+
+class Loop(TypedDict, total=False):
+    """What every attack hands on to the loop as it is; see `pgd`."""
+
+    mask: Mask | None
+    restarts: int
+    repeats: int
+    view: View | None
+    watch: Watch | None
 
 
 def pgd(
@@ -31,34 +47,61 @@ def pgd(
     generators: Generators | None = None,
     norm: Norm = "linf",
     schedule: Schedule = "constant",
-    mask: Mask | None = None,
     keep_best: bool = True,
+    rule: Callable[[], Rule] | None = None,
+    mask: Mask | None = None,
+    restarts: int = 1,
+    repeats: int = 1,
+    view: View | None = None,
+    watch: Watch | None = None,
 ) -> Images:
     """Images near `x` that make `objective` small, each on its own.
 
     eps: radius of the ball around `x`, in [0,1] units (for ℓ2: of the whole image's vector). step_size: in the same units;
     `linear` lets it fall to a hundredth at the last step. generators: one an image for a uniform random start; None starts
-    at `x`. mask: 1 where pixels may change. keep_best: return the best iterate seen, for one more forward pass, and not
-    the last. Costs `steps` forward and backward passes; the parameters' gradients are neither computed nor touched.
+    at `x`. keep_best: return the best iterate seen, for one more forward pass, and not the last; to be turned off where an
+    objective draws anew at every call, so that its values do not compare. rule: makes the maker of directions; the steepest
+    of the norm by default. mask: 1 where pixels may change. restarts: random starts, of which the best is kept image by image
+    (with keep_best). repeats: evaluations a step whose gradients are averaged. view: what the objective sees of the images,
+    a random one for the expectation over transformations (Athalye et al. 2018, arXiv 1707.07397); the last iterate is returned
+    then. watch: told of every step.
+    Costs restarts · steps · repeats forward and backward passes; gradients of parameters are neither computed nor touched.
     """
     # The layout in which CPUs and tensor cores convolve.
     x = x.contiguous(memory_format=torch.channels_last)
     mask_ = 1.0 if mask is None else mask
-    delta = torch.zeros_like(x) if generators is None else eps * uniform_like(x, generators)
-    delta = project(delta * mask_, x, eps, norm)
-    best, best_value = delta, torch.full((len(x),), torch.inf, device=x.device)
-    for step in range(steps):
-        adversarial = (x + delta).detach().requires_grad_()
-        value = objective(adversarial)
-        (gradient,) = torch.autograd.grad(value.sum(), adversarial)
+    keep_best = keep_best and view is None
+    seen = objective if view is None else lambda images: objective(view(images))
+    best, best_value = torch.zeros_like(x), torch.full((len(x),), torch.inf, device=x.device)
+    delta = best
+    for _ in range(restarts):
+        delta = torch.zeros_like(x) if generators is None else eps * uniform_like(x, generators)
+        delta = project(delta * mask_, x, eps, norm)
+        direction = rule() if rule else lambda gradient: steepest(gradient, norm)
+        for step in range(steps):
+            value, gradient = slope(seen, x + delta, repeats)
+            if watch:
+                watch(value, gradient)
+            if keep_best:
+                best, best_value = better(delta, value, best, best_value)
+            size = step_size * (1 - 0.99 * step / max(steps - 1, 1) if schedule == "linear" else 1.0)
+            delta = project(delta - size * direction(gradient) * mask_, x, eps, norm)
         if keep_best:
-            best, best_value = better(delta, value, best, best_value)
-        size = step_size * (1 - 0.99 * step / max(steps - 1, 1) if schedule == "linear" else 1.0)
-        delta = project(delta - size * steepest(gradient, norm) * mask_, x, eps, norm)
-    if keep_best:
-        with torch.no_grad():
-            best, _ = better(delta, objective(x + delta), best, best_value)
+            with torch.no_grad():
+                best, best_value = better(delta, objective(x + delta), best, best_value)
     return (x + (best if keep_best else delta)).clamp(0, 1).detach()
+
+
+def slope(objective: Objective, images: Images, repeats: int = 1) -> tuple[Float[Tensor, " b"], Images]:
+    """The objective and its gradient, means over `repeats` evaluations."""
+    images = images.detach().requires_grad_()
+    values, gradients = [], []
+    for _ in range(repeats):
+        value = objective(images)
+        (gradient,) = torch.autograd.grad(value.sum(), images)
+        values.append(value.detach())
+        gradients.append(gradient)
+    return torch.stack(values).mean(0), torch.stack(gradients).mean(0) if repeats > 1 else gradients[0]
 
 
 def steepest(gradient: Images, norm: Norm) -> Images:
@@ -67,6 +110,33 @@ def steepest(gradient: Images, norm: Norm) -> Images:
         return gradient.sign()
     length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
     return gradient / length[:, None, None, None]
+
+
+class Momentum:
+    """Steepest direction of the decaying sum of gradients, each of unit ℓ1 norm (Dong et al. 2018, arXiv 1710.06081, eq. 6)."""
+
+    def __init__(self, decay: float = 0.9, norm: Norm = "linf"):
+        self.decay, self.sum = decay, 0.0
+        self.norm: Norm = norm
+
+    def __call__(self, gradient: Images) -> Images:
+        length = gradient.abs().flatten(1).sum(1).clamp_min(1e-30)
+        self.sum = self.decay * self.sum + gradient / length[:, None, None, None]
+        return steepest(self.sum, self.norm)
+
+
+class Adam:
+    """Adam's step on pixels (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), for attacks with a penalty and no ball."""
+
+    def __init__(self):
+        self.mean, self.square, self.step = 0.0, 0.0, 0
+
+    def __call__(self, gradient: Images) -> Images:
+        self.step += 1
+        self.mean = 0.9 * self.mean + 0.1 * gradient
+        self.square = 0.999 * self.square + 0.001 * gradient.square()
+        mean, square = self.mean / (1 - 0.9**self.step), self.square / (1 - 0.999**self.step)
+        return mean / (square.sqrt() + 1e-8)
 
 
 def project(delta: Images, x: Images, eps: float, norm: Norm) -> Images:

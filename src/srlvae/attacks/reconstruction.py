@@ -6,8 +6,10 @@ Lee et al. 2025 (arXiv 2504.17219): max over δ of MSE(D(E(x+δ)), x) + λ · P(
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import Unpack
 
-from srlvae.attacks.pgd import Images, Mask, Objective, pgd
+from srlvae.attacks.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.table import Attack, Preset
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import feature_distance
 from srlvae.rng import Generators
@@ -42,10 +44,19 @@ def reconstruction(
     steps: int,
     step_size: float,
     generators: Generators | None = None,
-    mask: Mask | None = None,
     features: Features | None = None,
     weight: float = 0.0,
+    **loop: Unpack[Loop],
 ) -> Images:
     """Attacked images of the strongest reconstruction attack; see `reconstruction_objective` and `pgd`."""
     objective = reconstruction_objective(vae, x, features, weight)
-    return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, mask=mask)
+    return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, **loop)
+
+
+RECONSTRUCTION = Attack(
+    reconstruction,
+    "SRL-VAE, arXiv 2504.17219",
+    "vae",
+    "E + D",
+    {"default": Preset(15 / 255, 40, 2 / 255, "the largest budget of the paper's tables")},
+)

@@ -1,81 +1,292 @@
-"""An attack on image files: any size, PNGs that keep the budget, a record beside each."""
+"""An attack on image files: any size, PNGs that keep the budget, a record beside each, a contact sheet."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from jaxtyping import Float
+from PIL import Image, ImageOps
+from torch import Tensor
 
-from srlvae.attacks import ATTACKS
+from srlvae.attacks import ATTACKS, Attack, Images, Preset
+from srlvae.attacks.doubts import Trace
+from srlvae.attacks.expectation import VIEWS
 from srlvae.errors import InputError
 from srlvae.files import write_json
-from srlvae.images import check_eps, find_sources, pad_to_multiple, read_image, write_image
+from srlvae.images import (
+    check_eps,
+    find_sources,
+    image_size,
+    open_rgb,
+    pad_to_multiple,
+    read_image,
+    read_square,
+    tile,
+    to_levels,
+    to_tensor,
+    write_image,
+)
+from srlvae.pipeline import Pipeline
 from srlvae.rng import named_generator
 from srlvae.vae import VAE
+
+SHEET = "sheet.png"
+# How many images the contact sheet shows, their largest side, and how much it magnifies differences.
+ROWS, SIDE, GAIN = 8, 256, 10
+
+# Told of each finished image: its record, its number, how many there are.
+Done = Callable[[dict, int, int], None]
+# Told of each step of a batch: its number and the mean objective.
+Stepped = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """An attack in one setting on one model: what every file of a run has in common."""
+
+    name: str
+    attack: Attack
+    setting: Preset
+    model: VAE | Pipeline
+    seed: int
+    target: Path | None
+    mask: Path | None
+    through: str | None
+    draws: int
+
+    @property
+    def vae(self) -> VAE:
+        return self.model.vae if isinstance(self.model, Pipeline) else self.model
+
+    @property
+    def norm(self) -> str:
+        return self.setting.options.get("norm", "linf")
+
+    def settings(self) -> dict[str, Any]:
+        """What the files depend on, as it is written beside them."""
+        setting = self.setting
+        said = {"attack": self.name, "vae": self.vae.fingerprint(), "eps": setting.eps, "steps": setting.steps}
+        said |= {"step_size": setting.step_size, "options": dict(setting.options), "seed": self.seed}
+        if self.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
+            said["pipeline"] = str(self.model.pipe.config.get("_name_or_path"))
+        if self.through:
+            said |= {"through": self.through, "draws": self.draws}
+        return said | {key: str(path) for key, path in (("target", self.target), ("mask", self.mask)) if path}
+
+    def run(self, x: Images, names: Sequence[str], watch: Trace) -> Images:
+        """Attacked images of whole grey levels, within the budget."""
+        setting, factor = self.setting, self.vae.factor
+        draws = [named_generator(self.seed, name, x.device) for name in names]
+        model = {"vae": self.vae} if self.attack.needs == "vae" else {"pipeline": self.model}
+        view = {"view": VIEWS[self.through](draws), "repeats": self.draws} if self.through else {}
+        adversarial = self.attack.run(
+            pad_to_multiple(x, factor),
+            **model,
+            # A budget between two grey levels would be rounded up on the file.
+            eps=math.floor(setting.eps * 255 + 1e-6) / 255 if self.norm == "linf" else setting.eps,
+            steps=setting.steps,
+            step_size=setting.step_size,
+            generators=draws,
+            watch=watch,
+            **view,
+            **setting.options,
+            **self._pictures(x),
+        )
+        return self._on_levels(adversarial[..., : x.shape[-2], : x.shape[-1]], x)
+
+    def _pictures(self, x: Images) -> dict[str, Tensor]:
+        """Target and mask in the size of the images, padded like them."""
+        found = {}
+        if self.target:
+            found["target"] = pad_to_multiple(_fitted(self.target, x), self.vae.factor)
+        if self.mask:
+            mask = (_fitted(self.mask, x)[:, :1] > 0.5).to(x)
+            found["mask"] = pad_to_multiple(mask, self.vae.factor).repeat(len(x), 1, 1, 1)
+        return found
+
+    def _on_levels(self, adversarial: Images, x: Images) -> Images:
+        """The nearest grey levels; where rounding has left an ℓ2 ball, those of a smaller perturbation."""
+        rounded = to_levels(adversarial).float() / 255
+        while self.norm == "l2" and bool((outside := self.size(rounded, x) > self.setting.eps).any()):
+            shorter = torch.where(outside, 0.98, 1.0)[:, None, None, None]
+            adversarial = x + shorter * (adversarial - x)
+            rounded = to_levels(adversarial).float() / 255
+        return rounded
+
+    def size(self, adversarial: Images, x: Images) -> Float[Tensor, " b"]:
+        """How large the perturbations are, in the norm of the budget."""
+        delta = (adversarial - x).flatten(1)
+        return delta.norm(dim=1) if self.norm == "l2" else delta.abs().amax(1)
 
 
 def attack_files(
     name: str,
     sources: list[Path],
     out: Path,
-    vae: VAE,
+    model: VAE | Pipeline,
     *,
+    preset: str | None = None,
     eps: float | None = None,
     steps: int | None = None,
+    prompt: str | None = None,
+    target: Path | None = None,
+    mask: Path | None = None,
+    through: str | None = None,
+    draws: int = 1,
+    restarts: int = 1,
     seed: int = 0,
-    done: Callable[[dict, int, int], None] = lambda record, number, total: None,
+    batch: int = 8,
+    resume: bool = True,
+    done: Done = lambda record, number, total: None,
+    stepped: Stepped = lambda step, objective: None,
 ) -> list[dict]:
     """Attack every image in `sources` (files or folders) and write `out`/<source's name>.png with a .json beside it.
 
-    An image whose PNG and record are there with the same settings is not made again. Returns the records; `done`
-    is told of each.
-    Raises: InputError for an unknown attack, a bad budget, unreadable images, two sources of one name,
-    or sources in `out` itself.
+    Neighbours of one size are attacked together, `batch` at a time, and half as many where memory runs out; what comes of an
+    image is then the same but for the order of sums. An image whose PNG and record are there with the same settings is not
+    made again, unless `resume` is off. preset, eps, steps, prompt, restarts: in place of the attack's own. target, mask:
+    picture files; the mask is white where pixels may change. through, draws: one of VIEWS, seen `draws` times a step. Returns
+    the records; `done` is told of each, `stepped` of each step.
+    Raises: InputError for an unknown attack, preset or view, an option that the attack has not, a bad budget, unreadable
+    images, two sources of one name, or sources in `out` itself.
     """
+    setting = choose_setting(name, preset, eps=eps, steps=steps, prompt=prompt, target=target, restarts=restarts)
+    if through is not None and through not in VIEWS:
+        raise InputError(f"unknown view {through!r}; choose one of {', '.join(VIEWS)}")
+    if ATTACKS[name].needs == "pipeline" and not isinstance(model, Pipeline):
+        raise InputError(f"{name} attacks a whole pipeline; give one with --pipeline")
+    job = Job(name, ATTACKS[name], setting, model, seed, target, mask, through, draws)
+    paths = find_sources(sources, out)
+    wanted = {path: {**job.settings(), "source": str(path)} for path in paths}
+    records = {path: found for path in paths if resume and (found := _found(out, path, wanted[path]))}
+    told: set[Path] = set()
+
+    def attack_all(size: int) -> None:
+        for part in _batches(paths, size):
+            missing = [path for path in part if path not in records]
+            if missing:
+                # All of them, so that a run which was cut off goes on with the batches that it had.
+                records.update(_attack_batch(job, part, missing, out, wanted, stepped))
+            for path in part:
+                if path not in told:
+                    told.add(path)
+                    done(records[path], len(told), len(paths))
+
+    before = set(records)
+    _halving(attack_all, 1 if job.attack.alone else batch)
+    if before != set(paths) or not (out / SHEET).exists():
+        _write_sheet(job, paths[:ROWS], out)
+    return [records[path] for path in paths]
+
+
+def choose_setting(
+    name: str,
+    preset: str | None = None,
+    *,
+    eps: float | None = None,
+    steps: int | None = None,
+    prompt: str | None = None,
+    target: Path | None = None,
+    restarts: int = 1,
+) -> Preset:
+    """The preset called `preset`, or the attack's first, changed by what is given; InputError as `attack_files`."""
     if name not in ATTACKS:
         raise InputError(f"unknown attack {name!r}; choose one of {', '.join(ATTACKS)}")
-    entry = ATTACKS[name]
-    eps = entry.eps if eps is None else check_eps(eps)
-    if 0 < eps * 255 < 1 - 1e-6:
-        raise InputError(f"eps is {eps * 255:g}/255; the levels of a PNG cannot change by less than 1/255")
-    steps = entry.steps if steps is None else steps
-    # The published ratio of step to radius, at any radius.
-    step_size = entry.step_size * eps / entry.eps
-    settings = {"attack": name, "vae": vae.fingerprint(), "eps": eps, "steps": steps, "step_size": step_size, "seed": seed}
-    paths = find_sources(sources, out)
-    records = []
-    for number, path in enumerate(paths, 1):
-        target = out / f"{path.stem}.png"
-        record_path = target.with_suffix(".json")
-        wanted = {**settings, "source": str(path)}
-        record = json.loads(record_path.read_text()) if record_path.exists() and target.exists() else {}
-        if not wanted.items() <= record.items():
-            draws = named_generator(seed, path.stem, vae.device)
-            record = wanted | _attack_file(path, target, vae, name, eps, steps, step_size, draws)
-            write_json(record_path, record)
-        records.append(record)
-        done(record, number, len(paths))
+    attack = ATTACKS[name]
+    if preset is not None and preset not in attack.presets:
+        raise InputError(f"{name} has no preset {preset!r}; choose one of {', '.join(attack.presets)}")
+    setting = attack.presets[preset] if preset else attack.default
+    for option, value in (("prompt", prompt), ("target", target)):
+        if value is not None and not attack.takes(option):
+            raise InputError(f"{name} takes no {option}")
+    if eps is not None:
+        if setting.options.get("norm") != "l2":
+            check_eps(eps)
+        if 0 < eps * 255 < 1 - 1e-6:
+            raise InputError(f"eps is {eps * 255:g}/255; the levels of a PNG cannot change by less than 1/255")
+        setting = setting.at(eps)
+    options = {key: value for key, value in (("prompt", prompt), ("restarts", restarts)) if value not in (None, 1)}
+    return replace(setting, steps=setting.steps if steps is None else steps, options={**setting.options, **options})
+
+
+def _halving(work: Callable[[int], None], size: int) -> None:
+    """`work(size)`, and again with half the size where memory runs out."""
+    while True:
+        try:
+            return work(size)
+        except RuntimeError as error:
+            if size == 1 or not should_reduce_batch_size(error):
+                raise
+            size //= 2
+
+
+def _batches(paths: list[Path], size: int) -> Iterator[list[Path]]:
+    """Runs of up to `size` neighbours with pictures of one size."""
+    for _, group in itertools.groupby(paths, key=image_size):
+        same = list(group)
+        yield from (same[i : i + size] for i in range(0, len(same), size))
+
+
+def _attack_batch(
+    job: Job, paths: list[Path], missing: list[Path], out: Path, wanted: dict[Path, dict], stepped: Stepped
+) -> dict[Path, dict]:
+    """Attack `paths`, write those of them that are `missing` and return their records."""
+    vae, trace = job.vae, Trace(stepped)
+    x = torch.stack([read_image(path) for path in paths]).to(vae.device)
+    adversarial = job.run(x, [path.stem for path in paths], trace)
+    doubts, records = trace.doubts(len(x)), {}
+    for path in missing:
+        i, target = paths.index(path), _target(out, path)
+        write_image(target, adversarial[i])
+        back = read_image(target)[None].to(vae.device)
+        effective = job.size(back, x[i : i + 1]).item()
+        if effective > job.setting.eps + 1e-6:
+            raise AssertionError(f"{target}: moved by {effective:g}, more than the budget of {job.setting.eps:g}")
+        with torch.no_grad():
+            padded = (pad_to_multiple(image, vae.factor) for image in (back, x[i : i + 1]))
+            shift = torch.sub(*(vae.mean(image) for image in padded)).square().mean().sqrt().item()
+        measured = {"latent_shift": shift, "width": x.shape[-1], "height": x.shape[-2], "doubts": doubts[i]}
+        shown = f"{effective:.4g} (ℓ2)" if job.norm == "l2" else f"{round(effective * 255)}/255"
+        records[path] = {**wanted[path], "effective_eps": shown, "objective": trace.ends(i), **measured}
+        write_json(target.with_suffix(".json"), records[path])
     return records
 
 
-def _attack_file(
-    path: Path, target: Path, vae: VAE, name: str, eps: float, steps: int, step_size: float, draws: torch.Generator
-) -> dict:
-    """Write the attacked image and return what was measured on the file as read back."""
-    x = read_image(path)[None].to(vae.device)
-    height, width = x.shape[-2:]
-    padded = pad_to_multiple(x, vae.factor)
-    # A budget between two grey levels would be rounded up on the file.
-    whole = math.floor(eps * 255 + 1e-6) / 255
-    adversarial = ATTACKS[name].run(padded, vae=vae, eps=whole, steps=steps, step_size=step_size, generators=[draws])
-    write_image(target, adversarial[0, :, :height, :width])
-    back = read_image(target)[None].to(vae.device)
-    effective = round((back - x).abs().max().item() * 255)
-    if effective > eps * 255 + 1e-6:
-        raise AssertionError(f"{target}: differs by {effective}/255 from its source, more than the budget of {eps * 255:g}/255")
-    with torch.no_grad():
-        shift = (vae.mean(pad_to_multiple(back, vae.factor)) - vae.mean(padded)).square().mean().sqrt().item()
-    return {"effective_eps": f"{effective}/255", "latent_shift": shift, "width": width, "height": height}
+def _found(out: Path, path: Path, wanted: dict) -> dict | None:
+    """The record of an image that is there with the same settings."""
+    target = _target(out, path)
+    record = target.with_suffix(".json")
+    if not (target.exists() and record.exists()):
+        return None
+    said = json.loads(record.read_text(encoding="utf-8"))
+    return said if wanted.items() <= said.items() else None
+
+
+def _target(out: Path, path: Path) -> Path:
+    return out / f"{path.stem}.png"
+
+
+def _fitted(path: Path, x: Images) -> Images:
+    """The picture in `path`, its middle cut to the shape of `x` and resized to it, as a batch of one."""
+    return to_tensor(ImageOps.fit(open_rgb(path), (x.shape[-1], x.shape[-2]), Image.Resampling.LANCZOS))[None].to(x)
+
+
+@torch.no_grad()
+def _write_sheet(job: Job, paths: list[Path], out: Path) -> None:
+    """Centre squares: clean, attacked, what was changed, and what the VAE makes of the attacked image."""
+    smallest = min(min(image_size(path) or (SIDE, SIDE)) for path in paths)
+    side = max(min(smallest, SIDE) // job.vae.factor, 1) * job.vae.factor
+    rows = []
+    for path in paths:
+        x, adversarial = read_square(path, side), read_square(_target(out, path), side)
+        again = job.vae.reconstruct(adversarial[None].to(job.vae.device))[0].cpu()
+        rows.append([x, adversarial, 0.5 + GAIN * (adversarial - x), again])
+    write_image(out / SHEET, tile(rows, ("clean", "attacked", f"difference × {GAIN}", "reconstruction")))

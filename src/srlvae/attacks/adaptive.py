@@ -1,0 +1,56 @@
+"""An attack that knows the defence: it goes for both things that a hardened encoder was tuned to keep, with APGD.
+
+Not published elsewhere; after the advice of Tramèr et al. 2020 (arXiv 2002.08347) to attack what the defence relies on.
+"""
+
+from __future__ import annotations
+
+import torch
+from typing_extensions import Unpack
+
+from srlvae.attacks.apgd import apgd
+from srlvae.attacks.latent import latent_objective
+from srlvae.attacks.pgd import Images, Loop, Objective
+from srlvae.attacks.reconstruction import reconstruction_objective
+from srlvae.attacks.table import Attack, Preset
+from srlvae.rng import Generators
+from srlvae.vae import VAE
+
+
+def adaptive_objective(vae: VAE, x: Images, weight: float) -> Objective:
+    """x′ ↦ −[MSE(D(E(x′)), x) + weight · mean‖E(x′) − E(x)‖² / var E(x)], the variance over the latent of each image."""
+    with torch.no_grad():
+        latents = vae.mean(x)
+    on_image, on_latent = reconstruction_objective(vae, x), latent_objective(vae, latents)
+    spread = latents.flatten(1).var(1)
+
+    def objective(adversarial: Images):
+        return on_image(adversarial) + weight * on_latent(adversarial) / spread
+
+    return objective
+
+
+def adaptive(
+    x: Images,
+    *,
+    vae: VAE,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators,
+    weight: float = 0.02,
+    **loop: Unpack[Loop],
+) -> Images:
+    """Attacked images with a bad reconstruction and a far latent, by APGD, which finds its own step and not `step_size`."""
+    return apgd(x, adaptive_objective(vae, x, weight), eps=eps, steps=steps, generators=generators, **loop)
+
+
+ADAPTIVE = Attack(
+    adaptive,
+    "with AutoAttack's APGD, arXiv 2003.01690",
+    "vae",
+    "E + D",
+    {
+        "default": Preset(15 / 255, 60, 2 / 255, "the largest budget of SRL-VAE's tables", {"restarts": 2}),
+    },
+)

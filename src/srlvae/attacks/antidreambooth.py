@@ -1,0 +1,88 @@
+"""Anti-DreamBooth (ASPL): attack a surrogate that is fine-tuned on clean and on attacked images in turn.
+
+Le et al. 2023 (arXiv 2303.15433), algorithm 1. In every round a copy of the UNet learns the clean image, the image is moved to
+raise the copy's denoising loss, and the UNet itself learns the moved image. Every image has a surrogate of its own here,
+so that it does not depend on its neighbours; prior preservation is left out.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from srlvae.attacks.advdm import denoising_objective
+from srlvae.attacks.pgd import Images, Loop, pgd
+from srlvae.attacks.table import Attack, Preset
+from srlvae.pipeline import Pipeline
+from srlvae.rng import Generators
+
+
+class Surrogate:
+    """A fine-tuned copy of a pipeline's UNet, and the objective of the attack on it: a call is a step of the attack."""
+
+    def __init__(
+        self, pipeline: Pipeline, x: Images, prompt: str, generators: Generators, tuning: int, inner: int, rate: float
+    ):
+        self.x, self.prompt, self.generators = x, prompt, generators
+        self.tuning, self.inner, self.rate = tuning, inner, rate
+        self.poisoned = self.attacked = pipeline.with_unet(copy.deepcopy(pipeline.pipe.unet))
+        self.calls = 0
+
+    def __call__(self, adversarial: Images) -> Tensor:
+        if self.calls % self.inner == 0:
+            if self.calls:
+                self._tune(self.poisoned, adversarial.detach())
+            self.attacked = self.poisoned.with_unet(copy.deepcopy(self.poisoned.pipe.unet))
+            self._tune(self.attacked, self.x)
+        self.calls += 1
+        return denoising_objective(self.attacked, self.prompt, self.generators)(adversarial)
+
+    def _tune(self, pipeline: Pipeline, images: Images) -> None:
+        """A few steps of DreamBooth without prior preservation."""
+        unet, loss = pipeline.pipe.unet, denoising_objective(pipeline, self.prompt, self.generators)
+        unet.requires_grad_(True)
+        weights = list(unet.parameters())
+        optimizer = torch.optim.AdamW(weights, lr=self.rate)
+        for _ in range(self.tuning):
+            # Of these weights alone: the VAE may ask for gradients of its own.
+            for weight, gradient in zip(weights, torch.autograd.grad((-loss(images)).sum(), weights), strict=True):
+                weight.grad = gradient
+            optimizer.step()
+        unet.requires_grad_(False)
+
+
+def antidreambooth(
+    x: Images,
+    *,
+    pipeline: Pipeline,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators,
+    prompt: str = "a photo of sks person",
+    tuning: int = 3,
+    inner: int = 6,
+    rate: float = 5e-7,
+    **loop: Unpack[Loop],
+) -> Images:
+    """Attacked images that resist being learnt. Every `inner` steps the surrogate is tuned for `tuning` steps on each side."""
+    found, mask = [], loop.pop("mask", None)
+    for i, g in enumerate(generators):
+        objective = Surrogate(pipeline, x[i : i + 1], prompt, [g], tuning=tuning, inner=inner, rate=rate)
+        part = None if mask is None else mask[i : i + 1]
+        settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": [g], "mask": part}
+        found.append(pgd(x[i : i + 1], objective, **settings, keep_best=False, **loop))
+    return torch.cat(found)
+
+
+ANTIDREAMBOOTH = Attack(
+    antidreambooth,
+    "Anti-DreamBooth, arXiv 2303.15433",
+    "pipeline",
+    "2 (E + U)",
+    {"aspl": Preset(6.4 / 255, 300, 0.64 / 255, "ASPL: .05 and .005 on [-1,1], 50 rounds of 6 steps")},
+    alone=True,
+)

@@ -1,0 +1,172 @@
+"""APGD, views for the expectation over transformations, and the signs of an attack that failed."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import small_kl
+from srlvae.attacks.apgd import apgd, checkpoints
+from srlvae.attacks.doubts import Trace, transfer_doubts
+from srlvae.attacks.expectation import SampledVAE, jpeg, random_jpeg, random_resize
+from srlvae.attacks.memory import image_to_image_peak, saved_bytes
+from srlvae.attacks.pgd import pgd
+from srlvae.attacks.worst_case import keep_worst
+from srlvae.images import to_levels, to_pil, to_tensor
+from srlvae.rng import generators
+
+EPS = 8 / 255
+
+
+# --- APGD
+
+
+def test_checkpoints_are_those_of_the_paper():
+    # Croce and Hein 2020, section 3.2: p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99.
+    assert checkpoints(100) == {22, 41, 57, 70, 80, 87, 93, 99}
+
+
+def valley(x):
+    """A narrow, tilted valley with its lowest point inside the ball: long steps jump over it."""
+    goal = (x + 0.3 * EPS).clamp(0, 1)
+    weight = torch.logspace(-2, 2, x[0].numel()).view(x[0].shape)
+    return lambda images: (weight * (images - goal).square()).flatten(1).sum(1)
+
+
+def test_apgd_finds_what_a_long_fixed_step_jumps_over(x):
+    objective, setting = valley(x), {"eps": EPS, "generators": generators(0, [0, 1])}
+    fixed = pgd(x, objective, **setting, steps=40, step_size=2 * EPS)
+    found = apgd(x, objective, eps=EPS, generators=generators(0, [0, 1]), steps=40)
+    assert (objective(found) < 0.05 * objective(fixed)).all()
+
+
+def test_apgd_stays_in_ball_box_and_mask_and_treats_images_alone(x):
+    objective, mask = valley(x), torch.zeros(2, 1, 32, 32)
+    mask[..., :16] = 1
+    both = apgd(x, objective, eps=EPS, generators=generators(0, [0, 1]), steps=9, mask=mask)
+    assert 0 <= both.min() and both.max() <= 1 and torch.equal(both[..., 16:], x[..., 16:])
+    # x + δ is rounded in float32.
+    assert (both - x).abs().max() <= EPS + 1e-6
+    alone = apgd(x[1:], valley(x[1:]), eps=EPS, generators=generators(0, [1]), steps=9, mask=mask[1:])
+    torch.testing.assert_close(alone, both[1:])
+
+
+def test_the_best_of_apgds_restarts_is_kept(x):
+    objective = valley(x)
+    once = apgd(x, objective, eps=EPS, generators=generators(0, [0, 1]), steps=3)
+    often = apgd(x, objective, eps=EPS, generators=generators(0, [0, 1]), steps=3, restarts=4)
+    assert (objective(often) <= objective(once)).all() and (objective(often) < objective(once)).any()
+
+
+# --- views
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+@pytest.mark.parametrize("size", [(48, 64), (37, 53)])
+def test_jpeg_is_what_an_encoder_makes(quality, size):
+    blobs = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+    x = torch.nn.functional.interpolate(blobs, size, mode="bicubic").clamp(0, 1)
+    file = io.BytesIO()
+    to_pil(x[0]).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    expected = to_tensor(Image.open(file))[None]
+    found = jpeg(to_levels(x).float() / 255, quality)
+    # libjpeg computes in integers, and smooths the chroma it has halved in its own way: a grey level or two.
+    assert (found - expected).abs().mean() < 2 / 255
+    # And it is no identity: the encoder's error is well above that.
+    assert (x - expected).abs().mean() > 1.5 * (found - expected).abs().mean() or quality == 95
+
+
+@pytest.mark.parametrize("view", [random_jpeg, random_resize])
+def test_views_are_drawn_anew_image_by_image_and_pass_a_gradient(view, x):
+    seen = view(generators(0, [0, 1]))
+    first, second = seen(x), seen(x)
+    assert first.shape == x.shape and not torch.equal(first, second)
+    # Image 1 does not depend on image 0.
+    torch.testing.assert_close(view(generators(0, [1]))(x[1:]), first[1:])
+    images = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(seen(images).sum(), images)
+    assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+def test_sampled_latents_follow_the_posterior(x):
+    vae = small_kl()
+    sampled = SampledVAE(vae, generators(0, [0, 1]))
+    many = torch.stack([sampled.mean(x) for _ in range(400)])
+    spread = vae.model.encode(x * 2 - 1).latent_dist.std
+    # The error of a mean of 400 draws is a twentieth of their spread; five of those for the worst of 512.
+    assert ((many.mean(0) - vae.mean(x)).abs() < 5 * spread / 20).all()
+    assert torch.equal(sampled.mean(x[:1]), vae.mean(x[:1]))
+
+
+# --- the worst of several
+
+
+def test_each_image_keeps_what_hurt_it_most():
+    candidates = [torch.full((3, 3, 2, 2), level) for level in (0.1, 0.2, 0.3)]
+    table = iter([torch.tensor([3.0, 1.0, torch.nan]), torch.tensor([2.0, 5.0, 1.0]), torch.tensor([1.0, 4.0, 0.5])])
+    kept, harms = keep_worst(candidates, lambda images: next(table))
+    assert kept[:, 0, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.2]) and harms.shape == (3, 3)
+
+
+# --- signs of failure
+
+
+def watched(values: list[list[float]], gradient: torch.Tensor) -> Trace:
+    trace = Trace()
+    for value in values:
+        trace(torch.tensor(value), gradient)
+    return trace
+
+
+def test_an_attack_that_works_raises_no_doubt():
+    assert watched([[1.0, 2.0], [0.5, 1.0], [0.2, 0.1]], torch.ones(2, 3, 4, 4)).doubts(2) == [[], []]
+
+
+def test_a_failing_attack_is_doubted_image_by_image():
+    gradient = torch.ones(3, 3, 4, 4)
+    gradient[1, :2] = 0
+    trace = watched([[1.0, 2.0, 1.0], [2.0, 1.0, np.nan], [3.0, 0.5, 0.1]], gradient)
+    stuck, flat, broken = trace.doubts(3)
+    assert stuck == ["the objective did not improve with the steps"]
+    assert flat == ["67% of the gradient is zero"] and broken == ["the objective is not finite"]
+    assert trace.ends(0) == [1.0, 3.0]
+
+
+def test_a_run_of_one_step_says_nothing():
+    assert watched([[1.0]], torch.zeros(1, 3, 4, 4)).doubts(1) == [[]] and Trace().doubts(2) == [[], []]
+
+
+def test_transfer_beyond_white_box_is_doubted():
+    strong, weak = torch.tensor([3.0, 1.0]), torch.tensor([1.0, 2.0])
+    assert transfer_doubts(weak, strong) == []
+    assert transfer_doubts(strong, weak) == [
+        "transfer is stronger than white-box on 50% of the images: the white-box attack is too weak"
+    ]
+
+
+# --- memory
+
+
+def test_what_a_network_keeps_is_counted_once():
+    weight = torch.nn.Parameter(torch.ones(8, 8))
+    x = torch.ones(4, 8, requires_grad=True)
+    # x for the weight's gradient, and the result of tanh: 32 numbers of 4 bytes each; the weight itself is no activation.
+    assert saved_bytes(lambda: torch.tanh(x @ weight)) == 2 * 32 * 4
+
+
+def test_the_estimate_grows_with_pixels_and_images_and_names_its_parts():
+    from pipelines import sd15
+
+    pipeline = sd15(small_kl())
+    small, large, two = (image_to_image_peak(pipeline, *size) for size in ((64, 64, 1), (128, 128, 1), (64, 64, 2)))
+    weights = sum(p.numel() for part in ("unet", "vae", "text_encoder") for p in getattr(pipeline.pipe, part).parameters())
+    assert small.weights == large.weights == 4 * weights
+    # Four times the pixels, twice the images; a few activations (of time and text) do not grow.
+    assert 3 < large.step / small.step < 4.2 and large.decoder / small.decoder == pytest.approx(4, rel=0.05)
+    assert two.encoder / small.encoder == pytest.approx(2, rel=0.05)
+    assert large.total == large.weights + large.encoder + max(large.step, large.decoder)
+    assert str(large).startswith("about 0.") and "one denoising step" in str(large)

@@ -1,0 +1,281 @@
+"""The objectives of attacks on a whole pipeline against their papers' formulas, written out, with the same draws."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from conftest import small_kl
+from pipelines import sd15, sdxl
+from small import RandomFeatures
+from srlvae.attacks.advdm import denoising_objective
+from srlvae.attacks.antidreambooth import Surrogate, antidreambooth
+from srlvae.attacks.diffusionguard import diffusionguard, first_step_objective, shrink_mask
+from srlvae.attacks.glaze import glaze, glaze_objective
+from srlvae.attacks.mist import mist_fused_objective, mist_textural_objective
+from srlvae.attacks.nightshade import nightshade, select_sources
+from srlvae.attacks.perceptual import perceptual_penalty, within_budget
+from srlvae.attacks.photoguard import photoguard_diffusion, photoguard_diffusion_objective
+from srlvae.attacks.sds import sds_objective
+from srlvae.metrics.clip import Clip
+from srlvae.metrics.pairwise import feature_distance
+from srlvae.pipeline import Pipeline
+from srlvae.rng import generators, normal_like
+
+EPS = 8 / 255
+PROMPT = "a photo of a cat"
+every_kind = pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sdxl"])
+
+
+@functools.cache
+def pipeline(kind: str = "epsilon", inpainting: bool = False) -> Pipeline:
+    return sdxl(small_kl()) if kind == "sdxl" else sd15(small_kl(), kind, inpainting=inpainting)
+
+
+def draws(seed: int = 3):
+    return generators(seed, range(2))
+
+
+@pytest.fixture
+def attacked(x) -> torch.Tensor:
+    return (x + EPS * torch.randn(x.shape, generator=torch.Generator().manual_seed(3)).sign()).clamp(0, 1)
+
+
+def slope(objective, images):
+    images = images.clone().requires_grad_()
+    value = objective(images)
+    return value.detach(), torch.autograd.grad(value.sum(), images)[0]
+
+
+def same(objective, formula, images):
+    """Value and gradient, to 1e-4 of their size: the same sums in another order."""
+    (value, gradient), (expected, wanted) = slope(objective, images), slope(formula, images)
+    torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
+    assert (gradient - wanted).norm() <= 1e-4 * wanted.norm() and wanted.norm() > 0
+
+
+def noised(pipe, images, g):
+    """A sample of the scaled posterior, a time and noise for each image, and the noised latent, in the order of the code."""
+    output = pipe.vae.encode(images * 2 - 1).latent_dist
+    z = (output.mean + output.std * normal_like(output.mean, g)) * pipe.vae.config.scaling_factor
+    t = torch.stack([torch.randint(1000, (), generator=one) for one in g])
+    noise = normal_like(z, g)
+    share = DDPMScheduler.from_config(pipe.scheduler.config).alphas_cumprod[t].view(-1, 1, 1, 1)
+    return z, t, noise, share, share.sqrt() * z + (1 - share).sqrt() * noise
+
+
+def predicted(p: Pipeline, noisy, t):
+    conditioning = p.condition([PROMPT] * len(noisy))
+    return p.pipe.unet(noisy, t, conditioning.embeds, added_cond_kwargs=conditioning.added).sample
+
+
+def ldm_loss(p: Pipeline, images, g):
+    z, t, noise, share, noisy = noised(p.pipe, images, g)
+    v = p.pipe.scheduler.config.prediction_type == "v_prediction"
+    target = share.sqrt() * noise - (1 - share).sqrt() * z if v else noise
+    return (predicted(p, noisy, t) - target).square().mean((1, 2, 3))
+
+
+@every_kind
+def test_advdm_raises_the_loss_of_training(kind, attacked):
+    p = pipeline(kind)
+    same(denoising_objective(p, PROMPT, draws()), lambda a: -ldm_loss(p, a, draws()), attacked)
+
+
+def test_mist_textural_is_a_sum_over_the_scaled_sampled_latent(attacked):
+    p = pipeline()
+    target = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def formula(a):
+        output, g = p.pipe.vae.encode(a * 2 - 1).latent_dist, draws()
+        z = (output.mean + output.std * normal_like(output.mean, g)) * 0.3
+        return ((z - target) ** 2).flatten(1).sum(1)
+
+    same(mist_textural_objective(p.vae, target, draws()), formula, attacked)
+
+
+def test_mist_fused_raises_the_loss_while_it_nears_the_target(attacked):
+    p = pipeline()
+    target = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def formula(a):
+        z, t, noise, _, noisy = noised(p.pipe, a, draws())
+        loss = (predicted(p, noisy, t) - noise).square().mean((1, 2, 3))
+        return ((z - target) ** 2).sum((1, 2, 3)) - 1e4 * loss
+
+    same(mist_fused_objective(p, PROMPT, target, draws()), formula, attacked)
+
+
+@every_kind
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_gradient_of_sds_is_the_encoders_jacobian_times_the_error_of_the_noise(kind, sign, attacked):
+    p = pipeline(kind)
+
+    def formula(a):
+        z, t, noise, share, noisy = noised(p.pipe, a, draws())
+        with torch.no_grad():
+            found = predicted(p, noisy, t)
+            if kind == "v_prediction":
+                found = share.sqrt() * found + (1 - share).sqrt() * noisy
+        return -sign * ((found - noise) * z).sum((1, 2, 3))
+
+    gradient, wanted = slope(sds_objective(p, PROMPT, draws(), sign), attacked)[1], slope(formula, attacked)[1]
+    # The same sums in another order.
+    assert (gradient - wanted).norm() <= 1e-4 * wanted.norm() and wanted.norm() > 0
+
+
+def test_glaze_is_a_distance_of_latents_and_a_hinge(x, attacked):
+    p, features, target = pipeline(), RandomFeatures(), torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def formula(a):
+        hinge = (feature_distance(features.columns(a), features.columns(x)) - 0.001).clamp_min(0)
+        return ((p.vae.mean(a) - target) ** 2).sum((1, 2, 3)) + 30 * hinge
+
+    same(glaze_objective(p.vae, target, perceptual_penalty(x, features, 0.001), 30.0), formula, attacked)
+
+
+@every_kind
+def test_photoguard_diffusion_is_the_distance_of_the_edit_to_its_target(kind, x, attacked):
+    p, target = pipeline(kind), x.flip(0)
+    objective = photoguard_diffusion_objective(p, PROMPT, target, draws(), denoising_steps=2)
+
+    def formula(a):
+        g = draws()
+        z = p.vae.mean(a)
+        first, *later = [normal_like(z, g) for _ in range(3)]
+        conditioning = p.condition([PROMPT] * 2, (32, 32))
+        setting = {"strength": 0.5, "steps": 4, "guidance": 7.5, "step_noise": later}
+        return (p.image_to_image(a, conditioning, first, **setting) - target).square().sum((1, 2, 3)).sqrt()
+
+    same(objective, formula, attacked)
+
+
+def test_photoguard_diffusion_draws_anew_at_every_call(x, attacked):
+    objective = photoguard_diffusion_objective(pipeline(), PROMPT, x, draws(), denoising_steps=2)
+    assert not torch.equal(objective(attacked), objective(attacked))
+
+
+@pytest.mark.parametrize("inpainting", [False, True])
+def test_photoguard_on_inpainting_moves_what_is_kept(inpainting, x):
+    mask = torch.zeros(2, 1, 32, 32)
+    mask[..., :16] = 1
+    setting = {"eps": EPS, "steps": 2, "step_size": EPS / 2, "generators": draws(), "denoising_steps": 2}
+    adversarial = photoguard_diffusion(x, pipeline=pipeline(inpainting=inpainting), mask=mask, inpaint=True, **setting)
+    assert torch.equal(adversarial[..., 16:], x[..., 16:]) and not torch.equal(adversarial[..., :16], x[..., :16])
+
+
+def test_photoguard_on_inpainting_wants_a_mask(x):
+    setting = {"eps": EPS, "steps": 1, "step_size": EPS, "generators": draws()}
+    with pytest.raises(ValueError, match="needs a mask"):
+        photoguard_diffusion(x, pipeline=pipeline(), inpaint=True, **setting)
+
+
+def test_diffusionguard_is_the_norm_of_the_first_prediction(attacked):
+    p = pipeline()
+    _, timesteps = p.timesteps(50, 0.5)
+
+    def formula(a):
+        z = p.vae.to_scaled(p.vae.mean(a))
+        share = DDPMScheduler.from_config(p.pipe.scheduler.config).alphas_cumprod[timesteps[0]]
+        noisy = share.sqrt() * z + (1 - share).sqrt() * normal_like(z, draws())
+        return -predicted(p, noisy, timesteps[0]).square().sum((1, 2, 3)).sqrt()
+
+    same(first_step_objective(p, PROMPT, draws(), kept=None, strength=0.5), formula, attacked)
+
+
+def test_diffusionguard_sees_what_an_inpainter_keeps(x):
+    mask = torch.zeros(2, 1, 32, 32)
+    mask[..., :24] = 1
+    setting = {"eps": EPS, "steps": 2, "step_size": EPS / 2, "generators": draws()}
+    adversarial = diffusionguard(x, pipeline=pipeline(inpainting=True), mask=mask, **setting)
+    assert torch.equal(adversarial[..., 24:], x[..., 24:]) and not torch.equal(adversarial[..., :16], x[..., :16])
+
+
+def test_a_shrunk_mask_lies_in_the_mask_and_moves_by_a_tenth_at_most():
+    mask = torch.zeros(2, 1, 40, 40)
+    mask[..., 8:32, 8:32] = 1
+    sizes = set()
+    for seed in range(12):
+        shrunk = shrink_mask(mask, draws(seed))
+        assert (shrunk <= mask).all()
+        sizes |= {int(row.sum()) for row in shrunk}
+    # 24 less twice 0 to 4 pixels, squared.
+    assert len(sizes) > 2 and sizes <= {(24 - 2 * width) ** 2 for width in range(5)}
+
+
+def test_the_surrogate_is_tuned_between_rounds_and_the_pipeline_is_not(x):
+    p = pipeline()
+    before = {name: weight.clone() for name, weight in p.pipe.unet.state_dict().items()}
+    objective = Surrogate(p, x[:1], PROMPT, draws()[:1], tuning=1, inner=2, rate=1e-3)
+    networks = []
+    for _ in range(4):
+        objective(x[:1])
+        networks.append(objective.attacked.pipe.unet)
+    assert networks[0] is networks[1] and networks[1] is not networks[2] and networks[2] is networks[3]
+    assert not torch.equal(networks[0].conv_in.weight, networks[2].conv_in.weight)
+    assert all(torch.equal(before[name], weight) for name, weight in p.pipe.unet.state_dict().items())
+
+
+def test_antidreambooth_keeps_to_each_images_mask(x):
+    mask = torch.zeros(2, 1, 32, 32)
+    mask[0, ..., :16], mask[1, ..., 16:] = 1, 1
+    setting = {"eps": EPS, "steps": 1, "step_size": EPS, "generators": draws(), "tuning": 1}
+    adversarial = antidreambooth(x, pipeline=pipeline(), mask=mask, **setting)
+    assert torch.equal(adversarial[(mask == 0).expand_as(x)], x[(mask == 0).expand_as(x)])
+
+
+# --- perceptual budgets
+
+
+def test_the_penalty_is_zero_within_the_budget_and_the_excess_beyond(x, attacked):
+    features = RandomFeatures()
+    distance = feature_distance(features.columns(attacked), features.columns(x))
+    assert perceptual_penalty(x, features, distance.max().item() * 1.01)(attacked).tolist() == [0, 0]
+    # A difference of float32 numbers of about 1.
+    torch.testing.assert_close(perceptual_penalty(x, features, 0.0)(attacked), distance, rtol=1e-5, atol=1e-7)
+
+
+def test_a_hard_budget_is_kept_and_used(x, attacked):
+    features = RandomFeatures()
+    distance = feature_distance(features.columns(attacked), features.columns(x))
+    budget = distance.min().item() / 2
+    bounded = within_budget(attacked, x, features, budget)
+    found = feature_distance(features.columns(bounded), features.columns(x))
+    # Twelve halvings leave 1/4096 of the scale.
+    assert (found <= budget).all() and (found > 0.98 * budget).all()
+    assert torch.equal(within_budget(x, x, features, 0.0), x)
+
+
+@pytest.mark.parametrize("attack", [glaze, nightshade])
+def test_attacks_with_a_perceptual_budget_need_no_ball(attack, x):
+    options = {"hard": True, "budget": 0.01} if attack is glaze else {"budget": 1.0}
+    setting = {"eps": 1.0, "steps": 3, "step_size": 0.05, "generators": draws(), "features": RandomFeatures()}
+    adversarial = attack(x, pipeline=pipeline(), **setting, **options)
+    assert not torch.equal(adversarial, x) and adversarial.min() >= 0 and adversarial.max() <= 1
+
+
+# --- sources
+
+
+class Names(Clip):
+    """A CLIP in which the likeness of an image to any text is its mean."""
+
+    def __init__(self):
+        pass
+
+    def texts(self, texts):
+        return torch.ones(len(texts), 1)
+
+    def images(self, x):
+        return x.mean((1, 2, 3))[:, None]
+
+
+def test_sources_are_those_that_clip_finds_most_like_the_concept():
+    levels = torch.tensor([0.2, 0.9, 0.4, 0.7])
+    images = levels.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
+    assert select_sources(Names(), images, "cat", 2, batch=3) == [1, 3]
+    with pytest.raises(ValueError, match="5 sources wanted of 4"):
+        select_sources(Names(), images, "cat", 5)
