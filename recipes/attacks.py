@@ -1,0 +1,196 @@
+"""What every attack does at its default setting, beside random noise of the same size, on an original pipeline.
+
+    python recipes/attacks.py --images caltech101-128/test --score results/attacks-tiny-sd.json
+    python recipes/attacks.py --images caltech101-128/test --speed results/attack-speed.json
+
+The first writes a row an attack, each as soon as it is done, and goes on where it was cut off; a picture of the edits beside
+them. The second times batches against loops, and PhotoGuard's encoder attack against a plain writing-out of its notebook,
+alternating.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import track
+from torch import Tensor
+
+from captions import CONCEPTS, load_classes, word
+from srlvae.attacks import ATTACKS, Preset
+from srlvae.attacks.doubts import Trace
+from srlvae.files import write_json
+from srlvae.images import tile, write_image
+from srlvae.metrics.bootstrap import bootstrap_interval
+from srlvae.metrics.clip import clip_i, load_clip
+from srlvae.metrics.features import load_features
+from srlvae.metrics.pairwise import feature_distance, psnr
+from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.rng import generators
+from srlvae.vae import load_vae
+from srlvae.versions import versions
+
+BATCH = 8
+# The UNet's steps of an attack that takes hundreds are cut to this many, and the row says so.
+MOST_STEPS = 200
+SHOWN = 4
+
+
+def photographs(images: Path, count: int) -> tuple[Tensor, list[str]]:
+    """One or more test photographs of every concept, in turn, and a prompt for each that names the next concept."""
+    names, pixels, labels = load_classes(images, CONCEPTS)
+    members = [torch.where(labels == c)[0] for c in range(len(names))]
+    chosen = [(i % len(names), i // len(names)) for i in range(count)]
+    x = torch.stack([pixels[members[c][k]] for c, k in chosen]).float() / 255
+    return x, [f"a photo of a {word(names[(c + 1) % len(names)])}" for c, _ in chosen]
+
+
+class Bench:
+    """Clean photographs, their edits, and what attacked ones are compared in."""
+
+    def __init__(self, pipeline: Pipeline, x: Tensor, prompts: list[str]):
+        self.pipeline, self.x, self.prompts = pipeline, x, prompts
+        self.features, self.clip = load_features("efficientnet-lite1"), load_clip("tiny-clip")
+        self.edits = self.edit(x)
+
+    def edit(self, x: Tensor) -> Tensor:
+        draws, parts = generators(1, range(len(x))), [slice(i, i + BATCH) for i in range(0, len(x), BATCH)]
+        return torch.cat([self.pipeline.edit(x[part], self.prompts[part], draws[part]) for part in parts])
+
+    def noise(self, setting: Preset) -> Tensor:
+        """Random signs of the budget's size: as strong as noise of an ℓ∞ radius gets."""
+        draw = torch.Generator().manual_seed(0)
+        return (self.x + setting.eps * torch.randn(self.x.shape, generator=draw).sign()).clamp(0, 1)
+
+    @torch.no_grad()
+    def measure(self, adversarial: Tensor) -> tuple[dict, Tensor]:
+        vae, x = self.pipeline.vae, self.x
+        edits, clean, net = self.edit(adversarial), vae.mean(x), self.features
+        values = {
+            "reconstruction_psnr": psnr(vae.reconstruct(adversarial), x),
+            "latent_shift": (vae.mean(adversarial) - clean).square().mean((1, 2, 3)).sqrt() / clean.std(),
+            "edit_psnr": psnr(edits, self.edits),
+            f"edit_{self.features.name}_distance": feature_distance(
+                self.features.columns(edits), self.features.columns(self.edits)
+            ),
+            f"edit_clip_i_{self.clip.name}": clip_i(self.clip, edits, self.edits),
+        }
+        row = {}
+        for name, value in values.items():
+            row[name] = value.mean().item()
+            row[f"{name}_interval"] = bootstrap_interval(value, torch.Generator().manual_seed(0))
+        return row, edits
+
+    def attack(self, name: str) -> tuple[dict, Tensor]:
+        attack, traces, started = ATTACKS[name], [], time.time()
+        setting, found = attack.default, []
+        steps = min(setting.steps, MOST_STEPS) if attack.needs == "pipeline" else setting.steps
+        model = {"vae": self.pipeline.vae} if attack.needs == "vae" else {"pipeline": self.pipeline}
+        for i in track(range(0, len(self.x), BATCH), name):
+            traces.append(Trace())
+            draws = generators(0, range(len(self.x))[i : i + BATCH])
+            options = {"eps": setting.eps, "steps": steps, "step_size": setting.step_size, "generators": draws}
+            part = self.x[i : i + BATCH]
+            found.append(attack.run(part, **model, **options, watch=traces[-1], **setting.options))
+        seconds = (time.time() - started) / len(self.x)
+        said = {"preset": next(iter(attack.presets)), "eps_255": setting.eps * 255, "steps": steps}
+        ends = [sum(trace.values[k].mean().item() for trace in traces) / len(traces) for k in (0, -1)]
+        return said | {"objective": ends, "seconds_an_image": seconds}, torch.cat(found)
+
+
+def score(images: Path, result: Path, count: int) -> None:
+    x, prompts = photographs(images, count)
+    bench = Bench(load_pipeline("tiny-sd"), x, prompts)
+    before = {"pipeline": "tiny-sd", "n": count, "seed": 0, "edit": {"strength": 0.5, "steps": 25, "guidance": 5.0}}
+    scores = json.loads(result.read_text()) if result.exists() else {**before, "versions": versions(), "rows": {}}
+    folder = result.with_suffix("")
+    for name, attack in ATTACKS.items():
+        if name in scores["rows"]:
+            continue
+        said, adversarial = bench.attack(name)
+        attacked, edits = bench.measure(adversarial)
+        noise, noisy = bench.measure(bench.noise(attack.default))
+        scores["rows"][name] = {**said, "attacked": attacked, "noise": noise}
+        rows = [list(row) for row in zip(x, bench.edits, noisy, adversarial, edits, strict=True)][:SHOWN]
+        captions = ("clean", "edit of it", "edit, noise", "attacked", "edit of it")
+        write_image(folder / f"{name}.png", tile(rows, captions))
+        write_json(result, scores)
+        print(name, json.dumps(scores["rows"][name], indent=1), flush=True)
+
+
+def notebook(x: Tensor, vae, eps: float, step: float, iterations: int) -> Tensor:
+    """PhotoGuard's encoder attack as its notebook writes it: one image on [-1,1], no best iterate, the default layout."""
+    x = x * 2 - 1
+    adversarial = (x + (torch.rand_like(x) * 2 - 1) * 2 * eps).clamp(-1, 1)
+    for i in range(iterations):
+        size = 2 * (step - (step - step / 100) / iterations * i)
+        adversarial = adversarial.detach().requires_grad_()
+        loss = vae.model.encode(adversarial).latent_dist.mean.norm()
+        (gradient,) = torch.autograd.grad(loss, adversarial)
+        adversarial = adversarial - gradient.sign() * size
+        adversarial = torch.maximum(torch.minimum(adversarial, x + 2 * eps), x - 2 * eps).clamp(-1, 1)
+    return (adversarial.detach() + 1) / 2
+
+
+def speed(images: Path, result: Path, rounds: int = 5, steps: int = 20) -> None:
+    """Seconds for eight images of 128 pixels, medians of alternating rounds."""
+    x, _ = photographs(images, BATCH)
+    vae, setting = load_vae("tiny"), ATTACKS["photoguard-encoder"].default
+    options = {"eps": setting.eps, "steps": steps, "step_size": setting.step_size}
+
+    def alone(name: str) -> Tensor:
+        run = ATTACKS[name].run
+        return torch.cat([run(x[i : i + 1], vae=vae, generators=generators(0, [i]), **options) for i in range(BATCH)])
+
+    def together(name: str) -> Tensor:
+        return ATTACKS[name].run(x, vae=vae, generators=generators(0, range(BATCH)), **options)
+
+    ways = {
+        "photoguard-encoder, batch of 8": lambda: together("photoguard-encoder"),
+        "photoguard-encoder, one by one": lambda: alone("photoguard-encoder"),
+        "its notebook, one by one": lambda: torch.cat(
+            [notebook(x[i : i + 1], vae, setting.eps, setting.step_size, steps) for i in range(BATCH)]
+        ),
+        "reconstruction, batch of 8": lambda: together("reconstruction"),
+        "reconstruction, one by one": lambda: alone("reconstruction"),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    norms, names = {}, ("photoguard-encoder", "reconstruction")
+    for _ in track(range(rounds), "rounds"):
+        for way, run in ways.items():
+            started = time.perf_counter()
+            adversarial = run()
+            seconds[way].append(time.perf_counter() - started)
+            norms[way] = vae.mean(adversarial).flatten(1).norm(dim=1).mean().item()
+    median = {way: statistics.median(times) for way, times in seconds.items()}
+    scores = {
+        "vae": "tiny", "images": BATCH, "size": 128, "steps": steps, "threads": torch.get_num_threads(), "rounds": rounds,
+        "seconds": median,
+        "batch over loop": {name: median[f"{name}, one by one"] / median[f"{name}, batch of 8"] for name in names},
+        "batch over notebook": median["its notebook, one by one"] / median["photoguard-encoder, batch of 8"],
+        "norm of the latent afterwards": {way: norm for way, norm in norms.items() if "photoguard" in way or "notebook" in way},
+        "versions": versions(),
+    }  # fmt: skip
+    write_json(result, scores)
+    print(json.dumps(scores, indent=2))
+
+
+def main(
+    images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs.")],
+    score_to: Annotated[Path | None, typer.Option("--score", help="Measure what the attacks do and write this JSON.")] = None,
+    speed_to: Annotated[Path | None, typer.Option("--speed", help="Measure how fast they are and write this JSON.")] = None,
+    count: Annotated[int, typer.Option("--n", help="Photographs that are attacked.")] = 16,
+) -> None:
+    if score_to:
+        score(images, score_to, count)
+    if speed_to:
+        speed(images, speed_to)
+
+
+if __name__ == "__main__":
+    typer.run(main)
