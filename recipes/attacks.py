@@ -70,7 +70,7 @@ class Bench:
     @torch.no_grad()
     def measure(self, adversarial: Tensor) -> tuple[dict, Tensor]:
         vae, x = self.pipeline.vae, self.x
-        edits, clean, net = self.edit(adversarial), vae.mean(x), self.features
+        edits, clean = self.edit(adversarial), vae.mean(x)
         values = {
             "reconstruction_psnr": psnr(vae.reconstruct(adversarial), x),
             "latent_shift": (vae.mean(adversarial) - clean).square().mean((1, 2, 3)).sqrt() / clean.std(),

@@ -5,8 +5,8 @@
     python recipes/tiny_sd.py --images caltech101-128/train --score results/tiny-sd.json
 
 The first command trains and resumes by itself where it was stopped; the second writes the whole pipeline as float16; the third
-measures the bundled pipeline and writes a sheet of samples beside the JSON. The first two need tiny-clip to be bundled or
-given as --clip. Latents of several crops of every photograph, and the embeddings of all
+measures the bundled pipeline and writes two sheets beside the JSON, of samples and of edited photographs. The first two need
+tiny-clip to be bundled or given as --clip. Latents of several crops of every photograph, and the embeddings of all
 captions, are computed once and kept in the folder.
 The UNet predicts v (Salimans and Ho 2022, arXiv 2202.00512) on a schedule whose last step has no signal left (Lin et al. 2023,
 arXiv 2305.08891); a tenth of the captions are empty, for guidance.
@@ -40,8 +40,9 @@ from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, load_clip
 from srlvae.metrics.features import load_features
 from srlvae.metrics.frechet import frechet_distance
-from srlvae.metrics.judge import load_judge
-from srlvae.pipeline import load_pipeline
+from srlvae.metrics.judge import Judge, load_judge
+from srlvae.metrics.pairwise import psnr
+from srlvae.pipeline import Pipeline, load_pipeline
 from srlvae.rng import generators
 from srlvae.vae import load_vae
 from srlvae.versions import versions
@@ -162,7 +163,7 @@ def assemble(run: Path, clip: Clip) -> StableDiffusionPipeline:
     unet = build_unet()
     load_checkpoint(run / "checkpoint.safetensors", {"average": unet}, None)
     text = CLIPTextModel(clip.model.config.text_config)
-    text.text_model.load_state_dict(clip.model.text_model.state_dict())
+    text.load_state_dict(clip.model.text_model.state_dict())
     return StableDiffusionPipeline(
         vae=load_vae("tiny").model,
         unet=unet.eval(),
@@ -175,12 +176,21 @@ def assemble(run: Path, clip: Clip) -> StableDiffusionPipeline:
     )
 
 
+def export(run: Path, clip: Clip, target: Path) -> None:
+    assemble(run, clip).to(torch.float16).save_pretrained(target)
+    # As in published pipelines, and as older versions of transformers want it; newer ones write names without the prefix.
+    file = target / "text_encoder" / "model.safetensors"
+    weights = {key if key.startswith("text_model.") else f"text_model.{key}": w for key, w in load_file(file).items()}
+    save_file(weights, file, {"format": "pt"})
+
+
 @torch.no_grad()
 def measure(images: Path, result: Path) -> None:
-    """How often the judge calls generated images their concept, and how far they are from real ones.
+    """How often the judge calls generated images their concept, how far they are from real ones, and what edits do.
 
-    Fréchet distances are between sets of `EACH` images of every concept, to one and the same set of photographs: of generated
-    images, of reconstructions of other photographs, and of those photographs themselves, which is the floor.
+    Fréchet distances are between sets of `EACH` images of every concept, to one and the same set of training photographs: of
+    generated images, of reconstructions of other photographs, and of those photographs themselves, which is the floor. Edits
+    are of one photograph a concept towards the next concept.
     """
     pipeline, judge, net = load_pipeline("tiny-sd"), load_judge(), load_features("efficientnet-lite0")
     names, pixels, labels = load_classes(images, CONCEPTS)
@@ -211,9 +221,31 @@ def measure(images: Path, result: Path) -> None:
         "versions": versions(),
     }
     scores["judged"]["interval"] = bootstrap_interval(right.flatten(), torch.Generator().manual_seed(0))
+    scores["edits"], edits = measure_edits(pipeline, judge, other[::EACH], [*prompts[1:], prompts[0]])
     write_json(result, scores)
     write_image(result.with_name(result.stem + "-samples.png"), tile([list(y[:8]) for y in made]))
+    write_image(result.with_name(result.stem + "-edits.png"), edits)
     print(json.dumps(scores, indent=2, ensure_ascii=False))
+
+
+def measure_edits(pipeline: Pipeline, judge: Judge, x: Tensor, prompts: list[str]) -> tuple[dict, Tensor]:
+    """What the judge calls edits of a photograph of concept i towards concept i + 1, by strength, and a sheet of them."""
+    wanted = (torch.arange(len(x)) + 1) % len(x)
+    by_strength, columns = {}, [x]
+    for strength in (0.3, 0.5, 0.7):
+        y = pipeline.edit(x, prompts, generators(0, range(len(x))), strength=strength)
+        columns.append(y)
+        calls = judge.calls(y)
+        by_strength[str(strength)] = {
+            "called the prompt's concept": (calls == wanted).float().mean().item(),
+            "called the photograph's": (calls == torch.arange(len(x))).float().mean().item(),
+            "PSNR to the photograph": psnr(y, x).mean().item(),
+        }
+    started = time.perf_counter()
+    pipeline.edit(x[:1], prompts[:1], generators(0, [0]), strength=1.0)
+    cost = {"seconds an edit, all 25 steps": time.perf_counter() - started, "threads": torch.get_num_threads()}
+    captions = ("photograph", "strength 0.3", "strength 0.5", "strength 0.7")
+    return {"n": len(x), "strength": by_strength, **cost}, tile(list(zip(*columns, strict=True)), captions)
 
 
 def main(
@@ -227,7 +259,7 @@ def main(
     if score:
         measure(images, score)
     elif export_to:
-        assemble(out, load_clip(clip)).to(torch.float16).save_pretrained(export_to)
+        export(out, load_clip(clip), export_to)
     else:
         train(images, out, load_clip(clip), seed)
 

@@ -52,9 +52,13 @@ def worst_case(
     harm: Objective | None = None,
     **loop: Unpack[Loop],
 ) -> Images:
-    """Attacked images of the ensemble, the worst of each by `harm`: by default the error of the reconstruction."""
+    """Attacked images of the ensemble, the worst of each by `harm`: by default the error of the reconstruction.
+
+    `watch` is told of the first attack alone, since the objectives of several do not compare.
+    """
+    watch = loop.pop("watch", None)
     settings = {"vae": vae, "eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    candidates = [attack(x, **settings, **loop) for attack in ENSEMBLE]
+    candidates = [attack(x, **settings, **loop, watch=None if i else watch) for i, attack in enumerate(ENSEMBLE)]
     return keep_worst(candidates, harm or harm_of(vae, x))[0]
 
 
