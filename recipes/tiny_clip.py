@@ -40,7 +40,7 @@ from srlvae.metrics.features import load_features
 from srlvae.versions import versions
 
 TEXT_STEPS, TEXT_BATCH, TEXT_LR = 600, 256, 1e-3
-STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 3000, 64, 200, 1e-3, 0.05, 0.995
+STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 5000, 64, 200, 1e-3, 0.05, 0.995
 SMOOTHING = 0.1
 # Of the teacher's embedding, of its maps at stride 16 and at stride 32.
 W_EMBEDDING, W_FINE, W_COARSE = 3.0, 1.0, 1.0
@@ -137,8 +137,8 @@ class Photographs:
         self.names, self.pixels, self.labels = load_classes(folder)
         self.held = torch.arange(len(self.labels)) % 20 == 0
         self.members = [torch.where((self.labels == c) & ~self.held)[0].numpy() for c in range(len(self.names))]
-        # Between even classes and even photographs.
-        chances = np.sqrt([len(m) for m in self.members])
+        # Between even classes and even photographs, and the concepts of tiny-sd twice.
+        chances = np.sqrt([len(m) for m in self.members]) * [2 if name in CONCEPTS else 1 for name in self.names]
         self.chances = chances / chances.sum()
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:

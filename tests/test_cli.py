@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from conftest import small_kl
+from pipelines import sd15
+from srlvae.attacks import ATTACKS
 from srlvae.cli import main
 from srlvae.images import read_image
 
@@ -84,4 +86,42 @@ def test_a_full_disk_exits_with_2(folder, monkeypatch, capsys):
 
 def test_the_list_of_attacks(monkeypatch, capsys):
     assert run(monkeypatch, "attack", "--list") == 0
-    assert "photoguard-encoder" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    # Names, presets and budgets in full, however narrow the terminal.
+    assert all(word in shown for word in (*ATTACKS, "notebook-inpainting", "7.65/255", "8 (ℓ2)"))
+
+
+def test_a_preset_and_an_attack_on_a_pipeline(folder, monkeypatch, capsys):
+    sd15(small_kl()).pipe.save_pretrained(folder / "pipeline")
+    photograph = folder / "photographs" / "0.png"
+    words = ("attack", "mist-fused", photograph, "--pipeline", folder / "pipeline", "--steps", 2, "--prompt", "a cat")
+    assert run(monkeypatch, *words, "--out", folder / "misted") == 0
+    said = json.loads((folder / "misted" / "0.json").read_text())
+    assert said["pipeline"] == str(folder / "pipeline") and said["options"] == {"prompt": "a cat"}
+    words = ("attack", "photoguard-encoder", photograph, "--vae", folder / "vae", "--preset", "app", "--steps", 2)
+    assert run(monkeypatch, *words, "--out", folder / "guarded") == 0
+    assert json.loads((folder / "guarded" / "0.json").read_text())["eps"] == pytest.approx(15.3 / 255)
+    assert "sheet.png" in capsys.readouterr().out and (folder / "guarded" / "sheet.png").exists()
+
+
+def test_an_attack_through_the_edit_says_what_memory_it_needs(folder, monkeypatch, capsys):
+    sd15(small_kl()).pipe.save_pretrained(folder / "pipeline")
+    words = ("attack", "photoguard-diffusion", folder / "photographs" / "0.png", "--pipeline", folder / "pipeline")
+    assert run(monkeypatch, *words, "--steps", 1, "--out", folder / "out") == 0
+    assert "GB at the peak (weights" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("latent", "--preset", "v9"), "latent has no preset 'v9'"),
+        (("latent", "--prompt", "a cat"), "latent takes no prompt"),
+        (("advdm", "--pipeline", "nowhere"), "no folder, hub id or bundled pipeline"),
+        (("latent", "--mask", "nowhere.png"), "nowhere.png"),
+    ],
+)
+def test_a_bad_attack_exits_with_2(words, message, folder, monkeypatch, capsys):
+    more = ("--vae", folder / "vae") if words[0] == "latent" else ()
+    photograph = folder / "photographs" / "0.png"
+    assert run(monkeypatch, "attack", words[0], photograph, *words[1:], *more, "--out", folder / "out") == 2
+    assert message in " ".join(capsys.readouterr().err.split())
