@@ -36,8 +36,6 @@ from srlvae.vae import load_vae
 from srlvae.versions import versions
 
 BATCH = 8
-# The UNet's steps of an attack that takes hundreds are cut to this many, and the row says so.
-MOST_STEPS = 200
 SHOWN = 4
 
 
@@ -89,16 +87,16 @@ class Bench:
     def attack(self, name: str) -> tuple[dict, Tensor]:
         attack, traces, started = ATTACKS[name], [], time.time()
         setting, found = attack.default, []
-        steps = min(setting.steps, MOST_STEPS) if attack.needs == "pipeline" else setting.steps
         model = {"vae": self.pipeline.vae} if attack.needs == "vae" else {"pipeline": self.pipeline}
-        for i in track(range(0, len(self.x), BATCH), name):
+        size = 1 if attack.alone else BATCH
+        for i in track(range(0, len(self.x), size), name):
             traces.append(Trace())
-            draws = generators(0, range(len(self.x))[i : i + BATCH])
-            options = {"eps": setting.eps, "steps": steps, "step_size": setting.step_size, "generators": draws}
-            part = self.x[i : i + BATCH]
+            draws = generators(0, range(len(self.x))[i : i + size])
+            options = {"eps": setting.eps, "steps": setting.steps, "step_size": setting.step_size, "generators": draws}
+            part = self.x[i : i + size]
             found.append(attack.run(part, **model, **options, watch=traces[-1], **setting.options))
         seconds = (time.time() - started) / len(self.x)
-        said = {"preset": next(iter(attack.presets)), "eps_255": setting.eps * 255, "steps": steps}
+        said = {"preset": next(iter(attack.presets)), "eps_255": setting.eps * 255, "steps": setting.steps}
         ends = [sum(trace.values[k].mean().item() for trace in traces) / len(traces) for k in (0, -1)]
         return said | {"objective": ends, "seconds_an_image": seconds}, torch.cat(found)
 
@@ -108,6 +106,8 @@ def score(images: Path, result: Path, count: int) -> None:
     bench = Bench(load_pipeline("tiny-sd"), x, prompts)
     before = {"pipeline": "tiny-sd", "n": count, "seed": 0, "edit": {"strength": 0.5, "steps": 25, "guidance": 5.0}}
     scores = json.loads(result.read_text()) if result.exists() else {**before, "versions": versions(), "rows": {}}
+    if not before.items() <= scores.items():
+        raise SystemExit(f"{result} holds rows of other settings; move it away")
     folder = result.with_suffix("")
     for name, attack in ATTACKS.items():
         if name in scores["rows"]:
@@ -141,7 +141,7 @@ def speed(images: Path, result: Path, rounds: int = 5, steps: int = 20) -> None:
     """Seconds for eight images of 128 pixels, medians of alternating rounds."""
     x, _ = photographs(images, BATCH)
     vae, setting = load_vae("tiny"), ATTACKS["photoguard-encoder"].default
-    options = {"eps": setting.eps, "steps": steps, "step_size": setting.step_size}
+    options = {"eps": setting.eps, "steps": setting.steps, "step_size": setting.step_size}
 
     def alone(name: str) -> Tensor:
         run = ATTACKS[name].run
@@ -184,7 +184,7 @@ def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs.")],
     score_to: Annotated[Path | None, typer.Option("--score", help="Measure what the attacks do and write this JSON.")] = None,
     speed_to: Annotated[Path | None, typer.Option("--speed", help="Measure how fast they are and write this JSON.")] = None,
-    count: Annotated[int, typer.Option("--n", help="Photographs that are attacked.")] = 16,
+    count: Annotated[int, typer.Option("--n", help="Photographs that are attacked.")] = 8,
 ) -> None:
     if score_to:
         score(images, score_to, count)

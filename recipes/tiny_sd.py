@@ -47,7 +47,7 @@ from srlvae.rng import generators
 from srlvae.vae import load_vae
 from srlvae.versions import versions
 
-STEPS, BATCH, WARMUP, LR, EMA = 8000, 32, 200, 8e-4, 0.999
+STEPS, BATCH, WARMUP, LR, EMA = 6500, 32, 200, 8e-4, 0.999
 CROPS, EMPTY = 8, 0.1
 # Images of a concept: that the judge sees, and in each set of a Fréchet distance.
 JUDGED, EACH = 16, 32

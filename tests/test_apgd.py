@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from conftest import small_kl
+from srlvae.attacks import ATTACKS
 from srlvae.attacks.apgd import apgd, checkpoints
 from srlvae.attacks.doubts import Trace, transfer_doubts
-from srlvae.attacks.expectation import SampledVAE, jpeg, random_jpeg, random_resize
+from srlvae.attacks.expectation import encoder, jpeg, random_jpeg, random_resize
 from srlvae.attacks.memory import image_to_image_peak, saved_bytes
 from srlvae.attacks.pgd import pgd
 from srlvae.attacks.worst_case import keep_worst
@@ -51,6 +52,17 @@ def test_apgd_stays_in_ball_box_and_mask_and_treats_images_alone(x):
     assert 0 <= both.min() and both.max() <= 1 and torch.equal(both[..., 16:], x[..., 16:])
     # x + δ is rounded in float32.
     assert (both - x).abs().max() <= EPS + 1e-6
+    noisy = valley(x)
+    # Nor where the objective draws anew: an image does not draw because a neighbour has stalled.
+    draws = generators(2, [0, 1])
+
+    def drawn(images):
+        return noisy(images) * (1 + torch.stack([torch.rand((), generator=g) for g in draws])[-len(images) :])
+
+    with_neighbour = apgd(x, drawn, eps=EPS, generators=generators(0, [0, 1]), steps=30)
+    draws = generators(2, [0, 1])[1:]
+    noisy = valley(x[1:])
+    torch.testing.assert_close(apgd(x[1:], drawn, eps=EPS, generators=generators(0, [1]), steps=30), with_neighbour[1:])
     alone = apgd(x[1:], valley(x[1:]), eps=EPS, generators=generators(0, [1]), steps=9, mask=mask[1:])
     torch.testing.assert_close(alone, both[1:])
 
@@ -92,14 +104,28 @@ def test_views_are_drawn_anew_image_by_image_and_pass_a_gradient(view, x):
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
 
 
-def test_sampled_latents_follow_the_posterior(x):
+def test_an_encoder_gives_the_mean_or_draws_from_the_posterior(x):
     vae = small_kl()
-    sampled = SampledVAE(vae, generators(0, [0, 1]))
-    many = torch.stack([sampled.mean(x) for _ in range(400)])
+    assert torch.equal(encoder(vae, generators(0, [0, 1]), False)(x), vae.mean(x))
+    encode = encoder(vae, generators(0, [0, 1]), True)
+    many = torch.stack([encode(x) for _ in range(400)])
     spread = vae.model.encode(x * 2 - 1).latent_dist.std
     # The error of a mean of 400 draws is a twentieth of their spread; five of those for the worst of 512.
     assert ((many.mean(0) - vae.mean(x)).abs() < 5 * spread / 20).all()
-    assert torch.equal(sampled.mean(x[:1]), vae.mean(x[:1]))
+
+
+@pytest.mark.parametrize("name", ["latent", "reconstruction", "photoguard-encoder", "adaptive"])
+def test_attacks_on_the_mean_also_go_through_sampled_latents(name, x):
+    vae, attack = small_kl(), ATTACKS[name].run
+    setting = {"eps": EPS, "steps": 2, "step_size": EPS / 2}
+
+    def run(indices=(0, 1), images=x, **options):
+        return attack(images, vae=vae, generators=generators(0, indices), **setting, **options)
+
+    drawn = run(sampled=True, repeats=2)
+    assert not torch.equal(drawn, run()) and torch.equal(drawn, run(sampled=True, repeats=2))
+    # Image 1 does not depend on image 0, up to the sign of gradients near zero.
+    assert (run((1,), x[1:], sampled=True, repeats=2) != drawn[1:]).float().mean() < 0.001
 
 
 # --- the worst of several

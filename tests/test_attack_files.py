@@ -285,11 +285,14 @@ def test_a_target_is_a_picture_of_any_size(tmp_path, vae):
     source, target = save_noise(tmp_path / "a.png", 16, 16), save_noise(tmp_path / "target.png", 50, 40, 1)
     attack_files("photoguard-encoder", [source], tmp_path / "zero", vae, steps=2)
     (record,) = attack_files("photoguard-encoder", [source], tmp_path / "out", vae, target=target, steps=2)
-    assert record["target"] == str(target)
+    assert record["target"].startswith(f"{target} ")
+    save_noise(target, 50, 40, 2)
+    (other,) = attack_files("photoguard-encoder", [source], tmp_path / "out", vae, target=target, steps=2)
+    assert other["target"] != record["target"]
     assert not torch.equal(read_image(tmp_path / "zero" / "a.png"), read_image(tmp_path / "out" / "a.png"))
 
 
-@pytest.mark.parametrize("through", ["jpeg", "resize"])
+@pytest.mark.parametrize("through", ["jpeg", "resize", "sampling"])
 def test_an_attack_goes_through_a_defence(through, tmp_path, vae):
     source = save_noise(tmp_path / "a.png", 16, 16)
     run(source.parent, vae, out="plain")
@@ -317,7 +320,13 @@ def test_a_run_without_a_gradient_says_so(tmp_path, vae, monkeypatch):
         ({"preset": "none"}, "latent has no preset 'none'; choose one of default, fare"),
         ({"prompt": "a cat"}, "latent takes no prompt"),
         ({"target": Path("a.png")}, "latent takes no target"),
-        ({"through": "fog"}, "unknown view 'fog'; choose one of resize, jpeg"),
+        ({"through": "fog"}, "unknown view 'fog'; choose one of resize, jpeg, sampling"),
+        ({"features": "lpips-alex"}, "latent takes no features"),
+        ({"name": "advdm", "restarts": 2}, "restarts gain nothing"),
+        ({"name": "advdm", "through": "sampling"}, "advdm cannot go through sampling"),
+        ({"name": "photoguard-encoder", "preset": "notebook-inpainting"}, "wants a picture as --target"),
+        ({"name": "photoguard-diffusion", "preset": "notebook"}, "wants a picture as --mask"),
+        ({"name": "photoguard-diffusion", "preset": "notebook", "mask": Path("m.png"), "eps": -1.0}, "eps is -1"),
         ({"name": "advdm"}, "advdm attacks a whole pipeline"),
     ],
 )
@@ -351,6 +360,44 @@ def test_an_unknown_attack_is_refused_with_the_known_ones(folder, vae):
 def test_a_budget_outside_0_to_1_or_below_a_level_is_refused(eps, message, folder, vae):
     with pytest.raises(InputError, match=message):
         run(folder, vae, eps=eps)
+
+
+def test_a_picture_named_as_the_contact_sheet_is_refused(tmp_path, vae):
+    source = save_noise(tmp_path / "sheet.jpg", 16, 16)
+    with pytest.raises(InputError, match="would be overwritten by the contact sheet"):
+        attack_files("latent", [source], tmp_path / "out", vae)
+
+
+def test_a_mask_of_other_proportions_is_refused(tmp_path, vae):
+    source, mask = save_noise(tmp_path / "a.png", 32, 16), save_noise(tmp_path / "mask.png", 16, 32)
+    with pytest.raises(InputError, match="same proportions"):
+        attack_files("latent", [source], tmp_path / "out", vae, mask=mask, steps=1)
+
+
+def test_another_unet_makes_the_files_anew(tmp_path, vae):
+    source, pipeline = save_noise(tmp_path / "a.png", 16, 16), sd15(vae)
+    (one,) = attack_files("advdm", [source], tmp_path / "out", pipeline, steps=1)
+    pipeline.pipe.unet.conv_in.weight.mul_(1.1)
+    (other,) = attack_files("advdm", [source], tmp_path / "out", pipeline, steps=1)
+    assert one["networks"] != other["networks"]
+
+
+def test_a_source_with_new_content_is_attacked_anew(tmp_path, vae):
+    source = save_noise(tmp_path / "a.png", 16, 16)
+    run(source, vae)
+    before = read_image(tmp_path / "out" / "a.png")
+    save_noise(source, 16, 16, 1)
+    run(source, vae)
+    assert not torch.equal(before, read_image(tmp_path / "out" / "a.png"))
+
+
+def test_a_broken_record_is_made_again(folder, vae):
+    run(folder, vae)
+    record = folder.parent / "out" / "a.json"
+    whole = record.read_text()
+    record.write_text("{")
+    run(folder, vae)
+    assert record.read_text() == whole
 
 
 def test_a_broken_file_is_named_and_those_before_it_are_kept(folder, vae):

@@ -20,6 +20,7 @@ from srlvae.attacks.nightshade import nightshade, select_sources
 from srlvae.attacks.perceptual import perceptual_penalty, within_budget
 from srlvae.attacks.photoguard import photoguard_diffusion, photoguard_diffusion_objective
 from srlvae.attacks.sds import sds_objective
+from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.pairwise import feature_distance
 from srlvae.pipeline import Pipeline
@@ -225,6 +226,11 @@ def test_antidreambooth_keeps_to_each_images_mask(x):
     setting = {"eps": EPS, "steps": 1, "step_size": EPS, "generators": draws(), "tuning": 1}
     adversarial = antidreambooth(x, pipeline=pipeline(), mask=mask, **setting)
     assert torch.equal(adversarial[(mask == 0).expand_as(x)], x[(mask == 0).expand_as(x)])
+
+
+def test_a_unet_made_for_inpainting_is_refused_elsewhere(x):
+    with pytest.raises(InputError, match="made for inpainting"):
+        denoising_objective(pipeline(inpainting=True), PROMPT, draws())(x)
 
 
 # --- perceptual budgets

@@ -23,6 +23,9 @@ VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bu
 PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
 
 
+DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
+
+
 @app.callback()
 def about() -> None:
     """Harden the encoder you already have; everything downstream stays as it is.
@@ -100,18 +103,20 @@ def attack(
     images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.", metavar="IMAGE…")] = None,
     preset: Annotated[str | None, typer.Option(help="A published setting, see --list; the attack's first by default.")] = None,
     vae: Annotated[str | None, typer.Option(help="The VAE that is attacked: " + VaeHelp)] = None,
-    pipeline: Annotated[str, typer.Option(help=PipelineHelp + " Attacked, with --vae in it, by what needs one.")] = "tiny-sd",
+    pipeline: Annotated[str | None, typer.Option(help="Attacked with --vae in it: " + PipelineHelp)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for PNGs, records and a contact sheet.")] = None,
-    eps: Annotated[str | None, typer.Option(help="ℓ∞ budget, such as 8/255; the preset's by default.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps; the preset's by default.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Budget, such as 8/255; the preset's by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Gradient steps; the preset's by default.")] = None,
     prompt: Annotated[str | None, typer.Option(help="What the pipeline is told, or a target is made from.")] = None,
     target: Annotated[Path | None, typer.Option(help="An image to be taken for.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="An image, white where pixels may change.")] = None,
-    through: Annotated[str | None, typer.Option(help="Attack through a defence, in expectation: jpeg or resize.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="White where pixels may change, and inpainting keeps them.")] = None,
+    through: Annotated[str | None, typer.Option(help="In expectation through jpeg, resize or sampling.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws of --through a step.")] = 4,
-    restarts: Annotated[int, typer.Option(min=1, help="Random starts, the best of which is kept.")] = 1,
+    restarts: Annotated[int | None, typer.Option(min=1, help="Random starts, the best of which is kept.")] = None,
+    features: Annotated[str | None, typer.Option(help="Network of a perceptual budget, such as lpips-alex.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at once; halved where memory runs out.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the random starts and draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random starts and draws.")] = 0,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     resume: Annotated[bool, typer.Option(help="Skip images that are there with the same settings.")] = True,
     show_list: Annotated[bool, typer.Option("--list", help="List the attacks with their presets, and leave.")] = False,
 ) -> None:
@@ -129,13 +134,17 @@ def attack(
     from srlvae.vae import load_vae
 
     words = {"preset": preset, "eps": fraction(eps) if eps else None, "steps": steps, "prompt": prompt, "target": target}
+    words |= {"mask": mask, "through": through, "features": features, "restarts": restarts}
     setting = choose_setting(name, **words)
-    model = load_vae(vae or "tiny") if ATTACKS[name].needs == "vae" else _pipeline(pipeline, vae)
+    if ATTACKS[name].needs == "vae":
+        model = load_vae(vae or pipeline or "tiny", _device(device))
+    else:
+        model = _pipeline(pipeline or "tiny-sd", vae, device)
     if name == "photoguard-diffusion":
         _tell_memory(model, images, out, batch)
-    more = {"mask": mask, "through": through, "draws": draws, "restarts": restarts, "batch": batch, "seed": seed}
-    with attack_bar(console, setting.steps) as (done, stepped):
-        made = attack_files(name, images, out, model, **words, **more, resume=resume, done=done, stepped=stepped)
+    more = {"draws": draws, "batch": batch, "seed": seed, "resume": resume}
+    with attack_bar(console, setting.steps * setting.options.get("restarts", 1)) as (done, stepped):
+        made = attack_files(name, images, out, model, **words, **more, done=done, stepped=stepped)
     rows = [[Path(r["source"]).name, r["effective_eps"], _ends(r), f"{r['latent_shift']:.3f}"] for r in made]
     _table(["image", "ε as read back", "objective", "latent shift"], rows)
     for record in made:
@@ -161,7 +170,8 @@ def _tell_memory(pipeline, images: list[Path], out: Path, batch: int) -> None:
     from srlvae.images import find_sources, image_size
 
     paths = find_sources(images, out)
-    width, height = max((size for path in paths if (size := image_size(path))), key=lambda size: size[0] * size[1])
+    sizes = [size for path in paths if (size := image_size(path))]
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(pipeline.size, pipeline.size))
     for count in dict.fromkeys((1, min(batch, len(paths)))):
         console.print(f"{count} of {width} x {height} pixels at once: {image_to_image_peak(pipeline, height, width, count)}")
 
@@ -175,13 +185,14 @@ def generate(
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="Of the noise: image i of every prompt starts from the same.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise: image i of every prompt starts from the same.")] = 0,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
     """Images of prompts, by a pipeline with its own or another VAE."""
     from srlvae.pictures import generate_files
     from srlvae.show import picture_bar
 
-    loaded = _pipeline(pipeline, vae)
+    loaded = _pipeline(pipeline, vae, device)
     with picture_bar(console) as done:
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = generate_files(loaded, prompt, out, **settings, done=done)
@@ -198,13 +209,14 @@ def edit(
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = 25,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="Of the noise; each file's depends on its name too.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise; each file's depends on its name too.")] = 0,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
     """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE."""
     from srlvae.pictures import edit_files
     from srlvae.show import picture_bar
 
-    loaded = _pipeline(pipeline, vae)
+    loaded = _pipeline(pipeline, vae, device)
     with picture_bar(console) as done:
         settings = {"strength": strength, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = edit_files(loaded, images, prompt, out, **settings, done=done)
@@ -245,7 +257,18 @@ def bench_reconstruction(
     console.print(f"\nReport: [bold]{write_report(out)}[/]")
 
 
-def _pipeline(source: str, vae: str | None):
+def _device(name: str):
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
+
+
+def _pipeline(source: str, vae: str | None, device: str):
     """The pipeline, without the libraries' own bars over files that are there already (downloads keep theirs)."""
     from diffusers.utils import logging as of_diffusers
 
@@ -257,7 +280,7 @@ def _pipeline(source: str, vae: str | None):
 
     of_diffusers.disable_progress_bar()
     of_transformers.disable_progress_bar()
-    return load_pipeline(source, vae)
+    return load_pipeline(source, vae, _device(device))
 
 
 def _show_scores(folder: Path) -> None:

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from srlvae.errors import InputError
 from srlvae.files import write_atomically
 
+# The contact sheet in a folder of written images.
+SHEET = "sheet.png"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 
@@ -56,7 +58,7 @@ def find_sources(sources: Sequence[Path], out: Path) -> list[Path]:
     """The images in `sources` (files or folders) that are to be written to `out` under their own names.
 
     Left out are those that an earlier run wrote to `out` below a source folder. Raises InputError where a source lies in
-    `out` itself, two sources have one name, or none is left.
+    `out` itself, is called as the contact sheet, two sources have one name, or none is left.
     """
     seen: dict[str, Path] = {}
     for source in sources:
@@ -64,6 +66,8 @@ def find_sources(sources: Sequence[Path], out: Path) -> list[Path]:
             if out.resolve() in path.resolve().parents:
                 if source.resolve() not in out.resolve().parents:
                     raise InputError(f"{path} lies in the output folder {out}; give another --out")
+            elif path.stem == SHEET.removesuffix(".png"):
+                raise InputError(f"{path} would be overwritten by the contact sheet {SHEET}; rename it")
             elif path.stem in seen:
                 raise InputError(f"{seen[path.stem]} and {path} would both be written as {path.stem}.png; give them apart")
             else:

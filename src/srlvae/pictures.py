@@ -11,12 +11,12 @@ from torch import Tensor
 
 from srlvae.errors import InputError
 from srlvae.files import write_json
-from srlvae.images import find_sources, read_image, read_square, tile, write_image
+from srlvae.images import SHEET, find_sources, read_image, read_square, tile, write_image
 from srlvae.pipeline import Pipeline, steps_run
 from srlvae.rng import generators, named_generator
 
 BATCH = 8
-RECORD, SHEET = "pictures.json", "sheet.png"
+RECORD = "pictures.json"
 # How many edits the contact sheet shows.
 ROWS = 12
 

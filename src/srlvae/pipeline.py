@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.rng import Generators
-from srlvae.vae import VAE, Images, Latents, load_vae
+from srlvae.vae import VAE, Images, Latents, fingerprint, load_vae
 
 # diffusers exports lazily, which type checkers do not follow.
 library: Any = diffusers
@@ -71,6 +71,11 @@ class Pipeline:
     def is_xl(self) -> bool:
         return getattr(self.pipe, "text_encoder_2", None) is not None
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the UNet's and the text encoders' weights, see `VAE.fingerprint`."""
+        parts = [getattr(self.pipe, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
+        return fingerprint(*(part for part in parts if part is not None))
+
     def with_vae(self, vae: VAE) -> Pipeline:
         """The same networks around another VAE."""
         return Pipeline(self._build(type(self.pipe), vae=vae.model))
@@ -84,7 +89,10 @@ class Pipeline:
         scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
         parts = {**self.pipe.components, "scheduler": scheduler, **changed}
         parts |= {name: self.pipe.config[name] for name in SWITCHES if name in self.pipe.config}
+        if self.is_xl:
+            parts["add_watermarker"] = getattr(self.pipe, "watermark", None) is not None
         pipe = kind(**parts)
+        pipe.register_to_config(_name_or_path=self.pipe.config.get("_name_or_path"))
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
@@ -116,6 +124,8 @@ class Pipeline:
     ) -> Latents:
         """The UNet's output, in float32. kept: what a UNet made for inpainting sees beside the latents; see `keep`."""
         unet = self.pipe.unet
+        if self.inpaints and kept is None:
+            raise InputError("this UNet was made for inpainting; only attacks on inpainting run on it")
         seen = noisy if kept is None else torch.cat([noisy, kept], dim=1)
         output = unet(seen.to(unet.dtype), t, conditioning.embeds.to(unet.dtype), added_cond_kwargs=conditioning.added)
         return output.sample.float()
@@ -186,14 +196,14 @@ class Pipeline:
         strength: float = 1.0,
         step_noise: Sequence[Latents] = (),
     ) -> Images:
-        """Images repainted where `mask` is 1, *not* clamped, with a gradient to what is kept of `x`; else as `image_to_image`.
+        """Images repainted where `mask` is 1, *not* clamped, with a gradient to `x`; else as `image_to_image`.
 
-        A UNet made for inpainting sees what is kept beside its latents. Any other has it put back after every step, as in
-        diffusers' inpainting pipeline, from the latent of all of `x`.
+        At strength 1 they start from noise alone. A UNet made for inpainting sees what is kept beside its latents. Any other
+        has it put back after every step, as in diffusers' inpainting pipeline, from the latent of all of `x`.
         """
         scheduler, timesteps = self.timesteps(steps, strength)
         scaled = self.vae.to_scaled(self.vae.mean(x))
-        z = scheduler.add_noise(scaled, noise, timesteps[:1])
+        z = noise if strength == 1 else scheduler.add_noise(scaled, noise, timesteps[:1])
         kept = self.keep(x, mask) if self.inpaints else None
         step = self._guided_step(scheduler, self._doubled(conditioning, x), guidance, kept)
         repainted = F.interpolate(mask, scaled.shape[-2:])

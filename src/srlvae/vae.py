@@ -102,15 +102,21 @@ class VAE:
 
     def fingerprint(self) -> str:
         """SHA-256 of all weights as float32, with names and shapes: the same for the same values in any file or precision."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.model)
 
     def save(self, folder: Path) -> None:
         """Write config.json and safetensors in diffusers' format."""
         self.model.save_pretrained(folder, safe_serialization=True)
+
+
+def fingerprint(*models: nn.Module) -> str:
+    """SHA-256 of all weights as float32, with names and shapes."""
+    digest = hashlib.sha256()
+    for model in models:
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _latents(output: Any) -> Tensor:

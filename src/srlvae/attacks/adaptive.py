@@ -9,23 +9,27 @@ import torch
 from typing_extensions import Unpack
 
 from srlvae.attacks.apgd import apgd
-from srlvae.attacks.latent import latent_objective
+from srlvae.attacks.expectation import Encode, encoder
 from srlvae.attacks.pgd import Images, Loop, Objective
-from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.attacks.table import Attack, Preset
 from srlvae.rng import Generators
 from srlvae.vae import VAE
 
 
-def adaptive_objective(vae: VAE, x: Images, weight: float) -> Objective:
-    """x′ ↦ −[MSE(D(E(x′)), x) + weight · mean‖E(x′) − E(x)‖² / var E(x)], the variance over the latent of each image."""
+def adaptive_objective(vae: VAE, x: Images, weight: float, encode: Encode | None = None) -> Objective:
+    """x′ ↦ −[MSE(D(E(x′)), x) + weight · mean‖E(x′) − E(x)‖² / var E(x)], the variance over the latent of each image.
+
+    encode: E of the attacked images, the mean by default.
+    """
+    encode = encode or vae.mean
     with torch.no_grad():
         latents = vae.mean(x)
-    on_image, on_latent = reconstruction_objective(vae, x), latent_objective(vae, latents)
     spread = latents.flatten(1).var(1)
 
     def objective(adversarial: Images):
-        return on_image(adversarial) + weight * on_latent(adversarial) / spread
+        z = encode(adversarial)
+        shift = (z - latents).square().mean((1, 2, 3)) / spread
+        return -((vae.decode(z) - x).square().mean((1, 2, 3)) + weight * shift)
 
     return objective
 
@@ -39,10 +43,15 @@ def adaptive(
     step_size: float,
     generators: Generators,
     weight: float = 0.02,
+    sampled: bool = False,
     **loop: Unpack[Loop],
 ) -> Images:
-    """Attacked images with a bad reconstruction and a far latent, by APGD, which finds its own step and not `step_size`."""
-    return apgd(x, adaptive_objective(vae, x, weight), eps=eps, steps=steps, generators=generators, **loop)
+    """Attacked images with a bad reconstruction and a far latent, by APGD, which finds its own step and not `step_size`.
+
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`.
+    """
+    objective = adaptive_objective(vae, x, weight, encoder(vae, generators, sampled))
+    return apgd(x, objective, eps=eps, steps=steps, generators=generators, **loop)
 
 
 ADAPTIVE = Attack(
@@ -53,4 +62,5 @@ ADAPTIVE = Attack(
     {
         "default": Preset(15 / 255, 60, 2 / 255, "the largest budget of SRL-VAE's tables", {"restarts": 2}),
     },
+    restarts=True,
 )

@@ -25,9 +25,14 @@ def draw_timesteps(pipeline: Pipeline, generators: Generators) -> Int[Tensor, " 
     return torch.stack(draws).to(pipeline.device)
 
 
-def denoising_objective(pipeline: Pipeline, prompt: str, generators: Generators) -> Objective:
-    """x′ ↦ −‖U(z_t, t, c) − target‖², a mean over the latent, with new t, noise and sample z at every call."""
-    conditioning = pipeline.condition([prompt] * len(generators))
+def denoising_objective(
+    pipeline: Pipeline, prompt: str, generators: Generators, size: tuple[int, int] | None = None
+) -> Objective:
+    """x′ ↦ −‖U(z_t, t, c) − target‖², a mean over the latent, with new t, noise and sample z at every call.
+
+    size: height and width of the images, which SDXL is told.
+    """
+    conditioning = pipeline.condition([prompt] * len(generators), size)
 
     def objective(adversarial: Images):
         vae = pipeline.vae
@@ -54,7 +59,7 @@ def advdm(
     **loop: Unpack[Loop],
 ) -> Images:
     """Attacked images with a high denoising loss under `prompt`."""
-    objective = denoising_objective(pipeline, prompt, generators)
+    objective = denoising_objective(pipeline, prompt, generators, (x.shape[-2], x.shape[-1]))
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=False, **loop)
 

@@ -14,14 +14,15 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from srlvae.attacks.advdm import denoising_objective
-from srlvae.attacks.pgd import Images, Loop, pgd
+from srlvae.attacks.pgd import Images, Loop, Objective, pgd
 from srlvae.attacks.table import Attack, Preset
+from srlvae.errors import InputError
 from srlvae.pipeline import Pipeline
 from srlvae.rng import Generators
 
 
 class Surrogate:
-    """A fine-tuned copy of a pipeline's UNet, and the objective of the attack on it: a call is a step of the attack."""
+    """A fine-tuned copy of a pipeline's UNet, and the objective of the attack on it; tuned anew after every `inner` calls."""
 
     def __init__(
         self, pipeline: Pipeline, x: Images, prompt: str, generators: Generators, tuning: int, inner: int, rate: float
@@ -38,11 +39,14 @@ class Surrogate:
             self.attacked = self.poisoned.with_unet(copy.deepcopy(self.poisoned.pipe.unet))
             self._tune(self.attacked, self.x)
         self.calls += 1
-        return denoising_objective(self.attacked, self.prompt, self.generators)(adversarial)
+        return self._loss(self.attacked)(adversarial)
+
+    def _loss(self, pipeline: Pipeline) -> Objective:
+        return denoising_objective(pipeline, self.prompt, self.generators, (self.x.shape[-2], self.x.shape[-1]))
 
     def _tune(self, pipeline: Pipeline, images: Images) -> None:
         """A few steps of DreamBooth without prior preservation."""
-        unet, loss = pipeline.pipe.unet, denoising_objective(pipeline, self.prompt, self.generators)
+        unet, loss = pipeline.pipe.unet, self._loss(pipeline)
         unet.requires_grad_(True)
         weights = list(unet.parameters())
         optimizer = torch.optim.AdamW(weights, lr=self.rate)
@@ -51,6 +55,7 @@ class Surrogate:
             for weight, gradient in zip(weights, torch.autograd.grad((-loss(images)).sum(), weights), strict=True):
                 weight.grad = gradient
             optimizer.step()
+        optimizer.zero_grad()
         unet.requires_grad_(False)
 
 
@@ -69,9 +74,11 @@ def antidreambooth(
     **loop: Unpack[Loop],
 ) -> Images:
     """Attacked images that resist being learnt. Every `inner` steps the surrogate is tuned for `tuning` steps on each side."""
-    found, mask = [], loop.pop("mask", None)
+    found, mask, evaluations = [], loop.pop("mask", None), inner * loop.get("repeats", 1)
+    if len(x) > 1 and (loop.get("view") or loop.get("watch")):
+        raise InputError("images are attacked one after another here: give one at a time where a view or a watch is wanted")
     for i, g in enumerate(generators):
-        objective = Surrogate(pipeline, x[i : i + 1], prompt, [g], tuning=tuning, inner=inner, rate=rate)
+        objective = Surrogate(pipeline, x[i : i + 1], prompt, [g], tuning=tuning, inner=evaluations, rate=rate)
         part = None if mask is None else mask[i : i + 1]
         settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": [g], "mask": part}
         found.append(pgd(x[i : i + 1], objective, **settings, keep_best=False, **loop))
@@ -83,6 +90,6 @@ ANTIDREAMBOOTH = Attack(
     "Anti-DreamBooth, arXiv 2303.15433",
     "pipeline",
     "2 (E + U)",
-    {"aspl": Preset(6.4 / 255, 300, 0.64 / 255, "ASPL: .05 and .005 on [-1,1], 50 rounds of 6 steps")},
+    {"aspl": Preset(6.375 / 255, 300, 0.6375 / 255, "ASPL: .05 and .005 on [-1,1], 50 rounds of 6 steps")},
     alone=True,
 )

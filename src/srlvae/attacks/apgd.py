@@ -6,6 +6,7 @@ search goes on from the best iterate where progress has stalled.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -23,7 +24,7 @@ def checkpoints(steps: int) -> set[int]:
     """Numbers of steps after which progress is looked at: 22 % of all, then ever closer, at least 6 % apart."""
     marks, before, now = set(), 0.0, 0.22
     while now < 1:
-        marks.add(max(1, round(now * steps)))
+        marks.add(math.ceil(now * steps - 1e-9))
         before, now = now, now + max(now - before - 0.03, 0.06)
     return marks
 
@@ -44,8 +45,7 @@ def apgd(
     """Images within `eps` (ℓ∞, [0,1] units) of `x` that make `objective` small; the best of `restarts` random starts.
 
     mask, repeats, view, watch: as in `pgd`, but the best iterate is kept by its value even where that is an estimate.
-
-    Costs restarts · (steps + 1) forward and steps backward passes.
+    Costs restarts · (steps + 1) forward and backward passes.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     best, best_value = torch.zeros_like(x), torch.full((len(x),), torch.inf, device=x.device)
@@ -63,26 +63,29 @@ def _descend(
 ) -> tuple[Images, Tensor]:
     """The best perturbation from one random start, and its objective."""
     marks, size = checkpoints(steps), torch.full((len(x), 1, 1, 1), 2 * eps, device=x.device)
-    delta = before = best = project(eps * uniform_like(x, generators) * mask, x, eps, "linf")
-    value, gradient = look(x + delta)
-    best_value, gains, since = value, torch.zeros(len(x), device=x.device), 0
-    settled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    best_at_mark = value
-    for step in range(1, steps + 1):
+    delta = before = project(eps * uniform_like(x, generators) * mask, x, eps, "linf")
+    best, best_value, best_gradient = delta, torch.full((len(x),), torch.inf, device=x.device), torch.zeros_like(x)
+    best_at_mark, gains, since = best_value, torch.zeros(len(x), device=x.device), 0
+    settled, last = torch.zeros(len(x), dtype=torch.bool, device=x.device), best_value
+    for step in range(steps + 1):
+        value, gradient = look(x + delta)
+        wins = value.isfinite() & (value < best_value)
+        best_gradient = torch.where(wins[:, None, None, None], gradient, best_gradient)
+        best, best_value = better(delta, value, best, best_value)
+        gains, since = gains + (value < last) * (step > 0), since + (step > 0)
+        if step == steps:
+            break
         if watch:
             watch(value, gradient)
-        plain = project(delta - size * steepest(gradient, "linf") * mask, x, eps, "linf")
-        share = MOMENTUM if step > 1 else 1.0
-        moved = project(delta + share * (plain - delta) + (1 - share) * (delta - before), x, eps, "linf")
-        before, delta, last = delta, moved, value
-        value, gradient = look(x + delta)
-        gains, since = gains + (value < last), since + 1
-        best, best_value = better(delta, value, best, best_value)
         if step in marks:
             stalled = (gains < ENOUGH * since) | (settled & (best_value >= best_at_mark))
-            size = torch.where(stalled[:, None, None, None], size / 2, size)
-            delta = torch.where(stalled[:, None, None, None], best, delta)
-            if stalled.any() and step < steps:
-                value, gradient = look(x + delta)
+            back = stalled[:, None, None, None]
+            size = torch.where(back, size / 2, size)
+            delta, gradient = torch.where(back, best, delta), torch.where(back, best_gradient, gradient)
+            value = torch.where(stalled, best_value, value)
             settled, best_at_mark, gains, since = ~stalled, best_value, torch.zeros_like(gains), 0
+        plain = project(delta - size * steepest(gradient, "linf") * mask, x, eps, "linf")
+        share = MOMENTUM if step else 1.0
+        moved = project(delta + share * (plain - delta) + (1 - share) * (delta - before), x, eps, "linf")
+        before, delta, last = delta, moved, value
     return best, best_value

@@ -57,22 +57,16 @@ def random_jpeg(generators: Generators, low: float = 50.0, high: float = 95.0) -
     return view
 
 
+# Images → latents.
+Encode = Callable[[Images], Latents]
+# In place of a view: draws from the posterior, for attacks that otherwise take its mean; see `encoder`.
+SAMPLING = "sampling"
 VIEWS: dict[str, Callable[[Generators], View]] = {"resize": random_resize, "jpeg": random_jpeg}
 
 
-class SampledVAE(VAE):
-    """`vae`, whose latent is drawn from the posterior wherever an attack asks for its mean, image i from generator i.
-
-    For the expectation over sampled latents: hand it to an attack with `repeats=` draws a step. Batches of another number of
-    images, such as one target, keep their mean.
-    """
-
-    def __init__(self, vae: VAE, generators: Generators):
-        self.__dict__.update(vars(vae))
-        self.generators = generators
-
-    def mean(self, x: Images) -> Latents:
-        return self.sample(x, self.generators) if len(x) == len(self.generators) else super().mean(x)
+def encoder(vae: VAE, generators: Generators, sampled: bool) -> Encode:
+    """The posterior's mean, or a new draw from it at every call: for the expectation over sampled latents."""
+    return (lambda x: vae.sample(x, generators)) if sampled else vae.mean
 
 
 def jpeg(x: Images, quality: int) -> Images:

@@ -68,7 +68,7 @@ GLAZE = Attack(
     "E + P, and an edit",
     {
         "capped": Preset(16 / 255, 500, 0.005, "the open re-implementation's Adam, p .05 and α 30, with a cap on ℓ∞"),
-        "open": Preset(1.0, 500, 0.005, "open re-implementation: p .05, α 30, 500 steps of Adam, lr .01 on [-1,1]"),
-        "hard": Preset(1.0, 500, 0.005, "the same, and no image beyond p", {"hard": True}),
+        "open": Preset(1.0, 500, 0.005, "open re-implementation: p .05 in LPIPS, α 30, lr .01 on [-1,1]; give features="),
+        "hard": Preset(1.0, 500, 0.005, "the same, and no image beyond p before it is rounded to grey levels", {"hard": True}),
     },
 )

@@ -7,27 +7,44 @@ from __future__ import annotations
 
 from typing_extensions import Unpack
 
+from srlvae.attacks.expectation import Encode, encoder
 from srlvae.attacks.pgd import Images, Loop, Objective, pgd
 from srlvae.attacks.table import Attack, Preset
 from srlvae.rng import Generators
 from srlvae.vae import VAE, Latents
 
 
-def latent_objective(vae: VAE, reference: Latents) -> Objective:
-    """x′ ↦ −mean‖E(x′) − reference‖² over the latent's elements; `reference` is usually E(x) itself."""
+def latent_objective(vae: VAE, reference: Latents, encode: Encode | None = None) -> Objective:
+    """x′ ↦ −mean‖E(x′) − reference‖² over the latent's elements; `reference` is usually E(x) itself.
+
+    encode: E of the attacked images, the mean by default.
+    """
+    encode = encode or vae.mean
 
     def objective(adversarial: Images):
-        return -(vae.mean(adversarial) - reference).square().mean((1, 2, 3))
+        return -(encode(adversarial) - reference).square().mean((1, 2, 3))
 
     return objective
 
 
 def latent(
-    x: Images, *, vae: VAE, eps: float, steps: int, step_size: float, generators: Generators, **loop: Unpack[Loop]
+    x: Images,
+    *,
+    vae: VAE,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators,
+    sampled: bool = False,
+    **loop: Unpack[Loop],
 ) -> Images:
-    """Attacked images whose latent lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero."""
-    objective = latent_objective(vae, vae.mean(x).detach())
-    return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, **loop)
+    """Attacked images whose latent lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero.
+
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`.
+    """
+    objective = latent_objective(vae, vae.mean(x).detach(), encoder(vae, generators, sampled))
+    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
+    return pgd(x, objective, **settings, keep_best=not sampled, **loop)
 
 
 LATENT = Attack(
@@ -39,4 +56,5 @@ LATENT = Attack(
         "default": Preset(8 / 255, 40, 1 / 255, "as strong as 40 steps get it"),
         "fare": Preset(4 / 255, 10, 1 / 255, "FARE's training attack: 10 steps of 1/255 within 4/255"),
     },
+    restarts=True,
 )

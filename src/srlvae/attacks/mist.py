@@ -73,14 +73,16 @@ def mist_semantic(
     **loop: Unpack[Loop],
 ) -> Images:
     """Attacked images with a high denoising loss under `prompt`, which the authors set to "a photo" or "a painting"."""
-    objective = denoising_objective(pipeline, prompt, generators)
+    objective = denoising_objective(pipeline, prompt, generators, (x.shape[-2], x.shape[-1]))
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=False, **loop)
 
 
-def mist_fused_objective(pipeline: Pipeline, prompt: str, target: Latents, generators: Generators) -> Objective:
-    """x′ ↦ textural(x′) − 10⁴ · L_LDM(x′), both on one sample of the posterior."""
-    vae, conditioning = pipeline.vae, pipeline.condition([prompt] * len(generators))
+def mist_fused_objective(
+    pipeline: Pipeline, prompt: str, target: Latents, generators: Generators, size: tuple[int, int] | None = None
+) -> Objective:
+    """x′ ↦ textural(x′) − 10⁴ · L_LDM(x′), both on one sample of the posterior. size: what SDXL is told."""
+    vae, conditioning = pipeline.vae, pipeline.condition([prompt] * len(generators), size)
 
     def objective(adversarial: Images):
         scaled = vae.to_scaled(vae.sample(adversarial, generators))
@@ -104,7 +106,7 @@ def mist_fused(
 ) -> Images:
     """Attacked images of both aims at once; see `mist_fused_objective`."""
     goal = _target_latent(x, pipeline.vae, target, generators)
-    objective = mist_fused_objective(pipeline, prompt, goal, generators)
+    objective = mist_fused_objective(pipeline, prompt, goal, generators, (x.shape[-2], x.shape[-1]))
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=False, **loop)
 

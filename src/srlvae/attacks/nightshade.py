@@ -79,7 +79,13 @@ NIGHTSHADE = Attack(
     "pipeline",
     "E, and a generation",
     {
-        "code": Preset(10 / 255, 500, 10 / 255, "gen_poison.py: .04 of [0,1], 10.2/255, of which a PNG can hold 10"),
-        "paper": Preset(1.0, 500, 0.005, "paper: a perceptual budget of .07 and no other", {"budget": 0.07}),
+        "code": Preset(10.2 / 255, 500, 10.2 / 255, "gen_poison.py: .04 of [0,1], of which a PNG holds 10/255"),
+        "paper": Preset(
+            1.0,
+            500,
+            0.005,
+            "paper: a budget of .07 in LPIPS and no other; give features=",
+            {"budget": 0.07},
+        ),
     },
 )

@@ -85,7 +85,7 @@ def pgd(
             if keep_best:
                 best, best_value = better(delta, value, best, best_value)
             size = step_size * (1 - 0.99 * step / max(steps - 1, 1) if schedule == "linear" else 1.0)
-            delta = project(delta - size * direction(gradient) * mask_, x, eps, norm)
+            delta = project(delta - size * direction(gradient * mask_), x, eps, norm)
         if keep_best:
             with torch.no_grad():
                 best, best_value = better(delta, objective(x + delta), best, best_value)
@@ -110,19 +110,6 @@ def steepest(gradient: Images, norm: Norm) -> Images:
         return gradient.sign()
     length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
     return gradient / length[:, None, None, None]
-
-
-class Momentum:
-    """Steepest direction of the decaying sum of gradients, each of unit ℓ1 norm (Dong et al. 2018, arXiv 1710.06081, eq. 6)."""
-
-    def __init__(self, decay: float = 0.9, norm: Norm = "linf"):
-        self.decay, self.sum = decay, 0.0
-        self.norm: Norm = norm
-
-    def __call__(self, gradient: Images) -> Images:
-        length = gradient.abs().flatten(1).sum(1).clamp_min(1e-30)
-        self.sum = self.decay * self.sum + gradient / length[:, None, None, None]
-        return steepest(self.sum, self.norm)
 
 
 class Adam:

@@ -6,23 +6,28 @@ of ‖edit(x+δ) − target‖₂, the gradient taken through a few denoising st
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Unpack
 
+from srlvae.attacks.expectation import Encode, encoder
 from srlvae.attacks.pgd import Images, Loop, Mask, Norm, Objective, Schedule, pgd
 from srlvae.attacks.table import Attack, Preset
+from srlvae.errors import InputError
 from srlvae.pipeline import Pipeline, steps_run
 from srlvae.rng import Generators, normal_like
 from srlvae.vae import VAE, Latents
 
 
-def photoguard_encoder_objective(vae: VAE, target: Latents | float = 0.0) -> Objective:
-    """x′ ↦ ‖E(x′) − target‖₂ over the unscaled mean latent."""
+def photoguard_encoder_objective(vae: VAE, target: Latents | float = 0.0, encode: Encode | None = None) -> Objective:
+    """x′ ↦ ‖E(x′) − target‖₂ over the unscaled latent. encode: E of the attacked images, the mean by default."""
+    encode = encode or vae.mean
 
     def objective(adversarial: Images):
-        return (vae.mean(adversarial) - target).flatten(1).norm(dim=1)
+        return (encode(adversarial) - target).flatten(1).norm(dim=1)
 
     return objective
 
@@ -37,19 +42,21 @@ def photoguard_encoder(
     generators: Generators | None = None,
     target: Float[Tensor, "#b 3 h w"] | None = None,
     grey: bool = False,
+    sampled: bool = False,
     **loop: Unpack[Loop],
 ) -> Images:
     """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), of a mid-grey image, or the zero latent.
 
     Zero is what the paper's code takes for image-to-image, grey its app. The step falls linearly to a hundredth, as there.
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`; wants generators.
     """
     if grey and target is None:
         target = torch.full_like(x[:1], 0.5)
     with torch.no_grad():
         goal = 0.0 if target is None else vae.mean(target)
-    objective = photoguard_encoder_objective(vae, goal)
+    objective = photoguard_encoder_objective(vae, goal, encoder(vae, generators or (), sampled))
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, schedule="linear", **loop)
+    return pgd(x, objective, **settings, schedule="linear", keep_best=not sampled, **loop)
 
 
 def photoguard_diffusion_objective(
@@ -70,11 +77,11 @@ def photoguard_diffusion_objective(
     count = len(generators)
     conditioning = pipeline.condition([prompt] * count, (target.shape[-2], target.shape[-1]))
     share = 1.0 if repaint is not None else strength
-    steps = round(denoising_steps / share)
+    steps = math.ceil(denoising_steps / share)
+    vae = pipeline.vae
+    z = target.new_empty(count, vae.channels, target.shape[-2] // vae.factor, target.shape[-1] // vae.factor)
 
     def objective(adversarial: Images):
-        with torch.no_grad():
-            z = pipeline.vae.mean(adversarial)
         draws = [normal_like(z, generators) for _ in range(1 + steps_run(steps, share))]
         settings = {"strength": share, "steps": steps, "guidance": guidance, "step_noise": draws[1:]}
         if repaint is None:
@@ -104,14 +111,14 @@ def photoguard_diffusion(
     guidance: float = 7.5,
     **loop: Unpack[Loop],
 ) -> Images:
-    """Attacked images whose edits come out like `target`, or mid-grey.
+    """Attacked images whose edits come out like `target`, or mid-grey, which the paper gives as an example.
 
     inpaint: the edit repaints where `mask` is 0 and sees the rest, which may be perturbed; else it is image-to-image.
-    Raises: ValueError for inpainting without a mask.
+    Raises: InputError for inpainting without a mask.
     """
     mask = loop.get("mask")
     if inpaint and mask is None:
-        raise ValueError("inpainting needs a mask: 1 where the photograph is kept and may be perturbed")
+        raise InputError("inpainting needs a mask: 1 where the photograph is kept and may be perturbed")
     target = torch.full_like(x[:1], 0.5) if target is None else target
     repaint = 1 - mask if inpaint and mask is not None else None
     chosen = {"denoising_steps": denoising_steps, "strength": strength, "guidance": guidance}
@@ -129,10 +136,11 @@ ENCODER = Attack(
         "paper": Preset(16 / 255, 200, 2 / 255, "paper, section 5: 16/255, 200 steps"),
         "notebook": Preset(7.65 / 255, 1000, 2.55 / 255, "demo_simple_attack_img2img.ipynb: .06 and .02 on [-1,1]"),
         "notebook-inpainting": Preset(
-            7.65 / 255, 1000, 1.275 / 255, "demo_simple_attack_inpainting.ipynb: .06 and .01 on [-1,1]; give a target"
+            7.65 / 255, 1000, 1.275 / 255, "demo_simple_attack_inpainting.ipynb: .06 and .01 on [-1,1]", wants=("target",)
         ),
         "app": Preset(15.3 / 255, 200, 1.275 / 255, "the app on Hugging Face: .12 and .01 on [-1,1]", {"grey": True}),
     },
+    restarts=True,
 )
 DIFFUSION = Attack(
     photoguard_diffusion,
@@ -145,8 +153,9 @@ DIFFUSION = Attack(
             8.0,
             200,
             0.5,
-            "demo_complex_attack_inpainting.ipynb: ℓ2 radius 16 and step 1 on [-1,1] at 512 pixels, 10 repeats; give a mask",
+            "demo_complex_attack_inpainting.ipynb: ℓ2 radius 16 and step 1 on [-1,1] at 512 pixels, 10 repeats",
             {"norm": "l2", "repeats": 10, "inpaint": True},
+            wants=("mask",),
         ),
     },
 )

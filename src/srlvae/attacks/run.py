@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -15,30 +16,31 @@ from accelerate.utils.memory import should_reduce_batch_size
 from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional as F
 
 from srlvae.attacks import ATTACKS, Attack, Images, Preset
 from srlvae.attacks.doubts import Trace
-from srlvae.attacks.expectation import VIEWS
+from srlvae.attacks.expectation import SAMPLING, VIEWS
 from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.images import (
+    SHEET,
     check_eps,
     find_sources,
     image_size,
     open_rgb,
     pad_to_multiple,
     read_image,
-    read_square,
     tile,
     to_levels,
     to_tensor,
     write_image,
 )
+from srlvae.metrics.features import Features, load_features
 from srlvae.pipeline import Pipeline
-from srlvae.rng import named_generator
+from srlvae.rng import Generators, named_generator
 from srlvae.vae import VAE
 
-SHEET = "sheet.png"
 # How many images the contact sheet shows, their largest side, and how much it magnifies differences.
 ROWS, SIDE, GAIN = 8, 256, 10
 
@@ -61,6 +63,7 @@ class Job:
     mask: Path | None
     through: str | None
     draws: int
+    features: Features | None
 
     @property
     def vae(self) -> VAE:
@@ -76,17 +79,19 @@ class Job:
         said = {"attack": self.name, "vae": self.vae.fingerprint(), "eps": setting.eps, "steps": setting.steps}
         said |= {"step_size": setting.step_size, "options": dict(setting.options), "seed": self.seed}
         if self.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
-            said["pipeline"] = str(self.model.pipe.config.get("_name_or_path"))
+            said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}
         if self.through:
             said |= {"through": self.through, "draws": self.draws}
-        return said | {key: str(path) for key, path in (("target", self.target), ("mask", self.mask)) if path}
+        if self.features:
+            said["features"] = self.features.name
+        pictures = {key: path for key, path in (("target", self.target), ("mask", self.mask)) if path}
+        return said | {key: f"{path} {_digest(path)}" for key, path in pictures.items()}
 
     def run(self, x: Images, names: Sequence[str], watch: Trace) -> Images:
         """Attacked images of whole grey levels, within the budget."""
         setting, factor = self.setting, self.vae.factor
         draws = [named_generator(self.seed, name, x.device) for name in names]
         model = {"vae": self.vae} if self.attack.needs == "vae" else {"pipeline": self.model}
-        view = {"view": VIEWS[self.through](draws), "repeats": self.draws} if self.through else {}
         adversarial = self.attack.run(
             pad_to_multiple(x, factor),
             **model,
@@ -96,11 +101,15 @@ class Job:
             step_size=setting.step_size,
             generators=draws,
             watch=watch,
-            **view,
-            **setting.options,
-            **self._pictures(x),
+            **{**setting.options, **self._through(draws), **self._pictures(x)},
         )
         return self._on_levels(adversarial[..., : x.shape[-2], : x.shape[-1]], x)
+
+    def _through(self, draws: Generators) -> dict[str, Any]:
+        found: dict[str, Any] = {"features": self.features} if self.features else {}
+        if self.through == SAMPLING:
+            return found | {"sampled": True, "repeats": self.draws}
+        return found | ({"view": VIEWS[self.through](draws), "repeats": self.draws} if self.through else {})
 
     def _pictures(self, x: Images) -> dict[str, Tensor]:
         """Target and mask in the size of the images, padded like them."""
@@ -108,8 +117,12 @@ class Job:
         if self.target:
             found["target"] = pad_to_multiple(_fitted(self.target, x), self.vae.factor)
         if self.mask:
-            mask = (_fitted(self.mask, x)[:, :1] > 0.5).to(x)
-            found["mask"] = pad_to_multiple(mask, self.vae.factor).repeat(len(x), 1, 1, 1)
+            check_shape(self.mask, x)
+        if self.mask or x.shape[-2] % self.vae.factor or x.shape[-1] % self.vae.factor:
+            mask = (_fitted(self.mask, x)[:, :1] > 0.5).to(x) if self.mask else torch.ones_like(x[:1, :1])
+            # What is padded is cut off again: nothing may be hidden there.
+            height, width = -x.shape[-2] % self.vae.factor, -x.shape[-1] % self.vae.factor
+            found["mask"] = F.pad(mask, (0, width, 0, height)).repeat(len(x), 1, 1, 1)
         return found
 
     def _on_levels(self, adversarial: Images, x: Images) -> Images:
@@ -140,8 +153,9 @@ def attack_files(
     target: Path | None = None,
     mask: Path | None = None,
     through: str | None = None,
-    draws: int = 1,
-    restarts: int = 1,
+    draws: int = 4,
+    restarts: int | None = None,
+    features: str | None = None,
     seed: int = 0,
     batch: int = 8,
     resume: bool = True,
@@ -153,19 +167,20 @@ def attack_files(
     Neighbours of one size are attacked together, `batch` at a time, and half as many where memory runs out; what comes of an
     image is then the same but for the order of sums. An image whose PNG and record are there with the same settings is not
     made again, unless `resume` is off. preset, eps, steps, prompt, restarts: in place of the attack's own. target, mask:
-    picture files; the mask is white where pixels may change. through, draws: one of VIEWS, seen `draws` times a step. Returns
-    the records; `done` is told of each, `stepped` of each step.
+    picture files; the mask is white where pixels may change. through, draws: a view in VIEWS, or sampled latents, seen `draws`
+    times a step. features: the network of a perceptual budget. Returns the records; `done` is told of each, `stepped` of each
+    step.
     Raises: InputError for an unknown attack, preset or view, an option that the attack has not, a bad budget, unreadable
     images, two sources of one name, or sources in `out` itself.
     """
-    setting = choose_setting(name, preset, eps=eps, steps=steps, prompt=prompt, target=target, restarts=restarts)
-    if through is not None and through not in VIEWS:
-        raise InputError(f"unknown view {through!r}; choose one of {', '.join(VIEWS)}")
+    given = {"prompt": prompt, "target": target, "mask": mask, "through": through, "features": features}
+    setting = choose_setting(name, preset, eps=eps, steps=steps, restarts=restarts, **given)
     if ATTACKS[name].needs == "pipeline" and not isinstance(model, Pipeline):
         raise InputError(f"{name} attacks a whole pipeline; give one with --pipeline")
-    job = Job(name, ATTACKS[name], setting, model, seed, target, mask, through, draws)
-    paths = find_sources(sources, out)
-    wanted = {path: {**job.settings(), "source": str(path)} for path in paths}
+    network = load_features(features).to(model.device) if features else None
+    job = Job(name, ATTACKS[name], setting, model, seed, target, mask, through, draws, network)
+    paths, settings = find_sources(sources, out), job.settings()
+    wanted = {path: {**settings, "source": str(path), "source_sha256": _digest(path)} for path in paths}
     records = {path: found for path in paths if resume and (found := _found(out, path, wanted[path]))}
     told: set[Path] = set()
 
@@ -195,7 +210,10 @@ def choose_setting(
     steps: int | None = None,
     prompt: str | None = None,
     target: Path | None = None,
-    restarts: int = 1,
+    mask: Path | None = None,
+    through: str | None = None,
+    features: str | None = None,
+    restarts: int | None = None,
 ) -> Preset:
     """The preset called `preset`, or the attack's first, changed by what is given; InputError as `attack_files`."""
     if name not in ATTACKS:
@@ -204,16 +222,26 @@ def choose_setting(
     if preset is not None and preset not in attack.presets:
         raise InputError(f"{name} has no preset {preset!r}; choose one of {', '.join(attack.presets)}")
     setting = attack.presets[preset] if preset else attack.default
-    for option, value in (("prompt", prompt), ("target", target)):
+    sampled = True if through == SAMPLING else None
+    for option, value in (("prompt", prompt), ("target", target), ("features", features), ("sampled", sampled)):
         if value is not None and not attack.takes(option):
-            raise InputError(f"{name} takes no {option}")
+            raise InputError(f"{name} takes no {option}" if option != "sampled" else f"{name} cannot go through {SAMPLING}")
+    for option, value in (("target", target), ("mask", mask)):
+        if option in setting.wants and value is None:
+            raise InputError(f"{name} with this preset wants a picture as --{option}")
+    if through not in (None, SAMPLING, *VIEWS):
+        raise InputError(f"unknown view {through!r}; choose one of {', '.join((*VIEWS, SAMPLING))}")
+    if restarts is not None and restarts > 1 and (through or not attack.restarts):
+        raise InputError(f"{name} draws anew at every step or has no random start, so that restarts gain nothing")
     if eps is not None:
         if setting.options.get("norm") != "l2":
             check_eps(eps)
+        elif not 0 <= eps < math.inf:
+            raise InputError(f"eps is {eps:g}; the radius of an ℓ2 ball is a number from 0 on")
         if 0 < eps * 255 < 1 - 1e-6:
             raise InputError(f"eps is {eps * 255:g}/255; the levels of a PNG cannot change by less than 1/255")
         setting = setting.at(eps)
-    options = {key: value for key, value in (("prompt", prompt), ("restarts", restarts)) if value not in (None, 1)}
+    options = {key: value for key, value in (("prompt", prompt), ("restarts", restarts)) if value is not None}
     return replace(setting, steps=setting.steps if steps is None else steps, options={**setting.options, **options})
 
 
@@ -266,8 +294,24 @@ def _found(out: Path, path: Path, wanted: dict) -> dict | None:
     record = target.with_suffix(".json")
     if not (target.exists() and record.exists()):
         return None
-    said = json.loads(record.read_text(encoding="utf-8"))
-    return said if wanted.items() <= said.items() else None
+    try:
+        said = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and wanted.items() <= said.items() else None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_shape(mask: Path, x: Images) -> None:
+    """A mask of other proportions would mark other pixels than it shows."""
+    width, height = image_size(mask) or (x.shape[-1], x.shape[-2])
+    if abs(width * x.shape[-2] - height * x.shape[-1]) > max(width, height) + max(x.shape[-2:]):
+        raise InputError(
+            f"{mask} is {width} x {height}, and an image {x.shape[-1]} x {x.shape[-2]}: give it the same proportions"
+        )
 
 
 def _target(out: Path, path: Path) -> Path:
@@ -281,12 +325,19 @@ def _fitted(path: Path, x: Images) -> Images:
 
 @torch.no_grad()
 def _write_sheet(job: Job, paths: list[Path], out: Path) -> None:
-    """Centre squares: clean, attacked, what was changed, and what the VAE makes of the attacked image."""
-    smallest = min(min(image_size(path) or (SIDE, SIDE)) for path in paths)
-    side = max(min(smallest, SIDE) // job.vae.factor, 1) * job.vae.factor
+    """The middle of each image as it is: clean, attacked, what was changed, and what the VAE makes of the attacked image."""
     rows = []
     for path in paths:
-        x, adversarial = read_square(path, side), read_square(_target(out, path), side)
-        again = job.vae.reconstruct(adversarial[None].to(job.vae.device))[0].cpu()
+        x, adversarial = (_middle(read_image(file)) for file in (path, _target(out, path)))
+        padded = pad_to_multiple(adversarial[None], job.vae.factor).to(job.vae.device)
+        again = job.vae.reconstruct(padded)[0, :, : x.shape[-2], : x.shape[-1]].cpu()
         rows.append([x, adversarial, 0.5 + GAIN * (adversarial - x), again])
-    write_image(out / SHEET, tile(rows, ("clean", "attacked", f"difference × {GAIN}", "reconstruction")))
+    side = [max(row[0].shape[axis] for row in rows) for axis in (1, 2)]
+    cells = [[F.pad(c, (0, side[1] - c.shape[2], 0, side[0] - c.shape[1]), value=1.0) for c in row] for row in rows]
+    write_image(out / SHEET, tile(cells, ("clean", "attacked", f"difference × {GAIN}", "reconstruction")))
+
+
+def _middle(x: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 _ _"]:
+    """At most SIDE pixels of each side, not resized: resizing would take the perturbation away."""
+    top, left = (max(0, (side - SIDE) // 2) for side in x.shape[1:])
+    return x[:, top : top + SIDE, left : left + SIDE]

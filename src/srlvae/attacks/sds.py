@@ -17,12 +17,14 @@ from srlvae.pipeline import Pipeline
 from srlvae.rng import Generators, normal_like
 
 
-def sds_objective(pipeline: Pipeline, prompt: str, generators: Generators, sign: int) -> Objective:
+def sds_objective(
+    pipeline: Pipeline, prompt: str, generators: Generators, sign: int, size: tuple[int, int] | None = None
+) -> Objective:
     """x′ ↦ −sign · ‖U(z_t, t, c) − noise‖², a mean, whose gradient on z is made to be −sign · (U(z_t, t, c) − noise).
 
-    New t, noise and sample z of the scaled posterior at every call.
+    New t, noise and sample z of the scaled posterior at every call. size: what SDXL is told.
     """
-    conditioning = pipeline.condition([prompt] * len(generators))
+    conditioning = pipeline.condition([prompt] * len(generators), size)
 
     def objective(adversarial: Images):
         vae = pipeline.vae
@@ -48,7 +50,7 @@ def sds(
     **loop: Unpack[Loop],
 ) -> Images:
     """Attacked images along score distillation's gradient: up with `sign` 1, down with −1."""
-    objective = sds_objective(pipeline, prompt, generators, sign)
+    objective = sds_objective(pipeline, prompt, generators, sign, (x.shape[-2], x.shape[-1]))
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=False, **loop)
 

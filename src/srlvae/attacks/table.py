@@ -13,13 +13,15 @@ from srlvae.attacks.pgd import Images
 @dataclass(frozen=True)
 class Preset:
     """A published setting. eps: the *effective* ℓ∞ radius in [0,1] units (for norm l2 in `options`: of the image's vector;
-    1 is no bound but the box), step_size likewise; options: further arguments; source: where it was published."""
+    1 is no bound but the box), step_size likewise; options: further arguments; source: where it was published; wants: what
+    has to be given with it, `mask` or `target`."""
 
     eps: float
     steps: int
     step_size: float
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    wants: tuple[str, ...] = ()
 
     def at(self, eps: float) -> Preset:
         """The same at another radius, with the step in the same ratio to it; Adam's, where there is no ball, stays."""
@@ -32,7 +34,8 @@ class Attack:
 
     needs: what `run` takes beside the images, as `vae=` or as `pipeline=`. passes: what a step costs, in forward and backward
     passes of E the encoder, D the decoder, U the UNet (at twice the batch where guided), P the perceptual network. alone: takes
-    the images of a batch one after another, so that a batch saves no time.
+    the images of a batch one after another, so that a batch saves no time. restarts: takes several random starts and keeps
+    the best, which means nothing where the objective itself is drawn anew at every call.
     """
 
     run: Callable[..., Images]
@@ -41,6 +44,7 @@ class Attack:
     passes: str
     presets: Mapping[str, Preset]
     alone: bool = False
+    restarts: bool = False
 
     @property
     def default(self) -> Preset:

@@ -56,9 +56,9 @@ def worst_case(
 
     `watch` is told of the first attack alone, since the objectives of several do not compare.
     """
-    watch = loop.pop("watch", None)
+    quiet: Loop = {**loop, "watch": None}
     settings = {"vae": vae, "eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    candidates = [attack(x, **settings, **loop, watch=None if i else watch) for i, attack in enumerate(ENSEMBLE)]
+    candidates = [attack(x, **settings, **(quiet if i else loop)) for i, attack in enumerate(ENSEMBLE)]
     return keep_worst(candidates, harm or harm_of(vae, x))[0]
 
 
@@ -68,4 +68,5 @@ WORST_CASE = Attack(
     "vae",
     "5 E + 2 D",
     {"default": Preset(15 / 255, 60, 2 / 255, "the largest budget of SRL-VAE's tables")},
+    restarts=True,
 )
