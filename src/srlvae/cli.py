@@ -128,7 +128,8 @@ def attack(
         return
     if not name or not images or out is None:
         raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
-    from srlvae.attacks.run import attack_files, choose_setting
+    from srlvae.attacks.job import choose_setting
+    from srlvae.attacks.run import attack_files
     from srlvae.config import fraction
     from srlvae.show import attack_bar
     from srlvae.vae import load_vae
