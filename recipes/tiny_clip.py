@@ -176,8 +176,10 @@ def train_texts(model: CLIPModel, teacher: Teacher, tokenizer: CLIPTokenizer, ph
 def start(photographs: Photographs, out: Path, seed: int) -> tuple[Student, Teacher, CLIPTokenizer]:
     """The networks with their text tower trained, which is done once and kept in the folder."""
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(photographs.names)
-    tokenizer.save_pretrained(out / "tokenizer")
+    # Ties between merges are broken differently in every process: a tokenizer is built once, and belongs to its text tower.
+    if not (out / "tokenizer").exists():
+        build_tokenizer(photographs.names).save_pretrained(out / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
     student, teacher, file = Student(build_model(tokenizer)), Teacher(), out / "texts.safetensors"
     if not file.exists():
         train_texts(student.model, teacher, tokenizer, photographs, seed)
@@ -230,7 +232,7 @@ def train(images: Path, out: Path, seed: int) -> None:
         step += 1
         for name, value in parts.items():
             board.add_scalar(f"train/{name}", value.item(), step)
-        if step % SAVE_EVERY == 0:
+        if step % SAVE_EVERY == 0 or step == STEPS:
             clip = Clip("tiny-clip", average.module.model, tokenizer, HALF, HALF)
             right = correct(clip, photographs.names, photographs.pixels[held], photographs.labels[held])
             board.add_scalar("held out/accuracy", right.float().mean().item(), step)

@@ -152,7 +152,7 @@ def train(images: Path, out: Path, clip: Clip, seed: int) -> None:
         step += 1
         recent.append(loss.item())
         board.add_scalar("train/loss", recent[-1], step)
-        if step % SAVE_EVERY == 0:
+        if step % SAVE_EVERY == 0 or step == STEPS:
             save_checkpoint(state, {"unet": unet, "average": average}, optimizer, {"step": step})
             print(step, f"{(time.time() - started) / 60:.1f} min", f"loss {np.mean(recent):.4f}", flush=True)
             recent.clear()
@@ -182,6 +182,10 @@ def export(run: Path, clip: Clip, target: Path) -> None:
     file = target / "text_encoder" / "model.safetensors"
     weights = {key if key.startswith("text_model.") else f"text_model.{key}": w for key, w in load_file(file).items()}
     save_file(weights, file, {"format": "pt"})
+    # Where the VAE was loaded from is nobody's business.
+    config = target / "vae" / "config.json"
+    kept = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
+    config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 @torch.no_grad()

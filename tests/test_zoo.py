@@ -1,0 +1,77 @@
+"""What comes with the package: it loads without srlvae, is one piece, and takes any prompt."""
+
+from __future__ import annotations
+
+import functools
+
+import diffusers
+import pytest
+import torch
+
+from srlvae.metrics.clip import load_clip
+from srlvae.pipeline import load_pipeline
+from srlvae.rng import generators
+from srlvae.vae import load_vae
+from srlvae.zoo import FOLDER, bundled, names
+
+
+@functools.cache
+def tiny_sd():
+    return load_pipeline("tiny-sd")
+
+
+@pytest.mark.parametrize("name", names())
+def test_everything_bundled_has_a_card_with_a_licence_and_weights(name):
+    folder = bundled(name)
+    assert folder is not None and "license:" in (folder / "README.md").read_text(encoding="utf-8")
+    assert list(folder.rglob("*.safetensors"))
+
+
+def test_other_names_are_not_bundled():
+    assert bundled("tiny-xl") is None and bundled("") is None and bundled("..") is None
+
+
+def test_the_pipeline_with_its_vae_is_at_most_30_megabytes():
+    weights = [path.stat().st_size for path in (FOLDER / "tiny-sd").rglob("*.safetensors")]
+    assert len(weights) == 3 and sum(weights) <= 30e6
+
+
+@pytest.mark.parametrize("kind", ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"])
+def test_diffusers_loads_the_pipeline_by_itself(kind):
+    pipe = getattr(diffusers, kind).from_pretrained(FOLDER / "tiny-sd", local_files_only=True)
+    assert pipe.unet.config.sample_size * pipe.vae_scale_factor == 128
+    assert pipe.scheduler.config.prediction_type == "v_prediction" and pipe.unet.config.cross_attention_dim == 128
+
+
+def test_the_vae_of_the_pipeline_is_the_bundled_one():
+    assert tiny_sd().vae.fingerprint() == load_vae("tiny").fingerprint()
+
+
+def test_the_text_encoder_is_the_text_tower_of_tiny_clip():
+    own = tiny_sd().pipe.text_encoder.state_dict()
+    tower = load_clip("tiny-clip").model.text_model.state_dict()
+    assert own.keys() == tower.keys() and all(torch.equal(own[name], tower[name]) for name in own)
+
+
+@pytest.mark.parametrize("prompt", ["", "☂ 海 naïve", "a photo of a zebra", "word " * 200, "<|endoftext|> !!! \n\t"])
+def test_any_prompt_gives_a_picture(prompt):
+    (y,) = tiny_sd().generate([prompt], generators(0, [0]), steps=2)
+    assert y.shape == (3, 128, 128) and 0 <= y.min() and y.max() <= 1 and y.std() > 0.01
+
+
+def test_a_picture_does_not_depend_on_the_encoder():
+    other = load_vae("tiny")
+    with torch.no_grad():
+        for weight in other.encoder_modules()["encoder"].parameters():
+            weight += 0.05
+    one = tiny_sd().generate(["a photo of a watch"], generators(0, [0]), steps=3)
+    assert torch.equal(one, tiny_sd().with_vae(other).generate(["a photo of a watch"], generators(0, [0]), steps=3))
+
+
+def test_an_edit_follows_its_prompt_and_keeps_the_image_at_low_strength():
+    x = tiny_sd().generate(["a photo of a motorbike"], generators(0, [0]), steps=10)
+    near, far = (
+        tiny_sd().edit(x, ["a photo of a watch"], generators(0, [1]), steps=10, strength=strength) for strength in (0.1, 0.9)
+    )
+    again = tiny_sd().vae.reconstruct(x)
+    assert (near - again).abs().mean() < 0.5 * (far - again).abs().mean()
