@@ -21,8 +21,6 @@ console = Console(highlight=False)
 
 VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`)."
 PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
-
-
 DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
 
 
@@ -124,13 +122,18 @@ def attack(
     from srlvae.attacks import ATTACKS
 
     if show_list:
-        _table(["attack, presets", "ε", "steps", "needs", "a step", "paper"], _attack_rows(ATTACKS))
+        from srlvae.report.tables import attack_list
+
+        _table(*attack_list(ATTACKS))
         return
     if not name or not images or out is None:
         raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
     from srlvae.attacks.job import choose_setting
+    from srlvae.attacks.memory import announce_peak
     from srlvae.attacks.run import attack_files
     from srlvae.config import fraction
+    from srlvae.images import find_sources
+    from srlvae.report.tables import attacked_table
     from srlvae.show import attack_bar
     from srlvae.vae import load_vae
 
@@ -141,40 +144,17 @@ def attack(
         model = load_vae(vae or pipeline or "tiny", _device(device))
     else:
         model = _pipeline(pipeline or "tiny-sd", vae, device)
-    if name == "photoguard-diffusion":
-        _tell_memory(model, images, out, batch)
+        if name == "photoguard-diffusion":
+            for line in announce_peak(model, find_sources(images, out), batch):
+                console.print(line)
     more = {"draws": draws, "batch": batch, "seed": seed, "resume": resume}
     with attack_bar(console, setting.steps * setting.options.get("restarts", 1)) as (done, stepped):
         made = attack_files(name, images, out, model, **words, **more, done=done, stepped=stepped)
-    rows = [[Path(r["source"]).name, r["effective_eps"], _ends(r), f"{r['latent_shift']:.3f}"] for r in made]
-    _table(["image", "ε as read back", "objective", "latent shift"], rows)
+    _table(*attacked_table(made))
     for record in made:
         for doubt in record["doubts"]:
             console.print(f"[yellow]do not believe[/] {Path(record['source']).name}: {doubt}")
     console.print(f"\nAttacked images: [bold]{out}[/]\nContact sheet: [bold]{out / 'sheet.png'}[/]")
-
-
-def _attack_rows(attacks):
-    for name, entry in attacks.items():
-        yield [f"[bold]{name}[/]", "", "", entry.needs, entry.passes, entry.paper]
-        for preset, s in entry.presets.items():
-            unit = f"{s.eps:g} (ℓ2)" if s.options.get("norm") == "l2" else "none" if s.eps == 1 else f"{s.eps * 255:.4g}/255"
-            yield [f"  {preset}", unit, str(s.steps), "", "", ""]
-
-
-def _ends(record: dict) -> str:
-    return " → ".join(f"{value:.4g}" for value in record["objective"])
-
-
-def _tell_memory(pipeline, images: list[Path], out: Path, batch: int) -> None:
-    from srlvae.attacks.memory import image_to_image_peak
-    from srlvae.images import find_sources, image_size
-
-    paths = find_sources(images, out)
-    sizes = [size for path in paths if (size := image_size(path))]
-    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(pipeline.size, pipeline.size))
-    for count in dict.fromkeys((1, min(batch, len(paths)))):
-        console.print(f"{count} of {width} x {height} pixels at once: {image_to_image_peak(pipeline, height, width, count)}")
 
 
 @app.command()

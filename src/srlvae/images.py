@@ -142,7 +142,12 @@ def read_image(path: Path) -> Float[Tensor, "3 h w"]:
 
 def read_square(path: Path, size: int) -> Float[Tensor, "3 size size"]:
     """The centre square of the picture in `path`, resized to `size` pixels (Lanczos)."""
-    return to_tensor(ImageOps.fit(open_rgb(path), (size, size), Image.Resampling.LANCZOS))
+    return read_fitted(path, size, size)
+
+
+def read_fitted(path: Path, height: int, width: int) -> Float[Tensor, "3 height width"]:
+    """The largest middle of these proportions of the picture in `path`, resized to them (Lanczos)."""
+    return to_tensor(ImageOps.fit(open_rgb(path), (width, height), Image.Resampling.LANCZOS))
 
 
 def to_levels(x: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class Pipeline:
         return output.sample.float()
 
     def denoising_loss(
-        self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents, kept: Kept | None = None
+        self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents
     ) -> Float[Tensor, " b"]:
         """‖UNet(√ᾱₜ z + √(1−ᾱₜ) n, t, c) − target‖², a mean over the latent: the loss that the UNet was trained on.
 
@@ -140,7 +140,7 @@ class Pipeline:
         scheduler, kind = self._training_scheduler()
         noisy = scheduler.add_noise(scaled, noise, t)
         target = noise if kind == "epsilon" else scheduler.get_velocity(scaled, noise, t)
-        return (self.predict(noisy, t, conditioning, kept) - target).square().mean((1, 2, 3))
+        return (self.predict(noisy, t, conditioning) - target).square().mean((1, 2, 3))
 
     @torch.no_grad()
     def noise_error(self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents) -> Latents:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,7 +17,8 @@ from srlvae.attacks import ATTACKS, Attack, Images, Preset
 from srlvae.attacks.doubts import Trace
 from srlvae.attacks.expectation import SAMPLING, VIEWS
 from srlvae.errors import InputError
-from srlvae.images import check_eps, image_size, open_rgb, pad_to_multiple, to_levels, to_tensor
+from srlvae.files import digest
+from srlvae.images import check_eps, image_size, pad_to_multiple, read_fitted, to_levels
 from srlvae.metrics.features import Features
 from srlvae.pipeline import Pipeline
 from srlvae.rng import Generators, named_generator
@@ -160,11 +159,6 @@ def choose_setting(
     return replace(setting, steps=setting.steps if steps is None else steps, options={**setting.options, **options})
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _check_shape(mask: Path, x: Images) -> None:
     """A mask of other proportions would mark other pixels than it shows."""
     width, height = image_size(mask) or (x.shape[-1], x.shape[-2])
@@ -175,5 +169,5 @@ def _check_shape(mask: Path, x: Images) -> None:
 
 
 def _fitted(path: Path, x: Images) -> Images:
-    """The picture in `path`, its middle cut to the shape of `x` and resized to it, as a batch of one."""
-    return to_tensor(ImageOps.fit(open_rgb(path), (x.shape[-1], x.shape[-2]), Image.Resampling.LANCZOS))[None].to(x)
+    """The picture in `path` in the shape of `x`, as a batch of one."""
+    return read_fitted(path, x.shape[-2], x.shape[-1])[None].to(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
+from srlvae.images import image_size
 from srlvae.pipeline import Pipeline
 
 
@@ -69,6 +71,14 @@ def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int 
             step=saved_bytes(lambda: unet(twice, t, embeds, added_cond_kwargs=added)),
             decoder=saved_bytes(lambda: vae.decode(z)),
         )
+
+
+def announce_peak(pipeline: Pipeline, paths: list[Path], batch: int) -> list[str]:
+    """What one image of the largest size in `paths` will take, and a batch of them, in words."""
+    sizes = [size for path in paths if (size := image_size(path))]
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(pipeline.size, pipeline.size))
+    counts = dict.fromkeys((1, min(batch, len(paths))))
+    return [f"{n} of {width} x {height} pixels at once: {image_to_image_peak(pipeline, height, width, n)}" for n in counts]
 
 
 def _shell(model: Any) -> Any:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Unpack
 
-from srlvae.attacks.advdm import denoising_objective, random_denoising_loss
+from srlvae.attacks.advdm import advdm, random_denoising_loss
 from srlvae.attacks.pgd import Images, Loop, Objective, pgd
 from srlvae.attacks.table import Attack, Preset
 from srlvae.pipeline import Pipeline
@@ -72,10 +72,9 @@ def mist_semantic(
     prompt: str = "a photo",
     **loop: Unpack[Loop],
 ) -> Images:
-    """Attacked images with a high denoising loss under `prompt`, which the authors set to "a photo" or "a painting"."""
-    objective = denoising_objective(pipeline, prompt, generators, (x.shape[-2], x.shape[-1]))
+    """AdvDM under another `prompt`, which the authors set to "a photo" or "a painting"."""
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, keep_best=False, **loop)
+    return advdm(x, pipeline=pipeline, prompt=prompt, **settings, **loop)
 
 
 def mist_fused_objective(

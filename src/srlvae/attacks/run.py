@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.doubts import Trace
-from srlvae.attacks.job import Job, choose_setting, digest
+from srlvae.attacks.job import Job, choose_setting
 from srlvae.errors import InputError
-from srlvae.files import write_json
+from srlvae.files import digest, write_json
 from srlvae.images import SHEET, find_sources, image_size, pad_to_multiple, read_image, tile, write_image
 from srlvae.metrics.features import load_features
 from srlvae.pipeline import Pipeline

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from srlvae.attacks.table import Attack
+
 Table = tuple[list[str], list[list[str]]]
 
 
@@ -25,6 +30,26 @@ def reconstruction_table(result: dict) -> Table:
                 [attack, f"{row['eps']}/255", "" if row["setting"] == "any" else row["setting"], str(row["n"]), *cells]
             )
     return ["attack", "ε", "setting", "n", *(label for label, _, _ in measures)], lines
+
+
+def attack_list(attacks: Mapping[str, Attack]) -> Table:
+    """A line an attack, and below it one for each of its presets; budgets are the effective ones."""
+    lines = []
+    for name, attack in attacks.items():
+        lines.append([f"[bold]{name}[/]", "", "", attack.needs, attack.passes, attack.paper])
+        for preset, s in attack.presets.items():
+            unit = f"{s.eps:g} (ℓ2)" if s.options.get("norm") == "l2" else "none" if s.eps == 1 else f"{s.eps * 255:.4g}/255"
+            lines.append([f"  {preset}", unit, str(s.steps), "", "", ""])
+    return ["attack, presets", "ε", "steps", "needs", "a step", "paper"], lines
+
+
+def attacked_table(records: list[dict]) -> Table:
+    """A line an attacked image, from the records beside them."""
+    lines = []
+    for record in records:
+        ends = " → ".join(f"{value:.4g}" for value in record["objective"])
+        lines.append([Path(record["source"]).name, record["effective_eps"], ends, f"{record['latent_shift']:.3f}"])
+    return ["image", "ε as read back", "objective", "latent shift"], lines
 
 
 def markdown(table: Table) -> str:
