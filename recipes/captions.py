@@ -11,10 +11,10 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-# The concepts of tiny-sd: well-filled classes of Caltech-101 that are easy to tell apart.
+# The concepts of tiny-sd: classes of Caltech-101 with 70 training photographs and more that are easy to tell apart.
 CONCEPTS = (
-    "airplanes", "bonsai", "butterfly", "car_side", "chandelier", "grand_piano", "hawksbill", "helicopter",
-    "ketch", "laptop", "leopards", "minaret", "motorbikes", "starfish", "sunflower", "watch",
+    "airplanes", "bonsai", "butterfly", "car_side", "chandelier", "grand_piano", "hawksbill",
+    "helicopter", "ketch", "leopards", "motorbikes", "starfish", "sunflower", "watch",
 )  # fmt: skip
 WORDS = {
     "airplanes": "airplane", "motorbikes": "motorbike", "leopards": "leopard", "car_side": "car",

@@ -40,7 +40,7 @@ from srlvae.metrics.features import load_features
 from srlvae.versions import versions
 
 TEXT_STEPS, TEXT_BATCH, TEXT_LR = 600, 256, 1e-3
-STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 5000, 64, 200, 1e-3, 0.05, 0.995
+STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 4000, 64, 200, 1e-3, 0.05, 0.995
 SMOOTHING = 0.1
 # Of the teacher's embedding, of its maps at stride 16 and at stride 32.
 W_EMBEDDING, W_FINE, W_COARSE = 3.0, 1.0, 1.0

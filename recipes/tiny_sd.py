@@ -47,8 +47,8 @@ from srlvae.rng import generators
 from srlvae.vae import load_vae
 from srlvae.versions import versions
 
-STEPS, BATCH, WARMUP, LR, EMA = 6500, 32, 200, 8e-4, 0.999
-CROPS, EMPTY = 8, 0.1
+STEPS, BATCH, WARMUP, LR, EMA = 5500, 32, 200, 6e-4, 0.999
+CROPS, EMPTY = 6, 0.1
 # Images of a concept: that the judge sees, and in each set of a Fréchet distance.
 JUDGED, EACH = 16, 32
 SAVE_EVERY = 200
@@ -82,7 +82,7 @@ def cached(images: Path, clip: Clip, file: Path, seed: int) -> dict[str, Tensor]
     latents = []
     for i, photograph in enumerate(pixels):
         rng = np.random.default_rng((seed, i))
-        x = torch.stack([crop(photograph, rng, flip=k % 2 == 1) for k in range(CROPS)])
+        x = torch.stack([crop(photograph, rng) for _ in range(CROPS)])
         latents.append(vae.to_scaled(vae.sample(x, generators(seed, range(i * CROPS, (i + 1) * CROPS)))))
     texts = [template.format(word(name)) for name in names for template in TEMPLATES]
     embeds = embed(clip, [*texts, ""])
@@ -97,13 +97,12 @@ def embed(clip: Clip, texts: list[str]) -> Tensor:
     return clip.model.text_model(**tokenize(clip.tokenizer, texts)).last_hidden_state
 
 
-def crop(photograph: Tensor, rng: np.random.Generator, flip: bool) -> Tensor:
-    """A square of 80 to 100 % of the area, in [0,1] and of the same size."""
+def crop(photograph: Tensor, rng: np.random.Generator) -> Tensor:
+    """A square of 80 to 100 % of the area, in [0,1] and of the same size; not mirrored, since cars and motorbikes face one way."""
     side = round(128 * np.sqrt(rng.uniform(0.8, 1.0)))
     top, left = rng.integers(129 - side, size=2)
     x = photograph[None, :, top : top + side, left : left + side].float() / 255
-    x = F.interpolate(x, (128, 128), mode="bicubic", antialias=True, align_corners=False)[0].clamp(0, 1)
-    return x.flip(-1) if flip else x
+    return F.interpolate(x, (128, 128), mode="bicubic", antialias=True, align_corners=False)[0].clamp(0, 1)
 
 
 def batch_at(step: int, data: dict[str, Tensor], members: list[np.ndarray], seed: int) -> tuple[Tensor, ...]:
@@ -125,12 +124,13 @@ def loss_of(unet, scheduler: DDPMScheduler, z: Tensor, embeds: Tensor, t: Tensor
     return F.mse_loss(output.float(), target)
 
 
-def train(images: Path, out: Path, clip: Clip, seed: int) -> None:
+def train(images: Path, out: Path, clip: Clip, begin: Path | None, seed: int) -> None:
     torch.manual_seed(seed)
     data = cached(images, clip, out / "cache.safetensors", seed)
     members = [np.flatnonzero(data["labels"].numpy() == c) for c in range(len(CONCEPTS))]
     scheduler: DDPMScheduler = DDPMScheduler(**SCHEDULE)
-    unet = build_unet().to(memory_format=torch.channels_last)
+    unet = UNet2DConditionModel.from_pretrained(begin, torch_dtype=torch.float32) if begin else build_unet()
+    unet.to(memory_format=torch.channels_last)
     # Plain attention: its backward pass is the faster one on CPUs.
     unet.set_attn_processor(AttnProcessor())
     average = copy.deepcopy(unet).requires_grad_(False)
@@ -256,6 +256,7 @@ def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs.")],
     out: Annotated[Path, typer.Option(help="Cache, checkpoints and the TensorBoard log.")] = Path("runs/tiny-sd"),
     clip: Annotated[str, typer.Option(help="The text tower's CLIP: a name, a folder or a hub id.")] = "tiny-clip",
+    begin: Annotated[Path | None, typer.Option(help="A UNet's folder to go on from; without, weights are drawn.")] = None,
     export_to: Annotated[Path | None, typer.Option("--export", help="Write the pipeline as float16 here instead.")] = None,
     score: Annotated[Path | None, typer.Option(help="Measure the bundled pipeline and write this JSON instead.")] = None,
     seed: int = 0,
@@ -265,7 +266,7 @@ def main(
     elif export_to:
         export(out, load_clip(clip), export_to)
     else:
-        train(images, out, load_clip(clip), seed)
+        train(images, out, load_clip(clip), begin, seed)
 
 
 if __name__ == "__main__":

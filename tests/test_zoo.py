@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import json
+from pathlib import Path
 
 import diffusers
 import pytest
 import torch
 
 from srlvae.metrics.clip import load_clip
+from srlvae.metrics.judge import load_judge
 from srlvae.pipeline import load_pipeline
 from srlvae.rng import generators
 from srlvae.vae import load_vae
 from srlvae.zoo import FOLDER, bundled, names
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 @functools.cache
@@ -75,3 +80,13 @@ def test_an_edit_follows_its_prompt_and_keeps_the_image_at_low_strength():
     )
     again = tiny_sd().vae.reconstruct(x)
     assert (near - again).abs().mean() < 0.5 * (far - again).abs().mean()
+
+
+@pytest.mark.slow
+def test_the_judge_calls_as_many_images_their_concept_as_the_results_say():
+    said, judge = json.loads((RESULTS / "tiny-sd.json").read_text(encoding="utf-8")), load_judge()
+    each = said["judged"]["n"] // len(judge.concepts)
+    calls = [judge.calls(tiny_sd().generate([f"a photo of a {c}"] * each, generators(0, range(each)))) for c in judge.concepts]
+    right = torch.stack(calls) == torch.arange(len(judge.concepts))[:, None]
+    # Other batches than the recipe's, so other sums; an image in a hundred may be called otherwise.
+    assert right.float().mean().item() == pytest.approx(said["judged"]["accuracy"], abs=0.02)

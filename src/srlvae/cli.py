@@ -235,7 +235,56 @@ def bench_reconstruction(
     )
     result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, cell_counter(console))
     _table(*reconstruction_table(result))
-    console.print(f"\nReport: [bold]{write_report(out)}[/]")
+    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+
+
+@bench.command("editing")
+def bench_editing(
+    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
+    out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report; an interrupted run goes on.")],
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `sd15`, or a TOML file.")] = "quick",
+    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
+    count: Annotated[int | None, typer.Option("--n", help="How many photographs.")] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+) -> None:
+    """Edits of attacked photographs under each defence, beside the edits of the clean ones: the paper's table.
+
+    Several processes: accelerate launch -m srlvae bench editing …
+    """
+    import dataclasses
+
+    from srlvae.bench.editing import editing
+    from srlvae.bench.protocol import editing_protocol
+    from srlvae.report.editing import editing_table, load_run, verdicts
+    from srlvae.report.page import write_report
+    from srlvae.show import editing_bar
+    from srlvae.vae import load_vae
+
+    given = {"pipeline": pipeline, "hardened": hardened, "images": count}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(editing_protocol(protocol), **changed)
+    loaded = _pipeline(settings.pipeline, None, device)
+    with editing_bar(console) as (done, told):
+        editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, done, told)
+    run = load_run(out)
+    for measure in run.measures()[:2]:
+        console.print(f"\n[bold]{measure.label}[/] {measure.better}")
+        _table(*editing_table(run, measure))
+    for holds, text in verdicts(run):
+        console.print(f"[green]✓[/] {text}" if holds else f"[yellow]✗[/] {text}", markup=True)
+    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="What `srlvae bench` wrote.", metavar="DIR…")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the page; the first DIR by default.")] = None,
+) -> None:
+    """Rebuild the page of a benchmark from its numbers; several runs of the editing benchmark side by side."""
+    from srlvae.report.page import write_report
+
+    console.print(f"Report: [bold]{write_report(folders, out)}[/]")
 
 
 def _device(name: str):

@@ -46,12 +46,16 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value not in (choices := typing.get_args(hint)):
             raise InputError(f"{where} must be one of {', '.join(map(str, choices))}, got {value!r}")
         return value
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{where} must be a list, got {value!r}")
+        return tuple(_convert(typing.get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if hint is float and isinstance(value, str):
         return fraction(value, where)
     # bool is an int in Python, and a whole number a fine float in TOML.
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if type(value) is not hint:
+    if type(value) is not (typing.get_origin(hint) or hint):
         raise InputError(f"{where} must be of type {hint.__name__}, got {value!r}")
     return value
 

@@ -33,7 +33,7 @@ def quickstart(out: Path, listener: Listener, told) -> Path:
     if not (out / "vae" / "srlvae.json").exists():
         harden("tiny", train, out / "vae", preset("cpu", steps=STEPS), resume=True, listener=listener)
     reconstruction(load_vae("tiny"), load_vae(out / "vae"), test, out / "bench", RECONSTRUCTION["quick"], told)
-    return write_report(out / "bench")
+    return write_report([out / "bench"])
 
 
 def cut_photographs(names: tuple[str, ...], folder: Path, size: int) -> None:

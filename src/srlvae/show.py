@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from srlvae.bench.reconstruction import Cell
+from srlvae.bench.protocol import Cell
 from srlvae.harden import Listener, Plan
 
 
@@ -85,10 +85,13 @@ def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
     """Tells of each finished cell of a benchmark in a line."""
 
     def done(cell: Cell, number: int, total: int) -> None:
-        what = "clean" if cell.attack == "none" else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
-        console.print(f"  {number:3d} of {total}  {what}")
+        console.print(f"  {number:3d} of {total}  {_said(cell)}")
 
     return done
+
+
+def _said(cell: Cell) -> str:
+    return "clean" if cell.attack == "none" else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
 
 
 @contextmanager
@@ -111,3 +114,25 @@ def picture_bar(console: Console, what: str = "denoising") -> Iterator[Callable[
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=None)
         yield lambda number, total: progress.update(task, completed=number, total=total)
+
+
+@contextmanager
+def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, int], None], Callable[[int], None]]]:
+    """A bar over rows with a count of images made; gives the functions that are told of each."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("rows"), *columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
+        task, made = progress.add_task("", total=None, notes=""), [0]
+
+        def done(cell: Cell, defence: str, number: int, total: int) -> None:
+            what = (
+                "clean"
+                if cell.attack == "none"
+                else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
+            )
+            progress.update(task, completed=number, total=total, notes=f"{made[0]} images made; {what}, {defence}")
+
+        def told(count: int) -> None:
+            made[0] += count
+            progress.update(task, notes=f"{made[0]} images made")
+
+        yield done, told

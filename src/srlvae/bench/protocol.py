@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srlvae.config import read_toml
+from srlvae.errors import InputError
+
+FOLDER = Path(__file__).parent / "protocols"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A set of images: an attack at ε = eps/255 made on the original or the hardened VAE. made_on blank: clean or noise."""
+
+    attack: str
+    eps: int
+    made_on: str
 
 
 @dataclass(frozen=True)
@@ -28,3 +44,58 @@ RECONSTRUCTION: dict[str, ReconstructionProtocol] = {
     "quick": ReconstructionProtocol(eps=(8, 15), steps=10, images=8, clean_images=8),
     "full": ReconstructionProtocol(),
 }
+
+
+@dataclass(frozen=True)
+class AttackPlan:
+    """An attack of `ATTACKS` at its default preset. eps: in 255ths. steps: 0 for the preset's. white_box: made on the hardened
+    VAE, too."""
+
+    name: str
+    eps: tuple[int, ...]
+    steps: int = 0
+    white_box: bool = False
+
+
+@dataclass(frozen=True)
+class PurifierPlan:
+    """A purifier of `PURIFIERS`. settings: in place of the published ones. attacks, eps: only on these; all where empty."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    attacks: tuple[str, ...] = ()
+    eps: tuple[int, ...] = ()
+
+    def takes(self, attack: str, eps: int) -> bool:
+        return attack == "none" or (attack in (self.attacks or (attack,)) and eps in (self.eps or (eps,)))
+
+
+@dataclass(frozen=True)
+class EditingProtocol:
+    """pipeline, hardened, clip: what `load_pipeline`, `load_vae` and `load_clip` take. images: photographs, centre squares of
+    the pipeline's size. prompts: dealt to the photographs in turn, `prompts_an_image` to each. strength, steps, guidance: of
+    the edits. features: the networks that judge."""
+
+    pipeline: str
+    hardened: str
+    clip: str
+    prompts: tuple[str, ...]
+    attacks: tuple[AttackPlan, ...]
+    purifiers: tuple[PurifierPlan, ...]
+    images: int
+    prompts_an_image: int = 1
+    strength: float = 0.5
+    steps: int = 25
+    guidance: float = 5.0
+    seed: int = 0
+    batch_size: int = 8
+    features: tuple[str, ...] = ("efficientnet-lite0", "efficientnet-lite1")
+
+
+def editing_protocol(name: str) -> EditingProtocol:
+    """The protocol called `name`, or in the TOML file of that path. Raises InputError."""
+    known = {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+    path = known.get(name, Path(name))
+    if not path.is_file():
+        raise InputError(f"no protocol {name!r}; choose one of {', '.join(known)}, or give a TOML file")
+    return read_toml(path, EditingProtocol)

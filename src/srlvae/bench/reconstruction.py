@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS, Images
-from srlvae.bench.protocol import RECONSTRUCTION, ReconstructionProtocol
+from srlvae.bench.photographs import load_photographs
+from srlvae.bench.protocol import RECONSTRUCTION, Cell, ReconstructionProtocol
 from srlvae.errors import InputError
 from srlvae.files import write_json
-from srlvae.images import find_images, open_rgb, read_square, tile, write_image
+from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.frechet import frechet_distance
@@ -32,21 +33,13 @@ from srlvae.versions import versions
 RESULT, GRID = "reconstruction.json", "grid.png"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One set of attacked images: an attack at ε = eps/255 made on the original or the hardened VAE. Both blank: clean."""
-
-    attack: str
-    eps: int
-    made_on: str
-
-    def judged(self) -> list[tuple[str, str]]:
-        """(VAE, setting) pairs whose numbers this set gives."""
-        if self.made_on == "":
-            return [("original", "any"), ("hardened", "any")]
-        if self.made_on == "original":
-            return [("original", "white-box"), ("hardened", "transfer")]
-        return [("hardened", "white-box")]
+def judged(cell: Cell) -> list[tuple[str, str]]:
+    """(VAE, setting) pairs whose numbers a set gives."""
+    if cell.made_on == "":
+        return [("original", "any"), ("hardened", "any")]
+    if cell.made_on == "original":
+        return [("original", "white-box"), ("hardened", "transfer")]
+    return [("hardened", "white-box")]
 
 
 def cells(protocol: ReconstructionProtocol) -> list[Cell]:
@@ -67,7 +60,8 @@ def reconstruction(
     Finished cells are kept in `out`: a run that was cut off goes on where it stopped. `done` is told of each.
     Raises: InputError for unusable images, or an `out` that holds another run's rows.
     """
-    x, names = load_photographs(folder, protocol)
+    count = max(protocol.images, protocol.clean_images)
+    x, names = load_photographs(folder, count, protocol.size, protocol.seed)
     result = {
         "benchmark": "reconstruction",
         "original": original.fingerprint(),
@@ -83,7 +77,7 @@ def reconstruction(
     for number, cell in enumerate(plan, 1):
         if not any(_belongs(row, cell) for row in result["rows"]):
             attacked = judge.attack(cell)
-            result["rows"] += [judge.row(cell, vae, setting, attacked) for vae, setting in cell.judged()]
+            result["rows"] += [judge.row(cell, vae, setting, attacked) for vae, setting in judged(cell)]
             write_json(out / RESULT, result)
         done(cell, number, len(plan))
     write_grid(out / GRID, original, hardened, x[:6], protocol)
@@ -92,28 +86,6 @@ def reconstruction(
 
 def _belongs(row: dict, cell: Cell) -> bool:
     return (row["attack"], row["eps"], row["made_on"]) == (cell.attack, cell.eps, cell.made_on)
-
-
-def load_photographs(folder: Path, protocol: ReconstructionProtocol) -> tuple[Images, list[str]]:
-    """The first readable photographs of a shuffle by the protocol's seed, centre squares `n 3 size size`, and their names."""
-    paths = find_images(folder)
-    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(protocol.seed)).tolist()
-    found: list[Tensor] = []
-    names: list[str] = []
-    for path in (paths[i] for i in order):
-        try:
-            if min(open_rgb(path).size) >= protocol.size // 2:
-                found.append(read_square(path, protocol.size))
-                names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
-        except InputError:
-            continue
-        if len(found) == max(protocol.images, protocol.clean_images):
-            break
-    if len(found) < 2:
-        raise InputError(
-            f"{folder}: needs at least 2 readable images of {protocol.size // 2} pixels or more, found {len(found)}"
-        )
-    return torch.stack(found), names
 
 
 def _finished_rows(path: Path, result: dict) -> list[dict]:

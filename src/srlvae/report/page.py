@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
-from srlvae.bench.reconstruction import GRID, RESULT
+from srlvae.bench.reconstruction import GRID
+from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.files import write_atomically
+from srlvae.report.editing import editing_table, inline, load_run, page_parts, side_by_side
 from srlvae.report.plots import plot_reconstruction
 from srlvae.report.tables import markdown, reconstruction_table
 
 PAGE, TABLE, PLOT = "report.html", "table.md", "plot.png"
+EDITING = Path(__file__).with_name("editing.html")
 
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -42,12 +44,36 @@ VAE it is tried on.</p>
 """
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folders: list[Path], out: Path | None = None) -> Path:
+    """The page of a benchmark's folder, or of several folders of the editing benchmark side by side, in `out` or the first.
+
+    Raises InputError for folders without rows.
+    """
+    if any((folder / RECONSTRUCTION).is_file() for folder in folders):
+        if len(folders) > 1:
+            raise InputError("reports of reconstruction are of one folder each; give one")
+        return write_reconstruction(folders[0])
+    return write_editing(folders, out or folders[0])
+
+
+def write_editing(folders: list[Path], out: Path) -> Path:
+    (jinja2,) = need("report", "jinja2")
+    runs = [load_run(folder) for folder in folders]
+    page = jinja2.Environment(autoescape=True).from_string(EDITING.read_text(encoding="utf-8"))
+    text = page.render(runs=[page_parts(run) for run in runs], compared=side_by_side(runs) if len(runs) > 1 else None)
+    write_atomically(out / PAGE, lambda file: file.write_text(text, encoding="utf-8"))
+    for run in runs:
+        tables = [markdown(editing_table(run, measure)) for measure in run.measures()[:2]]
+        write_atomically(run.folder / TABLE, lambda file, tables=tables: file.write_text("\n".join(tables), encoding="utf-8"))
+    return out / PAGE
+
+
+def write_reconstruction(folder: Path) -> Path:
     """Write plot, Markdown table and page beside the rows in `folder`; return the page. Raises InputError without rows."""
     (jinja2,) = need("report", "jinja2")
-    if not (folder / RESULT).is_file():
-        raise InputError(f"{folder} has no {RESULT}; run: srlvae bench reconstruction … --out {folder}")
-    result = json.loads((folder / RESULT).read_text())
+    if not (folder / RECONSTRUCTION).is_file():
+        raise InputError(f"{folder} has no {RECONSTRUCTION}; run: srlvae bench reconstruction … --out {folder}")
+    result = json.loads((folder / RECONSTRUCTION).read_text())
     plot_reconstruction(result, folder / PLOT)
     header, lines = reconstruction_table(result)
     write_atomically(folder / TABLE, lambda file: file.write_text(markdown((header, lines)), encoding="utf-8"))
@@ -60,13 +86,9 @@ def write_report(folder: Path) -> Path:
         steps=result["protocol"]["steps"],
         header=header,
         lines=lines,
-        grid=_inline(folder / GRID),
-        plot=_inline(folder / PLOT),
+        grid=inline(folder / GRID),
+        plot=inline(folder / PLOT),
         settings=json.dumps(settings, indent=2),
     )
     write_atomically(folder / PAGE, lambda file: file.write_text(text, encoding="utf-8"))
     return folder / PAGE
-
-
-def _inline(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -1,8 +1,11 @@
-"""Rows of results → plots over ε, with intervals. Needs the extra `report`."""
+"""Rows of results → plots with intervals. Needs the extra `report`."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from srlvae.extras import need
 from srlvae.files import write_atomically
@@ -14,18 +17,20 @@ STYLES = {
     ("hardened", "white-box"): ("hardened, white-box", "#0072B2", "--"),
 }
 MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "latent_shift": "latent shift"}
+# Legible on white and on black.
+INK = "#808890"
 
 
 def plot_reconstruction(result: dict, path: Path) -> None:
     """One column an attack, one row a measure; the shaded band is the 95 % bootstrap interval over images."""
-    matplotlib, _ = need("report", "matplotlib", "matplotlib.figure")
     attacks = result["protocol"]["attacks"]
-    size = (4 * len(attacks), 3.2 * len(MEASURES))
-    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(MEASURES), len(attacks), squeeze=False, sharex=True, sharey="row")
+    figure, axes = _grid(len(MEASURES), len(attacks))
     for j, attack in enumerate(attacks):
         for i, (measure, label) in enumerate(MEASURES.items()):
-            _draw(axes[i][j], result["rows"], attack, measure)
+            for (vae, setting), style in STYLES.items():
+                wanted = ((attack, setting), ("none", "any"))
+                own = [r for r in result["rows"] if r["vae"] == vae and (r["attack"], r["setting"]) in wanted]
+                draw_line(axes[i][j], [(r["eps"], r[measure], r[f"{measure}_interval"]) for r in own], style)
             if j == 0:
                 axes[i][j].set_ylabel(label)
         axes[0][j].set_title(attack)
@@ -34,12 +39,71 @@ def plot_reconstruction(result: dict, path: Path) -> None:
     write_atomically(path, lambda file: figure.savefig(file, dpi=120))
 
 
-def _draw(axis, rows: list[dict], attack: str, measure: str) -> None:
-    for (vae, setting), (label, colour, line) in STYLES.items():
-        own = [r for r in rows if r["vae"] == vae and (r["attack"], r["setting"]) in ((attack, setting), ("none", "any"))]
-        own.sort(key=lambda r: r["eps"])
-        eps = [r["eps"] for r in own]
-        axis.plot(eps, [r[measure] for r in own], line, color=colour, label=label, marker="o", markersize=3)
-        low, high = zip(*(r[f"{measure}_interval"] for r in own), strict=True)
-        axis.fill_between(eps, low, high, color=colour, alpha=0.15, linewidth=0)
+def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str]) -> str:
+    """SVG of one column an attack, one row a measure.
+
+    lines: of each attack, for each measure, one list of (ε, value, interval) for each of `STYLES`. labels: of the measures.
+    """
+    figure, axes = _grid(len(labels), len(lines))
+    for j, (attack, measures) in enumerate(lines.items()):
+        for i, by_style in enumerate(measures):
+            for points, style in zip(by_style, STYLES.values(), strict=True):
+                draw_line(axes[i][j], points, style)
+            axes[i][0].set_ylabel(labels[i])
+        axes[0][j].set_title(attack)
+        axes[-1][j].set_xlabel("ε · 255")
+    axes[0][0].legend(fontsize="small", framealpha=0.3)
+    return _svg(figure, axes)
+
+
+def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
+    """SVG of what each defence gains over what it costs. points: (defence, seconds an image beyond the original's, gain)."""
+    figure, axes = _grid(1, 1, width=7.0)
+    axis, least = axes[0][0], 1e-4
+    for name, seconds, gain in points:
+        colour = STYLES["hardened", "transfer"][1] if name == "hardened" else INK
+        axis.scatter(max(seconds, least), gain, color=colour, zorder=3)
+        axis.annotate(name, (max(seconds, least), gain), xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour)
+    axis.set_xscale("log")
+    axis.set_xlim(least / 2, max(100, *(3 * seconds for _, seconds, _ in points)))
+    axis.set_xlabel(f"seconds an image (0 drawn at {least:g})")
+    axis.set_ylabel(label)
+    axis.axhline(0, color=INK, linewidth=0.8)
     axis.grid(alpha=0.3)
+    return _svg(figure, axes)
+
+
+def _grid(rows: int, columns: int, width: float = 4.0) -> tuple[Any, Any]:
+    (matplotlib, _) = need("report", "matplotlib", "matplotlib.figure")
+    figure = matplotlib.figure.Figure(figsize=(width * columns, 3.2 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
+
+
+def draw_line(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
+    """points: (ε, value, interval), in any order."""
+    if not points:
+        return
+    label, colour, line = style
+    eps, values, intervals = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+    axis.plot(eps, values, line, color=colour, label=label, marker="o", markersize=3)
+    low, high = zip(*intervals, strict=True)
+    axis.fill_between(eps, low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.grid(alpha=0.3)
+
+
+def _svg(figure, axes) -> str:
+    """The figure without a background, in an ink that is legible on white and on black."""
+    for axis in axes.flat:
+        axis.set_facecolor("none")
+        axis.tick_params(colors=INK)
+        for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+            text.set_color(INK)
+        for spine in axis.spines.values():
+            spine.set_color(INK)
+        if legend := axis.get_legend():
+            for text in legend.get_texts():
+                text.set_color(INK)
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True)
+    text = file.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,62 @@
+"""Images on disk by what they were made from, so that a run which was cut off or is extended makes only what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from jaxtyping import Float
+from torch import Tensor
+
+from srlvae.files import write_json
+from srlvae.images import read_image, write_image
+
+Images = Float[Tensor, "n 3 h w"]
+
+
+def key_of(**made_from: Any) -> str:
+    """A name for what is made from all that: the SHA-256 of its JSON."""
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def key_of_image(x: Float[Tensor, "3 h w"]) -> str:
+    """A name for an image of whole grey levels."""
+    levels = (x * 255).round().to(torch.uint8).cpu()
+    return hashlib.sha256(f"{tuple(levels.shape)}".encode() + levels.numpy().tobytes()).hexdigest()
+
+
+class Store:
+    """A folder of PNGs under their keys. told: of each batch that was made, how many images."""
+
+    def __init__(self, folder: Path, batch_size: int, told: Callable[[int], None] = lambda count: None):
+        self.folder, self.batch_size, self.told = folder, batch_size, told
+
+    def path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.png"
+
+    def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> Images:
+        """The images of `keys`. `make` is asked for those that are missing, by number and in batches, and gives them with a
+        note on each; processes that run together share them out."""
+        missing = [i for i, key in enumerate(keys) if not self.path(key).exists()]
+        state = PartialState()
+        share = missing[state.process_index :: state.num_processes]
+        for start in range(0, len(share), self.batch_size):
+            part = share[start : start + self.batch_size]
+            made, notes = make(part)
+            for i, image, note in zip(part, made, notes, strict=True):
+                if note:
+                    write_json(self.path(keys[i]).with_suffix(".json"), note)
+                write_image(self.path(keys[i]), image)
+            self.told(len(part))
+        state.wait_for_everyone()
+        return torch.stack([read_image(self.path(key)) for key in keys])
+
+    def notes(self, keys: Sequence[str]) -> list[Any]:
+        """The notes on the images of `keys`; None where there is none."""
+        files = [self.path(key).with_suffix(".json") for key in keys]
+        return [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]

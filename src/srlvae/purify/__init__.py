@@ -1,0 +1,25 @@
+"""The purifiers by name. To add one: its function and its `Purifier` in the file of its family, and a line here."""
+
+from __future__ import annotations
+
+from srlvae.purify.autoencoder import IMPRESS, ROUND_TRIP
+from srlvae.purify.latent_diffusion import SDEDIT, TILED_SDEDIT
+from srlvae.purify.pixel_diffusion import DIFFPURE, NOISY_UPSCALING, PDM_PURE
+from srlvae.purify.signal import ADVERSE_CLEANER, JPEG, NOISE, RESIZE
+from srlvae.purify.table import Purifier
+
+__all__ = ["PURIFIERS", "Purifier"]
+
+PURIFIERS: dict[str, Purifier] = {
+    "jpeg": JPEG,
+    "noise": NOISE,
+    "resize": RESIZE,
+    "adverse-cleaner": ADVERSE_CLEANER,
+    "vae-round-trip": ROUND_TRIP,
+    "impress": IMPRESS,
+    "sdedit": SDEDIT,
+    "tiled-sdedit": TILED_SDEDIT,
+    "diffpure": DIFFPURE,
+    "noisy-upscaling": NOISY_UPSCALING,
+    "pdm-pure": PDM_PURE,
+}

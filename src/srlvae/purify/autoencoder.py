@@ -1,0 +1,62 @@
+"""Purifiers that ask the VAE itself: a round trip through it, and IMPRESS."""
+
+from __future__ import annotations
+
+import torch
+
+from srlvae.metrics.features import Features, load_features
+from srlvae.metrics.pairwise import feature_distance
+from srlvae.purify.table import Images, Purifier
+from srlvae.rng import Generators, normal_like
+from srlvae.vae import VAE
+
+
+@torch.no_grad()
+def round_trip(x: Images, *, generators: Generators, vae: VAE) -> Images:
+    """D(E(x))."""
+    return vae.reconstruct(x)
+
+
+def impress(
+    x: Images,
+    *,
+    generators: Generators,
+    vae: VAE,
+    steps: int,
+    learning_rate: float,
+    weight: float,
+    budget: float,
+    sigma: float,
+    features: Features | None = None,
+) -> Images:
+    """argmin over x′ of MSE(D(E(x′)), x′) + weight · max(P(x′, x) − budget, 0), by Adam from x and noise of `sigma`.
+
+    IMPRESS (Cao et al. 2023, arXiv 2310.19248, eq. 5): a protected image is one that its VAE does not give back. P is LPIPS in
+    the paper, and here `features`, EfficientNet-Lite0 by default. learning_rate and sigma are of [0,1] images, half of the
+    code's, which are of [-1,1].
+    """
+    network = features or load_features("efficientnet-lite0").to(x.device)
+    with torch.no_grad():
+        columns = network.columns(x)
+    y = (x + sigma * normal_like(x, generators)).clamp(0, 1).requires_grad_()
+    optimizer = torch.optim.Adam([y], learning_rate)
+    for _ in range(steps):
+        # On [-1,1], as the weight was chosen there: four times the squared error.
+        inconsistent = 4 * (vae.decode(vae.mean(y)) - y).square().mean((1, 2, 3))
+        beyond = (feature_distance(network.columns(y), columns) - budget).clamp_min(0)
+        (gradient,) = torch.autograd.grad((inconsistent + weight * beyond).sum(), y)
+        y.grad = gradient
+        optimizer.step()
+        with torch.no_grad():
+            y.clamp_(0, 1)
+    return y.detach()
+
+
+ROUND_TRIP = Purifier(round_trip, "the VAE there and back", "vae")
+IMPRESS = Purifier(
+    impress,
+    "IMPRESS, arXiv 2310.19248; its script: 3000 iterations, learning rate .01, weight .1, budget .1, noise .1 on [-1,1]",
+    "vae",
+    {"steps": 3000, "learning_rate": 0.005, "weight": 0.1, "budget": 0.1, "sigma": 0.05},
+    {"steps": 2},
+)

@@ -1,0 +1,69 @@
+"""Purifiers by the latent diffusion pipeline at hand: noised a little and denoised, whole or in tiles.
+
+Published DiffPure and GrIDPure use a diffusion model on pixels (see `pixel_diffusion`). What stands here is the stand-in for
+whoever has none, SDEdit (Meng et al. 2022, arXiv 2108.01073) at a low strength with an empty prompt, and is named so: its
+encoder is the one that is under attack.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from srlvae.pipeline import Pipeline
+from srlvae.purify.table import Images, Purifier
+from srlvae.rng import Generators
+
+
+def sdedit(x: Images, *, generators: Generators, pipeline: Pipeline, strength: float, steps: int) -> Images:
+    """The empty prompt's edit at `strength`, without guidance."""
+    return pipeline.edit(x, [""] * len(x), generators, strength=strength, steps=steps, guidance=1.0)
+
+
+def tiled_sdedit(
+    x: Images, *, generators: Generators, pipeline: Pipeline, strength: float, steps: int, rounds: int, gamma: float
+) -> Images:
+    """GrIDPure's scheme (Zhao et al. 2024, arXiv 2312.00084) with `sdedit` in the place of its pixel model.
+
+    `rounds` times: x ← (1 − γ) · mean over overlapping tiles of the purified tiles + γ · x. Tiles are of half the image's
+    smaller side, or of the pipeline's own size where that is less, and overlap by half; the corners, which few tiles cover,
+    are purified once more as a tile of four quarters.
+    """
+    side = min(pipeline.size, min(x.shape[-2:]) // 2) // (2 * pipeline.vae.factor) * 2 * pipeline.vae.factor
+    side = max(side, 2 * pipeline.vae.factor)
+    for _ in range(rounds):
+        total, count = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
+        for top, left in itertools.product(_starts(x.shape[-2], side), _starts(x.shape[-1], side)):
+            tile = (..., slice(top, top + side), slice(left, left + side))
+            total[tile] += sdedit(x[tile], generators=generators, pipeline=pipeline, strength=strength, steps=steps)
+            count[tile] += 1
+        half = side // 2
+        corners = [(..., rows, columns) for rows in _ends(half) for columns in _ends(half)]
+        quarters = [x[corner] for corner in corners]
+        joined = torch.cat([torch.cat(quarters[:2], -1), torch.cat(quarters[2:], -1)], -2)
+        joined = sdedit(joined, generators=generators, pipeline=pipeline, strength=strength, steps=steps)
+        for corner in corners:
+            total[corner] += joined[corner]
+            count[corner] += 1
+        x = (1 - gamma) * total / count + gamma * x
+    return x
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where tiles start: every half tile, and the last at the edge."""
+    return sorted({*range(0, length - side + 1, side // 2), length - side})
+
+
+def _ends(half: int) -> tuple[slice, slice]:
+    return slice(None, half), slice(-half, None)
+
+
+SDEDIT = Purifier(sdedit, "SDEdit, arXiv 2108.01073, in DiffPure's place", "pipeline", {"strength": 0.15, "steps": 100})
+TILED_SDEDIT = Purifier(
+    tiled_sdedit,
+    "GrIDPure's tiling, arXiv 2312.00084, of SDEdit",
+    "pipeline",
+    {"strength": 0.1, "steps": 100, "rounds": 20, "gamma": 0.1},
+    {"rounds": 1},
+)

@@ -1,0 +1,264 @@
+"""Rows of the editing benchmark → the paper's table, plots, sheets and verdicts, as a page's parts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from srlvae.bench.editing import RESULT, SHEETS
+from srlvae.errors import InputError
+from srlvae.report.plots import STYLES, plot_costs, plot_editing
+from srlvae.report.tables import Table
+
+# What the paper reports for PhotoGuard: FID 221.1 to 68.42, and CLIP-I 0.8832 afterwards (Lee et al. 2025).
+FACTOR, CLIP_I = 3.2, 0.88
+# White-box attacks are to keep at most this share of the distance.
+WHITE_BOX = 0.5
+BUDGETS = (15, 16)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of rows. key: in `measured`; digits: shown; better: which way."""
+
+    label: str
+    key: str
+    digits: int
+    better: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder of the editing benchmark."""
+
+    name: str
+    folder: Path
+    result: dict
+
+    @property
+    def network(self) -> str:
+        """The judge that hardening never saw: the last of the protocol."""
+        return self.result["protocol"]["features"][-1]
+
+    @property
+    def clip(self) -> str:
+        return f"clip_i_{self.result['protocol']['clip']}"
+
+    def measures(self) -> list[Measure]:
+        frechet = "FID" if self.network == "inception" else f"Fréchet distance ({self.network})"
+        clip = self.result["protocol"]["clip"]
+        return [
+            Measure(frechet, f"{self.network}_frechet", 1, "↓"),
+            Measure(f"CLIP-I ({clip})", self.clip, 3, "↑"),
+            Measure(f"KID ({self.network})", f"{self.network}_kid", 4, "↓"),
+            Measure(f"distance ({self.network})", f"{self.network}_distance", 3, "↓"),
+            Measure("PSNR dB", "psnr", 2, "↑"),
+            Measure("SSIM", "ssim", 3, "↑"),
+            Measure(f"CLIP-T ({clip})", f"clip_t_{clip}", 3, "↑"),
+        ]
+
+    def defences(self) -> list[str]:
+        return list(dict.fromkeys(row["defence"] for row in self.result["rows"]))
+
+    def find(self, **wanted) -> list[dict]:
+        return [row for row in self.result["rows"] if wanted.items() <= row.items()]
+
+
+def load_run(folder: Path) -> Run:
+    """Raises InputError where there are no rows."""
+    path = folder / RESULT
+    if not path.is_file():
+        raise InputError(f"{folder} has no {RESULT}; run: srlvae bench editing … --out {folder}")
+    result = json.loads(path.read_text(encoding="utf-8"))
+    if not result.get("rows"):
+        raise InputError(f"{path} has no rows yet; run the same srlvae bench editing again, it goes on where it was")
+    return Run(folder.name, folder, result)
+
+
+def editing_table(run: Run, measure: Measure) -> Table:
+    """A line an attack, budget and the VAE it was made on; a column a defence, with its 95 % interval."""
+    defences = run.defences()
+    sets = dict.fromkeys((row["attack"], row["eps"], row["made_on"]) for row in run.result["rows"])
+    lines = []
+    for attack, eps, made_on in sets:
+        rows = {row["defence"]: row for row in run.find(attack=attack, eps=eps, made_on=made_on)}
+        where = {"": "", "original": "transfer", "hardened": "white-box"}[made_on]
+        cells = [shown(rows[d]["measured"], measure) if d in rows else "" for d in defences]
+        lines.append(["clean" if attack == "none" else attack, f"{eps}/255" if eps else "", where, *cells])
+    titles = ("no defence" if d == "none" else d for d in defences)
+    return ["attack", "ε", "on the hardened VAE", *titles], lines
+
+
+def shown(measured: dict, measure: Measure) -> str:
+    value, interval = measured.get(measure.key), measured.get(f"{measure.key}_interval")
+    if value is None:
+        return "equal"
+    if interval is None:
+        return f"{value:.{measure.digits}f}"
+    return f"{value:.{measure.digits}f} [{interval[0]:.{measure.digits}f}, {interval[1]:.{measure.digits}f}]"
+
+
+def cost_table(run: Run) -> Table:
+    """A line a defence: what it takes for an image, beside what it gains on the paper's attack at the largest budget."""
+    costs, lines = run.result["costs"], []
+    encoder = costs["encoder"]
+    for defence in run.defences():
+        if defence == "none":
+            continue
+        gain = [f"{removed(run, defence):.0%}"] if removed(run, defence) is not None else [""]
+        if defence == "hardened":
+            extra = encoder["hardened"] - encoder["original"]
+            lines.append(["hardened", f"0 (its encoder: {extra * 1e3:+.2f} ms, alternating)", "0", "0", *gain])
+            continue
+        cost = costs["purifiers"][defence]
+        passes = ", ".join(f"{count:.0f} {name}" for name, count in cost["passes"].items() if count) or "0"
+        lines.append([defence, f"{cost['seconds']:.3g}", f"{cost['memory'] / 1e6:.0f} MB", passes, *gain])
+    return ["defence", "seconds an image", "memory", "network passes", "distance removed"], lines
+
+
+def removed(run: Run, defence: str) -> float | None:
+    """The share of the Fréchet distance that a defence takes away from the protocol's first attack in transfer."""
+    plan = run.result["protocol"]["attacks"][0]
+    key = f"{run.network}_frechet"
+    found = {}
+    for name in ("none", defence):
+        rows = run.find(attack=plan["name"], made_on="original", defence=name)
+        found[name] = {row["eps"]: row["measured"][key] for row in rows}
+    shared = [eps for eps in found[defence] if eps in BUDGETS] or list(found[defence])
+    return 1 - found[defence][shared[0]] / found["none"][shared[0]] if shared else None
+
+
+def fidelity_table(run: Run) -> Table:
+    """Clean photographs through both VAEs."""
+    both, lines = run.result["reconstruction"], []
+    for measure in ("psnr", "ssim", *(f"{net}_distance" for net in run.result["protocol"]["features"])):
+        cells = []
+        for name in ("original", "hardened"):
+            low, high = both[name][f"{measure}_interval"]
+            cells.append(f"{both[name][measure]:.3f} [{low:.3f}, {high:.3f}]")
+        lines.append([measure.replace("_", " "), *cells])
+    return ["clean reconstruction", "original", "hardened"], lines
+
+
+def verdicts(run: Run) -> list[tuple[bool, str]]:
+    """What the paper claims, line by line: whether it holds in this run, and the numbers."""
+    key, found = f"{run.network}_frechet", []
+    for attack, eps in dict.fromkeys((r["attack"], r["eps"]) for r in run.result["rows"] if r["made_on"] == "original"):
+        if eps not in BUDGETS:
+            continue
+        by = {r["defence"]: r["measured"] for r in run.find(attack=attack, eps=eps, made_on="original")}
+        none, own = by["none"], by["hardened"]
+        factor = none[key] / own[key]
+        found.append(
+            (
+                factor >= FACTOR and own[run.clip] > CLIP_I,
+                f"{attack}, {eps}/255, transfer: Fréchet distance {none[key]:.1f} → {own[key]:.1f}, a factor of {factor:.2f} "
+                f"(wanted {FACTOR}); CLIP-I {none[run.clip]:.3f} → {own[run.clip]:.3f} (wanted above {CLIP_I})",
+            )
+        )
+        for row in run.find(attack=attack, eps=eps, made_on="hardened"):
+            share = row["measured"][key] / none[key]
+            found.append(
+                (
+                    share <= WHITE_BOX,
+                    f"{attack}, {eps}/255, white-box: {share:.0%} of the distance is left (wanted at most half)",
+                )
+            )
+    return found + _purifier_verdicts(run, key)
+
+
+def _purifier_verdicts(run: Run, key: str) -> list[tuple[bool, str]]:
+    found = []
+    for defence in run.defences():
+        rows = [r for r in run.find(defence=defence, made_on="original") if r["eps"] in BUDGETS]
+        if defence in ("none", "hardened") or not rows:
+            continue
+        own = [run.find(attack=r["attack"], eps=r["eps"], made_on="original", defence="hardened")[0] for r in rows]
+        worse = [r["attack"] for r, h in zip(rows, own, strict=True) if r["measured"][key] < h["measured"][key]]
+        text = (
+            f"better than hardening on {', '.join(worse)}"
+            if worse
+            else f"hardening is at least as good on all {len(rows)} sets"
+        )
+        found.append((not worse, f"{defence}: {text}"))
+    return found
+
+
+def doubts(run: Run) -> list[str]:
+    """What should not be believed, or not without a look."""
+    result, n = run.result, run.result["rows"][0]["n"]
+    found = []
+    if n < 2048:
+        found.append(
+            f"Fréchet distances are of {n} images and biased upwards; compare them only with one another and with the floor: "
+            f"{result['floor']['other noise'][f'{run.network}_frechet']:.1f} between clean edits with two draws of noise."
+        )
+    if run.network != "inception":
+        found.append(f"No number here is FID: the network is {run.network}.")
+    sets: dict[str, int] = {}
+    for row in run.find(defence="hardened"):
+        for doubt in row["doubts"]:
+            name = f"{row['attack']} at {row['eps']}/255 made on the {row['made_on']} VAE: {doubt}"
+            sets[name] = sets.get(name, 0) + 1
+    found += [f"{name} ({count} of {n} images)" for name, count in sets.items()]
+    return found + result.get("doubts", [])
+
+
+def plots(run: Run, measures: list[Measure]) -> list[str]:
+    """Over ε for every attack of more than one budget, and gain over cost."""
+    names = [plan["name"] for plan in run.result["protocol"]["attacks"] if len(plan["eps"]) > 1]
+    lines = {name: [[_points(run, name, m.key, style) for style in STYLES] for m in measures] for name in names}
+    costs = [("hardened", 0.0)] + [(name, cost["seconds"]) for name, cost in run.result["costs"]["purifiers"].items()]
+    gains = [(name, seconds, gain) for name, seconds in costs if (gain := removed(run, name)) is not None]
+    found = [plot_editing(lines, [f"{m.label} {m.better}" for m in measures])] if lines else []
+    return [*found, plot_costs(gains, "share of the Fréchet distance removed")]
+
+
+def _points(run: Run, attack: str, key: str, style: tuple[str, str]) -> list[tuple]:
+    """(ε, value, interval) of the original VAE under the attack, or of the hardened one in one of the settings."""
+    vae, setting = style
+    defence = "none" if vae == "original" else "hardened"
+    rows = run.find(attack=attack, defence=defence, setting=setting)
+    return [(row["eps"], row["measured"][key], row["measured"][f"{key}_interval"]) for row in rows]
+
+
+def side_by_side(runs: list[Run]) -> Table:
+    """A line an attack in transfer, a column a run: Fréchet distance and CLIP-I without and with the hardened VAE."""
+    sets = dict.fromkeys((r["attack"], r["eps"]) for run in runs for r in run.find(made_on="original", defence="hardened"))
+    lines = []
+    for attack, eps in sets:
+        cells = []
+        for run in runs:
+            pair = [run.find(attack=attack, eps=eps, made_on="original", defence=d) for d in ("none", "hardened")]
+            if not all(pair):
+                cells.append("")
+                continue
+            none, own = (rows[0]["measured"] for rows in pair)
+            key = f"{run.network}_frechet"
+            cells.append(f"{none[key]:.1f} → {own[key]:.1f}; {none[run.clip]:.3f} → {own[run.clip]:.3f}")
+        lines.append([attack, f"{eps}/255", *cells])
+    return ["attack", "ε", *(f"{run.name} ({run.network}, {run.result['protocol']['clip']})" for run in runs)], lines
+
+
+def page_parts(run: Run) -> dict:
+    """Everything that the page shows of a run."""
+    measures = run.measures()
+    return {
+        "name": run.name,
+        "protocol": run.result["protocol"],
+        "n": run.result["rows"][0]["n"],
+        "verdicts": verdicts(run),
+        "tables": [(f"{m.label} {m.better}", *editing_table(run, m)) for m in measures],
+        "costs": cost_table(run),
+        "fidelity": fidelity_table(run),
+        "plots": plots(run, measures[:2]),
+        "sheets": [(path.stem, inline(path)) for path in sorted((run.folder / SHEETS).glob("*.png"))],
+        "doubts": doubts(run),
+        "settings": json.dumps({k: v for k, v in run.result.items() if k not in ("rows", "images")}, indent=2),
+    }
+
+
+def inline(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

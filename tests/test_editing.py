@@ -1,0 +1,233 @@
+"""The editing benchmark: every set under every defence once, equal numbers for equal VAEs, and only what is missing is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from conftest import small_kl
+from pipelines import sd15
+from small import RandomFeatures
+from srlvae.bench import compare
+from srlvae.bench import editing as bench
+from srlvae.bench.compare import Comparison, frechet_interval
+from srlvae.bench.editing import CLEAN, editing, plan_of, setting_of
+from srlvae.bench.protocol import AttackPlan, Cell, EditingProtocol, PurifierPlan, editing_protocol
+from srlvae.bench.store import Store, key_of, key_of_image
+from srlvae.errors import InputError
+from srlvae.images import read_image
+from srlvae.metrics.clip import Clip
+from srlvae.pipeline import Pipeline
+from srlvae.vae import VAE
+
+PROTOCOL = EditingProtocol(
+    pipeline="sd15",
+    hardened="hardened",
+    clip="clip",
+    prompts=("a photo of a cat", "a photo of a dog"),
+    attacks=(
+        AttackPlan("photoguard-encoder", (8, 15), steps=2, white_box=True),
+        AttackPlan("advdm", (15,), steps=1),
+    ),
+    purifiers=(PurifierPlan("jpeg", eps=(15,)), PurifierPlan("vae-round-trip", attacks=("advdm",))),
+    images=4,
+    steps=2,
+    guidance=2.0,
+    batch_size=3,
+    features=("random",),
+)
+
+
+class PooledFeatures(RandomFeatures):
+    def pooled(self, x):
+        return torch.cat([column.mean((2, 3)) for column in self.columns(x)], dim=1)
+
+
+class SmallClip(Clip):
+    """Colour averages as vectors, and a direction a prompt."""
+
+    def __init__(self):
+        self.name = "small"
+
+    def images(self, x):
+        return F.normalize(F.adaptive_avg_pool2d(x, 2).flatten(1), dim=-1)
+
+    def texts(self, prompts):
+        return F.normalize(torch.tensor([[len(p) + k for k in range(12)] for p in prompts], dtype=torch.float32), dim=-1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "load_features", lambda name: PooledFeatures())
+        patch.setattr(bench, "load_clip", lambda name: SmallClip())
+        patch.setattr(compare, "DRAWS", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return sd15(small_kl())
+
+
+@pytest.fixture(scope="module")
+def hardened() -> VAE:
+    vae = small_kl()
+    vae.model.encoder.conv_in.weight.mul_(1.2)
+    return vae
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("editing") / "photographs"
+    folder.mkdir()
+    draws = np.random.default_rng(0)
+    for i in range(5):
+        levels = draws.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(levels).resize((70, 64)).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made() -> list[int]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(pipeline, hardened, folder, made) -> dict:
+    """The protocol, run once."""
+    return run(pipeline, hardened, folder, told=made.append)
+
+
+def run(pipeline, hardened, folder, protocol=PROTOCOL, out="out", **options) -> dict:
+    return editing(pipeline, hardened, folder, folder.parent / out, protocol, **options)
+
+
+# --- the plan
+
+
+def test_every_set_is_tried_under_every_defence_that_takes_it():
+    plan = plan_of(PROTOCOL)
+    assert len(plan) == len(set(plan))
+    assert {d for cell, d in plan if cell == CLEAN} == {"none", "hardened", "jpeg", "vae-round-trip"}
+    assert {d for cell, d in plan if cell == Cell("photoguard-encoder", 8, "original")} == {"none", "hardened"}
+    assert {d for cell, d in plan if cell == Cell("photoguard-encoder", 15, "original")} == {"none", "hardened", "jpeg"}
+    assert {d for cell, d in plan if cell == Cell("advdm", 15, "original")} == {"none", "hardened", "jpeg", "vae-round-trip"}
+    assert {d for cell, d in plan if cell.made_on == "hardened"} == {"hardened"}
+    assert Cell("advdm", 15, "hardened") not in {cell for cell, _ in plan}
+
+
+def test_a_setting_says_on_which_vae_the_attack_was_made():
+    made = Cell("advdm", 15, "original")
+    assert [setting_of(made, d) for d in ("none", "hardened", "jpeg")] == ["white-box", "transfer", "transfer"]
+    assert setting_of(Cell("advdm", 15, "hardened"), "hardened") == "white-box" and setting_of(CLEAN, "none") == "any"
+
+
+@pytest.mark.parametrize("name", ["quick", "full", "sd15"])
+def test_a_named_protocol_has_the_paper_s_budget_for_every_attack(name):
+    protocol = editing_protocol(name)
+    assert all(15 in plan.eps for plan in protocol.attacks)
+    assert plan_of(protocol)
+
+
+def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(InputError, match="'fast'.*full, quick, sd15"):
+        editing_protocol("fast")
+    (tmp_path / "own.toml").write_text('pipeline = "tiny-sd"\nbudget = 3\n')
+    with pytest.raises(InputError, match="'budget'"):
+        editing_protocol(str(tmp_path / "own.toml"))
+
+
+# --- the run
+
+
+def test_every_row_is_there_and_is_written_as_returned(result, folder):
+    rows = [(Cell(row["attack"], row["eps"], row["made_on"]), row["defence"]) for row in result["rows"]]
+    assert rows == plan_of(PROTOCOL) and {row["n"] for row in result["rows"]} == {4}
+    for row in (row["measured"] for row in result["rows"]):
+        low, high = row["clip_i_small_interval"]
+        assert low - 1e-6 <= row["clip_i_small"] <= high + 1e-6
+        assert np.isfinite([row["random_frechet"], row["random_kid"], row["clip_t_small"]]).all()
+    assert json.loads((folder.parent / "out" / "editing.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result))
+    assert {p.name for p in (folder.parent / "out" / "sheets").iterdir()} == {"photoguard-encoder.png", "advdm.png"}
+    assert set(result["costs"]["purifiers"]) == {"jpeg", "vae-round-trip"}
+    assert result["costs"]["purifiers"]["vae-round-trip"]["passes"] == {"encoder": 1, "decoder": 1, "unet": 0}
+
+
+def test_clean_edits_under_the_original_vae_are_the_reference(result):
+    (row,) = [r["measured"] for r in result["rows"] if (r["attack"], r["defence"]) == ("none", "none")]
+    assert row["psnr"] is None and row["ssim"] == pytest.approx(1) and row["clip_i_small"] == pytest.approx(1)
+    assert row["random_frechet"] == pytest.approx(0, abs=1e-6)
+
+
+def test_an_equal_vae_gets_equal_numbers(pipeline, folder):
+    rows = run(pipeline, small_kl(), folder, dataclasses.replace(PROTOCOL, purifiers=()), out="equal")["rows"]
+    by_defence = {d: [r for r in rows if r["defence"] == d and r["made_on"] != "hardened"] for d in ("none", "hardened")}
+    for none, own in zip(by_defence["none"], by_defence["hardened"], strict=True):
+        assert none["key"] == own["key"] and none["measured"] == own["measured"]
+
+
+def test_a_second_run_makes_nothing_and_a_longer_one_only_what_is_missing(pipeline, hardened, folder, result, made):
+    assert sum(made) > 0
+    made.clear()
+    assert run(pipeline, hardened, folder, told=made.append) == result and made == []
+    longer = dataclasses.replace(PROTOCOL, attacks=(*PROTOCOL.attacks, AttackPlan("mist-textural", (15,), steps=1)))
+    run(pipeline, hardened, folder, longer, told=made.append)
+    # The attacked images, their edits under both VAEs, and the JPEGs with theirs.
+    assert sum(made) == 4 * (1 + 2 + 2)
+
+
+def test_an_image_does_not_depend_on_how_many_there_are(pipeline, hardened, folder, result):
+    fewer = run(pipeline, hardened, folder, dataclasses.replace(PROTOCOL, images=3), out="fewer")
+    both = [{p.name: read_image(p) for p in (folder.parent / o / "cache").rglob("*.png")} for o in ("out", "fewer")]
+    assert len(fewer["images"]) == 3 and set(both[1]) < set(both[0])
+    for name, image in both[1].items():
+        # Sums of batches of another size: a grey level here and there.
+        assert (image - both[0][name]).abs().mean() < 0.5 / 255
+
+
+def test_attacked_images_keep_their_budget(pipeline, hardened, folder, result):
+    x, _ = bench.load_photographs(folder, 4, pipeline.size, 0)
+    kept = bench.Editing(pipeline, hardened, x, PROTOCOL, Store(folder.parent / "out" / "cache", 3))
+    for eps in (8, 15):
+        for cell in (Cell("photoguard-encoder", eps, "original"), Cell("noise", eps, "")):
+            moved = (kept.attacked(cell).images - x).abs().max() * 255
+            assert 0 < moved.round() <= eps
+
+
+def test_an_image_is_kept_under_its_own_levels():
+    x = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
+    other = x.clone()
+    other[0, 0, 0] = 1 - other[0, 0, 0].round()
+    assert key_of_image(x) == key_of_image(x.clone()) != key_of_image(other)
+    assert key_of(a=1, b=2) == key_of(b=2, a=1) != key_of(a=2, b=1)
+
+
+# --- the numbers
+
+
+def test_the_interval_of_a_frechet_distance_holds_the_distance_and_shrinks_with_n():
+    draw = torch.Generator().manual_seed(0)
+    widths = []
+    for n in (20, 200):
+        x, y = torch.randn(n, 3, generator=draw), torch.randn(n, 3, generator=draw) + 1
+        low, high = frechet_interval(x, y, draw, draws=100)
+        assert low < compare.frechet_distance(x, y) < high
+        widths.append(high - low)
+    assert widths[1] < 0.6 * widths[0]
+
+
+def test_the_floor_is_that_of_halves_and_of_other_noise():
+    draw = torch.Generator().manual_seed(0)
+    reference, others = torch.rand(2, 6, 3, 16, 16, generator=draw)
+    compared = Comparison([PooledFeatures()], SmallClip(), reference, ["a"] * 6, 4, 0)
+    floor = compared.floor(others)
+    assert floor["halves_n"] == 3 and floor["halves"]["random_frechet"] > 0
+    assert floor["other noise"]["ssim"] < 0.9
