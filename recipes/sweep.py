@@ -22,11 +22,11 @@ from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.harden import OBJECTIVES, HardenConfig, Listener, harden, preset
 from srlvae.harden.data import FolderPhotographs
-from srlvae.harden.precision import bf16_pays
 from srlvae.harden.scores import attack_both, score
 from srlvae.images import read_square
 from srlvae.metrics.features import load_features
 from srlvae.metrics.frechet import frechet_distance
+from srlvae.precision import bf16_pays
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
 

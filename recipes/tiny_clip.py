@@ -32,8 +32,8 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from captions import CONCEPTS, TEMPLATES, TOKENS, build_tokenizer, caption, load_classes, tokenize, word
+from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.files import write_json
-from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, load_clip, zero_shot
 from srlvae.metrics.features import load_features

@@ -33,8 +33,8 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import CLIPTextModel
 
 from captions import CONCEPTS, TEMPLATES, load_classes, tokenize, word
+from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.files import write_json
-from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, load_clip
@@ -98,7 +98,7 @@ def embed(clip: Clip, texts: list[str]) -> Tensor:
 
 
 def crop(photograph: Tensor, rng: np.random.Generator) -> Tensor:
-    """A square of 80 to 100 % of the area, in [0,1] and of the same size; not mirrored, since cars and motorbikes face one way."""
+    """A square of 80 to 100 % of the area, in [0,1]; not mirrored, since cars and motorbikes face one way."""
     side = round(128 * np.sqrt(rng.uniform(0.8, 1.0)))
     top, left = rng.integers(129 - side, size=2)
     x = photograph[None, :, top : top + side, left : left + side].float() / 255

@@ -27,8 +27,8 @@ from PIL import Image
 from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 
+from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.files import write_json
-from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.images import find_images, read_square
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import load_features

@@ -78,7 +78,7 @@ def test_a_full_disk_exits_with_2(folder, monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("srlvae.harden.checkpoint.save_file", full)
+    monkeypatch.setattr("srlvae.checkpoint.save_file", full)
     assert run(monkeypatch, *harden_words(folder)) == 2
     assert "No space left" in capsys.readouterr().err
     assert not list((folder / "out").rglob("*.partial*"))

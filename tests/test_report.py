@@ -14,6 +14,7 @@ from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.report.editing import cost_table, doubts, editing_table, load_run, removed, verdicts
 from srlvae.report.page import write_report
+from srlvae.report.poisoning import curves
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -102,8 +103,29 @@ def test_several_runs_stand_side_by_side(tmp_path):
 
 
 def test_a_folder_without_rows_is_an_error_that_says_what_to_run(tmp_path):
-    with pytest.raises(InputError, match="srlvae bench editing"):
+    with pytest.raises(InputError, match="run: srlvae bench"):
         write_report([tmp_path])
+
+
+def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp_path):
+    rows = []
+    for seed, shares in ((0, (0.0, 0.5)), (1, (0.0, 1.0))):
+        for defence, factor in (("none", 1.0), ("hardened", 0.0)):
+            for count, share in zip((0, 80), shares, strict=True):
+                judged = {"target": share * factor, "concept": 1 - share * factor, "neither": 0.0, "others": 0.75}
+                judged |= {f"{name}_n": 4 for name in tuple(judged)}
+                kind = "transfer" if count else ""
+                said = {"concept": "cat", "target": "dog", "kind": kind, "eps": 10 if count else 0, "count": count}
+                rows.append({**said, "defence": defence, "seed": seed, "judged": judged})
+    protocol = {"pairs": [{"concept": "cat", "target": "dog"}], "counts": [0, 80], "eps": [10], "seeds": [0, 1]}
+    result = {"benchmark": "poisoning", "protocol": protocol, "rows": rows}
+    lines = curves(result, 10)["cat → dog"]
+    assert [(n, share) for n, share, _ in lines["no defence"]] == [(0, 0), (80, 0.75)]
+    assert [share for _, share, _ in lines["hardened"]] == [0, 0]
+    (tmp_path / "poisoning.json").write_text(json.dumps(result))
+    write_image(tmp_path / "sheets" / "cat-dog-transfer-10-80-none-0.png", torch.rand(3, 60, 400))
+    text = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "cat → dog" in text and "75%" in text and "<svg" in text and "data:image/png" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

@@ -14,11 +14,11 @@ import srlvae
 ROOT = Path(srlvae.__file__).parent
 # From the bottom up; a room may import those below it and itself.
 LAYERS = [
-    {"errors", "extras", "files", "config", "versions", "zoo"},
+    {"errors", "extras", "files", "config", "versions", "zoo", "checkpoint", "precision"},
     {"images", "rng"},
     {"vae", "metrics"},
     {"pipeline"},
-    {"attacks", "purify", "pictures"},
+    {"attacks", "purify", "pictures", "finetune", "scan"},
     {"harden", "bench"},
     {"report"},
     {"show", "quickstart"},

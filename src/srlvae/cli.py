@@ -204,6 +204,74 @@ def edit(
     console.print(f"\nEdited images: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
 
 
+@app.command()
+def finetune(
+    images: Annotated[Path, typer.Option(help="A folder of images (any depth); their centre squares are learnt.")],
+    out: Annotated[Path, typer.Option(help="A new folder; an interrupted run goes on.")],
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
+    vae: Annotated[str | None, typer.Option(help="Encodes the images in place of the pipeline's. " + VaeHelp)] = None,
+    captions: Annotated[Path | None, typer.Option(help="A .jsonl or .csv with file_name and text.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="One caption for all.")] = None,
+    lora_rank: Annotated[int, typer.Option(min=0, help="Train LoRA of this rank; 0 trains all of the UNet.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the cosine.")] = 1e-4,
+    precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the order, the noise and the left-out captions.")] = 0,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+) -> None:
+    """Fine-tune a pipeline's UNet on captioned images: metadata.jsonl or .csv in the folder, or a .txt beside each."""
+    from srlvae.finetune import FinetuneConfig
+    from srlvae.finetune import finetune as run
+    from srlvae.show import step_bar
+
+    config = FinetuneConfig(
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, lora_rank=lora_rank, seed=seed, precision=precision
+    )
+    loaded = _pipeline(pipeline, vae, device)
+    with step_bar(console, steps) as stepped:
+        run(loaded, images, out, config, captions=captions, prompt=prompt, stepped=stepped)
+    console.print(f"\nTuned: [bold]{out}[/]")
+    if not lora_rank:
+        console.print(f"Next: srlvae generate --pipeline {out} --prompt … --out FOLDER")
+
+
+@app.command()
+def scan(
+    images: Annotated[Path, typer.Argument(help="A folder of images, any depth and size.", metavar="DIR")],
+    clean: Annotated[Path, typer.Option(help="A folder of clean images of the same kind, for the threshold.")],
+    out: Annotated[Path, typer.Option(help="Scores, table and page; an interrupted run goes on.")],
+    original: Annotated[str, typer.Option(help=VaeHelp)] = "tiny",
+    hardened: Annotated[str, typer.Option(help=VaeHelp)] = "tiny-srl",
+    rate: Annotated[float, typer.Option(min=1e-6, max=1.0, help="Share of clean images called suspicious.")] = 0.01,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+) -> None:
+    """Find images that were perturbed: the original and the hardened encoder disagree on them.
+
+    Several processes: accelerate launch -m srlvae scan …
+    """
+    import math
+
+    from srlvae.report.scan import write_scan_page
+    from srlvae.scan import calibrate, write_verdicts
+    from srlvae.scan import scan as run
+    from srlvae.show import picture_bar
+    from srlvae.vae import load_vae
+
+    where = _device(device)
+    vaes = load_vae(original, where), load_vae(hardened, where)
+    with picture_bar(console, "clean") as done:
+        known = [score.value for score in run(*vaes, clean, out / "clean", done) if score.value > -math.inf]
+    threshold = calibrate(known, rate)
+    with picture_bar(console, "images") as done:
+        scores = run(*vaes, images, out, done)
+    table = write_verdicts(out, scores, threshold)
+    page = write_scan_page(out, images, scores, threshold, f"the {len(known)} in {clean}", rate)
+    found = sum(score.value > threshold for score in scores)
+    console.print(f"{found} of {len(scores)} images above {threshold:.3f}; by chance {rate * len(scores):.1f}")
+    console.print(f"\nTable: [bold]{table}[/]\nPage: [bold]{page}[/]")
+
+
 @bench.command("reconstruction")
 def bench_reconstruction(
     original: Annotated[str, typer.Option(help=VaeHelp)],
@@ -273,6 +341,41 @@ def bench_editing(
         _table(*editing_table(run, measure))
     for holds, text in verdicts(run):
         console.print(f"[green]✓[/] {text}" if holds else f"[yellow]✗[/] {text}", markup=True)
+    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+
+
+@bench.command("poisoning")
+def bench_poisoning(
+    images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
+    out: Annotated[Path, typer.Option(help="Rows, cache and sheets; an interrupted sweep goes on.")],
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
+    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+) -> None:
+    """Fine-tune on clean images and Nightshade's poisons, with either encoder, and judge what is generated afterwards.
+
+    Several processes: accelerate launch -m srlvae bench poisoning …
+    """
+    import dataclasses
+
+    from srlvae.bench.poisoning import poisoning
+    from srlvae.bench.protocol import poisoning_protocol
+    from srlvae.metrics.clip import load_clip
+    from srlvae.metrics.judge import load_judge
+    from srlvae.report.page import write_report
+    from srlvae.report.tables import poisoning_table
+    from srlvae.show import poisoning_bar
+    from srlvae.vae import load_vae
+
+    given = {"pipeline": pipeline, "hardened": hardened}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(poisoning_protocol(protocol), **changed)
+    loaded = _pipeline(settings.pipeline, None, device)
+    models = loaded, load_vae(settings.hardened, loaded.device)
+    with poisoning_bar(console, settings.steps) as (done, stepped):
+        result = poisoning(*models, images, out, load_clip("tiny-clip"), load_judge(), settings, done, stepped)
+    _table(*poisoning_table(result))
     console.print(f"\nReport: [bold]{write_report([out])}[/]")
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from srlvae.bench.poisoning import Point
 from srlvae.bench.protocol import Cell
 from srlvae.harden import Listener, Plan
 
@@ -136,3 +137,29 @@ def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, in
             progress.update(task, notes=f"{made[0]} images made")
 
         yield done, told
+
+
+@contextmanager
+def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, float], None]]:
+    """A bar over optimiser steps; gives the function that is told of each and of its loss."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(TextColumn("tuning"), *columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
+        task = progress.add_task("", total=steps, notes="")
+        yield lambda step, loss: progress.update(task, completed=step, notes=f"loss {loss:.4f}")
+
+
+@contextmanager
+def poisoning_bar(
+    console: Console, steps: int
+) -> Iterator[tuple[Callable[[Point, int, int], None], Callable[[int, float], None]]]:
+    """A bar over fine-tunings and one over the steps of each; gives the functions that are told of each."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
+        sweep = progress.add_task("points", total=None, notes="")
+        tuning = progress.add_task("steps", total=steps, notes="")
+
+        def done(point: Point, number: int, total: int) -> None:
+            notes = f"{point.concept} → {point.target}, {point.count} {point.kind}, {point.defence}"
+            progress.update(sweep, completed=number, total=total, notes=notes)
+
+        yield done, lambda step, loss: progress.update(tuning, completed=step, notes=f"loss {loss:.4f}")

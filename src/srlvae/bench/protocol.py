@@ -92,10 +92,60 @@ class EditingProtocol:
     features: tuple[str, ...] = ("efficientnet-lite0", "efficientnet-lite1")
 
 
+@dataclass(frozen=True)
+class Concept:
+    """A folder of photographs, and its name in captions, which the judge knows it by."""
+
+    folder: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Poison makes a model show `target` where it is asked for `concept`; both are words of the protocol's concepts."""
+
+    concept: str
+    target: str
+
+
+@dataclass(frozen=True)
+class PoisoningProtocol:
+    """concepts: of the clean training images, `clean_each` of each. counts: poisons added. eps: of the poisons, in 255ths;
+    attack_steps: of Nightshade. kinds: `transfer` (made on the original VAE), `white-box` (on the hardened one, seen by it) and
+    `dirty-label` (pictures of the target, captioned as the concept). steps, batch_size, learning_rate: of fine-tuning.
+    generated: images a point that are asked for the concept; others: for each other concept."""
+
+    pipeline: str
+    hardened: str
+    concepts: tuple[Concept, ...]
+    pairs: tuple[Pair, ...]
+    counts: tuple[int, ...]
+    eps: tuple[int, ...] = (10,)
+    kinds: tuple[str, ...] = ("transfer", "white-box", "dirty-label")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    purifiers: tuple[PurifierPlan, ...] = ()
+    clean_each: int = 20
+    attack_steps: int = 100
+    steps: int = 200
+    batch_size: int = 16
+    learning_rate: float = 2e-4
+    generated: int = 32
+    others: int = 4
+
+
 def editing_protocol(name: str) -> EditingProtocol:
     """The protocol called `name`, or in the TOML file of that path. Raises InputError."""
-    known = {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+    return read_toml(_find("editing", name), EditingProtocol)
+
+
+def poisoning_protocol(name: str) -> PoisoningProtocol:
+    """As `editing_protocol`."""
+    return read_toml(_find("poisoning", name), PoisoningProtocol)
+
+
+def _find(kind: str, name: str) -> Path:
+    known = {path.stem: path for path in sorted((FOLDER / kind).glob("*.toml"))}
     path = known.get(name, Path(name))
     if not path.is_file():
         raise InputError(f"no protocol {name!r}; choose one of {', '.join(known)}, or give a TOML file")
-    return read_toml(path, EditingProtocol)
+    return path

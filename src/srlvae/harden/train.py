@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.errors import InputError
-from srlvae.harden.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.harden.data import Batch, Crops, Photographs, batches, open_photographs, set_apart
 from srlvae.harden.objective import outer_loss, perturb, prepare
 from srlvae.harden.output import CHECKPOINT, claim_folder, finish_folder, log_row
-from srlvae.harden.precision import make_accelerator
 from srlvae.harden.scores import attack_both, quick_score, score
 from srlvae.harden.settings import PRESETS, HardenConfig
 from srlvae.metrics.features import load_features
+from srlvae.precision import make_accelerator
 from srlvae.rng import generators
 from srlvae.vae import VAE, load_vae
 
@@ -133,7 +133,7 @@ class Trainer:
 
     def __init__(self, original: VAE, config: HardenConfig):
         self.config = config
-        self.accelerator = make_accelerator(config)
+        self.accelerator = make_accelerator(config.precision)
         device, processes = self.accelerator.device, self.accelerator.num_processes
         self.per_process, rest = divmod(config.batch_size, processes)
         micro = config.micro_batch or self.per_process

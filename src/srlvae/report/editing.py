@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from srlvae.bench.editing import RESULT, SHEETS
 from srlvae.errors import InputError
 from srlvae.report.plots import STYLES, plot_costs, plot_editing
+from srlvae.report.render import inline
 from srlvae.report.tables import Table
 
 # What the paper reports for PhotoGuard: FID 221.1 to 68.42, and CLIP-I 0.8832 afterwards (Lee et al. 2025).
@@ -254,11 +254,7 @@ def page_parts(run: Run) -> dict:
         "costs": cost_table(run),
         "fidelity": fidelity_table(run),
         "plots": plots(run, measures[:2]),
-        "sheets": [(path.stem, inline(path)) for path in sorted((run.folder / SHEETS).glob("*.png"))],
+        "sheets": [(path.stem, inline(path.read_bytes())) for path in sorted((run.folder / SHEETS).glob("*.png"))],
         "doubts": doubts(run),
         "settings": json.dumps({k: v for k, v in run.result.items() if k not in ("rows", "images")}, indent=2),
     }
-
-
-def inline(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

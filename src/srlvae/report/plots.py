@@ -17,6 +17,7 @@ STYLES = {
     ("hardened", "white-box"): ("hardened, white-box", "#0072B2", "--"),
 }
 MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "latent_shift": "latent shift"}
+PALETTE = ("#D55E00", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#999999", "#A06000")
 # Legible on white and on black.
 INK = "#808890"
 
@@ -52,6 +53,21 @@ def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str
             axes[i][0].set_ylabel(labels[i])
         axes[0][j].set_title(attack)
         axes[-1][j].set_xlabel("ε · 255")
+    axes[0][0].legend(fontsize="small", framealpha=0.3)
+    return _svg(figure, axes)
+
+
+def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str:
+    """SVG of one column a pair: over the number of poisons, a line a defence and kind of (N, share, interval)."""
+    figure, axes = _grid(1, len(curves))
+    labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
+    for axis, (pair, lines) in zip(axes[0], curves.items(), strict=True):
+        for label, points in lines.items():
+            draw_line(axis, points, (label, PALETTE[labels.index(label) % len(PALETTE)], "-" if "," not in label else "--"))
+        axis.set_title(pair)
+        axis.set_xlabel(f"poisons, {title}")
+        axis.set_ylim(-0.03, 1.03)
+    axes[0][0].set_ylabel("share called the target")
     axes[0][0].legend(fontsize="small", framealpha=0.3)
     return _svg(figure, axes)
 

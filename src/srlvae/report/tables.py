@@ -32,6 +32,21 @@ def reconstruction_table(result: dict) -> Table:
     return ["attack", "ε", "setting", "n", *(label for label, _, _ in measures)], lines
 
 
+def poisoning_table(result: dict) -> Table:
+    """A line a pair, kind, budget and number of poisons; under each defence the share called the target, a mean over seeds."""
+    defences = list(dict.fromkeys(row["defence"] for row in result["rows"]))
+    shares: dict[tuple, dict[str, list[float]]] = {}
+    for row in result["rows"]:
+        budget = f"{row['eps']}/255" if row["eps"] else ""
+        line = (f"{row['concept']} → {row['target']}", row["kind"], budget, str(row["count"]))
+        shares.setdefault(line, {}).setdefault(row["defence"], []).append(row["judged"]["target"])
+    lines = []
+    for line, by_defence in shares.items():
+        means = [by_defence.get(defence) for defence in defences]
+        lines.append([*line, *(f"{sum(found) / len(found):.0%}" if found else "" for found in means)])
+    return ["shown as", "poison", "ε", "poisons", *defences], lines
+
+
 def attack_list(attacks: Mapping[str, Attack]) -> Table:
     """A line an attack, and below it one for each of its presets; budgets are the effective ones."""
     lines = []

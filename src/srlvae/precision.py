@@ -6,11 +6,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from srlvae.harden.settings import HardenConfig
 
-
-def make_accelerator(config: HardenConfig) -> Accelerator:
-    precision = config.precision
+def make_accelerator(precision: str) -> Accelerator:
+    """An accelerator that computes in `auto`, `no`, `bf16` or `fp16`."""
     if precision == "auto":
         precision = "bf16" if bf16_pays() else "no"
     # accelerate keeps one precision a process; a second run in it may want another.

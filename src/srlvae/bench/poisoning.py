@@ -1,0 +1,208 @@
+"""Does poison take hold? A pipeline is fine-tuned on clean images and N poisons, and a judge says what it shows afterwards.
+
+Nightshade (Shan et al. 2023): photographs of a concept, captioned as such, whose latents are those of another, the target. Its
+success is the share of images generated for the concept that the judge calls the target. The VAE in question encodes all
+training images; decoder, text encoder and the UNet to start from are the same throughout.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from srlvae.attacks import ATTACKS
+from srlvae.attacks.doubts import Trace
+from srlvae.attacks.job import Job, choose_setting
+from srlvae.attacks.nightshade import select_sources
+from srlvae.bench.photographs import load_photographs
+from srlvae.bench.protocol import PoisoningProtocol
+from srlvae.bench.store import Store, key_of, key_of_image
+from srlvae.errors import InputError
+from srlvae.files import write_json
+from srlvae.finetune import FinetuneConfig, encode_images, tune
+from srlvae.images import tile, write_image
+from srlvae.metrics.bootstrap import bootstrap_interval
+from srlvae.metrics.clip import Clip
+from srlvae.metrics.judge import Judge
+from srlvae.pipeline import Pipeline
+from srlvae.purify import PURIFIERS
+from srlvae.rng import generators
+from srlvae.vae import VAE
+from srlvae.versions import versions
+
+RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
+# What a point says itself, and names of networks, whose weights count: a longer sweep keeps what a shorter one made.
+SWEPT = ("pairs", "counts", "eps", "kinds", "seeds", "purifiers", "pipeline", "hardened")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One fine-tuning. kind: of the poisons, blank where there are none. defence: `none`, `hardened` (encodes all training
+    images), or a purifier that all training images go through."""
+
+    concept: str
+    target: str
+    kind: str
+    eps: int
+    count: int
+    defence: str
+    seed: int
+
+
+def points(protocol: PoisoningProtocol) -> Iterator[Point]:
+    """Every fine-tuning of the protocol; without poison one run serves all budgets and kinds."""
+    for seed, pair in itertools.product(protocol.seeds, protocol.pairs):
+        for defence in ("none", "hardened", *(plan.name for plan in protocol.purifiers)):
+            for count, kind in itertools.product(protocol.counts, protocol.kinds):
+                point = Point(pair.concept, pair.target, kind, 0, count, defence, seed)
+                if count == 0:
+                    if kind == protocol.kinds[0]:
+                        yield replace(point, kind="")
+                elif kind == "dirty-label":
+                    yield point
+                # Made on the hardened VAE, poison is white-box to that VAE alone.
+                elif kind == "transfer" or defence == "hardened":
+                    yield from (replace(point, eps=eps) for eps in protocol.eps)
+
+
+class Poisoning:
+    """The networks of a protocol around both VAEs, the photographs by concept, and what is made of them."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        hardened: VAE,
+        folder: Path,
+        clip: Clip,
+        judge: Judge,
+        protocol: PoisoningProtocol,
+        store: Store,
+    ):
+        self.protocol, self.store, self.clip, self.judge = protocol, store, clip, judge
+        self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
+        self.words = [concept.word for concept in protocol.concepts]
+        named = {word for pair in protocol.pairs for word in (pair.concept, pair.target)} | set(self.words)
+        if unknown := sorted(named - set(judge.concepts) | named - set(self.words)):
+            raise InputError(f"the concepts {', '.join(unknown)} are not among those of the protocol and of the judge")
+        # All of them, in a shuffle: first those for clean training, then those that poison is made of.
+        self.photographs = {c.word: load_photographs(folder / c.folder, 10**6, pipeline.size, 0)[0] for c in protocol.concepts}
+
+    def clean(self) -> tuple[Tensor, list[str]]:
+        each = self.protocol.clean_each
+        x = [self.photographs[word][:each] for word in self.words]
+        return torch.cat(x), [f"a photo of a {word}" for word, part in zip(self.words, x, strict=True) for _ in part]
+
+    def poisons(self, point: Point) -> Tensor:
+        """`count` poisons: photographs of the concept that CLIP finds most like it, taken again where they are few."""
+        if point.kind == "dirty-label":
+            return self._repeated(self.photographs[point.target][self.protocol.clean_each :], point.count)
+        spare = self.photographs[point.concept][self.protocol.clean_each :]
+        most = min(max(self.protocol.counts), len(spare))
+        sources = spare[select_sources(self.clip, spare, point.concept, most)]
+        return self._repeated(self._perturbed(sources, point)[: point.count], point.count)
+
+    def _repeated(self, x: Tensor, count: int) -> Tensor:
+        return x[torch.arange(count) % len(x)]
+
+    def _perturbed(self, sources: Tensor, point: Point) -> Tensor:
+        """Nightshade on all sources of a concept, kept by what it was made from."""
+        pipeline = self.pipelines["hardened" if point.kind == "white-box" else "original"]
+        steps, prompt = self.protocol.attack_steps, f"a photo of a {point.target}"
+        setting = choose_setting("nightshade", eps=point.eps / 255, steps=steps, prompt=prompt)
+        job = Job("nightshade", ATTACKS["nightshade"], setting, pipeline, 0, None, None, None, 1, None)
+        names = [key_of_image(x) for x in sources]
+        keys = [key_of(**job.settings(), source=name) for name in names]
+
+        def make(part: list[int]):
+            x, trace = sources[part].to(pipeline.device), Trace()
+            found = job.run(x, [names[i] for i in part], trace)
+            return found, [{"doubts": doubts} for doubts in trace.doubts(len(part))]
+
+        return self.store.images(keys, make)
+
+    def tuned(self, point: Point, stepped: Callable[[int, float], None]) -> Pipeline:
+        """The pipeline after fine-tuning on what the point says."""
+        pipeline = self.pipelines["hardened" if point.defence == "hardened" else "original"]
+        x, captions = self.clean()
+        if point.count:
+            x, captions = torch.cat([x, self.poisons(point)]), captions + [f"a photo of a {point.concept}"] * point.count
+        x = self._defended(x, point)
+        parts = [encode_images(pipeline, x[i : i + 8].to(pipeline.device), point.seed, i) for i in range(0, len(x), 8)]
+        config = FinetuneConfig(
+            steps=self.protocol.steps,
+            batch_size=self.protocol.batch_size,
+            learning_rate=self.protocol.learning_rate,
+            seed=point.seed,
+        )
+        return tune(pipeline, torch.cat(parts), captions, config, stepped=stepped)
+
+    def _defended(self, x: Tensor, point: Point) -> Tensor:
+        if point.defence in ("none", "hardened"):
+            return x
+        plan = next(plan for plan in self.protocol.purifiers if plan.name == point.defence)
+        purifier, pipeline = PURIFIERS[plan.name], self.pipelines["original"]
+        model = {"nothing": None, "vae": pipeline.vae, "pipeline": pipeline}[purifier.needs]
+        return purifier(x, generators(point.seed, range(len(x))), model, **plan.settings)
+
+    def measure(self, tuned: Pipeline, point: Point) -> tuple[dict, Tensor]:
+        """What the judge calls images of the concept: target, concept or neither; and how often the others are themselves."""
+        protocol, numbers = self.protocol, {word: i for i, word in enumerate(self.judge.concepts)}
+        shown = self._generated(tuned, point.concept, protocol.generated, point.seed)
+        calls = self.judge.calls(shown)
+        target, own = calls == numbers[point.target], calls == numbers[point.concept]
+        rest = [word for word in self.words if word not in (point.concept, point.target)]
+        others = [self.judge.calls(self._generated(tuned, w, protocol.others, point.seed)) == numbers[w] for w in rest]
+        values = {"target": target, "concept": own, "neither": ~(target | own), "others": torch.cat(others)}
+        measured = {}
+        for name, value in values.items():
+            interval = bootstrap_interval(value.float(), torch.Generator().manual_seed(0))
+            measured |= {name: value.float().mean().item(), f"{name}_interval": list(interval), f"{name}_n": len(value)}
+        return measured, shown
+
+    def _generated(self, pipeline: Pipeline, word: str, count: int, seed: int) -> Tensor:
+        draws = generators(seed + 1000, range(count), pipeline.device)
+        parts = [draws[i : i + 8] for i in range(0, count, 8)]
+        return torch.cat([pipeline.generate([f"a photo of a {word}"] * len(part), part) for part in parts]).cpu()
+
+
+def poisoning(
+    pipeline: Pipeline,
+    hardened: VAE,
+    folder: Path,
+    out: Path,
+    clip: Clip,
+    judge: Judge,
+    protocol: PoisoningProtocol,
+    done: Callable[[Point, int, int], None] = lambda point, number, total: None,
+    stepped: Callable[[int, float], None] = lambda step, loss: None,
+) -> dict:
+    """Run the sweep on the class folders in `folder`; rows and a sheet a point go to `out`, and are not made again.
+
+    Processes that run together share the points out. Raises: InputError for concepts that nobody knows.
+    """
+    bench = Poisoning(pipeline, hardened, folder, clip, judge, protocol, Store(out / CACHE, protocol.batch_size))
+    about = {"benchmark": "poisoning", "networks": pipeline.fingerprint()}
+    about |= {name: pipe.vae.fingerprint() for name, pipe in bench.pipelines.items()}
+    settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
+    plan, state = list(points(protocol)), PartialState()
+    files = [out / CACHE / "points" / f"{key_of(**about, settings=settings, point=asdict(point))}.json" for point in plan]
+    for number, (point, file) in enumerate(zip(plan, files, strict=True), 1):
+        if not file.exists() and number % state.num_processes == state.process_index:
+            measured, shown = bench.measure(bench.tuned(point, stepped), point)
+            name = "-".join(str(value) for value in asdict(point).values() if value != "").replace(" ", "_")
+            write_image(out / SHEETS / f"{name}.png", tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)]))
+            write_json(file, {**asdict(point), "judged": measured})
+        done(point, number, len(plan))
+    state.wait_for_everyone()
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    result = {**about, "protocol": json.loads(json.dumps(asdict(protocol))), "versions": versions(), "rows": rows}
+    if state.is_main_process:
+        write_json(out / RESULT, result)
+    return result

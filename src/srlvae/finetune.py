@@ -1,0 +1,216 @@
+"""Fine-tuning a pipeline on captioned images, as people do: all of the UNet, or LoRA on its attention. VAE and texts stay.
+
+What the UNet learns of an image is what the pipeline's VAE makes of it: a hardened encoder sees a poison as what it shows.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor, nn
+
+from srlvae.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.errors import InputError
+from srlvae.extras import need
+from srlvae.files import write_json
+from srlvae.images import find_images, read_square
+from srlvae.pipeline import Conditioning, Pipeline
+from srlvae.precision import make_accelerator
+from srlvae.rng import generators
+
+RECORD, CHECKPOINT = "finetune.json", "checkpoint.safetensors"
+METADATA = ("metadata.jsonl", "metadata.csv")
+# Of the attention layers, as diffusers' own LoRA script.
+TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
+ENCODED_AT_ONCE = 8
+
+# Told of each step: its number and the loss.
+Stepped = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """lora_rank: 0 trains all of the UNet. empty_captions: the share of captions left out, for guidance. The rate falls by half
+    a cosine after `warmup` steps."""
+
+    steps: int = 400
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    lora_rank: int = 0
+    empty_captions: float = 0.1
+    warmup: int = 20
+    seed: int = 0
+    checkpoint_every: int = 100
+    precision: str = "auto"
+
+
+def finetune(
+    pipeline: Pipeline,
+    images: Path,
+    out: Path,
+    config: FinetuneConfig,
+    *,
+    captions: Path | None = None,
+    prompt: str | None = None,
+    stepped: Stepped = lambda step, loss: None,
+) -> Pipeline:
+    """Fine-tune a copy of the pipeline's UNet on the images below `images` and write it to `out`; the pipeline stays as it was.
+
+    Captions: see `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA
+    `pytorch_lora_weights.safetensors` alone; an interrupted run goes on from its checkpoint there. Returns the tuned pipeline.
+    Raises: InputError for images without captions, or an `out` of other settings.
+    """
+    paths, texts = read_captions(images, captions, prompt)
+    run = {"config": asdict(config), "vae": pipeline.vae.fingerprint(), "networks": pipeline.fingerprint()}
+    run |= {"images": [str(path) for path in paths], "captions": texts}
+    _claim(out, run)
+    latents = encode(pipeline, paths, config.seed)
+    tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, stepped=stepped)
+    if config.lora_rank:
+        _save_lora(tuned, out)
+    else:
+        tuned.pipe.save_pretrained(out)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    return tuned
+
+
+def _claim(out: Path, run: dict) -> None:
+    record = out / RECORD
+    if record.exists():
+        if json.loads(record.read_text(encoding="utf-8")) != json.loads(json.dumps(run)):
+            raise InputError(f"{out} holds a run of other images or settings; give another --out")
+    elif out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} has something else in it; give a new or empty folder")
+    else:
+        write_json(record, run)
+
+
+def read_captions(images: Path, captions: Path | None = None, prompt: str | None = None) -> tuple[list[Path], list[str]]:
+    """Images below a folder and the caption of each.
+
+    From `captions`, or metadata.jsonl or metadata.csv in the folder, with `file_name` and `text` (as Hugging Face's
+    imagefolder); else from a .txt beside each image; or `prompt` for all. Raises InputError that names the first image without.
+    """
+    paths = find_images(images)
+    if prompt is not None:
+        return paths, [prompt] * len(paths)
+    found = [images / name for name in METADATA if (images / name).is_file()]
+    table = captions or (found[0] if found else None)
+    if table is not None:
+        said = _read_table(table)
+        root = images if images.is_dir() else images.parent
+        texts = [said.get(path.relative_to(root).as_posix()) for path in paths]
+    else:
+        beside = [path.with_suffix(".txt") for path in paths]
+        texts = [file.read_text(encoding="utf-8").strip() if file.is_file() else None for file in beside]
+    missing = [path for path, text in zip(paths, texts, strict=True) if text is None]
+    if missing:
+        where = f"{table} has no line for it" if table else f"no {METADATA[0]} in {images} and no .txt beside it"
+        raise InputError(f"{missing[0]} has no caption: {where}; give --captions or --prompt")
+    return paths, [text for text in texts if text is not None]
+
+
+def _read_table(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text.splitlines())) if path.suffix == ".csv" else map(json.loads, text.splitlines())
+        return {row["file_name"]: row["text"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read captions from {path}, lines with file_name and text: {error!r}") from error
+
+
+@torch.no_grad()
+def encode(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
+    """Scaled latents `n c h w` of the centre squares, a draw of the posterior each, by the pipeline's VAE."""
+    parts = []
+    for start in range(0, len(paths), ENCODED_AT_ONCE):
+        part = paths[start : start + ENCODED_AT_ONCE]
+        x = torch.stack([read_square(path, pipeline.size) for path in part]).to(pipeline.device)
+        parts.append(encode_images(pipeline, x, seed, start))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def encode_images(pipeline: Pipeline, x: Tensor, seed: int, first: int = 0) -> Tensor:
+    """Scaled latents of images `n 3 h w`, image i drawn by generator (seed, first + i)."""
+    draws = generators(seed, range(first, first + len(x)), x.device)
+    return pipeline.vae.to_scaled(pipeline.vae.sample(x, draws))
+
+
+def tune(
+    pipeline: Pipeline,
+    latents: Tensor,
+    captions: Sequence[str],
+    config: FinetuneConfig,
+    *,
+    checkpoint: Path | None = None,
+    stepped: Stepped = lambda step, loss: None,
+) -> Pipeline:
+    """A pipeline around a copy of the UNet, trained on scaled latents `n c h w` and their captions; goes on from `checkpoint`.
+
+    What a step sees is a function of (seed, step), so that a run that was cut off ends as one that was not.
+    """
+    unet: Any = copy.deepcopy(pipeline.pipe.unet).requires_grad_(config.lora_rank == 0)
+    if config.lora_rank:
+        (peft,) = need("finetune", "peft")
+        unet.add_adapter(peft.LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=TARGETS))
+    elif unet.device.type == "cpu":
+        # Plain attention: its backward pass is the faster one on CPUs.
+        unet.set_attn_processor(AttnProcessor())
+    accelerator = make_accelerator(config.precision)
+    trained = [p for p in unet.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    weights = nn.ParameterList(trained)
+    state = load_checkpoint(checkpoint, {"unet": weights}, optimizer) if checkpoint and checkpoint.exists() else {"step": 0}
+    texts = {text: pipeline.condition([text]) for text in {*captions, ""}}
+    tuned = pipeline.with_unet(unet)
+    for step in range(state["step"], config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate(step, config)
+        rng, draw = np.random.default_rng((config.seed, step)), torch.Generator().manual_seed(config.seed * 10**7 + step)
+        picked = rng.integers(len(latents), size=config.batch_size)
+        empty = rng.random(config.batch_size) < config.empty_captions
+        said = ["" if left_out else captions[i] for i, left_out in zip(picked, empty, strict=True)]
+        z = latents[torch.from_numpy(picked)].to(pipeline.device)
+        noise = torch.randn(z.shape, generator=draw).to(z)
+        t = torch.randint(pipeline.pipe.scheduler.config.num_train_timesteps, (len(z),), generator=draw).to(z.device)
+        with accelerator.autocast():
+            loss = tuned.denoising_loss(z, together([texts[text] for text in said]), t, noise).mean()
+        accelerator.backward(loss)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        stepped(step + 1, loss.item())
+        if checkpoint and (step + 1) % config.checkpoint_every == 0:
+            save_checkpoint(checkpoint, {"unet": weights}, optimizer, {"step": step + 1})
+    unet.eval().requires_grad_(False)
+    return tuned
+
+
+def together(parts: list[Conditioning]) -> Conditioning:
+    """One batch of several prompts' conditionings."""
+    added = {key: torch.cat([part.added[key] for part in parts]) for key in parts[0].added}
+    return Conditioning(torch.cat([part.embeds for part in parts]), added)
+
+
+def rate(step: int, config: FinetuneConfig) -> float:
+    """Of the learning rate: linear warm-up, then half a cosine to zero."""
+    return min(1.0, (step + 1) / max(config.warmup, 1)) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+
+def _save_lora(tuned: Pipeline, out: Path) -> None:
+    (peft,) = need("finetune", "peft")
+    from diffusers.utils import convert_state_dict_to_diffusers
+
+    layers = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(tuned.pipe.unet))
+    type(tuned.pipe).save_lora_weights(out, unet_lora_layers=layers)

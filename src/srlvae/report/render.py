@@ -1,0 +1,25 @@
+"""Templates filled in, each a page in one file. Needs the extra `report`."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from srlvae.extras import need
+from srlvae.files import write_atomically
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def write_page(path: Path, template: str, **parts: object) -> Path:
+    """Fill the template called `template` with `parts`, write the page and return its path."""
+    (jinja2,) = need("report", "jinja2")
+    pages = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
+    text = pages.get_template(f"{template}.html").render(**parts)
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+    return path
+
+
+def inline(data: bytes, kind: str = "png") -> str:
+    """A picture's bytes as an address that needs no file."""
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()

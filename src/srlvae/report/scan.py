@@ -1,0 +1,54 @@
+"""The page of the most suspicious images of a scan. Needs the extra `report`."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+from srlvae.errors import InputError
+from srlvae.images import open_rgb
+from srlvae.report.render import inline, write_page
+from srlvae.scan import Score
+
+PAGE = "scan.html"
+# Images shown, and the side of each in pixels.
+SHOWN, SIDE = 60, 240
+
+
+def write_scan_page(out: Path, folder: Path, scores: list[Score], threshold: float, clean: str, rate: float) -> Path:
+    """scores: the most suspicious first. clean: where the threshold comes from, in words."""
+    readable = [score for score in scores if score.value > -math.inf]
+    images = [
+        {
+            "file": score.file,
+            "score": f"{score.value:.3f}",
+            "suspicious": score.value > threshold,
+            "data": _thumbnail(folder / score.file if folder.is_dir() else folder),
+        }
+        for score in readable[:SHOWN]
+    ]
+    return write_page(
+        out / PAGE,
+        "scan",
+        suspicious=sum(score.value > threshold for score in readable),
+        total=len(readable),
+        unreadable=len(scores) - len(readable),
+        folder=str(folder),
+        threshold=f"{threshold:.3f}",
+        clean=clean,
+        rate=f"{rate:g}",
+        expected=f"{rate * len(readable):.1f}",
+        images=images,
+    )
+
+
+def _thumbnail(path: Path) -> str:
+    try:
+        image = open_rgb(path)
+    except InputError:  # it went away since it was scored
+        return ""
+    image.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return inline(file.getvalue(), "jpeg")

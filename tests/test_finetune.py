@@ -1,0 +1,135 @@
+"""Fine-tuning: what it changes and what it leaves, captions from where people keep them, runs that go on where they stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import diffusers
+import pytest
+import torch
+
+from conftest import small_kl
+from pipelines import sd15, sdxl
+from srlvae.errors import InputError
+from srlvae.finetune import CHECKPOINT, FinetuneConfig, finetune, rate, read_captions, tune
+from srlvae.images import write_image
+from srlvae.pipeline import load_pipeline
+from srlvae.rng import generators
+from srlvae.vae import fingerprint
+
+CONFIG = FinetuneConfig(steps=4, batch_size=2, learning_rate=1e-3, warmup=1, checkpoint_every=2, precision="no")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(3):
+        picture = torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(i))
+        write_image(tmp_path / "images" / f"{i}.png", picture)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def latents() -> torch.Tensor:
+    return torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_unet_is_tuned_in_a_copy_and_all_else_stays(latents):
+    pipeline = sd15(small_kl())
+    before = pipeline.fingerprint(), fingerprint(pipeline.pipe.unet)
+    tuned = tune(pipeline, latents, ["a cat", "a dog", "a cat"], CONFIG)
+    assert (pipeline.fingerprint(), fingerprint(pipeline.pipe.unet)) == before
+    assert fingerprint(tuned.pipe.unet) != before[1]
+    assert tuned.vae.fingerprint() == pipeline.vae.fingerprint()
+    assert fingerprint(tuned.pipe.text_encoder) == fingerprint(pipeline.pipe.text_encoder)
+    assert not any(p.requires_grad for p in tuned.pipe.unet.parameters())
+
+
+def test_the_loss_on_what_it_is_tuned_on_falls(latents):
+    losses: list[float] = []
+    config = dataclasses.replace(CONFIG, steps=60, learning_rate=3e-3)
+    tune(sd15(small_kl()), latents[:1], ["a cat"], config, stepped=lambda step, loss: losses.append(loss))
+    assert len(losses) == 60 and sum(losses[-15:]) < 0.8 * sum(losses[:15])
+
+
+def test_a_run_that_is_cut_off_ends_as_one_that_is_not(latents, tmp_path):
+    captions, whole = ["a cat", "a dog", "a cat"], tune(sd15(small_kl()), latents, ["a cat", "a dog", "a cat"], CONFIG)
+
+    def stop(step, loss):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(sd15(small_kl()), latents, captions, CONFIG, checkpoint=tmp_path / CHECKPOINT, stepped=stop)
+    steps: list[int] = []
+    again = tune(
+        sd15(small_kl()),
+        latents,
+        captions,
+        CONFIG,
+        checkpoint=tmp_path / CHECKPOINT,
+        stepped=lambda step, loss: steps.append(step),
+    )
+    assert steps == [3, 4] and fingerprint(again.pipe.unet) == fingerprint(whole.pipe.unet)
+
+
+def test_an_sdxl_is_tuned_too(latents):
+    pipeline = sdxl(small_kl())
+    tuned = tune(pipeline, latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=1))
+    assert fingerprint(tuned.pipe.unet) != fingerprint(pipeline.pipe.unet)
+
+
+def test_lora_trains_its_own_weights_alone_and_loads_by_diffusers(folder, tmp_path, latents):
+    pytest.importorskip("peft", reason="needs the extra finetune")
+    pipeline = sd15(small_kl())
+    tuned = finetune(pipeline, folder, tmp_path / "lora", dataclasses.replace(CONFIG, lora_rank=2), prompt="a cat")
+    names = [name for name, p in tuned.pipe.unet.named_parameters() if "lora" not in name]
+    before = dict(pipeline.pipe.unet.named_parameters())
+    after = {name.replace(".base_layer", ""): p for name, p in tuned.pipe.unet.named_parameters()}
+    assert len(names) == len(before) and all(torch.equal(after[name], p) for name, p in before.items())
+    files = {path.name for path in (tmp_path / "lora").iterdir()}
+    assert files == {"pytorch_lora_weights.safetensors", "finetune.json"}
+    pipe = pipeline._build(diffusers.StableDiffusionPipeline)
+    pipe.load_lora_weights(tmp_path / "lora")
+    y = pipe("a cat", num_inference_steps=2, generator=generators(0, [0]), output_type="pt", height=64, width=64).images
+    torch.testing.assert_close(y, tuned.generate(["a cat"], generators(0, [0]), steps=2, guidance=7.5))
+
+
+def test_what_is_written_loads_again_and_is_not_written_over(folder, tmp_path):
+    pipeline = sd15(small_kl())
+    tuned = finetune(pipeline, folder, tmp_path / "out", CONFIG, prompt="a cat")
+    assert load_pipeline(tmp_path / "out").fingerprint() == tuned.fingerprint() != pipeline.fingerprint()
+    assert not (tmp_path / "out" / CHECKPOINT).exists()
+    with pytest.raises(InputError, match="other images or settings"):
+        finetune(pipeline, folder, tmp_path / "out", CONFIG, prompt="a dog")
+
+
+# --- captions
+
+
+def test_captions_are_read_from_where_people_keep_them(folder):
+    lines = [json.dumps({"file_name": f"{i}.png", "text": f"picture {i}"}) for i in range(3)]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    assert read_captions(folder)[1] == ["picture 0", "picture 1", "picture 2"]
+    (folder / "metadata.jsonl").unlink()
+    (folder / "own.csv").write_text("file_name,text\n" + "".join(f'{i}.png,"one, {i}"\n' for i in range(3)))
+    assert read_captions(folder, folder / "own.csv")[1] == ["one, 0", "one, 1", "one, 2"]
+    for i in range(3):
+        (folder / f"{i}.txt").write_text(f" beside {i}\n")
+    assert read_captions(folder)[1] == ["beside 0", "beside 1", "beside 2"]
+    assert read_captions(folder, prompt="all")[1] == ["all"] * 3
+
+
+def test_an_image_without_a_caption_is_named(folder):
+    (folder / "0.txt").write_text("one")
+    with pytest.raises(InputError, match=r"1\.png has no caption.*--prompt"):
+        read_captions(folder)
+    (folder / "broken.jsonl").write_text("{}")
+    with pytest.raises(InputError, match=r"cannot read captions from .*broken\.jsonl"):
+        read_captions(folder, folder / "broken.jsonl")
+
+
+def test_the_rate_warms_up_and_falls_to_nothing():
+    config = FinetuneConfig(steps=100, warmup=10)
+    rates = [rate(step, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) > 0.95 and rates[-1] < 0.01

@@ -1,0 +1,136 @@
+"""The poisoning benchmark: the plan, what goes into a fine-tuning, what the judge is asked, and sweeps that go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from conftest import small_kl
+from pipelines import sd15
+from srlvae.bench.poisoning import Point, Poisoning, points, poisoning
+from srlvae.bench.protocol import Concept, Pair, PoisoningProtocol, PurifierPlan, poisoning_protocol
+from srlvae.bench.store import Store
+from srlvae.errors import InputError
+from srlvae.images import write_image
+from srlvae.metrics.clip import Clip
+from srlvae.metrics.judge import Judge
+
+PROTOCOL = PoisoningProtocol(
+    pipeline="sd15",
+    hardened="hardened",
+    concepts=(Concept("cats", "cat"), Concept("dogs", "dog"), Concept("cars", "car")),
+    pairs=(Pair("cat", "dog"),),
+    counts=(0, 3),
+    kinds=("transfer", "white-box", "dirty-label"),
+    seeds=(0,),
+    purifiers=(PurifierPlan("jpeg"),),
+    clean_each=2,
+    attack_steps=1,
+    steps=1,
+    batch_size=2,
+    generated=3,
+    others=2,
+)
+
+
+class SmallClip(Clip):
+    def __init__(self):
+        self.name = "small"
+
+    def images(self, x):
+        return F.normalize(F.adaptive_avg_pool2d(x, 2).flatten(1), dim=-1)
+
+    def texts(self, texts):
+        return F.normalize(torch.ones(len(texts), 12), dim=-1)
+
+
+class SaysDog(Judge):
+    """Calls everything a dog."""
+
+    def __init__(self):
+        self.concepts = ["cat", "dog", "car", "bird"]
+
+    def calls(self, x):
+        return torch.ones(len(x), dtype=torch.long)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for k, name in enumerate(("cats", "dogs", "cars")):
+        for i in range(4):
+            picture = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(10 * k + i))
+            write_image(tmp_path / "photographs" / name / f"{i}.png", F.interpolate(picture[None], 64)[0])
+    return tmp_path / "photographs"
+
+
+def bench(folder: Path, protocol=PROTOCOL) -> Poisoning:
+    store = Store(folder.parent / "cache", 2)
+    return Poisoning(sd15(small_kl()), small_kl(), folder, SmallClip(), SaysDog(), protocol, store)
+
+
+# --- the plan
+
+
+def test_every_defence_meets_every_poison_that_is_made_for_it():
+    plan = list(points(PROTOCOL))
+    assert len(plan) == len(set(plan))
+    by_defence = {d: {(p.kind, p.eps, p.count) for p in plan if p.defence == d} for d in ("none", "hardened", "jpeg")}
+    assert by_defence["none"] == by_defence["jpeg"] == {("", 0, 0), ("transfer", 10, 3), ("dirty-label", 0, 3)}
+    assert by_defence["hardened"] == by_defence["none"] | {("white-box", 10, 3)}
+
+
+@pytest.mark.parametrize("name", ["quick", "full"])
+def test_a_named_protocol_begins_without_poison(name):
+    protocol = poisoning_protocol(name)
+    assert min(protocol.counts) == 0 and {p.defence for p in points(protocol)} >= {"none", "hardened"}
+
+
+# --- the images
+
+
+def test_poisons_are_of_the_concept_within_the_budget_and_apart_from_clean_training(folder):
+    made = bench(folder)
+    poisons = made.poisons(Point("cat", "dog", "transfer", 10, 3, "none", 0))
+    assert len(poisons) == 3 and torch.equal(poisons[0], poisons[2])  # two spare photographs, the first again
+    spare = made.photographs["cat"][2:]
+    moved = (poisons[:2, None] - spare).abs().flatten(2).amax(2).min(1).values * 255
+    assert (moved.round() <= 10).all() and (moved > 0).all()
+    clean, captions = made.clean()
+    assert len(clean) == 6 and captions == ["a photo of a cat"] * 2 + ["a photo of a dog"] * 2 + ["a photo of a car"] * 2
+    assert not any(torch.equal(x, y) for x in clean for y in poisons)
+
+
+def test_dirty_labels_are_pictures_of_the_target(folder):
+    made = bench(folder)
+    assert torch.equal(made.poisons(Point("cat", "dog", "dirty-label", 0, 2, "none", 0)), made.photographs["dog"][2:])
+
+
+def test_a_concept_that_the_judge_does_not_know_is_named(folder):
+    other = dataclasses.replace(PROTOCOL, pairs=(Pair("cat", "horse"),))
+    with pytest.raises(InputError, match="horse"):
+        bench(folder, other)
+
+
+# --- the sweep
+
+
+def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, monkeypatch):
+    arguments = (sd15(small_kl()), small_kl(), folder, folder.parent / "out", SmallClip(), SaysDog())
+    result = poisoning(*arguments, PROTOCOL)
+    said = [{key: value for key, value in row.items() if key != "judged"} for row in result["rows"]]
+    assert said == [asdict(point) for point in points(PROTOCOL)]
+    for row in (row["judged"] for row in result["rows"]):
+        assert (row["target"], row["concept"], row["neither"], row["others"]) == (1, 0, 0, 0)
+        assert (row["target_n"], row["others_n"]) == (3, 2)
+    assert json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8")) == result
+    assert len(list((folder.parent / "out" / "sheets").glob("*.png"))) == len(result["rows"])
+    tuned: list[Point] = []
+    monkeypatch.setattr(Poisoning, "tuned", lambda self, point, stepped: tuned.append(point) or self.pipelines["original"])
+    longer = dataclasses.replace(PROTOCOL, counts=(0, 2, 3))
+    assert len(poisoning(*arguments, longer)["rows"]) > len(result["rows"])
+    assert {point.count for point in tuned} == {2}
