@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ PROTOCOL = PoisoningProtocol(
     batch_size=2,
     generated=3,
     others=2,
+    denoising_steps=2,
 )
 
 

@@ -168,8 +168,10 @@ class Poisoning:
 
     def _generated(self, pipeline: Pipeline, word: str, count: int, seed: int) -> Tensor:
         draws = generators(seed + 1000, range(count), pipeline.device)
-        parts = [draws[i : i + 8] for i in range(0, count, 8)]
-        return torch.cat([pipeline.generate([f"a photo of a {word}"] * len(part), part) for part in parts]).cpu()
+        parts, prompt = [draws[i : i + 8] for i in range(0, count, 8)], f"a photo of a {word}"
+        return torch.cat(
+            [pipeline.generate([prompt] * len(part), part, steps=self.protocol.denoising_steps) for part in parts]
+        ).cpu()
 
 
 def poisoning(

@@ -131,6 +131,7 @@ class PoisoningProtocol:
     learning_rate: float = 2e-4
     generated: int = 32
     others: int = 4
+    denoising_steps: int = 25
 
 
 def editing_protocol(name: str) -> EditingProtocol:
