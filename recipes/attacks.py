@@ -24,6 +24,7 @@ from torch import Tensor
 from captions import CONCEPTS, load_classes, word
 from srlvae.attacks import ATTACKS, Preset
 from srlvae.attacks.doubts import Trace
+from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.files import write_json
 from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
@@ -104,7 +105,12 @@ class Bench:
 def score(images: Path, result: Path, count: int) -> None:
     x, prompts = photographs(images, count)
     bench = Bench(load_pipeline("tiny-sd"), x, prompts)
-    before = {"pipeline": "tiny-sd", "n": count, "seed": 0, "edit": {"strength": 0.5, "steps": 25, "guidance": 5.0}}
+    before = {
+        "pipeline": "tiny-sd",
+        "n": count,
+        "seed": 0,
+        "edit": {"strength": STRENGTH, "steps": STEPS, "guidance": GUIDANCE},
+    }
     scores = json.loads(result.read_text()) if result.exists() else {**before, "versions": versions(), "rows": {}}
     if not before.items() <= scores.items():
         raise SystemExit(f"{result} holds rows of other settings; move it away")

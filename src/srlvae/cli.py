@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -164,8 +165,8 @@ def generate(
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     count: Annotated[int, typer.Option("--n", min=1, help="Images a prompt.")] = 4,
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 5.0,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = STEPS,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise: image i of every prompt starts from the same.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
@@ -186,10 +187,12 @@ def edit(
     prompt: Annotated[str, typer.Option(help="What the edited images are to show.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
-    strength: Annotated[float, typer.Option(help="Share of the denoising steps run: 0 keeps the image, 1 forgets it.")] = 0.5,
+    strength: Annotated[
+        float, typer.Option(help="Share of the denoising steps run: 0 keeps the image, 1 forgets it.")
+    ] = STRENGTH,
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = 25,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 5.0,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = STEPS,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise; each file's depends on its name too.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.images import SHEET, find_sources, read_image, read_square, tile, write_image
@@ -29,8 +30,8 @@ def generate_files(
     out: Path,
     *,
     count: int,
-    steps: int = 25,
-    guidance: float = 5.0,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
     seed: int = 0,
     done: Done = lambda number, total: None,
 ) -> Path:
@@ -59,9 +60,9 @@ def edit_files(
     prompt: str,
     out: Path,
     *,
-    strength: float = 0.5,
-    steps: int = 25,
-    guidance: float = 5.0,
+    strength: float = STRENGTH,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
     seed: int = 0,
     done: Done = lambda number, total: None,
 ) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.rng import Generators
@@ -248,7 +249,7 @@ class Pipeline:
     # --- the calls of users
 
     @torch.no_grad()
-    def generate(self, prompts: list[str], generators: Generators, *, steps: int = 25, guidance: float = 5.0) -> Images:
+    def generate(self, prompts: list[str], generators: Generators, *, steps: int = STEPS, guidance: float = GUIDANCE) -> Images:
         """Images of prompts by diffusers' own text-to-image pipeline, image i from generator i."""
         kind = library.StableDiffusionXLPipeline if self.is_xl else library.StableDiffusionPipeline
         side = {"height": self.size, "width": self.size}
@@ -261,9 +262,9 @@ class Pipeline:
         prompts: list[str],
         generators: Generators,
         *,
-        strength: float = 0.5,
-        steps: int = 25,
-        guidance: float = 5.0,
+        strength: float = STRENGTH,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
     ) -> Images:
         """`x` edited by diffusers' own image-to-image pipeline, image i with prompt i from generator i."""
         kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline

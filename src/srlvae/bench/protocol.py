@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.config import read_toml
+from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.errors import InputError
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -84,9 +85,9 @@ class EditingProtocol:
     purifiers: tuple[PurifierPlan, ...]
     images: int
     prompts_an_image: int = 1
-    strength: float = 0.5
-    steps: int = 25
-    guidance: float = 5.0
+    strength: float = STRENGTH
+    steps: int = STEPS
+    guidance: float = GUIDANCE
     seed: int = 0
     batch_size: int = 8
     features: tuple[str, ...] = ("efficientnet-lite0", "efficientnet-lite1")
@@ -131,7 +132,7 @@ class PoisoningProtocol:
     learning_rate: float = 2e-4
     generated: int = 32
     others: int = 4
-    denoising_steps: int = 25
+    denoising_steps: int = STEPS
 
 
 def editing_protocol(name: str) -> EditingProtocol:
