@@ -34,6 +34,7 @@ from srlvae.metrics.features import load_features
 from srlvae.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
 from srlvae.purify.cost import measure_cost
+from srlvae.purify.pixel_diffusion import load_pixel_pipeline
 from srlvae.rng import named_generator, uniform_like
 from srlvae.vae import VAE
 from srlvae.versions import versions
@@ -60,6 +61,7 @@ class Editing:
         self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
         self.networks = pipeline.fingerprint()
         self.vaes = {name: pipe.vae.fingerprint() for name, pipe in self.pipelines.items()}
+        self.loaded: dict[str, Any] = {}
         self.clean = Set([key_of_image(image) for image in x], x)
         each, prompts = protocol.prompts_an_image, protocol.prompts
         self.of = [i for i in range(len(x)) for _ in range(each)]
@@ -114,13 +116,17 @@ class Editing:
         return run
 
     def _model_of(self, plan: PurifierPlan) -> tuple[Any, dict[str, str]]:
-        """What a purifier runs on, and the fingerprints of it."""
-        pipeline = self.pipelines["original"]
-        return {
-            "nothing": (None, {}),
-            "vae": (pipeline.vae, {"vae": self.vaes["original"]}),
-            "pipeline": (pipeline, {"vae": self.vaes["original"], "networks": self.networks}),
-        }[PURIFIERS[plan.name].needs]
+        """What a purifier runs on, and what names it."""
+        pipeline, needs = self.pipelines["original"], PURIFIERS[plan.name].needs
+        if needs == "nothing":
+            return None, {}
+        if needs == "vae":
+            return pipeline.vae, {"vae": self.vaes["original"]}
+        if needs == "pipeline":
+            return pipeline, {"vae": self.vaes["original"], "networks": self.networks}
+        if plan.source not in self.loaded:
+            self.loaded[plan.source] = load_pixel_pipeline(needs, plan.source, pipeline.device)
+        return self.loaded[plan.source], {"source": plan.source}
 
     def edits(self, given: Set, vae: str = "original", seed: int | None = None) -> Set:
         """The edits of all photographs with all of their prompts; the noise is the photograph's and the prompt's own."""
@@ -148,9 +154,11 @@ class Editing:
     def costs(self) -> dict[str, dict]:
         """What each purifier takes for an image, alone."""
         pipe = self.pipelines["original"].pipe
-        networks = {"encoder": pipe.vae.encoder, "decoder": pipe.vae.decoder, "unet": pipe.unet}
         x, part, found = self.clean.images[:TIMED], list(range(TIMED)), {}
         for plan in self.protocol.purifiers:
+            networks = {"encoder": pipe.vae.encoder, "decoder": pipe.vae.decoder, "unet": pipe.unet}
+            if plan.source:
+                networks |= {"pixel unet": self._model_of(plan)[0].unet}
             run, brief = self._purifier(plan), self._purifier(plan, brief=True)
             _, cost = measure_cost(lambda x, run=run: run(x, part), lambda x, brief=brief: brief(x, [0]), x, networks)
             found[plan.name] = asdict(cost)

@@ -148,7 +148,9 @@ class Poisoning:
             return x
         plan = next(plan for plan in self.protocol.purifiers if plan.name == point.defence)
         purifier, pipeline = PURIFIERS[plan.name], self.pipelines["original"]
-        model = {"nothing": None, "vae": pipeline.vae, "pipeline": pipeline}[purifier.needs]
+        if purifier.needs not in (models := {"nothing": None, "vae": pipeline.vae, "pipeline": pipeline}):
+            raise InputError(f"{plan.name} needs a pipeline of its own, which this benchmark does not load")
+        model = models[purifier.needs]
         return purifier(x, generators(point.seed, range(len(x))), model, **plan.settings)
 
     def measure(self, tuned: Pipeline, point: Point) -> tuple[dict, Tensor]:

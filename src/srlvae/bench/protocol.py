@@ -60,9 +60,11 @@ class AttackPlan:
 
 @dataclass(frozen=True)
 class PurifierPlan:
-    """A purifier of `PURIFIERS`. settings: in place of the published ones. attacks, eps: only on these; all where empty."""
+    """A purifier of `PURIFIERS`. source: folder or hub id of the pipeline of diffusers that it needs beside the protocol's.
+    settings: in place of the published ones. attacks, eps: only on these; all where empty."""
 
     name: str
+    source: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     attacks: tuple[str, ...] = ()
     eps: tuple[int, ...] = ()

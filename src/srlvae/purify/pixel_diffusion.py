@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from srlvae.errors import InputError
 from srlvae.purify.table import Images, Purifier
 from srlvae.rng import Generators, normal_like
+
+# What `Purifier.needs` stands for.
+KINDS = {
+    "pixel": "DDPMPipeline",
+    "upscaler": "StableDiffusionUpscalePipeline",
+    "pixel-upscaler": "IFImg2ImgSuperResolutionPipeline",
+}
 
 
 @torch.no_grad()
@@ -63,6 +71,20 @@ def pdm_pure(
         output_type="pt",
     )
     return _resized((found.images.float() + 1) / 2, x.shape[-2:])
+
+
+def load_pixel_pipeline(needs: str, source: str, device: torch.device | str = "cpu") -> Any:
+    """The pipeline of diffusers that a purifier needs (`Purifier.needs`), from a folder or a hub id; frozen. Raises InputError."""
+    import diffusers
+
+    try:
+        pipe = getattr(diffusers, KINDS[needs]).from_pretrained(source)
+    except Exception as error:  # diffusers, transformers and the hub each raise their own kinds
+        raise InputError(f"cannot load a {KINDS[needs]} from {source!r}: {error}") from error
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(False)
+    return pipe.to(device)
 
 
 def _quiet(pipe: Any) -> Any:

@@ -10,19 +10,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from srlvae.cli.bench import bench
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, device_of, pipeline_of, show_scores, show_table
 from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
 app.add_typer(bench, name="bench")
-console = Console(highlight=False)
-
-VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`)."
-PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
-DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
 
 
 @app.callback()
@@ -41,7 +36,7 @@ def quickstart(out: Annotated[Path, typer.Option(help="Where all of it goes.")] 
 
     with Drawing(console) as drawing:
         page = run(out, drawing, cell_counter(console))
-    _show_scores(out / "vae")
+    show_scores(out / "vae")
     console.print(f"\nReport: [bold]{page}[/]\nNext, your own: srlvae harden VAE --images FOLDER --out FOLDER")
 
 
@@ -91,7 +86,7 @@ def harden(
     with Drawing(console) as drawing:
         run(vae, photographs, out, settings, resume=resume, listener=drawing)
     if drawing.main:
-        _show_scores(out)
+        show_scores(out)
         console.print(f"\nHardened VAE: [bold]{out}[/]")
         console.print(f"Next: srlvae bench reconstruction --original {vae} --hardened {out} --images FOLDER --out FOLDER")
 
@@ -125,7 +120,7 @@ def attack(
     if show_list:
         from srlvae.report.tables import attack_list
 
-        _table(*attack_list(ATTACKS))
+        show_table(*attack_list(ATTACKS))
         return
     if not name or not images or out is None:
         raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
@@ -142,16 +137,16 @@ def attack(
     words |= {"mask": mask, "through": through, "features": features, "restarts": restarts}
     setting = choose_setting(name, **words)
     if ATTACKS[name].needs == "vae":
-        model = load_vae(vae or pipeline or "tiny", _device(device))
+        model = load_vae(vae or pipeline or "tiny", device_of(device))
     else:
-        model = _pipeline(pipeline or "tiny-sd", vae, device)
+        model = pipeline_of(pipeline or "tiny-sd", vae, device)
         if name == "photoguard-diffusion":
             for line in announce_peak(model, find_sources(images, out), batch):
                 console.print(line)
     more = {"draws": draws, "batch": batch, "seed": seed, "resume": resume}
     with attack_bar(console, setting.steps * setting.options.get("restarts", 1)) as (done, stepped):
         made = attack_files(name, images, out, model, **words, **more, done=done, stepped=stepped)
-    _table(*attacked_table(made))
+    show_table(*attacked_table(made))
     for record in made:
         for doubt in record["doubts"]:
             console.print(f"[yellow]do not believe[/] {Path(record['source']).name}: {doubt}")
@@ -174,7 +169,7 @@ def generate(
     from srlvae.pictures import generate_files
     from srlvae.show import picture_bar
 
-    loaded = _pipeline(pipeline, vae, device)
+    loaded = pipeline_of(pipeline, vae, device)
     with picture_bar(console) as done:
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = generate_files(loaded, prompt, out, **settings, done=done)
@@ -200,7 +195,7 @@ def edit(
     from srlvae.pictures import edit_files
     from srlvae.show import picture_bar
 
-    loaded = _pipeline(pipeline, vae, device)
+    loaded = pipeline_of(pipeline, vae, device)
     with picture_bar(console) as done:
         settings = {"strength": strength, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = edit_files(loaded, images, prompt, out, **settings, done=done)
@@ -231,7 +226,7 @@ def finetune(
     config = FinetuneConfig(
         steps=steps, batch_size=batch_size, learning_rate=learning_rate, lora_rank=lora_rank, seed=seed, precision=precision
     )
-    loaded = _pipeline(pipeline, vae, device)
+    loaded = pipeline_of(pipeline, vae, device)
     with step_bar(console, steps) as stepped:
         run(loaded, images, out, config, captions=captions, prompt=prompt, stepped=stepped)
     console.print(f"\nTuned: [bold]{out}[/]")
@@ -261,7 +256,7 @@ def scan(
     from srlvae.show import picture_bar
     from srlvae.vae import load_vae
 
-    where = _device(device)
+    where = device_of(device)
     vaes = load_vae(original, where), load_vae(hardened, where)
     with picture_bar(console, "clean") as done:
         known = [score.value for score in run(*vaes, clean, out / "clean", done) if score.value > -math.inf]
@@ -275,113 +270,6 @@ def scan(
     console.print(f"\nTable: [bold]{table}[/]\nPage: [bold]{page}[/]")
 
 
-@bench.command("reconstruction")
-def bench_reconstruction(
-    original: Annotated[str, typer.Option(help=VaeHelp)],
-    hardened: Annotated[str, typer.Option(help=VaeHelp)],
-    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report; an interrupted run goes on.")],
-    protocol: Annotated[str, typer.Option(help="`full` or `quick`.")] = "full",
-    count: Annotated[int | None, typer.Option("--n", help="How many photographs are attacked.")] = None,
-    clean_count: Annotated[int | None, typer.Option("--clean-n", help="How many photographs the clean row takes.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the choice of photographs and the attacks.")] = None,
-) -> None:
-    """Reconstruction and latents, clean and under each attack, transfer and white-box, over ε."""
-    import dataclasses
-
-    from srlvae.bench.protocol import RECONSTRUCTION
-    from srlvae.bench.reconstruction import reconstruction
-    from srlvae.report.page import write_report
-    from srlvae.report.tables import reconstruction_table
-    from srlvae.show import cell_counter
-    from srlvae.vae import load_vae
-
-    if protocol not in RECONSTRUCTION:
-        raise InputError(f"unknown protocol {protocol!r}; choose one of {', '.join(RECONSTRUCTION)}")
-    wanted = {"images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
-    settings = dataclasses.replace(
-        RECONSTRUCTION[protocol], **{key: value for key, value in wanted.items() if value is not None}
-    )
-    result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, cell_counter(console))
-    _table(*reconstruction_table(result))
-    console.print(f"\nReport: [bold]{write_report([out])}[/]")
-
-
-@bench.command("editing")
-def bench_editing(
-    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report; an interrupted run goes on.")],
-    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `sd15`, or a TOML file.")] = "quick",
-    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
-    count: Annotated[int | None, typer.Option("--n", help="How many photographs.")] = None,
-    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
-) -> None:
-    """Edits of attacked photographs under each defence, beside the edits of the clean ones: the paper's table.
-
-    Several processes: accelerate launch -m srlvae bench editing …
-    """
-    import dataclasses
-
-    from srlvae.bench.editing import editing
-    from srlvae.bench.protocol import editing_protocol
-    from srlvae.report.editing import editing_table, load_run, verdicts
-    from srlvae.report.page import write_report
-    from srlvae.show import editing_bar
-    from srlvae.vae import load_vae
-
-    given = {"pipeline": pipeline, "hardened": hardened, "images": count}
-    changed = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(editing_protocol(protocol), **changed)
-    loaded = _pipeline(settings.pipeline, None, device)
-    with editing_bar(console) as (done, told):
-        editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, done, told)
-    run = load_run(out)
-    for measure in run.measures()[:2]:
-        console.print(f"\n[bold]{measure.label}[/] {measure.better}")
-        _table(*editing_table(run, measure))
-    for holds, text in verdicts(run):
-        console.print(f"[green]✓[/] {text}" if holds else f"[yellow]✗[/] {text}", markup=True)
-    console.print(f"\nReport: [bold]{write_report([out])}[/]")
-
-
-@bench.command("poisoning")
-def bench_poisoning(
-    images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, cache and sheets; an interrupted sweep goes on.")],
-    protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
-    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
-    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
-) -> None:
-    """Fine-tune on clean images and Nightshade's poisons, with either encoder, and judge what is generated afterwards.
-
-    Several processes: accelerate launch -m srlvae bench poisoning …
-    """
-    import dataclasses
-
-    from srlvae.bench.poisoning import poisoning
-    from srlvae.bench.protocol import poisoning_protocol
-    from srlvae.metrics.clip import load_clip
-    from srlvae.metrics.judge import load_judge
-    from srlvae.report.page import write_report
-    from srlvae.report.tables import poisoning_table
-    from srlvae.show import poisoning_bar
-    from srlvae.vae import load_vae
-
-    given = {"pipeline": pipeline, "hardened": hardened}
-    changed = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(poisoning_protocol(protocol), **changed)
-    loaded = _pipeline(settings.pipeline, None, device)
-    models = loaded, load_vae(settings.hardened, loaded.device)
-    with poisoning_bar(console, settings.steps) as (done, stepped):
-        result = poisoning(*models, images, out, load_clip("tiny-clip"), load_judge(), settings, done, stepped)
-    _table(*poisoning_table(result))
-    console.print(f"\nReport: [bold]{write_report([out])}[/]")
-
-
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(help="What `srlvae bench` wrote.", metavar="DIR…")],
@@ -391,49 +279,6 @@ def report(
     from srlvae.report.page import write_report
 
     console.print(f"Report: [bold]{write_report(folders, out)}[/]")
-
-
-def _device(name: str):
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
-
-
-def _pipeline(source: str, vae: str | None, device: str):
-    """The pipeline, without the libraries' own bars over files that are there already (downloads keep theirs)."""
-    from diffusers.utils import logging as of_diffusers
-
-    from srlvae.extras import need
-    from srlvae.pipeline import load_pipeline
-
-    need("pipeline", "transformers")
-    from transformers.utils import logging as of_transformers
-
-    of_diffusers.disable_progress_bar()
-    of_transformers.disable_progress_bar()
-    return load_pipeline(source, vae, _device(device))
-
-
-def _show_scores(folder: Path) -> None:
-    import json
-
-    from srlvae.harden.output import RECORD, score_rows
-
-    _table(["", "original", "hardened"], score_rows(json.loads((folder / RECORD).read_text())))
-
-
-def _table(header: list[str], rows) -> None:
-    table = Table()
-    for i, column in enumerate(header):
-        table.add_column(column, no_wrap=i == 0)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
 
 
 def _stop(signum: int, frame: object) -> None:

@@ -1,0 +1,120 @@
+"""The commands of `srlvae bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, pipeline_of, show_table
+from srlvae.errors import InputError
+
+bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
+
+
+@bench.command("reconstruction")
+def bench_reconstruction(
+    original: Annotated[str, typer.Option(help=VaeHelp)],
+    hardened: Annotated[str, typer.Option(help=VaeHelp)],
+    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
+    out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report; an interrupted run goes on.")],
+    protocol: Annotated[str, typer.Option(help="`full` or `quick`.")] = "full",
+    count: Annotated[int | None, typer.Option("--n", help="How many photographs are attacked.")] = None,
+    clean_count: Annotated[int | None, typer.Option("--clean-n", help="How many photographs the clean row takes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the choice of photographs and the attacks.")] = None,
+) -> None:
+    """Reconstruction and latents, clean and under each attack, transfer and white-box, over ε."""
+    import dataclasses
+
+    from srlvae.bench.protocol import RECONSTRUCTION
+    from srlvae.bench.reconstruction import reconstruction
+    from srlvae.report.page import write_report
+    from srlvae.report.tables import reconstruction_table
+    from srlvae.show import cell_counter
+    from srlvae.vae import load_vae
+
+    if protocol not in RECONSTRUCTION:
+        raise InputError(f"unknown protocol {protocol!r}; choose one of {', '.join(RECONSTRUCTION)}")
+    wanted = {"images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
+    settings = dataclasses.replace(
+        RECONSTRUCTION[protocol], **{key: value for key, value in wanted.items() if value is not None}
+    )
+    result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, cell_counter(console))
+    show_table(*reconstruction_table(result))
+    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+
+
+@bench.command("editing")
+def bench_editing(
+    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
+    out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report; an interrupted run goes on.")],
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `sd15`, or a TOML file.")] = "quick",
+    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
+    count: Annotated[int | None, typer.Option("--n", help="How many photographs.")] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+) -> None:
+    """Edits of attacked photographs under each defence, beside the edits of the clean ones: the paper's table.
+
+    Several processes: accelerate launch -m srlvae bench editing …
+    """
+    import dataclasses
+
+    from srlvae.bench.editing import editing
+    from srlvae.bench.protocol import editing_protocol
+    from srlvae.report.editing import editing_table, load_run, verdicts
+    from srlvae.report.page import write_report
+    from srlvae.show import editing_bar
+    from srlvae.vae import load_vae
+
+    given = {"pipeline": pipeline, "hardened": hardened, "images": count}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(editing_protocol(protocol), **changed)
+    loaded = pipeline_of(settings.pipeline, None, device)
+    with editing_bar(console) as (done, told):
+        editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, done, told)
+    run = load_run(out)
+    for measure in run.measures()[:2]:
+        console.print(f"\n[bold]{measure.label}[/] {measure.better}")
+        show_table(*editing_table(run, measure))
+    for holds, text in verdicts(run):
+        console.print(f"[green]✓[/] {text}" if holds else f"[yellow]✗[/] {text}", markup=True)
+    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+
+
+@bench.command("poisoning")
+def bench_poisoning(
+    images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
+    out: Annotated[Path, typer.Option(help="Rows, cache and sheets; an interrupted sweep goes on.")],
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
+    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+) -> None:
+    """Fine-tune on clean images and Nightshade's poisons, with either encoder, and judge what is generated afterwards.
+
+    Several processes: accelerate launch -m srlvae bench poisoning …
+    """
+    import dataclasses
+
+    from srlvae.bench.poisoning import poisoning
+    from srlvae.bench.protocol import poisoning_protocol
+    from srlvae.metrics.clip import load_clip
+    from srlvae.metrics.judge import load_judge
+    from srlvae.report.page import write_report
+    from srlvae.report.tables import poisoning_table
+    from srlvae.show import poisoning_bar
+    from srlvae.vae import load_vae
+
+    given = {"pipeline": pipeline, "hardened": hardened}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(poisoning_protocol(protocol), **changed)
+    loaded = pipeline_of(settings.pipeline, None, device)
+    models = loaded, load_vae(settings.hardened, loaded.device)
+    with poisoning_bar(console, settings.steps) as (done, stepped):
+        result = poisoning(*models, images, out, load_clip("tiny-clip"), load_judge(), settings, done, stepped)
+    show_table(*poisoning_table(result))
+    console.print(f"\nReport: [bold]{write_report([out])}[/]")

@@ -1,0 +1,59 @@
+"""What the commands share: the console, words of help, and what words on the command line stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from srlvae.errors import InputError
+
+console = Console(highlight=False)
+
+VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`, `tiny-srl`)."
+PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
+DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
+
+
+def device_of(name: str):
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
+
+
+def pipeline_of(source: str, vae: str | None, device: str):
+    """The pipeline, without the libraries' own bars over files that are there already (downloads keep theirs)."""
+    from diffusers.utils import logging as of_diffusers
+
+    from srlvae.extras import need
+    from srlvae.pipeline import load_pipeline
+
+    need("pipeline", "transformers")
+    from transformers.utils import logging as of_transformers
+
+    of_diffusers.disable_progress_bar()
+    of_transformers.disable_progress_bar()
+    return load_pipeline(source, vae, device_of(device))
+
+
+def show_scores(folder: Path) -> None:
+    import json
+
+    from srlvae.harden.output import RECORD, score_rows
+
+    show_table(["", "original", "hardened"], score_rows(json.loads((folder / RECORD).read_text())))
+
+
+def show_table(header: list[str], rows) -> None:
+    table = Table()
+    for i, column in enumerate(header):
+        table.add_column(column, no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
