@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import diffusers
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -74,9 +75,7 @@ def pdm_pure(
 
 
 def load_pixel_pipeline(needs: str, source: str, device: torch.device | str = "cpu") -> Any:
-    """The pipeline of diffusers that a purifier needs (`Purifier.needs`), from a folder or a hub id; frozen. Raises InputError."""
-    import diffusers
-
+    """The pipeline of diffusers that a purifier needs, from a folder or a hub id; frozen. Raises InputError."""
     try:
         pipe = getattr(diffusers, KINDS[needs]).from_pretrained(source)
     except Exception as error:  # diffusers, transformers and the hub each raise their own kinds
