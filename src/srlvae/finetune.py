@@ -150,7 +150,7 @@ def encode_images(pipeline: Pipeline, x: Tensor, seed: int, first: int = 0) -> T
 def tune(
     pipeline: Pipeline,
     latents: Tensor,
-    captions: Sequence[str],
+    captions: list[str],
     config: FinetuneConfig,
     *,
     checkpoint: Path | None = None,
@@ -180,7 +180,7 @@ def tune(
         rng, draw = np.random.default_rng((config.seed, step)), torch.Generator().manual_seed(config.seed * 10**7 + step)
         picked = rng.integers(len(latents), size=config.batch_size)
         empty = rng.random(config.batch_size) < config.empty_captions
-        said = ["" if left_out else captions[i] for i, left_out in zip(picked, empty, strict=True)]
+        said = ["" if left_out else captions[int(i)] for i, left_out in zip(picked, empty, strict=True)]
         z = latents[torch.from_numpy(picked)].to(pipeline.device)
         noise = torch.randn(z.shape, generator=draw).to(z)
         t = torch.randint(pipeline.pipe.scheduler.config.num_train_timesteps, (len(z),), generator=draw).to(z.device)
@@ -210,7 +210,7 @@ def rate(step: int, config: FinetuneConfig) -> float:
 
 def _save_lora(tuned: Pipeline, out: Path) -> None:
     (peft,) = need("finetune", "peft")
-    from diffusers.utils import convert_state_dict_to_diffusers
+    from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 
     layers = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(tuned.pipe.unet))
     type(tuned.pipe).save_lora_weights(out, unet_lora_layers=layers)

@@ -42,7 +42,8 @@ def curves(result: dict, eps: int) -> dict[str, dict[str, list[tuple]]]:
         lines: dict[str, list[tuple]] = {}
         for defence, kind in dict.fromkeys((row["defence"], row["kind"]) for row in own if row["kind"]):
             wanted = [r for r in own if r["defence"] == defence and r["kind"] in (kind, "") and r["eps"] in (eps, 0)]
-            label = {"none": "no defence"}.get(defence, defence) + ("" if kind == "transfer" else f", {kind}")
+            name = "no defence" if defence == "none" else defence
+            label = name if kind == "transfer" else f"{name}, {kind}"
             lines[label] = [(n, *pooled(wanted, "target", lambda r, n=n: r["count"] == n)) for n in _counts(wanted)]
         found[f"{pair['concept']} → {pair['target']}"] = lines
     return found
