@@ -125,3 +125,30 @@ def test_a_bad_attack_exits_with_2(words, message, folder, monkeypatch, capsys):
     photograph = folder / "photographs" / "0.png"
     assert run(monkeypatch, "attack", words[0], photograph, *words[1:], *more, "--out", folder / "out") == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_finetune_then_generate(folder, monkeypatch, capsys):
+    sd15(small_kl()).pipe.save_pretrained(folder / "pipe")
+    words = ("finetune", "--images", folder / "photographs", "--pipeline", folder / "pipe", "--steps", 1, "--batch-size", 2)
+    words += ("--precision", "no", "--out", folder / "tuned")
+    assert run(monkeypatch, *words) == 2 and "or --prompt" in capsys.readouterr().err
+    assert run(monkeypatch, *words, "--prompt", "a cat") == 0
+    words = ("generate", "--pipeline", folder / "tuned", "--prompt", "a cat", "--steps", 1, "--n", 1, "--out", folder / "made")
+    assert run(monkeypatch, *words) == 0 and (folder / "made" / "sheet.png").exists()
+
+
+def test_scan_writes_a_table_and_a_page(folder, monkeypatch, capsys):
+    small_kl().save(folder / "other")
+    words = ("scan", folder / "photographs", "--clean", folder / "photographs", "--original", folder / "vae")
+    words += ("--hardened", folder / "other", "--out", folder / "scanned")
+    assert run(monkeypatch, *words) == 2 and "99 or more" in capsys.readouterr().err
+    assert run(monkeypatch, *words, "--rate", 0.1) == 0
+    assert len((folder / "scanned" / "scan.csv").read_text(encoding="utf-8").splitlines()) == 13
+    assert (folder / "scanned" / "scan.html").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("report", "nowhere"), ("bench", "editing", "--protocol", "fast", "--images", "x", "--out", "y")]
+)
+def test_benchmarks_refuse_what_is_not_there(words, monkeypatch, capsys):
+    assert run(monkeypatch, *words) == 2 and "error:" in capsys.readouterr().err
