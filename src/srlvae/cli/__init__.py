@@ -289,6 +289,8 @@ def main() -> None:
     """Entry point. Exit codes: 2 for bad input, 130 after Ctrl-C or SIGTERM."""
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # The profiler, which measures memory, announces itself otherwise.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     signal.signal(signal.SIGTERM, _stop)
     try:
         app()
