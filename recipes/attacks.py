@@ -102,31 +102,29 @@ class Bench:
         return said | {"objective": ends, "seconds_an_image": seconds}, torch.cat(found)
 
 
-def score(images: Path, result: Path, count: int) -> None:
+def score(images: Path, result: Path, count: int, only: list[str]) -> None:
     x, prompts = photographs(images, count)
     bench = Bench(load_pipeline("tiny-sd"), x, prompts)
-    before = {
-        "pipeline": "tiny-sd",
-        "n": count,
-        "seed": 0,
-        "edit": {"strength": STRENGTH, "steps": STEPS, "guidance": GUIDANCE},
-    }
-    scores = json.loads(result.read_text()) if result.exists() else {**before, "versions": versions(), "rows": {}}
-    if not before.items() <= scores.items():
-        raise SystemExit(f"{result} holds rows of other settings; move it away")
-    folder = result.with_suffix("")
-    for name, attack in ATTACKS.items():
+    edit = {"strength": STRENGTH, "steps": STEPS, "guidance": GUIDANCE}
+    before = {"pipeline": "tiny-sd", "networks": bench.pipeline.fingerprint(), "n": count, "seed": 0, "edit": edit}
+    for name in only or ATTACKS:
+        scores = json.loads(result.read_text()) if result.exists() else {**before, "versions": versions(), "rows": {}}
+        if not before.items() <= scores.items():
+            raise SystemExit(f"{result} holds rows of other settings; move it away")
         if name in scores["rows"]:
             continue
         said, adversarial = bench.attack(name)
         attacked, edits = bench.measure(adversarial)
-        noise, noisy = bench.measure(bench.noise(attack.default))
-        scores["rows"][name] = {**said, "attacked": attacked, "noise": noise}
-        rows = [list(row) for row in zip(x, bench.edits, noisy, adversarial, edits, strict=True)][:SHOWN]
+        noise, noisy = bench.measure(bench.noise(ATTACKS[name].default))
+        row = {**said, "attacked": attacked, "noise": noise}
+        shown = [list(images) for images in zip(x, bench.edits, noisy, adversarial, edits, strict=True)][:SHOWN]
         captions = ("clean", "edit of it", "edit, noise", "attacked", "edit of it")
-        write_image(folder / f"{name}.png", tile(rows, captions))
-        write_json(result, scores)
-        print(name, json.dumps(scores["rows"][name], indent=1), flush=True)
+        write_image(result.with_suffix("") / f"{name}.png", tile(shown, captions))
+        # Read again: another process may have written rows of other attacks.
+        scores["rows"] |= json.loads(result.read_text())["rows"] if result.exists() else {}
+        rows = {**scores["rows"], name: row}
+        write_json(result, {**scores, "rows": {key: rows[key] for key in ATTACKS if key in rows}})
+        print(name, json.dumps(row, indent=1), flush=True)
 
 
 def notebook(x: Tensor, vae, eps: float, step: float, iterations: int) -> Tensor:
@@ -191,9 +189,10 @@ def main(
     score_to: Annotated[Path | None, typer.Option("--score", help="Measure what the attacks do and write this JSON.")] = None,
     speed_to: Annotated[Path | None, typer.Option("--speed", help="Measure how fast they are and write this JSON.")] = None,
     count: Annotated[int, typer.Option("--n", help="Photographs that are attacked.")] = 8,
+    only: Annotated[list[str] | None, typer.Option(help="These attacks alone; several processes may share them out.")] = None,
 ) -> None:
     if score_to:
-        score(images, score_to, count)
+        score(images, score_to, count, only or [])
     if speed_to:
         speed(images, speed_to)
 

@@ -5,7 +5,8 @@
     python recipes/tiny_clip.py --images caltech101-128/test --score results/tiny-clip.json
 
 The first command trains and resumes by itself where it was stopped; the second writes the averaged weights as float16; the
-third measures the bundled weights' zero-shot accuracy.
+third measures the bundled weights' zero-shot accuracy. Time: a minute for the texts and about half a second a step of one core.
+The bundled image tower had 3,300 steps whose texts were by mistake another tokenizer's, then the last 1,600 of these 4,000.
 Some thousands of photographs are few for a vision transformer, so EfficientNet-Lite0 teaches, in two phases. First the text
 tower is trained contrastively against the teacher's locked features and a projection of them (as LiT: Zhai et al. 2022,
 arXiv 2111.07991), over classes: every step encodes one caption of each class, and a photograph is to find that of its class.
