@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-STEPS, GUIDANCE, STRENGTH = 25, 5.0, 0.5
+STEPS, GUIDANCE, STRENGTH = 25, 3.0, 0.5

@@ -1,0 +1,36 @@
+"""Put a hardened `tiny` into the package, as `tiny-srl`, in half precision.
+
+    srlvae harden tiny --images caltech101-128/train --preset cpu --out runs/tiny-srl
+    python recipes/tiny_srl.py --run runs/tiny-srl --export src/srlvae/zoo/tiny-srl
+
+The first takes sixteen minutes of two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from srlvae.harden.output import RECORD
+from srlvae.vae import load_vae
+
+
+def main(
+    run: Annotated[Path, typer.Option(help="What `srlvae harden` wrote.")],
+    export: Annotated[Path, typer.Option(help="The folder of the bundled model, with its card.")],
+) -> None:
+    load_vae(run, dtype=torch.float16).save(export)
+    # Where the VAE was loaded from is nobody's business.
+    config = export / "config.json"
+    kept = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
+    config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    shutil.copy(run / RECORD, export / RECORD)
+
+
+if __name__ == "__main__":
+    typer.run(main)
