@@ -1,7 +1,6 @@
 """Draw README's picture: the same prompts from tiny-sd, with the original VAE and with a hardened one.
 
-    srlvae harden tiny --images caltech101-128/train --preset cpu --out runs/tiny-srl
-    python recipes/readme_picture.py --images caltech101-128/test --hardened runs/tiny-srl --out docs/tiny-sd.png
+    python recipes/readme_picture.py --images caltech101-128/test --hardened tiny-srl --out docs/tiny-sd.png
 
 A row a prompt: what is generated (the same to the last bit with both), a photograph and its edit, and edits of that photograph
 after PhotoGuard's encoder attack, made on the original VAE (transfer).

@@ -9,13 +9,13 @@ The first takes sixteen minutes of two cores.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from srlvae.files import write_json
 from srlvae.harden.output import RECORD
 from srlvae.vae import load_vae
 
@@ -29,7 +29,8 @@ def main(
     config = export / "config.json"
     kept = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
     config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    shutil.copy(run / RECORD, export / RECORD)
+    record = json.loads((run / RECORD).read_text(encoding="utf-8"))
+    write_json(export / RECORD, {**record, "hardened": load_vae(export).fingerprint()})
 
 
 if __name__ == "__main__":

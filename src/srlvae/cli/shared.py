@@ -53,7 +53,8 @@ def show_scores(folder: Path) -> None:
 def show_table(header: list[str], rows) -> None:
     table = Table()
     for i, column in enumerate(header):
-        table.add_column(column, no_wrap=i == 0)
+        # Where there are few columns the numbers stay whole on a narrow terminal, where there are many the names do.
+        table.add_column(column, no_wrap=(i > 0) if len(header) <= 4 else i == 0)
     for row in rows:
         table.add_row(*row)
     console.print(table)
