@@ -32,6 +32,7 @@ from srlvae.metrics.clip import clip_i, load_clip
 from srlvae.metrics.features import load_features
 from srlvae.metrics.pairwise import feature_distance, psnr
 from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.report.tables import markdown
 from srlvae.rng import generators
 from srlvae.vae import load_vae
 from srlvae.versions import versions
@@ -125,6 +126,22 @@ def score(images: Path, result: Path, count: int, only: list[str]) -> None:
         rows = {**scores["rows"], name: row}
         write_json(result, {**scores, "rows": {key: rows[key] for key in ATTACKS if key in rows}})
         print(name, json.dumps(row, indent=1), flush=True)
+    (result.with_suffix("") / "table.md").write_text(table(json.loads(result.read_text())), encoding="utf-8")
+
+
+def table(scores: dict) -> str:
+    """A line an attack, in Markdown: after the attack, and in brackets after random signs of the same ε."""
+    measures = {
+        "reconstruction, dB": ("reconstruction_psnr", 1),
+        "latent shift": ("latent_shift", 2),
+        "Lite1 distance of the edit ↓": ("edit_efficientnet-lite1_distance", 2),
+        "CLIP-I of the edit (tiny-clip)": ("edit_clip_i_tiny-clip", 3),
+    }
+    lines = []
+    for name, row in scores["rows"].items():
+        pairs = [f"{row['attacked'][key]:.{n}f} ({row['noise'][key]:.{n}f})" for key, n in measures.values()]
+        lines.append([name, f"{row['eps_255']:.3g}/255", str(row["steps"]), *pairs])
+    return markdown((["attack", "ε", "steps", *measures], lines))
 
 
 def notebook(x: Tensor, vae, eps: float, step: float, iterations: int) -> Tensor:
