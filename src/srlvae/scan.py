@@ -54,7 +54,7 @@ def score_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> floa
 
 
 def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lambda number, total: None) -> list[Score]:
-    """Score every image below `folder`, line by line into `out`/scan.csv; returns the scores, the largest first.
+    """Score every image below `folder`, line by line into `out`/scores-0.csv; returns the scores, the largest first.
 
     One image is in memory at a time, and files that are listed already are passed over, so that a run which was cut off goes
     on. Processes that run together share the files out. A file that cannot be read gets a line that says so. Raises
@@ -85,8 +85,7 @@ def _mend(table: Path) -> bool:
     if not table.exists():
         return False
     with table.open("rb+") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
-        return file.tell() > 0
+        return file.truncate(file.read().rfind(b"\n") + 1) > 0
 
 
 def _scored(original: VAE, hardened: VAE, path: Path) -> tuple[str, str]:
@@ -97,7 +96,7 @@ def _scored(original: VAE, hardened: VAE, path: Path) -> tuple[str, str]:
 
 
 def read_scores(out: Path) -> Iterator[Score]:
-    """The scores in a folder; those of unreadable files are not a number."""
+    """The scores in a folder; those of unreadable files are −∞."""
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):

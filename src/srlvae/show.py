@@ -125,12 +125,8 @@ def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, in
         task, made = progress.add_task("", total=None, notes=""), [0]
 
         def done(cell: Cell, defence: str, number: int, total: int) -> None:
-            what = (
-                "clean"
-                if cell.attack == "none"
-                else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
-            )
-            progress.update(task, completed=number, total=total, notes=f"{made[0]} images made; {what}, {defence}")
+            notes = f"{made[0]} images made; {_said(cell)}, {defence}"
+            progress.update(task, completed=number, total=total, notes=notes)
 
         def told(count: int) -> None:
             made[0] += count

@@ -69,7 +69,7 @@ class Comparison:
         kid, error = kernel_distance_with_error(pooled, reference, self._draw(), subsets=50, size=max(2, len(pooled) // 2))
         return {
             f"{name}_frechet": frechet_distance(pooled, reference),
-            f"{name}_frechet_interval": list(frechet_interval(pooled, reference, self._draw())),
+            f"{name}_frechet_interval": list(frechet_interval(pooled, reference, self._draw(), DRAWS)),
             f"{name}_kid": kid,
             f"{name}_kid_error": error,
         }
@@ -96,7 +96,7 @@ class Comparison:
         return found
 
 
-def frechet_interval(x: Tensor, y: Tensor, draw: torch.Generator, draws: int = DRAWS) -> tuple[float, float]:
+def frechet_interval(x: Tensor, y: Tensor, draw: torch.Generator, draws: int) -> tuple[float, float]:
     """The 95 % percentile interval over resampled pairs. Resampling repeats images, which biases each draw upwards: the draws
     are moved so that their mean is the distance of the whole sets."""
     picks = torch.randint(len(x), (draws, len(x)), generator=draw)
