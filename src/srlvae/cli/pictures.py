@@ -1,0 +1,58 @@
+"""The commands that make pictures: `srlvae generate` and `srlvae edit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, pipeline_of
+from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
+
+
+def generate(
+    prompt: Annotated[list[str], typer.Option(help="What to show; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
+    count: Annotated[int, typer.Option("--n", min=1, help="Images a prompt.")] = 4,
+    vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = STEPS,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise: image i of every prompt starts from the same.")] = 0,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+) -> None:
+    """Images of prompts, by a pipeline with its own or another VAE."""
+    from srlvae.pictures import generate_files
+    from srlvae.show import picture_bar
+
+    loaded = pipeline_of(pipeline, vae, device)
+    with picture_bar(console) as done:
+        settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
+        sheet = generate_files(loaded, prompt, out, **settings, done=done)
+    console.print(f"\nImages: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
+
+
+def edit(
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders.", metavar="IMAGE…")],
+    prompt: Annotated[str, typer.Option(help="What the edited images are to show.")],
+    out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
+    pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
+    strength: Annotated[
+        float, typer.Option(help="Share of the denoising steps run: 0 keeps the image, 1 forgets it.")
+    ] = STRENGTH,
+    vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = STEPS,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise; each file's depends on its name too.")] = 0,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+) -> None:
+    """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE."""
+    from srlvae.pictures import edit_files
+    from srlvae.show import picture_bar
+
+    loaded = pipeline_of(pipeline, vae, device)
+    with picture_bar(console) as done:
+        settings = {"strength": strength, "steps": steps, "guidance": guidance, "seed": seed}
+        sheet = edit_files(loaded, images, prompt, out, **settings, done=done)
+    console.print(f"\nEdited images: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
