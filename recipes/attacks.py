@@ -162,7 +162,7 @@ def speed(images: Path, result: Path, rounds: int = 5, steps: int = 20) -> None:
     """Seconds for eight images of 128 pixels, medians of alternating rounds."""
     x, _ = photographs(images, BATCH)
     vae, setting = load_vae("tiny"), ATTACKS["photoguard-encoder"].default
-    options = {"eps": setting.eps, "steps": setting.steps, "step_size": setting.step_size}
+    options = {"eps": setting.eps, "steps": steps, "step_size": setting.step_size}
 
     def alone(name: str) -> Tensor:
         run = ATTACKS[name].run

@@ -14,7 +14,7 @@ import srlvae
 ROOT = Path(srlvae.__file__).parent
 # From the bottom up; a room may import those below it and itself.
 LAYERS = [
-    {"errors", "defaults", "extras", "files", "config", "versions", "zoo", "checkpoint", "precision"},
+    {"errors", "defaults", "extras", "files", "config", "versions", "zoo", "checkpoint", "precision", "allocator"},
     {"images", "rng"},
     {"vae", "metrics"},
     {"pipeline"},

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from srlvae.allocator import keep_freed_memory
 from srlvae.cli.bench import bench
 from srlvae.cli.pictures import edit, generate
 from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, device_of, pipeline_of, show_scores, show_table
@@ -247,6 +248,7 @@ def main() -> None:
     # The profiler, which measures memory, announces itself otherwise.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     signal.signal(signal.SIGTERM, _stop)
+    keep_freed_memory()
     try:
         app()
     except (InputError, ModuleNotFoundError, OSError) as error:
