@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from torch.nn import functional as F
 from conftest import small_kl
 from pipelines import sd15
 from small import RandomFeatures
-from srlvae.bench import compare
+from srlvae.bench import compare, store
 from srlvae.bench import editing as bench
 from srlvae.bench.compare import Comparison, frechet_interval
 from srlvae.bench.editing import CLEAN, editing, plan_of, setting_of
@@ -200,6 +204,25 @@ def test_attacked_images_keep_their_budget(pipeline, hardened, folder, result):
         for cell in (Cell("photoguard-encoder", eps, "original"), Cell("noise", eps, "")):
             moved = (kept.attacked(cell).images - x).abs().max() * 255
             assert 0 < moved.round() <= eps
+
+
+def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeypatch):
+    who, made = threading.local(), []
+    monkeypatch.setattr(store, "PartialState", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
+    keys = [key_of(number=i) for i in range(5)]
+
+    def make(part: list[int]):
+        time.sleep(0.02 * who.number)  # the second finds files of the first already there
+        made.extend(part)
+        return torch.stack([torch.full((3, 2, 2), i / 255) for i in part]), [None] * len(part)
+
+    def process(number: int) -> list[int]:
+        who.number = number
+        return (Store(tmp_path, 2).images(keys, make)[:, 0, 0, 0] * 255).round().int().tolist()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(process, range(2))) == [[0, 1, 2, 3, 4]] * 2
+    assert sorted(made) == [0, 1, 2, 3, 4]
 
 
 def test_an_image_is_kept_under_its_own_levels():

@@ -127,6 +127,8 @@ def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, in
         def done(cell: Cell, defence: str, number: int, total: int) -> None:
             notes = f"{made[0]} images made; {_said(cell)}, {defence}"
             progress.update(task, completed=number, total=total, notes=notes)
+            if not console.is_terminal:  # no bar in a log file
+                console.print(f"row {number} of {total}: {_said(cell)}, {defence}")
 
         def told(count: int) -> None:
             made[0] += count
@@ -157,5 +159,7 @@ def poisoning_bar(
         def done(point: Point, number: int, total: int) -> None:
             notes = f"{point.concept} → {point.target}, {point.count} {point.kind}, {point.defence}"
             progress.update(sweep, completed=number, total=total, notes=notes)
+            if not console.is_terminal:
+                console.print(f"point {number} of {total}: {notes}, seed {point.seed}")
 
         yield done, lambda step, loss: progress.update(tuning, completed=step, notes=f"loss {loss:.4f}")

@@ -191,13 +191,19 @@ def editing(
     """Run the benchmark on the photographs in `folder`; write rows and contact sheets to `out` and return what is written.
 
     Images are kept in `out`/cache by what they were made from, and rows with them: a run that was cut off, or another protocol,
-    makes only what is missing. done: told of each row; told: of how many images were made.
+    makes only what is missing. Of processes that run together the main one measures and writes; the others return {}.
+    done: told of each row; told: of how many images were made.
     Raises: InputError for unusable images.
     """
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed)
-    store, state = Store(out / CACHE, protocol.batch_size, told), PartialState()
-    bench = Editing(pipeline, hardened, x, protocol, store)
-    reference = bench.edits(bench.clean)
+    bench = Editing(pipeline, hardened, x, protocol, Store(out / CACHE, protocol.batch_size, told))
+    plan = plan_of(protocol)
+    reference, other = bench.edits(bench.clean), bench.edits(bench.clean, seed=protocol.seed + 1)
+    if not PartialState().is_main_process:
+        for number, (cell, defence) in enumerate(plan, 1):
+            bench.under(defence, bench.attacked(cell))
+            done(cell, defence, number, len(plan))
+        return {}
     compare = Comparison(
         [load_features(name) for name in protocol.features],
         load_clip(protocol.clip),
@@ -215,25 +221,22 @@ def editing(
         "protocol": json.loads(json.dumps(asdict(protocol))),
         "images": names,
         "versions": versions(),
-        "floor": compare.floor(bench.edits(bench.clean, seed=protocol.seed + 1).images),
+        "floor": compare.floor(other.images),
         "reconstruction": {name: compare.reconstruction(pipe.vae, x) for name, pipe in bench.pipelines.items()},
         "costs": before.get("costs", {}),
         "rows": [],
     }
-    plan = plan_of(protocol)
     for number, (cell, defence) in enumerate(plan, 1):
         given = bench.attacked(cell)
         edits = bench.under(defence, given)
-        if state.is_main_process:
-            key = key_of(edits=edits.keys, reference=reference.keys, features=protocol.features, clip=protocol.clip)
-            measured = known.get(key) or compare.row(edits.images)
-            doubts = [doubt for note in store.notes(given.keys) if note for doubt in note["doubts"]]
-            made = {"defence": defence, "setting": setting_of(cell, defence), "n": len(edits.keys), "doubts": doubts}
-            result["rows"].append({**asdict(cell), **made, "measured": measured, "key": key})
-            write_json(out / RESULT, result)
+        key = key_of(edits=edits.keys, reference=reference.keys, features=protocol.features, clip=protocol.clip)
+        measured = known.get(key) or compare.row(edits.images)
+        doubts = [doubt for note in bench.store.notes(given.keys) if note for doubt in note["doubts"]]
+        made = {"defence": defence, "setting": setting_of(cell, defence), "n": len(edits.keys), "doubts": doubts}
+        result["rows"].append({**asdict(cell), **made, "measured": measured, "key": key})
+        write_json(out / RESULT, result)
         done(cell, defence, number, len(plan))
-    if state.is_main_process:
-        _finish(bench, result, before, out, reference)
+    _finish(bench, result, before, out, reference)
     return result
 
 

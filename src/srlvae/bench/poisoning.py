@@ -108,6 +108,11 @@ class Poisoning:
         sources = spare[select_sources(self.clip, spare, point.concept, most)]
         return self._repeated(self._perturbed(sources, point)[: point.count], point.count)
 
+    def make_poisons(self, plan: list[Point]) -> None:
+        """Have the poisons of all points on disk: processes share the images of this, and later the points."""
+        for point in {(p.concept, p.target, p.kind, p.eps): p for p in plan if p.count}.values():
+            self.poisons(point)
+
     def _repeated(self, x: Tensor, count: int) -> Tensor:
         return x[torch.arange(count) % len(x)]
 
@@ -189,13 +194,15 @@ def poisoning(
 ) -> dict:
     """Run the sweep on the class folders in `folder`; rows and a sheet a point go to `out`, and are not made again.
 
-    Processes that run together share the points out. Raises: InputError for concepts that nobody knows.
+    Processes that run together share the points out, and all but the main one return {}. Raises: InputError for concepts that
+    nobody knows.
     """
     bench = Poisoning(pipeline, hardened, folder, clip, judge, protocol, Store(out / CACHE, protocol.batch_size))
     about = {"benchmark": "poisoning", "networks": pipeline.fingerprint()}
     about |= {name: pipe.vae.fingerprint() for name, pipe in bench.pipelines.items()}
     settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
     plan, state = list(points(protocol)), PartialState()
+    bench.make_poisons(plan)
     files = [out / CACHE / "points" / f"{key_of(**about, settings=settings, point=asdict(point))}.json" for point in plan]
     for number, (point, file) in enumerate(zip(plan, files, strict=True), 1):
         if not file.exists() and number % state.num_processes == state.process_index:
@@ -209,4 +216,4 @@ def poisoning(
     result = {**about, "protocol": json.loads(json.dumps(asdict(protocol))), "versions": versions(), "rows": rows}
     if state.is_main_process:
         write_json(out / RESULT, result)
-    return result
+    return result if state.is_main_process else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,10 @@ class Store:
 
     def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> Images:
         """The images of `keys`. `make` is asked for those that are missing, by number and in batches, and gives them with a
-        note on each; processes that run together share them out."""
-        missing = [i for i, key in enumerate(keys) if not self.path(key).exists()]
+        note on each. Processes that run together share them out, and each waits for the files of the others."""
         state = PartialState()
-        share = missing[state.process_index :: state.num_processes]
+        own = range(state.process_index, len(keys), state.num_processes)
+        share = [i for i in own if not self.path(keys[i]).exists()]
         for start in range(0, len(share), self.batch_size):
             part = share[start : start + self.batch_size]
             made, notes = make(part)
@@ -53,7 +54,9 @@ class Store:
                     write_json(self.path(keys[i]).with_suffix(".json"), note)
                 write_image(self.path(keys[i]), image)
             self.told(len(part))
-        state.wait_for_everyone()
+        for key in keys:
+            while not self.path(key).exists():
+                time.sleep(0.1)
         return torch.stack([read_image(self.path(key)) for key in keys])
 
     def notes(self, keys: Sequence[str]) -> list[Any]:

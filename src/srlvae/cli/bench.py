@@ -75,7 +75,9 @@ def bench_editing(
     settings = dataclasses.replace(editing_protocol(protocol), **changed)
     loaded = pipeline_of(settings.pipeline, None, device)
     with editing_bar(console) as (done, told):
-        editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, done, told)
+        result = editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, done, told)
+    if not result:
+        return
     run = load_run(out)
     for measure in run.measures()[:2]:
         console.print(f"\n[bold]{measure.label}[/] {measure.better}")
@@ -116,5 +118,7 @@ def bench_poisoning(
     models = loaded, load_vae(settings.hardened, loaded.device)
     with poisoning_bar(console, settings.steps) as (done, stepped):
         result = poisoning(*models, images, out, load_clip("tiny-clip"), load_judge(), settings, done, stepped)
+    if not result:
+        return
     show_table(*poisoning_table(result))
     console.print(f"\nReport: [bold]{write_report([out])}[/]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +10,8 @@ from rich.table import Table
 
 from srlvae.errors import InputError
 
-console = Console(highlight=False)
+# Of processes that run together one speaks.
+console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
 
 VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`, `tiny-srl`)."
 PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
