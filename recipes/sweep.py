@@ -18,6 +18,7 @@ from typing import Annotated
 import torch
 import typer
 
+from srlvae.attacks.photoguard import photoguard_encoder
 from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.harden import OBJECTIVES, HardenConfig, Listener, harden, preset
@@ -27,41 +28,50 @@ from srlvae.images import read_square
 from srlvae.metrics.features import load_features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.precision import bf16_pays
+from srlvae.rng import generators
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
 
-BASE = preset("cpu")
+DEFAULTS = preset("cpu")
 PROBE = 12
 
 
-def objective(**changes) -> HardenConfig:
-    return dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, **changes))
+def objective(base: HardenConfig = DEFAULTS, **changes) -> HardenConfig:
+    return dataclasses.replace(base, objective=dataclasses.replace(base.objective, **changes))
 
 
+# What rows of one setting change: without attacks on the original encoder, so that they show in few steps.
+BASE = objective(inner=("reconstruction", "latent"))
 ROWS: dict[str, HardenConfig] = {
-    "defaults": BASE,
+    "base": BASE,
+    # Which attacks images take turns at.
+    "inner: base, targeted, transfer": objective(inner=("reconstruction", "latent", "targeted", "transfer")),
+    "inner: base, half transfer": objective(inner=("transfer", "reconstruction", "transfer", "latent")),
+    "inner: targeted, three quarters transfer": objective(inner=("transfer", "transfer", "transfer", "targeted")),
     # The ablations of the field.
     **{name: preset("cpu", name) for name in OBJECTIVES if name != "srlvae"},
-    "inner attack on reconstructions only": objective(inner="reconstruction"),
-    "inner attack on latents only": objective(inner="latent"),
-    "originality on clean images only": objective(originality_attacked=0.0),
-    "originality on attacked images only": objective(originality_clean=0.0),
+    "inner attack on reconstructions only": objective(BASE, inner=("reconstruction",)),
+    "inner attack on latents only": objective(BASE, inner=("latent",)),
+    "originality on clean images only": objective(BASE, originality_attacked=0.0),
+    "originality on attacked images only": objective(BASE, originality_clean=0.0),
     # One setting at a time.
-    "no perceptual term": objective(perceptual=0.0, perceptual_attacked=0.0),
-    "perceptual term halved": objective(perceptual=BASE.objective.perceptual / 2),
-    "perceptual term doubled": objective(perceptual=BASE.objective.perceptual * 2),
-    "perceptual term over all stages": objective(stages=5),
-    "no detail term": objective(detail=0.0),
-    "detail term × 5": objective(detail=5 * BASE.objective.detail),
-    "ε 8/255 on reconstructions": objective(eps=8 / 255),
-    "ε 14/255 on latents": objective(latent_eps=14 / 255),
-    "1 attack step": objective(steps=1, step_size=1.0),
-    "4 attack steps": objective(steps=4, step_size=0.5),
+    "no perceptual term": objective(BASE, perceptual=0.0, perceptual_attacked=0.0),
+    "perceptual term halved": objective(BASE, perceptual=BASE.objective.perceptual / 2),
+    "perceptual term doubled": objective(BASE, perceptual=BASE.objective.perceptual * 2),
+    "perceptual term over all stages": objective(BASE, stages=5),
+    "no detail term": objective(BASE, detail=0.0),
+    "detail term × 5": objective(BASE, detail=5 * BASE.objective.detail),
+    "ε 8/255 on reconstructions": objective(BASE, eps=8 / 255),
+    "ε 14/255 on latents": objective(BASE, latent_eps=14 / 255),
+    "1 attack step": objective(BASE, steps=1, step_size=1.0),
+    "4 attack steps": objective(BASE, steps=4, step_size=0.5),
     "β × 3": objective(
-        originality_clean=3 * BASE.objective.originality_clean, originality_attacked=3 * BASE.objective.originality_attacked
+        BASE,
+        originality_clean=3 * BASE.objective.originality_clean,
+        originality_attacked=3 * BASE.objective.originality_attacked,
     ),
-    "attacked images weigh half": objective(attacked=BASE.objective.attacked / 2),
-    "attacked images weigh double": objective(attacked=2 * BASE.objective.attacked),
+    "attacked images weigh half": objective(BASE, attacked=BASE.objective.attacked / 2),
+    "attacked images weigh double": objective(BASE, attacked=2 * BASE.objective.attacked),
     "no blend": dataclasses.replace(BASE, blend=1.0),
     "learning rate × 2": dataclasses.replace(BASE, learning_rate=2 * BASE.learning_rate),
     "learning rate / 2": dataclasses.replace(BASE, learning_rate=BASE.learning_rate / 2),
@@ -104,6 +114,20 @@ def fidelity(vae: VAE, x: torch.Tensor) -> float:
     return frechet_distance(fake, real)
 
 
+def pull(vae: VAE, x: torch.Tensor) -> torch.Tensor:
+    """PhotoGuard's encoder attack at 15/255, which pulls latents to zero, in 40 steps."""
+    eps, draws = 15 / 255, generators(0, range(len(x)))
+    parts = [slice(i, i + 8) for i in range(0, len(x), 8)]
+    return torch.cat(
+        [photoguard_encoder(x[p], vae=vae, eps=eps, steps=40, step_size=eps / 8, generators=draws[p]) for p in parts]
+    )
+
+
+@torch.no_grad()
+def moved(vae: VAE, attacked: torch.Tensor, latents: torch.Tensor) -> float:
+    return (vae.mean(attacked) - latents).square().mean((1, 2, 3)).sqrt().mean().item()
+
+
 COLUMNS = {
     "psnr_clean": "clean dB",
     "features_clean": "Lite1 distance",
@@ -112,17 +136,20 @@ COLUMNS = {
     "psnr_white_box": "white-box dB",
     "shift_transfer": "shift 8/255, transfer",
     "shift_white_box": "white-box",
+    "pulled_transfer": "shift PhotoGuard 15/255, transfer",
+    "pulled_white_box": "white-box",
 }
+
+
+def _shown(key: str, value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}" if key.startswith("psnr") else f"{value:.3g}"
 
 
 def as_markdown(table: dict) -> str:
     """The rows beside the original, for the docs."""
     rows = {"original": table["original"]} | {name: row["scores"] for name, row in table["rows"].items()}
     lines = [["", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
-    lines += [
-        [name, *(f"{scores[key]:.3g}" if key[0] != "p" else f"{scores[key]:.2f}" for key in COLUMNS)]
-        for name, scores in rows.items()
-    ]
+    lines += [[name, *(_shown(key, scores.get(key)) for key in COLUMNS)] for name, scores in rows.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -141,14 +168,17 @@ def main(
     precision = torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays())
     with precision:
         transfer = attack_both(original, x[:attacked], seed=0)
+        pulled, latents = pull(original, x[:attacked]), original.mean(x[:attacked])
     table = json.loads(result.read_text()) if result.exists() else {"rows": {}}
     table |= {"vae": original.fingerprint(), "minutes": minutes, "attacked": attacked, "clean": len(x), "versions": versions()}
 
     def scores(hardened: VAE) -> dict:
         with precision:
             own = transfer if hardened is original else attack_both(hardened, x[:attacked], seed=0)
+            own_pulled = pulled if hardened is original else pull(hardened, x[:attacked])
+        shifts = {"pulled_transfer": moved(hardened, pulled, latents), "pulled_white_box": moved(hardened, own_pulled, latents)}
         clean = score(hardened, x[:attacked], transfer, own, judge)
-        return dataclasses.asdict(clean) | {"frechet_clean": fidelity(hardened, x)}
+        return dataclasses.asdict(clean) | {"frechet_clean": fidelity(hardened, x)} | shifts
 
     table.setdefault("original", scores(original))
     for name, config in ROWS.items():

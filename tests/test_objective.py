@@ -10,9 +10,10 @@ import torch
 from conftest import small_kl, small_tiny
 from small import RandomFeatures
 from srlvae.attacks.latent import latent_objective
+from srlvae.attacks.photoguard import photoguard_encoder_objective
 from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.errors import InputError
-from srlvae.harden.objective import Clean, ObjectiveConfig, outer_loss, perturb, prepare
+from srlvae.harden.objective import Clean, ObjectiveConfig, outer_loss, perturb, prepare, targets
 from srlvae.harden.settings import HardenConfig
 from srlvae.metrics.pairwise import detail, feature_distance
 from srlvae.rng import generators
@@ -31,7 +32,8 @@ EVERYTHING = ObjectiveConfig(
 )
 TERMS = ("attacked", "clean", "detail", "perceptual", "perceptual_attacked", "originality_clean", "originality_attacked")
 NOTHING = dataclasses.replace(EVERYTHING, inner_perceptual=0.0, **dict.fromkeys(TERMS, 0.0))
-INNER = ("reconstruction", "latent", "both", "noise", "none")
+KINDS = ("reconstruction", "latent", "targeted", "transfer", "noise")
+ALL = ("reconstruction", "latent", "targeted", "transfer")
 
 
 @pytest.fixture
@@ -57,18 +59,19 @@ def setting(vae: VAE, four: torch.Tensor, config: ObjectiveConfig):
     """(clean, attacked, features) for `outer_loss` under `config`; the original VAE is a fresh one."""
     features = RandomFeatures()
     clean = prepare(four, small_kl(), features)
-    return clean, perturb(vae, clean, features, config, generators(0, range(len(four)))), features
+    return clean, perturb(vae, small_kl(), clean, features, config, range(len(four)), seed=0), features
 
 
 # --- the inner step
 
 
-def attack(vae: VAE, clean: Clean, inner: str, indices, features=None, **changes) -> torch.Tensor:
+def attack(vae: VAE, clean: Clean, inner: str | tuple, numbers, features=None, **changes) -> torch.Tensor:
+    inner = (inner,) if isinstance(inner, str) else inner
     config = dataclasses.replace(EVERYTHING, inner=inner, **changes)
-    return perturb(vae, clean, features, config, generators(0, indices))
+    return perturb(vae, small_kl(), clean, features, config, numbers, seed=0)
 
 
-@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize("inner", [*KINDS, ALL, ()])
 def test_attacked_images_are_images_within_the_ball(inner, moved, four):
     clean = prepare(four, small_kl(), RandomFeatures())
     attacked = attack(moved, clean, inner, range(4), RandomFeatures())
@@ -79,38 +82,48 @@ def test_attacked_images_are_images_within_the_ball(inner, moved, four):
 
 
 def test_no_attack_gives_the_clean_images_themselves(moved, four):
-    assert attack(moved, prepare(four, small_kl(), None), "none", range(4)) is four
+    assert attack(moved, prepare(four, small_kl(), None), (), range(4)) is four
 
 
-@pytest.mark.parametrize("inner", ["reconstruction", "latent", "both", "noise"])
+@pytest.mark.parametrize("inner", [*KINDS, ALL])
 def test_every_image_is_attacked(inner, moved, four):
     attacked = attack(moved, prepare(four, small_kl(), None), inner, range(4))
     assert ((attacked - four).abs().flatten(1).amax(1) > EVERYTHING.eps / 2).all()
 
 
-def part(clean: Clean, every: slice) -> Clean:
-    return Clean(clean.x[every], clean.latents[every], clean.detail[every], None)
-
-
-def test_each_kind_of_attack_has_a_radius_of_its_own(moved, four):
-    attacked = attack(moved, prepare(four, small_kl(), None), "both", range(4), eps=8 / 255, latent_eps=2 / 255)
+def test_the_attack_on_latents_has_a_radius_of_its_own(moved, four):
+    attacked = attack(moved, prepare(four, small_kl(), None), ALL, range(4), eps=8 / 255, latent_eps=2 / 255)
     levels = (attacked - four).abs().flatten(1).amax(1) * 255
-    assert (levels[::2] > 4).all() and (levels[1::2] < 2.001).all()
+    assert (levels[[0, 2, 3]] > 4).all() and levels[1] < 2.001
 
 
-def test_both_attacks_even_images_on_reconstruction_and_odd_ones_on_latents(moved, four):
+def test_images_take_turns_at_the_attacks_by_their_numbers_in_the_run(moved, four):
     clean = prepare(four, small_kl(), None)
-    both = attack(moved, clean, "both", range(4))
-    even, odd = slice(0, None, 2), slice(1, None, 2)
-    assert torch.equal(both[even], attack(moved, part(clean, even), "reconstruction", [0, 2]))
-    assert torch.equal(both[odd], attack(moved, part(clean, odd), "latent", [1, 3]))
+    together = attack(moved, clean, ALL, [6, 7, 8, 9])
+    for i, kind in enumerate(("targeted", "transfer", "reconstruction", "latent")):
+        alone = attack(moved, clean.part(torch.tensor([i])), kind, [6 + i])
+        assert torch.equal(together[i], alone[0])
 
 
-def test_an_image_of_any_even_slice_is_attacked_as_in_the_batch(moved, four):
+def test_the_transfer_attack_sees_the_original_encoder_alone(moved, four):
     clean = prepare(four, small_kl(), None)
-    both, tail = attack(moved, clean, "both", range(4)), attack(moved, part(clean, slice(2, None)), "both", [2, 3])
-    # A rounding of the gradient may flip the sign of a few pixels.
-    assert (both[2:] != tail).float().mean() < 0.01
+    assert torch.equal(attack(moved, clean, "transfer", range(4)), attack(small_kl(), clean, "transfer", range(4)))
+    assert not torch.equal(attack(moved, clean, "targeted", range(4)), attack(small_kl(), clean, "targeted", range(4)))
+
+
+def test_targets_are_the_zero_latent_or_the_image_upside_down(vae, four):
+    found = targets(vae, four, generators(0, range(4)))
+    zero, other = found.flatten(1).abs().amax(1) == 0, vae.mean(four.flip(2))
+    assert 0 < zero.sum() < 4 and torch.equal(found[~zero], other[~zero])
+
+
+def test_targeted_attacks_come_nearer_to_their_targets(moved, four):
+    clean, original = prepare(four, small_kl(), None), small_kl()
+    goal = targets(original, four, generators(0, range(4)))
+    noise = attack(moved, clean, "noise", range(4))
+    for kind, vae in (("targeted", moved), ("transfer", original)):
+        distance = photoguard_encoder_objective(vae, goal)
+        assert (distance(attack(moved, clean, kind, range(4), steps=5)) < distance(noise)).all()
 
 
 def test_the_inner_attacks_raise_what_they_are_for(moved, four):
@@ -200,7 +213,7 @@ def test_the_originality_of_an_encoder_that_has_not_moved_is_zero(vae, four):
 
 
 def test_without_an_attack_the_clean_terms_are_left(moved, four):
-    clean, attacked, features = setting(moved, four, dataclasses.replace(EVERYTHING, inner="none"))
+    clean, attacked, features = setting(moved, four, dataclasses.replace(EVERYTHING, inner=()))
     loss, parts = outer_loss(moved.mean, moved, clean, attacked, features, EVERYTHING)
     expected = by_hand(moved, four, four, EVERYTHING)
     assert parts.keys() == {"clean", "detail", "originality_clean"}
@@ -277,7 +290,7 @@ def test_features_are_used_by_no_perceptual_weight_of_a_term_left_out():
     assert only(inner_perceptual=1.0).uses_features
 
 
-@pytest.mark.parametrize("objective", [NOTHING, only(inner="none", attacked=1.0, originality_attacked=1.0)])
+@pytest.mark.parametrize("objective", [NOTHING, only(inner=(), attacked=1.0, originality_attacked=1.0)])
 def test_an_objective_without_a_term_is_refused(objective):
     with pytest.raises(InputError, match="nothing to minimise"):
         HardenConfig(objective=objective).check()
@@ -319,7 +332,7 @@ def test_an_autoencoder_without_posterior_is_trained_the_same_way(four):
     vae.model.encoder.requires_grad_(True)
     features = RandomFeatures()
     clean = prepare(four, small_tiny(), features)
-    attacked = attack(vae, clean, "both", range(4), features)
+    attacked = perturb(vae, small_tiny(), clean, features, EVERYTHING, range(4), seed=0)
     loss, parts = outer_loss(vae.mean, vae, clean, attacked, features, EVERYTHING)
     loss.backward()
     assert parts.keys() == {"clean", "detail", "attacked", "originality_clean", "originality_attacked"}

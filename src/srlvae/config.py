@@ -47,7 +47,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where} must be one of {', '.join(map(str, choices))}, got {value!r}")
         return value
     if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise InputError(f"{where} must be a list, got {value!r}")
         return tuple(_convert(typing.get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if hint is float and isinstance(value, str):

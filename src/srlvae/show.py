@@ -53,8 +53,8 @@ class Drawing(Listener):
             f"{plan.processes} process{'es' if plan.processes > 1 else ''}\n"
             f"{plan.photographs:,} photographs, {plan.held_out} more set apart; {config.steps} steps of {config.batch_size} "
             f"crops of {config.resolution} pixels\n"
-            f"inner attack: {config.objective.inner}, ε {config.objective.eps * 255:.0f}/255 on reconstructions and "
-            f"{config.objective.latent_eps * 255:.0f}/255 on latents, {config.objective.steps} steps"
+            f"inner attacks: {', '.join(config.objective.inner) or 'none'}; ε {config.objective.eps * 255:.0f}/255, on latents "
+            f"{config.objective.latent_eps * 255:.0f}/255; {config.objective.steps} steps"
         )
         if plan.first_step:
             self.console.print(f"going on after step {plan.first_step}")

@@ -53,7 +53,7 @@ def harden(
     batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
     micro_batch: Annotated[int | None, typer.Option(help="Images at once in a process; the rest accumulates.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
-    eps: Annotated[str | None, typer.Option(help="Radius of both inner attacks, such as 8/255.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Radius of all inner attacks, such as 8/255.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of the cosine.")] = None,
     blend: Annotated[float | None, typer.Option(help="From the original's weights (0) to the tuned ones (1).")] = None,
     features: Annotated[str | None, typer.Option(help="efficientnet-lite0, lpips-alex, lpips-vgg or none.")] = None,

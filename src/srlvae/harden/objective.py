@@ -5,6 +5,7 @@ Notation as in Lee et al. 2025 (arXiv 2504.17219): E the encoder in training, E�
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,22 +15,27 @@ from torch import Tensor
 
 from srlvae.attacks.latent import latent_objective
 from srlvae.attacks.pgd import Images, pgd
+from srlvae.attacks.photoguard import photoguard_encoder_objective
 from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import detail, detail_distance, feature_distance
-from srlvae.rng import Generators, uniform_like
+from srlvae.rng import Generators, generators, uniform_like
 from srlvae.vae import VAE, Latents
 
-Inner = Literal["reconstruction", "latent", "both", "noise", "none"]
+Inner = Literal["reconstruction", "latent", "targeted", "transfer", "noise"]
+# How far the steps of the transfer attack reach together, in units of its radius.
+TRAVEL = 2.4
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """What is minimised. Weights of zero leave a term out, and the passes that only it needs.
 
-    inner: the attack of the inner step; `both` attacks one half of a batch on its reconstruction, the other on its latent.
-    eps, latent_eps: radius of the inner attack on reconstructions and of that on latents, in [0,1] units; steps, step_size: of
-    the inner loop, the step in units of the radius.
+    inner: the attacks of the inner step, which images take turns at; none where empty. `reconstruction` and `latent` move the
+    reconstruction and the latent as far as they can, `targeted` pulls the latent to a target, `transfer` does that to the
+    original encoder, as attacks that know the public weights do.
+    eps: radius of the inner attacks in [0,1] units, but for `latent_eps` of that on latents; steps, step_size: of the inner
+    loop, the step in units of the radius; transfer_steps: of `transfer`, which needs no gradient of the encoder in training.
     inner_perceptual: λ inside the inner attack on reconstructions; zero saves a pass through the feature network a step.
     attacked, clean: weight of the reconstruction loss MSE + perceptual · P on attacked and on clean images.
     detail: weight of the distance of local sharpness on clean images, which keeps the squared error from asking for blur.
@@ -38,11 +44,12 @@ class ObjectiveConfig:
     originality_clean, originality_attacked: weights of ‖E(x) − E₀(x)‖² and ‖E(x+δ) − E₀(x)‖², means over the latent.
     """
 
-    inner: Inner = "both"
+    inner: tuple[Inner, ...] = ("reconstruction", "latent", "targeted", "transfer")
     eps: float = 14 / 255
     latent_eps: float = 8 / 255
     steps: int = 2
     step_size: float = 0.75
+    transfer_steps: int = 6
     inner_perceptual: float = 0.0
     attacked: float = 6.0
     clean: float = 1.0
@@ -55,7 +62,7 @@ class ObjectiveConfig:
 
     @property
     def has_terms(self) -> bool:
-        on_attacked = self.inner != "none" and bool(self.attacked or self.originality_attacked)
+        on_attacked = bool(self.inner) and bool(self.attacked or self.originality_attacked)
         return on_attacked or bool(self.clean or self.detail or self.originality_clean)
 
     @property
@@ -72,40 +79,70 @@ class Clean:
     detail: Float[Tensor, "b rows columns"]
     columns: list[Tensor] | None
 
+    def part(self, own: Tensor) -> Clean:
+        columns = [column[own] for column in self.columns] if self.columns else None
+        return Clean(self.x[own], self.latents[own], self.detail[own], columns)
+
 
 @torch.no_grad()
 def prepare(x: Images, original: VAE, features: Features | None, stages: int | None = None) -> Clean:
     return Clean(x, original.mean(x), detail(x), features.columns(x, stages) if features else None)
 
 
-def perturb(vae: VAE, clean: Clean, features: Features | None, config: ObjectiveConfig, generators: Generators) -> Images:
-    """The attacked images of the inner step, image i from generator i."""
-    x = clean.x
-    if config.inner == "none":
-        return x
-    if config.inner == "noise":
-        return (x + config.eps * uniform_like(x, generators)).clamp(0, 1)
-    # Every other image, so that any even slice of a batch holds as many of each kind.
-    on_reconstruction = {"reconstruction": slice(None), "latent": slice(0, 0), "both": slice(0, None, 2)}[config.inner]
-    on_latent = {"reconstruction": slice(0, 0), "latent": slice(None), "both": slice(1, None, 2)}[config.inner]
-    attacked = x.clone()
-    columns = [c[on_reconstruction] for c in clean.columns] if clean.columns else None
-    on_x = reconstruction_objective(vae, x[on_reconstruction], features, config.inner_perceptual, columns)
-    for part, objective, eps in (
-        (on_reconstruction, on_x, config.eps),
-        (on_latent, latent_objective(vae, clean.latents[on_latent]), config.latent_eps),
-    ):
-        if len(x[part]):
-            attacked[part] = pgd(
-                x[part],
-                objective,
-                eps=eps,
-                steps=config.steps,
-                step_size=config.step_size * eps,
-                generators=generators[part],
-                keep_best=False,
-            )
+def perturb(
+    vae: VAE,
+    original: VAE,
+    clean: Clean,
+    features: Features | None,
+    config: ObjectiveConfig,
+    numbers: Sequence[int],
+    seed: int,
+) -> Images:
+    """The attacked images of the inner step. Image `numbers[i]` of the run gets the attack whose turn it is by that number, so
+    that it is the same however a batch is cut up."""
+    if not config.inner:
+        return clean.x
+    attacked, turns = clean.x.clone(), torch.tensor(numbers, device=clean.x.device) % len(config.inner)
+    for turn, kind in enumerate(config.inner):
+        own = (turns == turn).nonzero()[:, 0]
+        if len(own):
+            draws = generators(seed, [numbers[i] for i in own.tolist()], clean.x.device)
+            attacked[own] = attack(kind, vae, original, clean.part(own), features, config, draws)
     return attacked
+
+
+def attack(
+    kind: Inner,
+    vae: VAE,
+    original: VAE,
+    clean: Clean,
+    features: Features | None,
+    config: ObjectiveConfig,
+    draws: Generators,
+) -> Images:
+    """All images of `clean` under one kind of inner attack."""
+    x, eps, steps, step_size = clean.x, config.eps, config.steps, config.step_size
+    if kind == "noise":
+        return (x + eps * uniform_like(x, draws)).clamp(0, 1)
+    if kind == "reconstruction":
+        objective = reconstruction_objective(vae, x, features, config.inner_perceptual, clean.columns)
+    elif kind == "latent":
+        objective, eps = latent_objective(vae, clean.latents), config.latent_eps
+    elif kind == "targeted":
+        objective = photoguard_encoder_objective(vae, targets(original, x, draws))
+    else:
+        objective, steps = photoguard_encoder_objective(original, targets(original, x, draws)), config.transfer_steps
+        step_size = TRAVEL / steps
+    settings = {"eps": eps, "steps": steps, "step_size": step_size * eps, "generators": draws}
+    return pgd(x, objective, **settings, keep_best=False)
+
+
+@torch.no_grad()
+def targets(original: VAE, x: Images, draws: Generators) -> Latents:
+    """What published attacks pull latents to: nothing (PhotoGuard) or another picture (Mist, Glaze, Nightshade), by the toss of
+    each image's generator. The picture is the image itself upside down, so that no image depends on its neighbours."""
+    tossed = torch.stack([torch.rand((), generator=draw, device=draw.device) for draw in draws]).to(x.device) < 0.5
+    return torch.where(tossed[:, None, None, None], 0.0, original.mean(x.flip(2)))
 
 
 def reconstruction_loss(y: Images, clean: Clean, features: Features | None, perceptual: float) -> Float[Tensor, " b"]:

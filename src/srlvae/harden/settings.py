@@ -58,12 +58,10 @@ class HardenConfig:
             raise InputError(f"stages must be at least 1, got {self.objective.stages}")
         if not self.objective.has_terms:
             raise InputError("the objective has no term with a weight: there is nothing to minimise")
-        if self.objective.inner == "both" and self.batch_size % 2:
-            raise InputError(f"inner attack `both` halves the batch: batch_size must be even, got {self.batch_size}")
         return self
 
     def changed(self, eps: float | None = None, **changes: object) -> HardenConfig:
-        """A copy with single settings changed; `eps` is the radius of both inner attacks. Raises InputError as `check` does."""
+        """A copy with single settings changed; `eps` is the radius of all inner attacks. Raises InputError as `check` does."""
         objective = self.objective if eps is None else dataclasses.replace(self.objective, eps=eps, latent_eps=eps)
         values = asdict(self) | {"objective": asdict(objective)} | changes
         return from_dict(HardenConfig, values, "settings").check()
@@ -81,7 +79,7 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "srlvae": ObjectiveConfig(),
     # Lee et al. 2025 as published: perceptual term in the inner attack too, originality on clean images only.
     "paper": ObjectiveConfig(
-        inner="reconstruction",
+        inner=("reconstruction",),
         eps=8 / 255,
         inner_perceptual=0.01,
         attacked=1.0,
@@ -95,10 +93,10 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     ),
     # Schlarmann et al. 2024 (arXiv 2402.12336): attacked latents back to the original ones, nothing else.
     "fare": ObjectiveConfig(
-        inner="latent", attacked=0.0, clean=0.0, detail=0.0, originality_clean=0.0, originality_attacked=1.0
+        inner=("latent",), attacked=0.0, clean=0.0, detail=0.0, originality_clean=0.0, originality_attacked=1.0
     ),
-    "noise": ObjectiveConfig(inner="noise"),
-    "no-attack": ObjectiveConfig(inner="none"),
+    "noise": ObjectiveConfig(inner=("noise",)),
+    "no-attack": ObjectiveConfig(inner=()),
 }
 
 # Methods as published: their result is where training ends.

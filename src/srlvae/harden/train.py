@@ -21,7 +21,6 @@ from srlvae.harden.scores import attack_both, quick_score, score
 from srlvae.harden.settings import PRESETS, HardenConfig
 from srlvae.metrics.features import load_features
 from srlvae.precision import make_accelerator
-from srlvae.rng import generators
 from srlvae.vae import VAE, load_vae
 
 
@@ -137,10 +136,9 @@ class Trainer:
         device, processes = self.accelerator.device, self.accelerator.num_processes
         self.per_process, rest = divmod(config.batch_size, processes)
         micro = config.micro_batch or self.per_process
-        if rest or self.per_process % micro or (config.objective.inner == "both" and micro % 2):
+        if rest or self.per_process % micro:
             raise InputError(
                 f"a batch of {config.batch_size} does not divide into {processes} processes and micro-batches of {micro}"
-                + (" of even size, which the inner attack `both` needs" if config.objective.inner == "both" else "")
             )
         self.micro, self.micros = micro, self.per_process // micro
         self.accelerator.gradient_accumulation_steps = self.micros
@@ -230,10 +228,9 @@ class Trainer:
         objective, device = self.config.objective, self.accelerator.device
         x = batch.x.to(device, memory_format=torch.channels_last)
         features = self.features if objective.uses_features else None
-        draws = generators(self.config.seed, batch.numbers, device)
         with self.accelerator.autocast():
             clean = prepare(x, self.original, features, objective.stages)
-            attacked = perturb(self.vae, clean, features, objective, draws)
+            attacked = perturb(self.vae, self.original, clean, features, objective, batch.numbers, self.config.seed)
             loss, parts = outer_loss(self.encode, self.vae, clean, attacked, features, objective)
         self.accelerator.backward(loss)
         return {name: value.item() for name, value in parts.items()}
