@@ -94,6 +94,16 @@ def test_doubts_name_few_images_the_network_and_the_attacks(tmp_path):
     assert "another doubt" in text
 
 
+def test_a_run_that_was_cut_off_has_a_page_that_says_so(tmp_path):
+    folder = write_run(tmp_path / "run")
+    result = json.loads((folder / "editing.json").read_text())
+    whole = result["rows"]
+    for rows in range(1, len(whole)):
+        cut = {key: value for key, value in result.items() if key != "doubts"} | {"costs": {}, "rows": whole[:rows]}
+        (folder / "editing.json").write_text(json.dumps(cut))
+        assert "not finished" in write_report([folder]).read_text(encoding="utf-8")
+
+
 def test_several_runs_stand_side_by_side(tmp_path):
     folders = [write_run(tmp_path / name, value) for name, value in (("one", 20.0), ("two", 70.0))]
     text = write_report(folders, tmp_path / "both").read_text(encoding="utf-8")

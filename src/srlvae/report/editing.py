@@ -103,13 +103,12 @@ def shown(measured: dict, measure: Measure) -> str:
 def cost_table(run: Run) -> Table:
     """A line a defence: what it takes for an image, beside what it gains on the paper's attack at the largest budget."""
     costs, lines = run.result["costs"], []
-    encoder = costs["encoder"]
-    for defence in run.defences():
+    for defence in run.defences() if costs else []:
         if defence == "none":
             continue
         gain = [f"{removed(run, defence):.0%}"] if removed(run, defence) is not None else [""]
         if defence == "hardened":
-            extra = encoder["hardened"] - encoder["original"]
+            extra = costs["encoder"]["hardened"] - costs["encoder"]["original"]
             lines.append(["hardened", f"0 (its encoder: {extra * 1e3:+.2f} ms, alternating)", "0", "0", *gain])
             continue
         cost = costs["purifiers"][defence]
@@ -149,6 +148,8 @@ def verdicts(run: Run) -> list[tuple[bool, str]]:
         if eps not in BUDGETS:
             continue
         by = {r["defence"]: r["measured"] for r in run.find(attack=attack, eps=eps, made_on="original")}
+        if len(by) < 2:  # a run that was cut off between them
+            continue
         none, own = by["none"], by["hardened"]
         factor = none[key] / own[key]
         found.append(
@@ -189,7 +190,7 @@ def _purifier_verdicts(run: Run, key: str) -> list[tuple[bool, str]]:
 def doubts(run: Run) -> list[str]:
     """What should not be believed, or not without a look."""
     result, n = run.result, run.result["rows"][0]["n"]
-    found = []
+    found = [] if "doubts" in result else ["The run is not finished; the same command goes on where it was."]
     if n < 2048:
         found.append(
             f"Fréchet distances are of {n} images and biased upwards; compare them only with one another and with the floor: "
@@ -210,7 +211,7 @@ def plots(run: Run, measures: list[Measure]) -> list[str]:
     """Over ε for every attack of more than one budget, and gain over cost."""
     names = [plan["name"] for plan in run.result["protocol"]["attacks"] if len(plan["eps"]) > 1]
     lines = {name: [[_points(run, name, m.key, style) for style in STYLES] for m in measures] for name in names}
-    costs = [("hardened", 0.0)] + [(name, cost["seconds"]) for name, cost in run.result["costs"]["purifiers"].items()]
+    costs = [("hardened", 0.0)] + [(name, cost["seconds"]) for name, cost in run.result["costs"].get("purifiers", {}).items()]
     gains = [(name, seconds, gain) for name, seconds in costs if (gain := removed(run, name)) is not None]
     found = [plot_editing(lines, [f"{m.label} {m.better}" for m in measures])] if lines else []
     return [*found, plot_costs(gains, "share of the Fréchet distance removed")]
