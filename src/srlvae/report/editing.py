@@ -95,6 +95,7 @@ def shown(measured: dict, measure: Measure) -> str:
     value, interval = measured.get(measure.key), measured.get(f"{measure.key}_interval")
     if value is None:
         return "equal"
+    value = round(value, measure.digits) + 0.0  # not -0.0
     if interval is None:
         return f"{value:.{measure.digits}f}"
     return f"{value:.{measure.digits}f} [{interval[0]:.{measure.digits}f}, {interval[1]:.{measure.digits}f}]"
@@ -209,7 +210,8 @@ def doubts(run: Run) -> list[str]:
 
 def plots(run: Run, measures: list[Measure]) -> list[str]:
     """Over ε for every attack of more than one budget, and gain over cost."""
-    names = [plan["name"] for plan in run.result["protocol"]["attacks"] if len(plan["eps"]) > 1]
+    plans = run.result["protocol"]["attacks"]
+    names = [plan["name"] for plan in plans if len(plan["eps"]) > 1 and run.find(attack=plan["name"])]
     lines = {name: [[_points(run, name, m.key, style) for style in STYLES] for m in measures] for name in names}
     costs = [("hardened", 0.0)] + [(name, cost["seconds"]) for name, cost in run.result["costs"].get("purifiers", {}).items()]
     gains = [(name, seconds, gain) for name, seconds in costs if (gain := removed(run, name)) is not None]
