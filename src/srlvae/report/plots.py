@@ -81,7 +81,7 @@ def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
         axis.scatter(max(seconds, least), gain, color=colour, zorder=3)
         axis.annotate(name, (max(seconds, least), gain), xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour)
     axis.set_xscale("log")
-    axis.set_xlim(least / 2, max(100, *(3 * seconds for _, seconds, _ in points)))
+    axis.set_xlim(least / 2, max([100, *(3 * seconds for _, seconds, _ in points)]))
     axis.set_xlabel(f"seconds an image (0 drawn at {least:g})")
     axis.set_ylabel(label)
     axis.axhline(0, color=INK, linewidth=0.8)
