@@ -38,9 +38,7 @@ def test_equal_encoders_agree_and_others_do_not(vae, other, x):
 
 def test_the_score_of_an_image_is_the_formula(vae, other, x):
     before, after = vae.mean(x), other.mean(x)
-    wanted = [
-        (b - a).square().mean().sqrt() / (a - a.mean()).square().mean().sqrt() for b, a in zip(before, after, strict=True)
-    ]
+    wanted = [(b - a).square().mean().sqrt() for b, a in zip(before, after, strict=True)]
     torch.testing.assert_close(disagreement(vae, other, x), torch.stack(wanted))
 
 

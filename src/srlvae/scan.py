@@ -39,10 +39,12 @@ class Score:
 
 @torch.no_grad()
 def disagreement(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, " b"]:
-    """Root mean square of E₀(x) − E(x), over that of E(x) about its mean: how far apart two encoders see an image."""
+    """Root mean square of E₀(x) − E(x), in the units of latents: how far apart two encoders see an image.
+
+    Not relative to the latent's own spread: attacks that pull latents to zero lower that, too.
+    """
     before, after = (vae.mean(pad_to_multiple(x, vae.factor)) for vae in (original, hardened))
-    spread = (after - after.mean((1, 2, 3), keepdim=True)).square().mean((1, 2, 3))
-    return ((before - after).square().mean((1, 2, 3)) / spread.clamp_min(1e-12)).sqrt()
+    return (before - after).square().mean((1, 2, 3)).sqrt()
 
 
 def score_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> float:
