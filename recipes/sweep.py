@@ -43,11 +43,11 @@ def objective(base: HardenConfig = DEFAULTS, **changes) -> HardenConfig:
 # What rows of one setting change: without attacks on the original encoder, so that they show in few steps.
 BASE = objective(inner=("reconstruction", "latent"))
 ROWS: dict[str, HardenConfig] = {
-    "base": BASE,
+    "reconstruction and latent": BASE,
     # Which attacks images take turns at.
-    "inner: base, targeted, transfer": objective(inner=("reconstruction", "latent", "targeted", "transfer")),
-    "inner: base, half transfer": objective(inner=("transfer", "reconstruction", "transfer", "latent")),
-    "inner: targeted, three quarters transfer": objective(inner=("transfer", "transfer", "transfer", "targeted")),
+    "and targeted and transfer": objective(inner=("reconstruction", "latent", "targeted", "transfer")),
+    "half transfer, and both": objective(inner=("transfer", "reconstruction", "transfer", "latent")),
+    "three quarters transfer, and targeted": objective(inner=("transfer", "transfer", "transfer", "targeted")),
     # The ablations of the field.
     **{name: preset("cpu", name) for name in OBJECTIVES if name != "srlvae"},
     "inner attack on reconstructions only": objective(BASE, inner=("reconstruction",)),

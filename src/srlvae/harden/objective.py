@@ -44,7 +44,7 @@ class ObjectiveConfig:
     originality_clean, originality_attacked: weights of ‖E(x) − E₀(x)‖² and ‖E(x+δ) − E₀(x)‖², means over the latent.
     """
 
-    inner: tuple[Inner, ...] = ("reconstruction", "latent", "targeted", "transfer")
+    inner: tuple[Inner, ...] = ("transfer", "reconstruction", "transfer", "latent")
     eps: float = 14 / 255
     latent_eps: float = 8 / 255
     steps: int = 2
