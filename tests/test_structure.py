@@ -18,6 +18,7 @@ LAYERS = [
     {"images", "rng"},
     {"vae", "metrics"},
     {"pipeline"},
+    {"inpainting"},
     {"attacks", "purify", "pictures", "finetune", "scan"},
     {"harden", "bench"},
     {"report"},

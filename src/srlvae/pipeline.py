@@ -15,7 +15,6 @@ import diffusers
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
@@ -123,7 +122,7 @@ class Pipeline:
     def predict(
         self, noisy: Latents, t: Int[Tensor, " b"] | Tensor, conditioning: Conditioning, kept: Kept | None = None
     ) -> Latents:
-        """The UNet's output, in float32. kept: what a UNet made for inpainting sees beside the latents; see `keep`."""
+        """The UNet's output, in float32. kept: what a UNet made for inpainting sees too, see `keep`."""
         unet = self.pipe.unet
         if self.inpaints and kept is None:
             raise InputError("this UNet was made for inpainting; only attacks on inpainting run on it")
@@ -180,46 +179,10 @@ class Pipeline:
         """
         scheduler, timesteps = self.timesteps(steps, strength)
         z = scheduler.add_noise(self.vae.to_scaled(self.vae.mean(x)), noise, timesteps[:1])
-        step = self._guided_step(scheduler, self._doubled(conditioning, x), guidance)
+        step = self.guided_step(scheduler, self.doubled(conditioning, x), guidance)
         for i, t in enumerate(timesteps):
             z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
         return self.vae.decode(self.vae.from_scaled(z))
-
-    def inpaint(
-        self,
-        x: Images,
-        mask: Float[Tensor, "b 1 h w"],
-        conditioning: Conditioning,
-        noise: Latents,
-        *,
-        steps: int,
-        guidance: float,
-        strength: float = 1.0,
-        step_noise: Sequence[Latents] = (),
-    ) -> Images:
-        """Images repainted where `mask` is 1, *not* clamped, with a gradient to `x`; else as `image_to_image`.
-
-        At strength 1 they start from noise alone. A UNet made for inpainting sees what is kept beside its latents. Any other
-        has it put back after every step, as in diffusers' inpainting pipeline, from the latent of all of `x`.
-        """
-        scheduler, timesteps = self.timesteps(steps, strength)
-        scaled = self.vae.to_scaled(self.vae.mean(x))
-        z = noise if strength == 1 else scheduler.add_noise(scaled, noise, timesteps[:1])
-        kept = self.keep(x, mask) if self.inpaints else None
-        step = self._guided_step(scheduler, self._doubled(conditioning, x), guidance, kept)
-        repainted = F.interpolate(mask, scaled.shape[-2:])
-        for i, t in enumerate(timesteps):
-            z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
-            if not self.inpaints:
-                after = timesteps[i + 1 : i + 2]
-                known = scheduler.add_noise(scaled, noise, after) if len(after) else scaled
-                z = repainted * z + (1 - repainted) * known
-        return self.vae.decode(self.vae.from_scaled(z))
-
-    def keep(self, x: Images, mask: Float[Tensor, "b 1 h w"]) -> Kept:
-        """What a UNet made for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey inside it."""
-        kept = self.vae.to_scaled(self.vae.mean(x * (1 - mask) + 0.5 * mask))
-        return torch.cat([F.interpolate(mask, kept.shape[-2:]), kept], dim=1)
 
     def timesteps(self, steps: int, strength: float) -> tuple[Any, Tensor]:
         """A DDIM scheduler of `steps`, and those of them that an edit of `strength` runs, the noisiest first."""
@@ -227,7 +190,7 @@ class Pipeline:
         scheduler.set_timesteps(steps, device=self.device)
         return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
 
-    def _doubled(self, conditioning: Conditioning, x: Images) -> Conditioning:
+    def doubled(self, conditioning: Conditioning, x: Images) -> Conditioning:
         """Without and with the prompt, in one batch."""
         empty = self.unconditional(len(x), (x.shape[-2], x.shape[-1]))
         return Conditioning(
@@ -235,7 +198,8 @@ class Pipeline:
             {key: torch.cat([empty.added[key], value]) for key, value in conditioning.added.items()},
         )
 
-    def _guided_step(self, scheduler: Any, both: Conditioning, guidance: float, kept: Kept | None = None) -> Any:
+    def guided_step(self, scheduler: Any, both: Conditioning, guidance: float, kept: Kept | None = None) -> Any:
+        """One denoising step z, t, noise → z with guidance; `both` from `doubled`, kept as in `predict`."""
         twice = None if kept is None else torch.cat([kept, kept])
 
         def step(z: Latents, t: Tensor, draw: Latents | None) -> Latents:

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from srlvae.attacks.pgd import Images, Loop, Mask, Objective, pgd
 from srlvae.attacks.table import Attack, Preset
+from srlvae.inpainting import keep
 from srlvae.pipeline import Pipeline
 from srlvae.rng import Generators, normal_like
 
@@ -52,7 +53,7 @@ def first_step_objective(
         vae = pipeline.vae
         if pipeline.inpaints:
             mask = torch.ones_like(adversarial[:, :1]) if kept is None else shrink_mask(kept, generators)
-            seen = pipeline.keep(adversarial, 1 - mask)
+            seen = keep(pipeline, adversarial, 1 - mask)
             z = normal_like(seen[:, 1:], generators)
         else:
             scaled, seen = vae.to_scaled(vae.mean(adversarial)), None

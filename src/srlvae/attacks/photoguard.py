@@ -17,6 +17,7 @@ from srlvae.attacks.expectation import Encode, encoder
 from srlvae.attacks.pgd import Images, Loop, Mask, Norm, Objective, Schedule, pgd
 from srlvae.attacks.table import Attack, Preset
 from srlvae.errors import InputError
+from srlvae.inpainting import inpaint
 from srlvae.pipeline import Pipeline, steps_run
 from srlvae.rng import Generators, normal_like
 from srlvae.vae import VAE, Latents
@@ -87,7 +88,7 @@ def photoguard_diffusion_objective(
         if repaint is None:
             y = pipeline.image_to_image(adversarial, conditioning, draws[0], **settings)
         else:
-            y = pipeline.inpaint(adversarial, repaint, conditioning, draws[0], **settings)
+            y = inpaint(pipeline, adversarial, repaint, conditioning, draws[0], **settings)
         return (y - target).flatten(1).norm(dim=1)
 
     return objective
