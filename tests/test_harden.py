@@ -158,7 +158,12 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path, photographs):
 
 
 @pytest.mark.parametrize(
-    "changes, message", [({"resolution": 30}, "multiples of 4"), ({"batch_size": 3, "micro_batch": 2}, "micro-batches of 2"), ({"blend": 0.0}, "above 0")]
+    "changes, message",
+    [
+        ({"resolution": 30}, "multiples of 4"),
+        ({"batch_size": 3, "micro_batch": 2}, "micro-batches of 2"),
+        ({"blend": 0.0}, "above 0"),
+    ],
 )
 def test_impossible_settings_are_refused(tmp_path, photographs, changes, message):
     with pytest.raises(InputError, match=message):
