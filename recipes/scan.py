@@ -23,14 +23,13 @@ from srlvae.attacks.job import Job, choose_setting
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.store import key_of_image
 from srlvae.files import write_json
-from srlvae.images import to_levels
 from srlvae.metrics.bootstrap import bootstrap_interval
-from srlvae.pipeline import load_pipeline
+from srlvae.pipeline import Pipeline, load_pipeline
 from srlvae.scan import calibrate, disagreement
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
 
-# Steps of each attack: fewer than published, which is in the attackers' disfavour by little and ends in an hour.
+# Fewer than published.
 STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 100, "glaze": 30}
 EPS = (4, 8, 15)
 RATE, BATCH = 0.01, 8
@@ -40,17 +39,15 @@ def scores(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
     return torch.cat([disagreement(original, hardened, part) for part in x.split(BATCH)])
 
 
-def attacked(name: str, eps: int, pipeline, x: Tensor) -> Tensor:
+def attacked(name: str, eps: int, pipeline: Pipeline, x: Tensor) -> Tensor:
     """Whole grey levels, as a PNG holds them."""
-    attack, setting = ATTACKS[name], choose_setting(name, eps=eps / 255, steps=STEPS[name])
-    model = pipeline.vae if attack.needs == "vae" else pipeline
-    job, names = Job(name, attack, setting, model, 0, None, None, None, 1, None), [key_of_image(image) for image in x]
-    parts = range(0, len(x), BATCH)
+    job = Job(name, ATTACKS[name], choose_setting(name, eps=eps / 255, steps=STEPS[name]), pipeline)
+    names, parts = [key_of_image(image) for image in x], range(0, len(x), BATCH)
     found = [job.run(x[i : i + BATCH], names[i : i + BATCH], Trace()) for i in track(parts, f"{name} {eps}/255")]
-    return to_levels(torch.cat(found)).float() / 255
+    return torch.cat(found)
 
 
-def auroc(positive: Tensor, negative: Tensor) -> Tensor:
+def shares_below(positive: Tensor, negative: Tensor) -> Tensor:
     """Of each positive, the share of negatives below it, ties counted half; their mean is the area under the curve
     (Mann and Whitney 1947)."""
     above = (positive[:, None] > negative).double() + 0.5 * (positive[:, None] == negative).double()
@@ -58,7 +55,7 @@ def auroc(positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def measure(positive: Tensor, negative: Tensor) -> dict:
-    shares, threshold = auroc(positive, negative), calibrate(negative.tolist(), RATE)
+    shares, threshold = shares_below(positive, negative), calibrate(negative.tolist(), RATE)
     found = (positive > threshold).double()
     measured = {"auroc": shares.mean().item(), "found": found.mean().item(), "scores": positive.tolist()}
     for name, values in (("auroc", shares), ("found", found)):

@@ -32,16 +32,16 @@ from srlvae.rng import generators
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
 
-DEFAULTS = preset("cpu")
+# Without attacks on the original encoder, but where a row's name says so.
+BASE = preset("cpu")
+BASE = dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, inner=("reconstruction", "latent")))
 PROBE = 12
 
 
-def objective(base: HardenConfig = DEFAULTS, **changes) -> HardenConfig:
-    return dataclasses.replace(base, objective=dataclasses.replace(base.objective, **changes))
+def objective(**changes) -> HardenConfig:
+    return dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, **changes))
 
 
-# What rows of one setting change: without attacks on the original encoder, so that they show in few steps.
-BASE = objective(inner=("reconstruction", "latent"))
 ROWS: dict[str, HardenConfig] = {
     "reconstruction and latent": BASE,
     # Which attacks images take turns at.
@@ -50,28 +50,27 @@ ROWS: dict[str, HardenConfig] = {
     "three quarters transfer, and targeted": objective(inner=("transfer", "transfer", "transfer", "targeted")),
     # The ablations of the field.
     **{name: preset("cpu", name) for name in OBJECTIVES if name != "srlvae"},
-    "inner attack on reconstructions only": objective(BASE, inner=("reconstruction",)),
-    "inner attack on latents only": objective(BASE, inner=("latent",)),
-    "originality on clean images only": objective(BASE, originality_attacked=0.0),
-    "originality on attacked images only": objective(BASE, originality_clean=0.0),
+    "inner attack on reconstructions only": objective(inner=("reconstruction",)),
+    "inner attack on latents only": objective(inner=("latent",)),
+    "originality on clean images only": objective(originality_attacked=0.0),
+    "originality on attacked images only": objective(originality_clean=0.0),
     # One setting at a time.
-    "no perceptual term": objective(BASE, perceptual=0.0, perceptual_attacked=0.0),
-    "perceptual term halved": objective(BASE, perceptual=BASE.objective.perceptual / 2),
-    "perceptual term doubled": objective(BASE, perceptual=BASE.objective.perceptual * 2),
-    "perceptual term over all stages": objective(BASE, stages=5),
-    "no detail term": objective(BASE, detail=0.0),
-    "detail term × 5": objective(BASE, detail=5 * BASE.objective.detail),
-    "ε 8/255 on reconstructions": objective(BASE, eps=8 / 255),
-    "ε 14/255 on latents": objective(BASE, latent_eps=14 / 255),
-    "1 attack step": objective(BASE, steps=1, step_size=1.0),
-    "4 attack steps": objective(BASE, steps=4, step_size=0.5),
+    "no perceptual term": objective(perceptual=0.0, perceptual_attacked=0.0),
+    "perceptual term halved": objective(perceptual=BASE.objective.perceptual / 2),
+    "perceptual term doubled": objective(perceptual=BASE.objective.perceptual * 2),
+    "perceptual term over all stages": objective(stages=5),
+    "no detail term": objective(detail=0.0),
+    "detail term × 5": objective(detail=5 * BASE.objective.detail),
+    "ε 8/255 on reconstructions": objective(eps=8 / 255),
+    "ε 14/255 on latents": objective(latent_eps=14 / 255),
+    "1 attack step": objective(steps=1, step_size=1.0),
+    "4 attack steps": objective(steps=4, step_size=0.5),
     "β × 3": objective(
-        BASE,
         originality_clean=3 * BASE.objective.originality_clean,
         originality_attacked=3 * BASE.objective.originality_attacked,
     ),
-    "attacked images weigh half": objective(BASE, attacked=BASE.objective.attacked / 2),
-    "attacked images weigh double": objective(BASE, attacked=2 * BASE.objective.attacked),
+    "attacked images weigh half": objective(attacked=BASE.objective.attacked / 2),
+    "attacked images weigh double": objective(attacked=2 * BASE.objective.attacked),
     "no blend": dataclasses.replace(BASE, blend=1.0),
     "learning rate × 2": dataclasses.replace(BASE, learning_rate=2 * BASE.learning_rate),
     "learning rate / 2": dataclasses.replace(BASE, learning_rate=BASE.learning_rate / 2),

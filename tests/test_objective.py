@@ -112,14 +112,16 @@ def test_the_transfer_attack_sees_the_original_encoder_alone(moved, four):
 
 
 def test_targets_are_the_zero_latent_or_the_image_upside_down(vae, four):
-    found = targets(vae, four, generators(0, range(4)))
+    found = targets(vae, prepare(four, vae, None), generators(0, range(4)))
     zero, other = found.flatten(1).abs().amax(1) == 0, vae.mean(four.flip(2))
-    assert 0 < zero.sum() < 4 and torch.equal(found[~zero], other[~zero])
+    assert 0 < zero.sum() < 4
+    # A batch of another size: the same float32 sums in another order.
+    torch.testing.assert_close(found[~zero], other[~zero], rtol=1e-4, atol=1e-5)
 
 
 def test_targeted_attacks_come_nearer_to_their_targets(moved, four):
     clean, original = prepare(four, small_kl(), None), small_kl()
-    goal = targets(original, four, generators(0, range(4)))
+    goal = targets(original, clean, generators(0, range(4)))
     noise = attack(moved, clean, "noise", range(4))
     for kind, vae in (("targeted", moved), ("transfer", original)):
         distance = photoguard_encoder_objective(vae, goal)

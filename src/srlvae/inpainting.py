@@ -13,13 +13,11 @@ from torch.utils.checkpoint import checkpoint
 from srlvae.pipeline import Conditioning, Kept, Pipeline
 from srlvae.vae import Images, Latents
 
-Mask = Float[Tensor, "b 1 h w"]
-
 
 def inpaint(
     pipeline: Pipeline,
     x: Images,
-    mask: Mask,
+    mask: Float[Tensor, "b 1 h w"],
     conditioning: Conditioning,
     noise: Latents,
     *,
@@ -49,7 +47,7 @@ def inpaint(
     return vae.decode(vae.from_scaled(z))
 
 
-def keep(pipeline: Pipeline, x: Images, mask: Mask) -> Kept:
+def keep(pipeline: Pipeline, x: Images, mask: Float[Tensor, "b 1 h w"]) -> Kept:
     """What a UNet made for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey inside it."""
     kept = pipeline.vae.to_scaled(pipeline.vae.mean(x * (1 - mask) + 0.5 * mask))
     return torch.cat([F.interpolate(mask, kept.shape[-2:]), kept], dim=1)

@@ -122,7 +122,7 @@ class Pipeline:
     def predict(
         self, noisy: Latents, t: Int[Tensor, " b"] | Tensor, conditioning: Conditioning, kept: Kept | None = None
     ) -> Latents:
-        """The UNet's output, in float32. kept: what a UNet made for inpainting sees too, see `keep`."""
+        """The UNet's output, in float32. kept: what a UNet for inpainting sees, see `inpainting.keep`."""
         unet = self.pipe.unet
         if self.inpaints and kept is None:
             raise InputError("this UNet was made for inpainting; only attacks on inpainting run on it")

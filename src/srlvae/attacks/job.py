@@ -27,19 +27,22 @@ from srlvae.vae import VAE
 
 @dataclass(frozen=True)
 class Job:
-    """An attack in one setting on one model. target, mask: picture files. through, draws: a view in VIEWS or SAMPLING, and how
-    often a step sees it. features: of a perceptual budget."""
+    """An attack in one setting on one model, the VAE of a pipeline where the attack needs no more.
+
+    target, mask: picture files. through, draws: a view in VIEWS or SAMPLING, and how often a step sees it. features: of a
+    perceptual budget.
+    """
 
     name: str
     attack: Attack
     setting: Preset
     model: VAE | Pipeline
-    seed: int
-    target: Path | None
-    mask: Path | None
-    through: str | None
-    draws: int
-    features: Features | None
+    seed: int = 0
+    target: Path | None = None
+    mask: Path | None = None
+    through: str | None = None
+    draws: int = 1
+    features: Features | None = None
 
     @property
     def vae(self) -> VAE:

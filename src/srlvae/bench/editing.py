@@ -86,12 +86,9 @@ class Editing:
         return Set(keys, self.store.images(keys, make))
 
     def _job(self, cell: Cell) -> Job:
-        attack = ATTACKS[cell.attack]
         plan = next(plan for plan in self.protocol.attacks if plan.name == cell.attack)
         setting = choose_setting(cell.attack, eps=cell.eps / 255, steps=plan.steps or None)
-        pipeline = self.pipelines[cell.made_on]
-        model = pipeline.vae if attack.needs == "vae" else pipeline
-        return Job(cell.attack, attack, setting, model, self.protocol.seed, None, None, None, 1, None)
+        return Job(cell.attack, ATTACKS[cell.attack], setting, self.pipelines[cell.made_on], self.protocol.seed)
 
     def _noisy(self, part: list[int], eps: int) -> Tensor:
         x = self.clean.images[part]

@@ -121,7 +121,7 @@ class Poisoning:
         pipeline = self.pipelines["hardened" if point.kind == "white-box" else "original"]
         steps, prompt = self.protocol.attack_steps, f"a photo of a {point.target}"
         setting = choose_setting("nightshade", eps=point.eps / 255, steps=steps, prompt=prompt)
-        job = Job("nightshade", ATTACKS["nightshade"], setting, pipeline, 0, None, None, None, 1, None)
+        job = Job("nightshade", ATTACKS["nightshade"], setting, pipeline)
         names = [key_of_image(x) for x in sources]
         keys = [key_of(**job.settings(), source=name) for name in names]
 

@@ -129,20 +129,23 @@ def attack(
     elif kind == "latent":
         objective, eps = latent_objective(vae, clean.latents), config.latent_eps
     elif kind == "targeted":
-        objective = photoguard_encoder_objective(vae, targets(original, x, draws))
+        objective = photoguard_encoder_objective(vae, targets(original, clean, draws))
     else:
-        objective, steps = photoguard_encoder_objective(original, targets(original, x, draws)), config.transfer_steps
+        objective, steps = photoguard_encoder_objective(original, targets(original, clean, draws)), config.transfer_steps
         step_size = TRAVEL / steps
     settings = {"eps": eps, "steps": steps, "step_size": step_size * eps, "generators": draws}
     return pgd(x, objective, **settings, keep_best=False)
 
 
 @torch.no_grad()
-def targets(original: VAE, x: Images, draws: Generators) -> Latents:
+def targets(original: VAE, clean: Clean, draws: Generators) -> Latents:
     """What published attacks pull latents to: nothing (PhotoGuard) or another picture (Mist, Glaze, Nightshade), by the toss of
     each image's generator. The picture is the image itself upside down, so that no image depends on its neighbours."""
-    tossed = torch.stack([torch.rand((), generator=draw, device=draw.device) for draw in draws]).to(x.device) < 0.5
-    return torch.where(tossed[:, None, None, None], 0.0, original.mean(x.flip(2)))
+    others = [i for i, draw in enumerate(draws) if torch.rand((), generator=draw, device=draw.device) < 0.5]
+    found = torch.zeros_like(clean.latents)
+    if others:
+        found[others] = original.mean(clean.x[others].flip(2))
+    return found
 
 
 def reconstruction_loss(y: Images, clean: Clean, features: Features | None, perceptual: float) -> Float[Tensor, " b"]:

@@ -104,8 +104,8 @@ def shown(measured: dict, measure: Measure) -> str:
 def cost_table(run: Run) -> Table:
     """A line a defence: what it takes for an image, beside what it gains on the paper's attack at the largest budget."""
     costs, lines = run.result["costs"], []
-    for defence in run.defences() if costs else []:
-        if defence == "none":
+    for defence in run.defences():
+        if defence == "none" or not costs:  # measured at the end of a run
             continue
         gain = [f"{removed(run, defence):.0%}"] if removed(run, defence) is not None else [""]
         if defence == "hardened":
