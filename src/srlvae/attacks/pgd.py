@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from srlvae.allocator import keep_freed_memory
 from srlvae.rng import Generators, uniform_like
 
 Images = Float[Tensor, "b 3 h w"]
@@ -58,13 +59,13 @@ def pgd(
     """Images near `x` that make `objective` small, each on its own.
 
     eps: radius of the ball around `x`, in [0,1] units (for ℓ2: of the whole image's vector). step_size: in the same units;
-    `linear` lets it fall to a hundredth at the last step. generators: one an image for a uniform random start; None starts
-    at `x`. keep_best: return the best iterate seen, for one more forward pass, and not the last; to be turned off where an
-    objective draws anew at every call, so that its values do not compare. rule: makes the maker of directions; the steepest
-    of the norm by default. mask: 1 where pixels may change. restarts: random starts, of which the best is kept image by image
-    (with keep_best). repeats: evaluations a step whose gradients are averaged. view: what the objective sees of the images,
-    a random one for the expectation over transformations (Athalye et al. 2018, arXiv 1707.07397); the last iterate is returned
-    then. watch: told of every step.
+    `linear` lets it fall towards a hundredth, as PhotoGuard's and Nightshade's codes do. generators: one an image for a
+    uniform random start; None starts at `x`. keep_best: return the best iterate seen, for one more forward pass, and not the
+    last; to be turned off where an objective draws anew at every call, so that its values do not compare. rule: makes the
+    maker of directions; the steepest of the norm by default. mask: 1 where pixels may change. restarts: random starts, of
+    which the best is kept image by image (with keep_best). repeats: evaluations a step whose gradients are averaged. view:
+    what the objective sees of the images, a random one for the expectation over transformations (Athalye et al. 2018, arXiv
+    1707.07397); the last iterate is returned then. watch: told of every step.
     Costs restarts · steps · repeats forward and backward passes; gradients of parameters are neither computed nor touched.
     """
     # The layout in which CPUs and tensor cores convolve.
@@ -84,7 +85,7 @@ def pgd(
                 watch(value, gradient)
             if keep_best:
                 best, best_value = better(delta, value, best, best_value)
-            size = step_size * (1 - 0.99 * step / max(steps - 1, 1) if schedule == "linear" else 1.0)
+            size = step_size * (1 - 0.99 * step / steps if schedule == "linear" else 1.0)
             delta = project(delta - size * direction(gradient * mask_), x, eps, norm)
         if keep_best:
             with torch.no_grad():
@@ -94,6 +95,8 @@ def pgd(
 
 def slope(objective: Objective, images: Images, repeats: int = 1) -> tuple[Float[Tensor, " b"], Images]:
     """The objective and its gradient, means over `repeats` evaluations."""
+    if images.device.type == "cpu":
+        keep_freed_memory()
     images = images.detach().requires_grad_()
     values, gradients = [], []
     for _ in range(repeats):

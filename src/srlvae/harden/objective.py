@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.attacks.latent import latent_objective
-from srlvae.attacks.pgd import Images, pgd
+from srlvae.attacks.pgd import Images, Objective, pgd
 from srlvae.attacks.photoguard import photoguard_encoder_objective
 from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.metrics.features import Features
@@ -129,23 +129,34 @@ def attack(
     elif kind == "latent":
         objective, eps = latent_objective(vae, clean.latents), config.latent_eps
     elif kind == "targeted":
-        objective = photoguard_encoder_objective(vae, targets(original, clean, draws))
+        objective = pull(vae, *targets(original, clean, draws))
     else:
-        objective, steps = photoguard_encoder_objective(original, targets(original, clean, draws)), config.transfer_steps
+        objective, steps = pull(original, *targets(original, clean, draws)), config.transfer_steps
         step_size = TRAVEL / steps
     settings = {"eps": eps, "steps": steps, "step_size": step_size * eps, "generators": draws}
     return pgd(x, objective, **settings, keep_best=False)
 
 
+def pull(vae: VAE, goals: Latents, signs: Float[Tensor, " b"]) -> Objective:
+    """x′ ↦ sign · ‖E(x′) − goal‖₂: towards the goal with sign 1, away from it with −1."""
+    distance = photoguard_encoder_objective(vae, goals)
+    return lambda adversarial: signs * distance(adversarial)
+
+
 @torch.no_grad()
-def targets(original: VAE, clean: Clean, draws: Generators) -> Latents:
-    """What published attacks pull latents to: nothing (PhotoGuard) or another picture (Mist, Glaze, Nightshade), by the toss of
-    each image's generator. The picture is the image itself upside down, so that no image depends on its neighbours."""
-    others = [i for i, draw in enumerate(draws) if torch.rand((), generator=draw, device=draw.device) < 0.5]
-    found = torch.zeros_like(clean.latents)
-    if others:
-        found[others] = original.mean(clean.x[others].flip(2))
-    return found
+def targets(original: VAE, clean: Clean, draws: Generators) -> tuple[Latents, Float[Tensor, " b"]]:
+    """What published attacks do to latents, by the throw of each image's generator: pull them to nothing (PhotoGuard) or to
+    another picture (Mist, Glaze, Nightshade), or push them away from where they were (AdvDM and whatever maximises a loss).
+
+    Goals and signs, see `pull`. The picture is the image upside down, so that no image depends on its neighbours.
+    """
+    throws = torch.tensor([int(torch.randint(3, (), generator=draw, device=draw.device)) for draw in draws])
+    goals, signs = torch.zeros_like(clean.latents), torch.ones(len(throws), device=clean.x.device)
+    if (others := (throws == 1).nonzero()[:, 0]).numel():
+        goals[others] = original.mean(clean.x[others].flip(2))
+    away = throws == 2
+    goals[away], signs[away] = clean.latents[away], -1.0
+    return goals, signs
 
 
 def reconstruction_loss(y: Images, clean: Clean, features: Features | None, perceptual: float) -> Float[Tensor, " b"]:
