@@ -20,7 +20,7 @@ from srlvae.harden.output import CHECKPOINT, claim_folder, finish_folder, log_ro
 from srlvae.harden.scores import attack_both, quick_score, score
 from srlvae.harden.settings import PRESETS, HardenConfig
 from srlvae.metrics.features import load_features
-from srlvae.precision import make_accelerator
+from srlvae.precision import keep_norms_float32, make_accelerator
 from srlvae.vae import VAE, load_vae
 
 
@@ -145,8 +145,12 @@ class Trainer:
         # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
         model: Any = original.model
         model.to(device, memory_format=torch.channels_last)
-        self.original = original
-        self.vae = copy.deepcopy(self.original)
+        self.original = self.teacher = original
+        self.vae = copy.deepcopy(original)
+        if device.type == "cpu" and self.accelerator.mixed_precision == "bf16":
+            self.teacher = copy.deepcopy(original)
+            for vae in (self.vae, self.teacher):
+                keep_norms_float32(vae.model)
         if config.gradient_checkpointing:
             self.vae.model.enable_gradient_checkpointing()
         self.features = None if config.features == "none" else load_features(config.features).to(device)
@@ -229,8 +233,8 @@ class Trainer:
         x = batch.x.to(device, memory_format=torch.channels_last)
         features = self.features if objective.uses_features else None
         with self.accelerator.autocast():
-            clean = prepare(x, self.original, features, objective.stages)
-            attacked = perturb(self.vae, self.original, clean, features, objective, batch.numbers, self.config.seed)
+            clean = prepare(x, self.teacher, features, objective.stages)
+            attacked = perturb(self.vae, self.teacher, clean, features, objective, batch.numbers, self.config.seed)
             loss, parts = outer_loss(self.encode, self.vae, clean, attacked, features, objective)
         self.accelerator.backward(loss)
         return {name: value.item() for name, value in parts.items()}
