@@ -81,7 +81,7 @@ def bench_editing(
     run = load_run(out)
     for measure in run.measures()[:2]:
         console.print(f"\n[bold]{measure.label}[/] {measure.better}")
-        show_table(*editing_table(run, measure))
+        show_table(*editing_table(run, measure, intervals=False))
     for holds, text in verdicts(run):
         console.print(f"[green]✓[/] {text}" if holds else f"[yellow]✗[/] {text}", markup=True)
     console.print(f"\nReport: [bold]{write_report([out])}[/]")

@@ -53,10 +53,11 @@ def show_scores(folder: Path) -> None:
 
 
 def show_table(header: list[str], rows) -> None:
-    table = Table()
+    # Many columns stand close.
+    table = Table(padding=(0, 1) if len(header) <= 6 else 0)
     for i, column in enumerate(header):
         # Where there are few columns the numbers stay whole on a narrow terminal, where there are many the names do.
-        table.add_column(column, no_wrap=(i > 0) if len(header) <= 4 else i == 0)
+        table.add_column(column, overflow="fold", no_wrap=(i > 0) if len(header) <= 4 else i == 0)
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -77,22 +77,22 @@ def load_run(folder: Path) -> Run:
     return Run(folder.name, folder, result)
 
 
-def editing_table(run: Run, measure: Measure) -> Table:
-    """A line an attack, budget and the VAE it was made on; a column a defence, with its 95 % interval."""
+def editing_table(run: Run, measure: Measure, intervals: bool = True) -> Table:
+    """A line an attack, budget and the VAE it was made on; a column a defence, with its 95 % interval where wanted."""
     defences = run.defences()
     sets = dict.fromkeys((row["attack"], row["eps"], row["made_on"]) for row in run.result["rows"])
     lines = []
     for attack, eps, made_on in sets:
         rows = {row["defence"]: row for row in run.find(attack=attack, eps=eps, made_on=made_on)}
         where = {"": "", "original": "transfer", "hardened": "white-box"}[made_on]
-        cells = [shown(rows[d]["measured"], measure) if d in rows else "" for d in defences]
+        cells = [shown(rows[d]["measured"], measure, intervals) if d in rows else "" for d in defences]
         lines.append(["clean" if attack == "none" else attack, f"{eps}/255" if eps else "", where, *cells])
     titles = ("no defence" if d == "none" else d for d in defences)
     return ["attack", "ε", "on the hardened VAE", *titles], lines
 
 
-def shown(measured: dict, measure: Measure) -> str:
-    value, interval = measured.get(measure.key), measured.get(f"{measure.key}_interval")
+def shown(measured: dict, measure: Measure, intervals: bool) -> str:
+    value, interval = measured.get(measure.key), measured.get(f"{measure.key}_interval") if intervals else None
     if value is None:
         return "equal"
     value = round(value, measure.digits) + 0.0  # not -0.0
