@@ -38,11 +38,11 @@ BASE = dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, i
 PROBE = 12
 
 
-ON_LATENTS = {"inner": ("transfer", "latent", "transfer", "targeted"), "eps": 16 / 255, "latent_eps": 16 / 255}
+LATENTS = preset("cpu", "latents")
 
 
-def objective(blend: float = BASE.blend, **changes) -> HardenConfig:
-    return dataclasses.replace(BASE, blend=blend, objective=dataclasses.replace(BASE.objective, **changes))
+def objective(**changes) -> HardenConfig:
+    return dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, **changes))
 
 
 ROWS: dict[str, HardenConfig] = {
@@ -51,10 +51,9 @@ ROWS: dict[str, HardenConfig] = {
     "and targeted and transfer": objective(inner=("reconstruction", "latent", "targeted", "transfer")),
     "half transfer, and both": objective(inner=("transfer", "reconstruction", "transfer", "latent")),
     "three quarters transfer, and targeted": objective(inner=("transfer", "transfer", "transfer", "targeted")),
-    # How much is asked of latents, how much of reconstructions; no blend, which only these two need less.
-    "latents more": objective(1.0, **ON_LATENTS, originality_clean=0.3, originality_attacked=1.0),
-    "latents alone, and clean images": objective(
-        1.0, **ON_LATENTS, attacked=0.0, originality_clean=0.5, originality_attacked=1.0
+    # How much is asked of latents, how much of reconstructions.
+    "latents more": dataclasses.replace(
+        LATENTS, objective=dataclasses.replace(LATENTS.objective, attacked=6.0, originality_clean=0.3)
     ),
     # The ablations of the field.
     **{name: preset("cpu", name) for name in OBJECTIVES if name != "srlvae"},

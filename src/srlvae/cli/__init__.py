@@ -47,7 +47,9 @@ def harden(
     images: Annotated[str, typer.Option(help="A folder of photographs (any depth), or a Hugging Face dataset.")],
     out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE.")],
     preset: Annotated[str, typer.Option(help="`cpu`: sized for two cores. `default`: for a GPU.")] = "default",
-    objective: Annotated[str, typer.Option(help="`srlvae`, or an ablation: paper, fare, noise, no-attack.")] = "srlvae",
+    objective: Annotated[
+        str, typer.Option(help="srlvae; latents, for edits alone; or an ablation: paper, fare, noise, no-attack.")
+    ] = "srlvae",
     config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, instead of a preset.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,

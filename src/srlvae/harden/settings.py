@@ -74,9 +74,19 @@ PRESETS: dict[str, HardenConfig] = {
     "cpu": HardenConfig(steps=1300, batch_size=8, resolution=96, warmup=20, checkpoint_every=50, workers=0),
 }
 
-# The ablations of the field, as changes to the objective of any preset.
+# Objectives for any preset: the default, another aim, and the ablations of the field.
 OBJECTIVES: dict[str, ObjectiveConfig] = {
     "srlvae": ObjectiveConfig(),
+    # For edits and fine-tuning, which see latents alone: attacked ones are to stay where they were, whatever is decoded of them.
+    "latents": ObjectiveConfig(
+        inner=("transfer", "latent", "transfer", "targeted"),
+        eps=16 / 255,
+        latent_eps=16 / 255,
+        transfer_steps=8,
+        attacked=0.0,
+        originality_clean=0.5,
+        originality_attacked=1.0,
+    ),
     # Lee et al. 2025 as published: perceptual term in the inner attack too, originality on clean images only.
     "paper": ObjectiveConfig(
         inner=("reconstruction",),
@@ -99,8 +109,8 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "no-attack": ObjectiveConfig(inner=()),
 }
 
-# Methods as published: their result is where training ends.
-UNBLENDED = ("paper", "fare")
+# Their result is where training ends: methods as published, and latents, which blending takes back.
+UNBLENDED = ("latents", "paper", "fare")
 
 
 def preset(name: str, objective: str = "srlvae", **changes: Any) -> HardenConfig:
