@@ -144,7 +144,7 @@ def test_no_change_is_the_same_settings():
     ("words", "changes", "named"),
     [
         (("gpu",), {}, "unknown preset 'gpu'; choose one of default, cpu"),
-        (("cpu", "trades"), {}, "unknown objective 'trades'; choose one of srlvae, paper"),
+        (("cpu", "trades"), {}, "unknown objective 'trades'; choose one of srlvae, latents"),
         (("cpu",), {"epochs": 3}, "settings: unknown setting 'epochs'"),
         (("cpu",), {"steps": "many"}, "settings: steps must be of type int, got 'many'"),
     ],

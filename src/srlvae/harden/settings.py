@@ -77,7 +77,7 @@ PRESETS: dict[str, HardenConfig] = {
 # Objectives for any preset: the default, another aim, and the ablations of the field.
 OBJECTIVES: dict[str, ObjectiveConfig] = {
     "srlvae": ObjectiveConfig(),
-    # For edits and fine-tuning, which see latents alone: attacked ones are to stay where they were, whatever is decoded of them.
+    # For edits and fine-tuning, which see latents alone: attacked ones are to stay where they were.
     "latents": ObjectiveConfig(
         inner=("transfer", "latent", "transfer", "targeted"),
         eps=16 / 255,
