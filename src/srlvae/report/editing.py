@@ -95,10 +95,9 @@ def shown(measured: dict, measure: Measure, intervals: bool) -> str:
     value, interval = measured.get(measure.key), measured.get(f"{measure.key}_interval") if intervals else None
     if value is None:
         return "equal"
-    value = round(value, measure.digits) + 0.0  # not -0.0
-    if interval is None:
-        return f"{value:.{measure.digits}f}"
-    return f"{value:.{measure.digits}f} [{interval[0]:.{measure.digits}f}, {interval[1]:.{measure.digits}f}]"
+    # Rounded first, and no minus before a zero.
+    value, *ends = (f"{round(v, measure.digits) + 0.0:.{measure.digits}f}" for v in [value, *(interval or ())])
+    return f"{value} [{', '.join(ends)}]" if ends else value
 
 
 def cost_table(run: Run) -> Table:
