@@ -11,6 +11,7 @@ captions, are computed once and kept in the folder. Time: eight minutes for thos
 bundled weights had three runs: 6,400 steps with mirrored crops and two concepts more (laptop and minaret, whose photographs are
 few or turned in black frames), 5,500 steps as below that went on from them with --begin, and 2,400 more from a rate of 4e-4
 with an average of .998 (--seed 1).
+With --vae madebyollin/taesd --begin src/srlvae/zoo/tiny-sd/unet it makes a pipeline around TAESD.
 The UNet predicts v (Salimans and Ho 2022, arXiv 2202.00512) on a schedule whose last step has no signal left (Lin et al. 2023,
 arXiv 2305.08891); a tenth of the captions are empty, for guidance.
 """
@@ -47,7 +48,7 @@ from srlvae.metrics.judge import Judge, load_judge
 from srlvae.metrics.pairwise import psnr
 from srlvae.pipeline import Pipeline, load_pipeline
 from srlvae.rng import generators
-from srlvae.vae import load_vae
+from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
 
 STEPS, BATCH, WARMUP, LR, EMA = 5500, 32, 200, 6e-4, 0.999
@@ -77,11 +78,11 @@ def build_unet() -> UNet2DConditionModel:
 
 
 @torch.no_grad()
-def cached(images: Path, clip: Clip, file: Path, seed: int) -> dict[str, Tensor]:
+def cached(images: Path, clip: Clip, vae: VAE, file: Path, seed: int) -> dict[str, Tensor]:
     """Scaled latents `n crops 4 16 16` and labels of all photographs, text embeddings `concept template tokens width`."""
     if file.exists():
         return load_file(file)
-    vae, (names, pixels, labels) = load_vae("tiny"), load_classes(images, CONCEPTS)
+    names, pixels, labels = load_classes(images, CONCEPTS)
     latents = []
     for i, photograph in enumerate(pixels):
         rng = np.random.default_rng((seed, i))
@@ -127,9 +128,9 @@ def loss_of(unet, scheduler: DDPMScheduler, z: Tensor, embeds: Tensor, t: Tensor
     return F.mse_loss(output.float(), target)
 
 
-def train(images: Path, out: Path, clip: Clip, begin: Path | None, seed: int) -> None:
+def train(images: Path, out: Path, clip: Clip, vae: VAE, begin: Path | None, steps: int, seed: int) -> None:
     torch.manual_seed(seed)
-    data = cached(images, clip, out / "cache.safetensors", seed)
+    data = cached(images, clip, vae, out / "cache.safetensors", seed)
     members = [np.flatnonzero(data["labels"].numpy() == c) for c in range(len(CONCEPTS))]
     scheduler: DDPMScheduler = DDPMScheduler(**SCHEDULE)
     unet = UNet2DConditionModel.from_pretrained(begin, torch_dtype=torch.float32) if begin else build_unet()
@@ -141,9 +142,9 @@ def train(images: Path, out: Path, clip: Clip, begin: Path | None, seed: int) ->
     state = out / "checkpoint.safetensors"
     step = load_checkpoint(state, {"unet": unet, "average": average}, optimizer)["step"] if state.exists() else 0
     board, started, recent = SummaryWriter(str(out / "log")), time.time(), []
-    while step < STEPS:
+    while step < steps:
         for group in optimizer.param_groups:
-            group["lr"] = LR * min(1, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+            group["lr"] = LR * min(1, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / steps))
         loss = loss_of(unet, scheduler, *batch_at(step, data, members, seed))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -155,20 +156,20 @@ def train(images: Path, out: Path, clip: Clip, begin: Path | None, seed: int) ->
         step += 1
         recent.append(loss.item())
         board.add_scalar("train/loss", recent[-1], step)
-        if step % SAVE_EVERY == 0 or step == STEPS:
+        if step % SAVE_EVERY == 0 or step == steps:
             save_checkpoint(state, {"unet": unet, "average": average}, optimizer, {"step": step})
             print(step, f"{(time.time() - started) / 60:.1f} min", f"loss {np.mean(recent):.4f}", flush=True)
             recent.clear()
 
 
-def assemble(run: Path, clip: Clip) -> StableDiffusionPipeline:
+def assemble(run: Path, clip: Clip, vae: VAE) -> StableDiffusionPipeline:
     """The pipeline around the averaged UNet of a run."""
     unet = build_unet()
     load_checkpoint(run / "checkpoint.safetensors", {"average": unet}, None)
     text = CLIPTextModel(clip.model.config.text_config)
     text.load_state_dict(clip.model.text_model.state_dict())
     return StableDiffusionPipeline(
-        vae=load_vae("tiny").model,
+        vae=vae.model,
         unet=unet.eval(),
         text_encoder=text.eval(),
         tokenizer=clip.tokenizer,
@@ -179,8 +180,8 @@ def assemble(run: Path, clip: Clip) -> StableDiffusionPipeline:
     )
 
 
-def export(run: Path, clip: Clip, target: Path) -> None:
-    assemble(run, clip).to(torch.float16).save_pretrained(target)
+def export(run: Path, clip: Clip, vae: VAE, target: Path) -> None:
+    assemble(run, clip, vae).to(torch.float16).save_pretrained(target)
     # As in published pipelines, and as older versions of transformers want it; newer ones write names without the prefix.
     file = target / "text_encoder" / "model.safetensors"
     weights = {key if key.startswith("text_model.") else f"text_model.{key}": w for key, w in load_file(file).items()}
@@ -259,17 +260,21 @@ def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs.")],
     out: Annotated[Path, typer.Option(help="Cache, checkpoints and the TensorBoard log.")] = Path("runs/tiny-sd"),
     clip: Annotated[str, typer.Option(help="The text tower's CLIP: a name, a folder or a hub id.")] = "tiny-clip",
+    vae: Annotated[
+        str, typer.Option(help="Four latent channels at an eighth of the side: a name, a folder or a hub id.")
+    ] = "tiny",
     begin: Annotated[Path | None, typer.Option(help="A UNet's folder to go on from; without, weights are drawn.")] = None,
     export_to: Annotated[Path | None, typer.Option("--export", help="Write the pipeline as float16 here instead.")] = None,
     score: Annotated[Path | None, typer.Option(help="Measure the bundled pipeline and write this JSON instead.")] = None,
+    steps: int = STEPS,
     seed: int = 0,
 ) -> None:
     if score:
         measure(images, score)
     elif export_to:
-        export(out, load_clip(clip), export_to)
+        export(out, load_clip(clip), load_vae(vae), export_to)
     else:
-        train(images, out, load_clip(clip), begin, seed)
+        train(images, out, load_clip(clip), load_vae(vae), begin, steps, seed)
 
 
 if __name__ == "__main__":
