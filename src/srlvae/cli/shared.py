@@ -17,9 +17,6 @@ VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bu
 PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
 DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
 
-# Characters of a cell that is never broken.
-SHORT = 6
-
 
 def device_of(name: str):
     import torch
@@ -58,11 +55,9 @@ def show_scores(folder: Path) -> None:
 def show_table(header: list[str], rows) -> None:
     # Many columns stand close.
     table = Table(padding=(0, 1) if len(header) <= 6 else 0)
-    widest = [max((len(row[i]) for row in rows), default=0) for i in range(len(header))]
     for i, column in enumerate(header):
-        # Where there are few columns the numbers stay whole on a narrow terminal, where there are many names and short cells do.
-        whole = i > 0 if len(header) <= 4 else i == 0 or widest[i] <= SHORT
-        table.add_column(column, overflow="fold", no_wrap=whole)
+        # Where there are few columns the numbers stay whole on a narrow terminal, where there are many the names do.
+        table.add_column(column, overflow="fold", no_wrap=(i > 0) if len(header) <= 4 else i == 0)
     for row in rows:
         table.add_row(*row)
     console.print(table)
