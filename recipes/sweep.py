@@ -38,9 +38,6 @@ BASE = dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, i
 PROBE = 12
 
 
-LATENTS = preset("cpu", "latents")
-
-
 def objective(**changes) -> HardenConfig:
     return dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, **changes))
 
@@ -51,10 +48,6 @@ ROWS: dict[str, HardenConfig] = {
     "and targeted and transfer": objective(inner=("reconstruction", "latent", "targeted", "transfer")),
     "half transfer, and both": objective(inner=("transfer", "reconstruction", "transfer", "latent")),
     "three quarters transfer, and targeted": objective(inner=("transfer", "transfer", "transfer", "targeted")),
-    # How much is asked of latents, how much of reconstructions.
-    "latents more": dataclasses.replace(
-        LATENTS, objective=dataclasses.replace(LATENTS.objective, attacked=6.0, originality_clean=0.3)
-    ),
     # The ablations of the field.
     **{name: preset("cpu", name) for name in OBJECTIVES if name != "srlvae"},
     "inner attack on reconstructions only": objective(inner=("reconstruction",)),

@@ -3,7 +3,7 @@
     srlvae harden tiny --images caltech101-128/train --preset cpu --objective latents --steps 4300 --out runs/tiny-srl
     python recipes/tiny_srl.py --run runs/tiny-srl --export src/srlvae/zoo/tiny-srl
 
-The first takes 75 minutes of one core.
+The first took 75 minutes of one core for what ships.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class ObjectiveConfig:
     """What is minimised. Weights of zero leave a term out, and the passes that only it needs.
 
     inner: the attacks of the inner step, which images take turns at; none where empty. `reconstruction` and `latent` move the
-    reconstruction and the latent as far as they can, `targeted` pulls the latent to a target, `transfer` does that to the
-    original encoder, as attacks that know the public weights do.
+    reconstruction and the latent as far as they can, `targeted` pulls the latent to a target or away, `transfer` does that to
+    the original encoder, as attacks that know the public weights do.
     eps: radius of the inner attacks in [0,1] units, but for `latent_eps` of that on latents; steps, step_size: of the inner
     loop, the step in units of the radius; transfer_steps: of `transfer`, which needs no gradient of the encoder in training.
     inner_perceptual: λ inside the inner attack on reconstructions; zero saves a pass through the feature network a step.

@@ -147,6 +147,7 @@ class Trainer:
         model.to(device, memory_format=torch.channels_last)
         self.original = self.teacher = original
         self.vae = copy.deepcopy(original)
+        # The original itself stays without hooks: the result is a copy of it.
         if device.type == "cpu" and self.accelerator.mixed_precision == "bf16":
             self.teacher = copy.deepcopy(original)
             for vae in (self.vae, self.teacher):
