@@ -78,18 +78,19 @@ def bench(folder: Path, protocol=PROTOCOL) -> Poisoning:
 # --- the plan
 
 
-def test_every_defence_meets_every_poison_that_is_made_for_it():
-    plan = list(points(PROTOCOL))
+def test_transfer_is_swept_and_what_is_compared_has_the_largest_count():
+    plan = list(points(dataclasses.replace(PROTOCOL, counts=(0, 1, 3))))
     assert len(plan) == len(set(plan))
     by_defence = {d: {(p.kind, p.eps, p.count) for p in plan if p.defence == d} for d in ("none", "hardened", "jpeg")}
-    assert by_defence["none"] == by_defence["jpeg"] == {("", 0, 0), ("transfer", 10, 3), ("dirty-label", 0, 3)}
+    assert by_defence["none"] == {("", 0, 0), ("transfer", 10, 1), ("transfer", 10, 3), ("dirty-label", 0, 3)}
     assert by_defence["hardened"] == by_defence["none"] | {("white-box", 10, 3)}
+    assert by_defence["jpeg"] == {("transfer", 10, 3)}
 
 
 @pytest.mark.parametrize("name", ["quick", "full"])
 def test_a_named_protocol_begins_without_poison(name):
     protocol = poisoning_protocol(name)
-    assert min(protocol.counts) == 0 and {p.defence for p in points(protocol)} >= {"none", "hardened"}
+    assert {p.defence for p in points(protocol) if p.count == 0} == {"none", "hardened"}
 
 
 # --- the images
@@ -128,7 +129,7 @@ def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, mo
     assert said == [asdict(point) for point in points(PROTOCOL)]
     for row in (row["judged"] for row in result["rows"]):
         assert (row["target"], row["concept"], row["neither"], row["others"]) == (1, 0, 0, 0)
-        assert (row["target_n"], row["others_n"]) == (3, 2)
+        assert (row["target_n"], row["others_n"], row["clip_t_n"]) == (3, 2, 2) and 0 < row["clip_t"] <= 1
     assert json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8")) == result
     assert len(list((folder.parent / "out" / "sheets").glob("*.png"))) == len(result["rows"])
     tuned: list[Point] = []
@@ -136,3 +137,19 @@ def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, mo
     longer = dataclasses.replace(PROTOCOL, counts=(0, 2, 3))
     assert len(poisoning(*arguments, longer)["rows"]) > len(result["rows"])
     assert {point.count for point in tuned} == {2}
+
+
+def test_without_poison_pairs_share_a_run_and_another_hardened_vae_leaves_the_others(folder, monkeypatch):
+    pairs = dataclasses.replace(PROTOCOL, pairs=(Pair("cat", "dog"), Pair("dog", "car")), counts=(2,), kinds=("transfer",))
+    ran: list[Point] = []
+    monkeypatch.setattr(Poisoning, "_tuned", lambda self, point, stepped: ran.append(point) or self.pipelines["original"])
+
+    def sweep(hardened):
+        ran.clear()
+        arguments = (sd15(small_kl()), hardened, folder, folder.parent / "out", SmallClip(), SaysDog())
+        return len(poisoning(*arguments, pairs)["rows"])
+
+    assert sweep(small_kl()) == 10 and sum(point.count == 0 for point in ran) == 2
+    other = small_kl()
+    other.model.encoder.conv_in.bias.data += 0.1
+    assert sweep(other) == 10 and {point.defence for point in ran} == {"hardened"}

@@ -26,10 +26,10 @@ from srlvae.bench.protocol import PoisoningProtocol
 from srlvae.bench.store import Store, key_of, key_of_image
 from srlvae.errors import InputError
 from srlvae.files import write_json
-from srlvae.finetune import FinetuneConfig, encode_images, tune
+from srlvae.finetune import FinetuneConfig, Stepped, encode_images, tune
 from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
-from srlvae.metrics.clip import Clip
+from srlvae.metrics.clip import Clip, clip_t
 from srlvae.metrics.judge import Judge
 from srlvae.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
@@ -38,6 +38,8 @@ from srlvae.vae import VAE
 from srlvae.versions import versions
 
 RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
+# Defences that the hardened VAE takes part in.
+WITH_HARDENED = ("hardened",)
 # What a point says itself, and names of networks, whose weights count: a longer sweep keeps what a shorter one made.
 SWEPT = ("pairs", "counts", "eps", "kinds", "seeds", "purifiers", "pipeline", "hardened")
 
@@ -56,20 +58,26 @@ class Point:
     seed: int
 
 
+def prompt_of(word: str) -> str:
+    return f"a photo of a {word}"
+
+
 def points(protocol: PoisoningProtocol) -> Iterator[Point]:
-    """Every fine-tuning of the protocol; without poison one run serves all budgets and kinds."""
-    for seed, pair in itertools.product(protocol.seeds, protocol.pairs):
-        for defence in ("none", "hardened", *(plan.name for plan in protocol.purifiers)):
-            for count, kind in itertools.product(protocol.counts, protocol.kinds):
-                point = Point(pair.concept, pair.target, kind, 0, count, defence, seed)
-                if count == 0:
-                    if kind == protocol.kinds[0]:
-                        yield replace(point, kind="")
-                elif kind == "dirty-label":
-                    yield point
-                # Made on the hardened VAE, poison is white-box to that VAE alone.
-                elif kind == "transfer" or defence == "hardened":
-                    yield from (replace(point, eps=eps) for eps in protocol.eps)
+    """Every fine-tuning of the protocol.
+
+    Transfer poisons are swept over their number, from none at all, without defence and with the hardened VAE. What is there to
+    compare, other kinds of poison and other defences, has the largest number alone.
+    """
+    most = max(protocol.counts)
+    swept = [("", 0, 0), *(("transfer", eps, count) for eps in protocol.eps for count in protocol.counts if count)]
+    dirty, white_box = [("dirty-label", 0, most)], [("white-box", eps, most) for eps in protocol.eps]
+    # Made on the hardened VAE, poison is white-box to that VAE alone.
+    poisons = {"none": swept + dirty, "hardened": swept + white_box + dirty}
+    poisons |= {plan.name: [("transfer", eps, most) for eps in protocol.eps] for plan in protocol.purifiers}
+    for seed, (defence, own) in itertools.product(protocol.seeds, poisons.items()):
+        for (kind, eps, count), pair in itertools.product(own, protocol.pairs):
+            if kind in ("", *protocol.kinds):
+                yield Point(pair.concept, pair.target, kind, eps, count, defence, seed)
 
 
 class Poisoning:
@@ -87,6 +95,7 @@ class Poisoning:
     ):
         self.protocol, self.store, self.clip, self.judge = protocol, store, clip, judge
         self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
+        self._clean: tuple[tuple[str, int], Pipeline] | None = None
         self.words = [concept.word for concept in protocol.concepts]
         named = {word for pair in protocol.pairs for word in (pair.concept, pair.target)} | set(self.words)
         if unknown := sorted(named - set(judge.concepts) | named - set(self.words)):
@@ -97,7 +106,7 @@ class Poisoning:
     def clean(self) -> tuple[Tensor, list[str]]:
         each = self.protocol.clean_each
         x = [self.photographs[word][:each] for word in self.words]
-        return torch.cat(x), [f"a photo of a {word}" for word, part in zip(self.words, x, strict=True) for _ in part]
+        return torch.cat(x), [prompt_of(word) for word, part in zip(self.words, x, strict=True) for _ in part]
 
     def poisons(self, point: Point) -> Tensor:
         """`count` poisons: photographs of the concept that CLIP finds most like it, taken again where they are few."""
@@ -119,7 +128,7 @@ class Poisoning:
     def _perturbed(self, sources: Tensor, point: Point) -> Tensor:
         """Nightshade on all sources of a concept, kept by what it was made from."""
         pipeline = self.pipelines["hardened" if point.kind == "white-box" else "original"]
-        steps, prompt = self.protocol.attack_steps, f"a photo of a {point.target}"
+        steps, prompt = self.protocol.attack_steps, prompt_of(point.target)
         setting = choose_setting("nightshade", eps=point.eps / 255, steps=steps, prompt=prompt)
         job = Job("nightshade", ATTACKS["nightshade"], setting, pipeline)
         names = [key_of_image(x) for x in sources]
@@ -132,12 +141,20 @@ class Poisoning:
 
         return self.store.images(keys, make)
 
-    def tuned(self, point: Point, stepped: Callable[[int, float], None]) -> Pipeline:
-        """The pipeline after fine-tuning on what the point says."""
+    def tuned(self, point: Point, stepped: Stepped) -> Pipeline:
+        """The pipeline after fine-tuning on what the point says; without poison the last one is kept, which all pairs share."""
+        if point.count:
+            return self._tuned(point, stepped)
+        key = (point.defence, point.seed)
+        if self._clean is None or self._clean[0] != key:
+            self._clean = key, self._tuned(point, stepped)
+        return self._clean[1]
+
+    def _tuned(self, point: Point, stepped: Stepped) -> Pipeline:
         pipeline = self.pipelines["hardened" if point.defence == "hardened" else "original"]
         x, captions = self.clean()
         if point.count:
-            x, captions = torch.cat([x, self.poisons(point)]), captions + [f"a photo of a {point.concept}"] * point.count
+            x, captions = torch.cat([x, self.poisons(point)]), captions + [prompt_of(point.concept)] * point.count
         x = self._defended(x, point)
         parts = [encode_images(pipeline, x[i : i + 8].to(pipeline.device), point.seed, i) for i in range(0, len(x), 8)]
         config = FinetuneConfig(
@@ -159,14 +176,17 @@ class Poisoning:
         return purifier(x, generators(point.seed, range(len(x))), model, **plan.settings)
 
     def measure(self, tuned: Pipeline, point: Point) -> tuple[dict, Tensor]:
-        """What the judge calls images of the concept: target, concept or neither; and how often the others are themselves."""
+        """What the judge calls images of the concept: target, concept or neither; how often the other concepts are themselves,
+        and the CLIP-T of their images; and the images of the concept."""
         protocol, numbers = self.protocol, {word: i for i, word in enumerate(self.judge.concepts)}
         shown = self._generated(tuned, point.concept, protocol.generated, point.seed)
         calls = self.judge.calls(shown)
         target, own = calls == numbers[point.target], calls == numbers[point.concept]
         rest = [word for word in self.words if word not in (point.concept, point.target)]
-        others = [self.judge.calls(self._generated(tuned, w, protocol.others, point.seed)) == numbers[w] for w in rest]
-        values = {"target": target, "concept": own, "neither": ~(target | own), "others": torch.cat(others)}
+        others = {word: self._generated(tuned, word, protocol.others, point.seed) for word in rest}
+        values = {"target": target, "concept": own, "neither": ~(target | own)}
+        values["others"] = torch.cat([self.judge.calls(x) == numbers[word] for word, x in others.items()])
+        values["clip_t"] = torch.cat([clip_t(self.clip, x, [prompt_of(word)] * len(x)) for word, x in others.items()])
         measured = {}
         for name, value in values.items():
             interval = bootstrap_interval(value.float(), torch.Generator().manual_seed(0))
@@ -175,7 +195,7 @@ class Poisoning:
 
     def _generated(self, pipeline: Pipeline, word: str, count: int, seed: int) -> Tensor:
         draws = generators(seed + 1000, range(count), pipeline.device)
-        parts, prompt = [draws[i : i + 8] for i in range(0, count, 8)], f"a photo of a {word}"
+        parts, prompt = [draws[i : i + 8] for i in range(0, count, 8)], prompt_of(word)
         return torch.cat(
             [pipeline.generate([prompt] * len(part), part, steps=self.protocol.denoising_steps) for part in parts]
         ).cpu()
@@ -190,7 +210,7 @@ def poisoning(
     judge: Judge,
     protocol: PoisoningProtocol,
     done: Callable[[Point, int, int], None] = lambda point, number, total: None,
-    stepped: Callable[[int, float], None] = lambda step, loss: None,
+    stepped: Stepped = lambda step, loss: None,
 ) -> dict:
     """Run the sweep on the class folders in `folder`; rows and a sheet a point go to `out`, and are not made again.
 
@@ -198,12 +218,18 @@ def poisoning(
     nobody knows.
     """
     bench = Poisoning(pipeline, hardened, folder, clip, judge, protocol, Store(out / CACHE, protocol.batch_size))
-    about = {"benchmark": "poisoning", "networks": pipeline.fingerprint()}
-    about |= {name: pipe.vae.fingerprint() for name, pipe in bench.pipelines.items()}
+    about = {"benchmark": "poisoning", "networks": pipeline.fingerprint(), "clip": clip.name}
+    vaes = {name: pipe.vae.fingerprint() for name, pipe in bench.pipelines.items()}
     settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
     plan, state = list(points(protocol)), PartialState()
     bench.make_poisons(plan)
-    files = [out / CACHE / "points" / f"{key_of(**about, settings=settings, point=asdict(point))}.json" for point in plan]
+
+    def file_of(point: Point) -> Path:
+        # Another hardened VAE leaves the points without one as they are.
+        used = vaes if point.defence in WITH_HARDENED else {"original": vaes["original"]}
+        return out / CACHE / "points" / f"{key_of(**about, vaes=used, settings=settings, point=asdict(point))}.json"
+
+    files = [file_of(point) for point in plan]
     for number, (point, file) in enumerate(zip(plan, files, strict=True), 1):
         if not file.exists() and number % state.num_processes == state.process_index:
             measured, shown = bench.measure(bench.tuned(point, stepped), point)
@@ -213,7 +239,7 @@ def poisoning(
         done(point, number, len(plan))
     state.wait_for_everyone()
     rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    result = {**about, "protocol": json.loads(json.dumps(asdict(protocol))), "versions": versions(), "rows": rows}
+    result = {**about, **vaes, "protocol": json.loads(json.dumps(asdict(protocol))), "versions": versions(), "rows": rows}
     if state.is_main_process:
         write_json(out / RESULT, result)
     return result if state.is_main_process else {}

@@ -113,9 +113,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class PoisoningProtocol:
-    """concepts: of the clean training images, `clean_each` of each. counts: poisons added. eps: of the poisons, in 255ths;
-    attack_steps: of Nightshade. kinds: `transfer` (made on the original VAE), `white-box` (on the hardened one, seen by it) and
-    `dirty-label` (pictures of the target, captioned as the concept). steps, batch_size, learning_rate: of fine-tuning.
+    """concepts: of the clean training images, `clean_each` of each. counts: poisons added, beside none. eps: of the poisons, in
+    255ths; attack_steps: of Nightshade. kinds: `transfer` (made on the original VAE), `white-box` (on the hardened one, seen by
+    it) and `dirty-label` (pictures of the target, captioned as the concept). steps, batch_size, learning_rate: of fine-tuning.
     generated: images a point that are asked for the concept; others: for each other concept."""
 
     pipeline: str

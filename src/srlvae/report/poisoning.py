@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,34 +43,28 @@ def curves(result: dict, eps: int) -> dict[str, dict[str, list[tuple]]]:
             wanted = [r for r in own if r["defence"] == defence and r["kind"] in (kind, "") and r["eps"] in (eps, 0)]
             name = "no defence" if defence == "none" else defence
             label = name if kind == "transfer" else f"{name}, {kind}"
-            lines[label] = [(n, *pooled(wanted, "target", lambda r, n=n: r["count"] == n)) for n in _counts(wanted)]
+            by_count = {n: [r for r in wanted if r["count"] == n] for n in sorted({r["count"] for r in wanted})}
+            lines[label] = [(n, *pooled(rows, "target")) for n, rows in by_count.items()]
         found[f"{pair['concept']} → {pair['target']}"] = lines
     return found
 
 
-def _counts(rows: list[dict]) -> list[int]:
-    return sorted({row["count"] for row in rows})
-
-
-def pooled(rows: list[dict], measure: str, wanted: Callable[[dict], bool]) -> tuple[float, tuple[float, float]]:
-    """The share over the images of all rows that are wanted, with its 95 % interval."""
-    hits = [row["judged"] for row in rows if wanted(row)]
-    yes = sum(round(judged[measure] * judged[f"{measure}_n"]) for judged in hits)
-    total = sum(judged[f"{measure}_n"] for judged in hits)
+def pooled(rows: list[dict], measure: str) -> tuple[float, tuple[float, float]]:
+    """The share over the images of all rows, with its 95 % interval."""
+    judged = [row["judged"] for row in rows]
+    yes = sum(round(j[measure] * j[f"{measure}_n"]) for j in judged)
+    total = sum(j[f"{measure}_n"] for j in judged)
     values = torch.cat([torch.ones(yes), torch.zeros(total - yes)])
     return values.mean().item(), bootstrap_interval(values, torch.Generator().manual_seed(0))
 
 
 def harm_table(result: dict) -> Table:
-    """Without poison and with the most of it: how often concept and other concepts are called what they are."""
+    """Without poison and with the most of it: how often concept and other concepts are called what they are, and CLIP-T."""
     rows, most, lines = result["rows"], max(result["protocol"]["counts"]), []
-    for defence in dict.fromkeys(row["defence"] for row in rows):
-        own = [row for row in rows if row["defence"] == defence and row["kind"] in ("", "transfer")]
-        cells = []
-        for count in (0, most):
-            for measure in ("concept", "others"):
-                share, (low, high) = pooled(own, measure, lambda r, count=count: r["count"] == count)
-                cells.append(f"{share:.0%} [{low:.0%}, {high:.0%}]")
-        lines.append([defence, *cells])
-    titles = [f"{what}, {when}" for when in ("no poison", f"{most} poisons") for what in ("concept", "others")]
-    return ["defence", *titles], lines
+    for defence, count in dict.fromkeys((row["defence"], row["count"]) for row in rows if row["count"] in (0, most)):
+        own = [r for r in rows if (r["defence"], r["count"]) == (defence, count) and r["kind"] in ("", "transfer")]
+        shares = [pooled(own, measure) for measure in ("concept", "others")]
+        likeness = sum(row["judged"]["clip_t"] for row in own) / len(own)
+        cells = [f"{share:.0%} [{low:.0%}, {high:.0%}]" for share, (low, high) in shares]
+        lines.append([defence, str(count), *cells, f"{likeness:.3f}"])
+    return ["defence", "poisons", "the concept is itself", "other concepts are", "CLIP-T of those"], lines
