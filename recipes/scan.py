@@ -25,18 +25,18 @@ from srlvae.bench.store import key_of_image
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.pipeline import Pipeline, load_pipeline
-from srlvae.scan import calibrate, disagreement
+from srlvae.scan import calibrate, evidence
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
 
 # Fewer than published.
-STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 100, "glaze": 30}
+STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 50, "glaze": 50}
 EPS = (4, 8, 15)
 RATE, BATCH = 0.01, 8
 
 
-def scores(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
-    return torch.cat([disagreement(original, hardened, part) for part in x.split(BATCH)])
+def look(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
+    return torch.cat([evidence(original, hardened, part) for part in x.split(BATCH)])
 
 
 def attacked(name: str, eps: int, pipeline: Pipeline, x: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ def shares_below(positive: Tensor, negative: Tensor) -> Tensor:
     return above.mean(1)
 
 
-def measure(positive: Tensor, negative: Tensor) -> dict:
-    shares, threshold = shares_below(positive, negative), calibrate(negative.tolist(), RATE)
+def measure(positive: Tensor, negative: Tensor, threshold: float) -> dict:
+    shares = shares_below(positive, negative)
     found = (positive > threshold).double()
     measured = {"auroc": shares.mean().item(), "found": found.mean().item(), "scores": positive.tolist()}
     for name, values in (("auroc", shares), ("found", found)):
@@ -63,9 +63,8 @@ def measure(positive: Tensor, negative: Tensor) -> dict:
     return measured
 
 
-def draw(result: dict, path: Path) -> None:
+def draw(result: dict, negative: Tensor, path: Path) -> None:
     figure = matplotlib.figure.Figure(figsize=(4 * len(EPS), 4), layout="constrained")
-    negative = torch.tensor(result["clean"])
     thresholds = negative.sort(descending=True).values
     for axis, eps in zip(figure.subplots(1, len(EPS), sharey=True), EPS, strict=True):
         for name in STEPS:
@@ -85,15 +84,17 @@ def main(
     original: Annotated[str, typer.Option(help="A pipeline; its VAE is attacked.")] = "tiny-sd",
     hardened: Annotated[str, typer.Option(help="Its hardened VAE.")] = "tiny-srl",
     n: Annotated[int, typer.Option(help="Photographs attacked.")] = 32,
-    clean: Annotated[int, typer.Option(help="Other photographs, clean.")] = 1000,
+    known: Annotated[int, typer.Option(help="Other photographs, clean: what is normal, and the threshold.")] = 300,
+    clean: Annotated[int, typer.Option(help="Yet others, clean: the negatives.")] = 800,
     only: Annotated[list[str] | None, typer.Option(help="Attacks; all by default.")] = None,
 ) -> None:
     pipeline, own = load_pipeline(original), load_vae(hardened)
-    x = load_photographs(images, n + clean, pipeline.size, seed=0)[0]
+    x = load_photographs(images, n + known + clean, pipeline.size, seed=0)[0]
     about = {
         "original": pipeline.vae.fingerprint(),
         "hardened": own.fingerprint(),
         "n": n,
+        "known": known,
         "seed": 0,
         "steps": STEPS,
         "rate": RATE,
@@ -101,18 +102,22 @@ def main(
     table = json.loads(result.read_text()) if result.exists() else {**about, "versions": versions(), "rows": {}}
     if not about.items() <= table.items():
         raise SystemExit(f"{result} holds rows of other settings; move it away")
-    table.setdefault("clean", scores(pipeline.vae, own, x[n:]).tolist())
-    negative = torch.tensor(table["clean"])
+    if "clean" not in table:
+        table["normal"] = look(pipeline.vae, own, x[n : n + known]).tolist()
+        table["clean"] = look(pipeline.vae, own, x[n + known :]).tolist()
+    normal, threshold = calibrate(torch.tensor(table["normal"]), RATE)
+    negative = normal.scores(torch.tensor(table["clean"]))
+    table["clean called suspicious"] = (negative > threshold).double().mean().item()
     for name in only or STEPS:
         for eps in EPS:
             key = f"{name} {eps}/255"
             if key not in table["rows"]:
-                positive = scores(pipeline.vae, own, attacked(name, eps, pipeline, x[:n]))
-                table["rows"][key] = measure(positive, negative)
+                positive = normal.scores(look(pipeline.vae, own, attacked(name, eps, pipeline, x[:n])))
+                table["rows"][key] = measure(positive, negative, threshold)
                 write_json(result, table)
             row = table["rows"][key]
             print(f"{key}: AUROC {row['auroc']:.3f}, {row['found']:.0%} found at {RATE:.0%} false positives", flush=True)
-    draw(table, result.with_suffix(".png"))
+    draw(table, negative, result.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,19 @@ from conftest import small_kl
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.report.scan import write_scan_page
-from srlvae.scan import TILE, calibrate, disagreement, scan, score_image, write_verdicts
+from srlvae.scan import (
+    POWER,
+    TILE,
+    Normal,
+    Seen,
+    calibrate,
+    evidence,
+    evidence_of_image,
+    readable,
+    scan,
+    score,
+    write_verdicts,
+)
 from srlvae.vae import VAE
 
 
@@ -31,36 +43,48 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
-def test_equal_encoders_agree_and_others_do_not(vae, other, x):
-    assert disagreement(vae, small_kl(), x).tolist() == [0, 0]
-    assert (disagreement(vae, other, x) > 0.01).all()
+def test_evidence_is_the_formula(vae, other, x):
+    y = other.decode(other.mean(x)).clamp(0, 1)
+    for i, found in enumerate(evidence(vae, other, x)):
+        before, after, before_y, after_y = (net.mean(image[i : i + 1])[0] for image in (x, y) for net in (vae, other))
+        there = (before_y - after_y).square().mean().sqrt()
+        changed = (before - after - before_y + after_y).square().mean().sqrt()
+        shrinkage = [1 - (b * a).sum() / a.square().sum() for b, a in ((before, after), (before_y, after_y))]
+        wanted = torch.stack([(changed / there**POWER).log(), shrinkage[0] - shrinkage[1]])
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)  # encodings one by one and together
 
 
-def test_the_score_of_an_image_is_the_formula(vae, other, x):
-    before, after = vae.mean(x), other.mean(x)
-    wanted = [(b - a).square().mean().sqrt() for b, a in zip(before, after, strict=True)]
-    torch.testing.assert_close(disagreement(vae, other, x), torch.stack(wanted))
+def test_equal_encoders_have_no_evidence(vae, x):
+    found = evidence(vae, small_kl(), x)
+    assert found.isfinite().all() and found[:, 1].tolist() == [0, 0]
 
 
-def test_a_large_image_is_scored_in_tiles(vae, other):
+def test_a_large_image_is_seen_in_tiles(vae, other):
     x = torch.rand(3, 32, TILE + 64, generator=torch.Generator().manual_seed(0))
-    left, right = (disagreement(vae, other, part[None]).item() for part in (x[..., :TILE], x[..., TILE:]))
-    assert score_image(vae, other, x) == pytest.approx((left * TILE + right * 64) / (TILE + 64))
+    left, right = (evidence(vae, other, part[None])[0] for part in (x[..., :TILE], x[..., TILE:]))
+    torch.testing.assert_close(evidence_of_image(vae, other, x), (left * TILE + right * 64) / (TILE + 64))
+
+
+def test_a_score_counts_deviations_above_what_is_normal():
+    normal = Normal(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.5]))
+    found = torch.tensor([[7.0, 2.0], [7.0, -1.0], [0.0, -1.0]])
+    assert normal.scores(found).tolist() == [5, 3, 0]
 
 
 def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path, monkeypatch):
-    scores = scan(vae, other, folder, tmp_path / "out")
-    assert {score.file for score in scores} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}
+    seen = scan(vae, other, folder, tmp_path / "out")
+    assert {one.file for one in seen} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}
+    scores = score(seen, Normal.of(readable(seen)))
     assert scores == sorted(scores, key=lambda score: -score.value) and "not a readable image" in scores[-1].error
-    monkeypatch.setattr("srlvae.scan.score_image", lambda *_: pytest.fail("scored again"))
-    assert scan(vae, other, folder, tmp_path / "out") == scores
+    monkeypatch.setattr("srlvae.scan.evidence_of_image", lambda *_: pytest.fail("looked again"))
+    assert scan(vae, other, folder, tmp_path / "out") == seen
 
 
 def test_half_a_line_is_written_again(vae, other, folder, tmp_path):
-    scores = scan(vae, other, folder, tmp_path / "out")
-    table = tmp_path / "out" / "scores-0.csv"
+    seen = scan(vae, other, folder, tmp_path / "out")
+    table = tmp_path / "out" / "evidence-0.csv"
     table.write_text(table.read_text(encoding="utf-8")[:-12], encoding="utf-8")
-    assert scan(vae, other, folder, tmp_path / "out") == scores
+    assert scan(vae, other, folder, tmp_path / "out") == seen
 
 
 def test_scores_of_other_encoders_are_refused(vae, other, folder, tmp_path):
@@ -73,22 +97,26 @@ def test_a_threshold_keeps_its_rate_on_new_clean_images():
     draw = torch.Generator().manual_seed(0)
     rates = []
     for _ in range(200):
-        threshold = calibrate(torch.randn(200, generator=draw).tolist(), 0.05)
-        rates.append((torch.randn(500, generator=draw) > threshold).float().mean().item())
+        normal, threshold = calibrate(torch.randn(200, 2, generator=draw), 0.05)
+        rates.append((normal.scores(torch.randn(500, 2, generator=draw)) > threshold).float().mean().item())
+    # A little more than .05: mean and deviation are those of the same images.
     assert sum(rates) / len(rates) == pytest.approx(0.05, abs=0.005)
 
 
 def test_too_few_clean_images_for_a_rate_are_refused():
+    clean = torch.randn(99, 2, generator=torch.Generator().manual_seed(0))
     with pytest.raises(InputError, match="give 99 or more"):
-        calibrate([0.1] * 98, 0.01)
-    assert calibrate([0.1] * 98 + [0.5], 0.01) == 0.5
+        calibrate(clean[:98], 0.01)
+    normal, threshold = calibrate(clean, 0.01)
+    assert threshold == normal.scores(clean).max()
 
 
 def test_verdicts_and_page_follow_from_the_threshold(vae, other, folder, tmp_path):
-    scores = scan(vae, other, folder, tmp_path / "out")
+    seen = scan(vae, other, folder, tmp_path / "out")
+    scores = score([*seen, Seen("far.png", (9.0, 9.0))], Normal.of(readable(seen)))
     threshold = (scores[0].value + scores[1].value) / 2
     with write_verdicts(tmp_path / "out", scores, threshold).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["suspicious"] for row in rows] == ["yes", "no", "no", ""] and rows[0]["file"] == scores[0].file
+    assert [row["suspicious"] for row in rows] == ["yes", "no", "no", "no", ""] and rows[0]["file"] == scores[0].file
     text = write_scan_page(tmp_path / "out", folder, scores, threshold, "some", 0.01).read_text(encoding="utf-8")
-    assert "1 of 3 images are suspicious" in text and text.count("data:image/jpeg") == 3 and "1 files could not" in text
+    assert "1 of 4 images are suspicious" in text and text.count("data:image/jpeg") == 3 and "1 files could not" in text

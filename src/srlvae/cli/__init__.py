@@ -206,10 +206,8 @@ def scan(
 
     Several processes: accelerate launch -m srlvae scan …
     """
-    import math
-
     from srlvae.report.scan import write_scan_page
-    from srlvae.scan import calibrate, write_verdicts
+    from srlvae.scan import calibrate, readable, score, write_verdicts
     from srlvae.scan import scan as run
     from srlvae.show import picture_bar
     from srlvae.vae import load_vae
@@ -217,13 +215,13 @@ def scan(
     where = device_of(device)
     vaes = load_vae(original, where), load_vae(hardened, where)
     with picture_bar(console, "clean") as done:
-        known = [score.value for score in run(*vaes, clean, out / "clean", done) if score.value > -math.inf]
-    threshold = calibrate(known, rate)
+        known = readable(run(*vaes, clean, out / "clean", done))
+    normal, threshold = calibrate(known, rate)
     with picture_bar(console, "images") as done:
-        scores = run(*vaes, images, out, done)
+        scores = score(run(*vaes, images, out, done), normal)
     table = write_verdicts(out, scores, threshold)
     page = write_scan_page(out, images, scores, threshold, f"the {len(known)} in {clean}", rate)
-    found = sum(score.value > threshold for score in scores)
+    found = sum(one.value > threshold for one in scores)
     console.print(f"{found} of {len(scores)} images above {threshold:.3f}; by chance {rate * len(scores):.1f}")
     console.print(f"\nTable: [bold]{table}[/]\nPage: [bold]{page}[/]")
 

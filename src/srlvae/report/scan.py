@@ -22,7 +22,7 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], threshold: flo
     images = [
         {
             "file": score.file,
-            "score": f"{score.value:.3f}",
+            "score": f"{score.value:.2f}",
             "suspicious": score.value > threshold,
             "data": _thumbnail(folder / score.file if folder.is_dir() else folder),
         }
@@ -35,7 +35,7 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], threshold: flo
         total=len(readable),
         unreadable=len(scores) - len(readable),
         folder=str(folder),
-        threshold=f"{threshold:.3f}",
+        threshold=f"{threshold:.2f}",
         clean=clean,
         rate=f"{rate:g}",
         expected=f"{rate * len(readable):.1f}",
