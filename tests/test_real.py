@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from conftest import SHARED
+from srlvae.bench.editing import editing
+from srlvae.bench.photographs import load_photographs
+from srlvae.bench.protocol import editing_protocol
 from srlvae.harden import harden, preset
 from srlvae.images import find_images, read_square
 from srlvae.metrics.pairwise import psnr
+from srlvae.pipeline import load_pipeline
+from srlvae.scan import evidence
 from srlvae.vae import load_vae
 
+RESULTS = Path(__file__).parents[1] / "results"
+TEST = SHARED / "data" / "caltech101-128" / "test"
 CHANNELS = {"taesd": 4, "taef1": 16}
 # Mean PSNR in dB on every eighth test photograph, measured with plain diffusers.
 REFERENCE = {"taesd": 21.74, "taef1": 24.33}
@@ -40,9 +51,34 @@ def test_one_step_on_real_photographs_moves_the_encoder_only(name, tmp_path):
 @pytest.mark.parametrize("name", REFERENCE)
 def test_reconstructions_score_what_plain_diffusers_scores(name):
     vae = load_vae(SHARED / "models" / name)
-    paths = find_images(SHARED / "data" / "caltech101-128" / "test")[::8]
+    paths = find_images(TEST)[::8]
     x = torch.stack([read_square(path, 128) for path in paths])
     with torch.no_grad():
         y = torch.cat([vae.reconstruct(part) for part in x.split(8)])
     # The reference is given to two digits.
     assert psnr(y, x).mean().item() == pytest.approx(REFERENCE[name], abs=0.01)
+
+
+@needs_shared
+@pytest.mark.slow
+def test_the_clean_row_of_the_editing_results_comes_out_again(tmp_path):
+    protocol = dataclasses.replace(editing_protocol("full"), attacks=(), purifiers=())
+    found = editing(load_pipeline("tiny-sd"), load_vae("tiny-srl"), TEST, tmp_path, protocol)
+    published = json.loads((RESULTS / "editing-tiny-sd.json").read_text(encoding="utf-8"))
+    row, wanted = (
+        next(r for r in result["rows"] if (r["attack"], r["defence"]) == ("none", "hardened"))["measured"]
+        for result in (found, published)
+    )
+    # Processors round otherwise, and 25 steps of denoising carry that on.
+    assert row["psnr"] == pytest.approx(wanted["psnr"], abs=0.05)
+    assert row["efficientnet-lite1_frechet"] == pytest.approx(wanted["efficientnet-lite1_frechet"], rel=0.02)
+
+
+@needs_shared
+@pytest.mark.slow
+def test_what_is_normal_in_the_scan_results_comes_out_again():
+    published = json.loads((RESULTS / "scan-tiny.json").read_text(encoding="utf-8"))
+    n = published["n"]
+    x = load_photographs(TEST, n + published["known"] + len(published["clean"]), 128, published["seed"])[0]
+    found = evidence(load_vae("tiny"), load_vae("tiny-srl"), x[n : n + 16])
+    torch.testing.assert_close(found, torch.tensor(published["normal"][:16]), rtol=1e-3, atol=1e-4)

@@ -28,7 +28,7 @@ from srlvae.pipeline import Conditioning, Pipeline
 from srlvae.precision import make_accelerator
 from srlvae.rng import generators
 
-RECORD, CHECKPOINT = "finetune.json", "checkpoint.safetensors"
+RECORD, CHECKPOINT, LORA = "finetune.json", "checkpoint.safetensors", "pytorch_lora_weights.safetensors"
 METADATA = ("metadata.jsonl", "metadata.csv")
 # Of the attention layers, as diffusers' own LoRA script.
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
@@ -68,12 +68,15 @@ def finetune(
 
     Captions: see `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA
     `pytorch_lora_weights.safetensors` alone; an interrupted run goes on from its checkpoint there. Returns the tuned pipeline.
-    Raises: InputError for images without captions, or an `out` of other settings.
+    Raises: InputError for images without captions, or an `out` of other settings or with a result.
     """
     paths, texts = read_captions(images, captions, prompt)
     run = {"config": asdict(config), "vae": pipeline.vae.fingerprint(), "networks": pipeline.fingerprint()}
     run |= {"images": [str(path) for path in paths], "captions": texts}
     _claim(out, run)
+    result = out / (LORA if config.lora_rank else "model_index.json")
+    if result.exists():
+        raise InputError(f"{out} holds this run's result already; give another --out")
     latents = encode(pipeline, paths, config.seed)
     tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, stepped=stepped)
     if config.lora_rank:

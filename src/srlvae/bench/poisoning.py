@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -32,14 +33,17 @@ from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, clip_t
 from srlvae.metrics.judge import Judge
 from srlvae.pipeline import Pipeline
+from srlvae.precision import make_accelerator
 from srlvae.purify import PURIFIERS
 from srlvae.rng import generators
+from srlvae.scan import Normal, calibrate, evidence
 from srlvae.vae import VAE
 from srlvae.versions import versions
 
 RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
+SCAN = "scan"
 # Defences that the hardened VAE takes part in.
-WITH_HARDENED = ("hardened",)
+WITH_HARDENED = ("hardened", SCAN)
 # What a point says itself, and names of networks, whose weights count: a longer sweep keeps what a shorter one made.
 SWEPT = ("pairs", "counts", "eps", "kinds", "seeds", "purifiers", "pipeline", "hardened")
 
@@ -47,7 +51,7 @@ SWEPT = ("pairs", "counts", "eps", "kinds", "seeds", "purifiers", "pipeline", "h
 @dataclass(frozen=True)
 class Point:
     """One fine-tuning. kind: of the poisons, blank where there are none. defence: `none`, `hardened` (encodes all training
-    images), or a purifier that all training images go through."""
+    images), a purifier that all training images go through, or `scan` (images that it finds suspicious are left out)."""
 
     concept: str
     target: str
@@ -73,7 +77,8 @@ def points(protocol: PoisoningProtocol) -> Iterator[Point]:
     dirty, white_box = [("dirty-label", 0, most)], [("white-box", eps, most) for eps in protocol.eps]
     # Made on the hardened VAE, poison is white-box to that VAE alone.
     poisons = {"none": swept + dirty, "hardened": swept + white_box + dirty}
-    poisons |= {plan.name: [("transfer", eps, most) for eps in protocol.eps] for plan in protocol.purifiers}
+    others = [plan.name for plan in protocol.purifiers] + [SCAN] * (protocol.scan_rate > 0)
+    poisons |= {name: [("transfer", eps, most) for eps in protocol.eps] for name in others}
     for seed, (defence, own) in itertools.product(protocol.seeds, poisons.items()):
         for (kind, eps, count), pair in itertools.product(own, protocol.pairs):
             if kind in ("", *protocol.kinds):
@@ -136,7 +141,9 @@ class Poisoning:
 
         def make(part: list[int]):
             x, trace = sources[part].to(pipeline.device), Trace()
-            found = job.run(x, [names[i] for i in part], trace)
+            # Signs of gradients need no more than bfloat16, which comes as near to the target in half the time.
+            with make_accelerator("auto").autocast():
+                found = job.run(x, [names[i] for i in part], trace)
             return found, [{"doubts": doubts} for doubts in trace.doubts(len(part))]
 
         return self.store.images(keys, make)
@@ -155,7 +162,7 @@ class Poisoning:
         x, captions = self.clean()
         if point.count:
             x, captions = torch.cat([x, self.poisons(point)]), captions + [prompt_of(point.concept)] * point.count
-        x = self._defended(x, point)
+        x, captions = self._defended(x, captions, point)
         parts = [encode_images(pipeline, x[i : i + 8].to(pipeline.device), point.seed, i) for i in range(0, len(x), 8)]
         config = FinetuneConfig(
             steps=self.protocol.steps,
@@ -165,15 +172,30 @@ class Poisoning:
         )
         return tune(pipeline, torch.cat(parts), captions, config, stepped=stepped)
 
-    def _defended(self, x: Tensor, point: Point) -> Tensor:
+    def _defended(self, x: Tensor, captions: list[str], point: Point) -> tuple[Tensor, list[str]]:
         if point.defence in ("none", "hardened"):
-            return x
+            return x, captions
+        if point.defence == SCAN:
+            normal, threshold = self.normal
+            kept = (normal.scores(self._evidence(x)) <= threshold).nonzero()[:, 0].tolist()
+            return x[kept], [captions[i] for i in kept]
         plan = next(plan for plan in self.protocol.purifiers if plan.name == point.defence)
         purifier, pipeline = PURIFIERS[plan.name], self.pipelines["original"]
         if purifier.needs not in (models := {"nothing": None, "vae": pipeline.vae, "pipeline": pipeline}):
             raise InputError(f"{plan.name} needs a pipeline of its own, which this benchmark does not load")
         model = models[purifier.needs]
-        return purifier(x, generators(point.seed, range(len(x))), model, **plan.settings)
+        return purifier(x, generators(point.seed, range(len(x))), model, **plan.settings), captions
+
+    @cached_property
+    def normal(self) -> tuple[Normal, float]:
+        """What scan finds normal, and its threshold: from photographs that are neither trained on nor made into poison."""
+        poisoned = {pair.concept for pair in self.protocol.pairs}
+        spare = [self.photographs[word][self.protocol.clean_each :] for word in self.words if word not in poisoned]
+        return calibrate(self._evidence(torch.cat(spare)), self.protocol.scan_rate)
+
+    def _evidence(self, x: Tensor) -> Tensor:
+        original, hardened = (self.pipelines[name].vae for name in ("original", "hardened"))
+        return torch.cat([evidence(original, hardened, part.to(original.device)).cpu() for part in x.split(8)])
 
     def measure(self, tuned: Pipeline, point: Point) -> tuple[dict, Tensor]:
         """What the judge calls images of the concept: target, concept or neither; how often the other concepts are themselves,

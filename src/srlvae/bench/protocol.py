@@ -116,7 +116,8 @@ class PoisoningProtocol:
     """concepts: of the clean training images, `clean_each` of each. counts: poisons added, beside none. eps: of the poisons, in
     255ths; attack_steps: of Nightshade. kinds: `transfer` (made on the original VAE), `white-box` (on the hardened one, seen by
     it) and `dirty-label` (pictures of the target, captioned as the concept). steps, batch_size, learning_rate: of fine-tuning.
-    generated: images a point that are asked for the concept; others: for each other concept."""
+    scan_rate: of clean images that filtering by scan may lose; it is no defence here where 0. generated: images a point that are
+    asked for the concept; others: for each other concept."""
 
     pipeline: str
     hardened: str
@@ -127,6 +128,7 @@ class PoisoningProtocol:
     kinds: tuple[str, ...] = ("transfer", "white-box", "dirty-label")
     seeds: tuple[int, ...] = (0, 1, 2)
     purifiers: tuple[PurifierPlan, ...] = ()
+    scan_rate: float = 0.0
     clean_each: int = 20
     attack_steps: int = 100
     steps: int = 200
