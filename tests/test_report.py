@@ -122,7 +122,13 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
     for seed, shares in ((0, (0.0, 0.5)), (1, (0.0, 1.0))):
         for defence, factor in (("none", 1.0), ("hardened", 0.0)):
             for count, share in zip((0, 80), shares, strict=True):
-                judged = {"target": share * factor, "concept": 1 - share * factor, "neither": 0.0, "others": 0.75, "clip_t": 0.5}
+                judged = {
+                    "target": share * factor,
+                    "concept": 1 - share * factor,
+                    "neither": 0.0,
+                    "others": 0.75,
+                    "clip_t": 0.5,
+                }
                 judged |= {f"{name}_n": 4 for name in tuple(judged)}
                 kind = "transfer" if count else ""
                 said = {"concept": "cat", "target": "dog", "kind": kind, "eps": 10 if count else 0, "count": count}

@@ -1,4 +1,4 @@
-"""Which images of a folder were perturbed: on those the original and the hardened encoder disagree otherwise than on clean ones.
+"""Which images of a folder were perturbed: on those the original and the hardened encoder part as on no clean one.
 
 How far they disagree on a clean image depends on its texture. So the image is compared with what the hardened VAE makes of it,
 D(E(x)), which shows the same and is free of the perturbation; and with clean images, for what is normal.
@@ -29,8 +29,8 @@ KINDS = ("change", "shrinkage")
 COLUMNS = ("file", *KINDS, "error")
 # Larger images are seen in tiles of this side, so that memory does not grow with them.
 TILE = 512
-# Disagreement on clean images varies with their texture, and its change from x to D(E(x)) varies with this power of it
-# (.6 to .8 on photographs, for two autoencoders).
+# Disagreement on clean images varies with their texture, and its change from x to D(E(x)) with about this power of it: a fit to
+# training photographs.
 POWER = 0.6
 
 Done = Callable[[int, int], None]
@@ -80,7 +80,7 @@ def _shrinkage(before: Latents, after: Latents) -> Float[Tensor, " b"]:
     return ((after - before) * after).mean((1, 2, 3)) / _rms(after).square()
 
 
-def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, "2"]:
+def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, " 2"]:
     """The evidence in an image of any size: the mean over its tiles, by their area."""
     tiles = [tile for band in x.split(TILE, dim=1) for tile in band.split(TILE, dim=2)]
     areas = torch.tensor([float(tile.shape[1] * tile.shape[2]) for tile in tiles])
@@ -92,8 +92,8 @@ def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -
 class Normal:
     """Mean and standard deviation of each kind of evidence on clean images."""
 
-    mean: Float[Tensor, "2"]
-    deviation: Float[Tensor, "2"]
+    mean: Float[Tensor, " 2"]
+    deviation: Float[Tensor, " 2"]
 
     @staticmethod
     def of(clean: Float[Tensor, "n 2"]) -> Normal:

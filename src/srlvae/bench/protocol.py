@@ -116,8 +116,8 @@ class PoisoningProtocol:
     """concepts: of the clean training images, `clean_each` of each. counts: poisons added, beside none. eps: of the poisons, in
     255ths; attack_steps: of Nightshade. kinds: `transfer` (made on the original VAE), `white-box` (on the hardened one, seen by
     it) and `dirty-label` (pictures of the target, captioned as the concept). steps, batch_size, learning_rate: of fine-tuning.
-    scan_rate: of clean images that filtering by scan may lose; it is no defence here where 0. generated: images a point that are
-    asked for the concept; others: for each other concept."""
+    scan_rate: of clean images that filtering by scan may lose; where 0, it is not among the defences. generated: images a point
+    that are asked for the concept; others: for each other concept."""
 
     pipeline: str
     hardened: str
