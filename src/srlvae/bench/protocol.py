@@ -129,13 +129,13 @@ class PoisoningProtocol:
     seeds: tuple[int, ...] = (0, 1, 2)
     purifiers: tuple[PurifierPlan, ...] = ()
     scan_rate: float = 0.0
-    clean_each: int = 20
-    attack_steps: int = 100
-    steps: int = 200
-    batch_size: int = 16
+    clean_each: int = 10
+    attack_steps: int = 80
+    steps: int = 150
+    batch_size: int = 12
     learning_rate: float = 2e-4
-    generated: int = 32
-    others: int = 4
+    generated: int = 24
+    others: int = 2
     denoising_steps: int = STEPS
 
 
