@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from srlvae.bench.poisoning import sheet_name
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.report.editing import cost_table, doubts, editing_table, load_run, removed, verdicts
@@ -139,9 +140,11 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
     assert [(n, share) for n, share, _ in lines["no defence"]] == [(0, 0), (80, 0.75)]
     assert [share for _, share, _ in lines["hardened"]] == [0, 0]
     (tmp_path / "poisoning.json").write_text(json.dumps(result))
-    write_image(tmp_path / "sheets" / "cat-dog-transfer-10-80-none-0.png", torch.rand(3, 60, 400))
+    for row in rows:
+        write_image(tmp_path / "sheets" / sheet_name(row), torch.rand(3, 60, 400))
+    assert (tmp_path / "sheets" / "cat-dog-transfer-10-80-none-0.png").exists()
     text = write_report([tmp_path]).read_text(encoding="utf-8")
-    assert "cat → dog" in text and "75%" in text and "<svg" in text and "data:image/png" in text
+    assert "cat → dog" in text and "75% (25%)" in text and "<svg" in text and "data:image/png" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

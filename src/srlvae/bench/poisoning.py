@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -83,6 +83,12 @@ def points(protocol: PoisoningProtocol) -> Iterator[Point]:
         for (kind, eps, count), pair in itertools.product(own, protocol.pairs):
             if kind in ("", *protocol.kinds):
                 yield Point(pair.concept, pair.target, kind, eps, count, defence, seed)
+
+
+def sheet_name(row: dict) -> str:
+    """File of the images of a point, or of its row."""
+    values = (row[field.name] for field in fields(Point))
+    return "-".join(str(value) for value in values if value != "").replace(" ", "_") + ".png"
 
 
 class Poisoning:
@@ -255,8 +261,9 @@ def poisoning(
     for number, (point, file) in enumerate(zip(plan, files, strict=True), 1):
         if not file.exists() and number % state.num_processes == state.process_index:
             measured, shown = bench.measure(bench.tuned(point, stepped), point)
-            name = "-".join(str(value) for value in asdict(point).values() if value != "").replace(" ", "_")
-            write_image(out / SHEETS / f"{name}.png", tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)]))
+            write_image(
+                out / SHEETS / sheet_name(asdict(point)), tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)])
+            )
             write_json(file, {**asdict(point), "judged": measured})
         done(point, number, len(plan))
     state.wait_for_everyone()

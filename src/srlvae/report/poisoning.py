@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from srlvae.bench.poisoning import SHEETS
+from srlvae.bench.poisoning import SHEETS, sheet_name
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.render import inline
@@ -20,7 +20,8 @@ SHOWN = 40
 def poisoning_parts(folder: Path, result: dict) -> dict:
     header, lines = poisoning_table(result)
     rows, first = result["rows"], result["protocol"]["seeds"][0]
-    sheets = [path for path in sorted((folder / SHEETS).glob("*.png")) if path.stem.endswith(f"-{first}")][:SHOWN]
+    # What most poisons did first: those who look at one picture look at that.
+    shown = sorted((row for row in rows if row["seed"] == first), key=lambda row: -row["count"])[:SHOWN]
     return {
         "n": rows[0]["judged"]["target_n"],
         "seeds": len(result["protocol"]["seeds"]),
@@ -28,9 +29,14 @@ def poisoning_parts(folder: Path, result: dict) -> dict:
         "lines": lines,
         "plots": [plot_poisoning(curves(result, eps), f"ε {eps}/255") for eps in result["protocol"]["eps"]],
         "harm": harm_table(result),
-        "sheets": [(path.stem, inline(path.read_bytes())) for path in sheets],
+        "sheets": [(_title(row), inline((folder / SHEETS / sheet_name(row)).read_bytes())) for row in shown],
         "settings": json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2),
     }
+
+
+def _title(row: dict) -> str:
+    poison = f"{row['count']} poisons, {row['kind']}" + (f", ε {row['eps']}/255" if row["eps"] else "")
+    return f"{row['concept']} → {row['target']}: {poison if row['count'] else 'no poison'}; defence: {row['defence']}"
 
 
 def curves(result: dict, eps: int) -> dict[str, dict[str, list[tuple]]]:

@@ -33,17 +33,20 @@ def reconstruction_table(result: dict) -> Table:
 
 
 def poisoning_table(result: dict) -> Table:
-    """A line a pair, kind, budget and number of poisons; under each defence the share called the target, a mean over seeds."""
+    """A line a pair, kind, budget and number of poisons; under each defence the shares called the target and the concept, means
+    over seeds."""
     defences = list(dict.fromkeys(row["defence"] for row in result["rows"]))
-    shares: dict[tuple, dict[str, list[float]]] = {}
+    shares: dict[tuple, dict[str, list[dict]]] = {}
     for row in result["rows"]:
         budget = f"{row['eps']}/255" if row["eps"] else ""
         line = (f"{row['concept']} → {row['target']}", row["kind"], budget, str(row["count"]))
-        shares.setdefault(line, {}).setdefault(row["defence"], []).append(row["judged"]["target"])
-    lines = []
-    for line, by_defence in shares.items():
-        means = [by_defence.get(defence) for defence in defences]
-        lines.append([*line, *(f"{sum(found) / len(found):.0%}" if found else "" for found in means)])
+        shares.setdefault(line, {}).setdefault(row["defence"], []).append(row["judged"])
+
+    def cell(found: list[dict]) -> str:
+        target, concept = (sum(judged[key] for judged in found) / len(found) for key in ("target", "concept"))
+        return f"{target:.0%} ({concept:.0%})"
+
+    lines = [[*line, *(cell(own[d]) if d in own else "" for d in defences)] for line, own in shares.items()]
     return ["shown as", "poison", "ε", "poisons", *defences], lines
 
 
