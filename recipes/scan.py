@@ -25,6 +25,7 @@ from srlvae.bench.store import key_of_image
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.precision import make_accelerator
 from srlvae.scan import calibrate, evidence
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
@@ -43,7 +44,8 @@ def attacked(name: str, eps: int, pipeline: Pipeline, x: Tensor) -> Tensor:
     """Whole grey levels, as a PNG holds them."""
     job = Job(name, ATTACKS[name], choose_setting(name, eps=eps / 255, steps=STEPS[name]), pipeline)
     names, parts = [key_of_image(image) for image in x], range(0, len(x), BATCH)
-    found = [job.run(x[i : i + BATCH], names[i : i + BATCH], Trace()) for i in track(parts, f"{name} {eps}/255")]
+    with make_accelerator("auto").autocast():
+        found = [job.run(x[i : i + BATCH], names[i : i + BATCH], Trace()) for i in track(parts, f"{name} {eps}/255")]
     return torch.cat(found)
 
 

@@ -82,8 +82,9 @@ def test_transfer_is_swept_and_what_is_compared_has_the_largest_count():
     plan = list(points(dataclasses.replace(PROTOCOL, counts=(0, 1, 3))))
     assert len(plan) == len(set(plan))
     by_defence = {d: {(p.kind, p.eps, p.count) for p in plan if p.defence == d} for d in ("none", "hardened", "jpeg")}
-    assert by_defence["none"] == {("", 0, 0), ("transfer", 10, 1), ("transfer", 10, 3), ("dirty-label", 0, 3)}
-    assert by_defence["hardened"] == by_defence["none"] | {("white-box", 10, 3)}
+    swept = {("", 0, 0), ("transfer", 10, 1), ("transfer", 10, 3)}
+    assert by_defence["none"] == swept | {("dirty-label", 0, 3)}
+    assert by_defence["hardened"] == swept | {("white-box", 10, 3)}
     assert by_defence["jpeg"] == {("transfer", 10, 3)}
 
 

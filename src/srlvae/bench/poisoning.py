@@ -75,8 +75,8 @@ def points(protocol: PoisoningProtocol) -> Iterator[Point]:
     most = max(protocol.counts)
     swept = [("", 0, 0), *(("transfer", eps, count) for eps in protocol.eps for count in protocol.counts if count)]
     dirty, white_box = [("dirty-label", 0, most)], [("white-box", eps, most) for eps in protocol.eps]
-    # Made on the hardened VAE, poison is white-box to that VAE alone.
-    poisons = {"none": swept + dirty, "hardened": swept + white_box + dirty}
+    # Made on the hardened VAE, poison is white-box to that VAE alone; wrong captions are the same to both.
+    poisons = {"none": swept + dirty, "hardened": swept + white_box}
     others = [plan.name for plan in protocol.purifiers] + [SCAN] * (protocol.scan_rate > 0)
     poisons |= {name: [("transfer", eps, most) for eps in protocol.eps] for name in others}
     for seed, (defence, own) in itertools.product(protocol.seeds, poisons.items()):
