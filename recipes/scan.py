@@ -32,7 +32,7 @@ from srlvae.versions import versions
 
 # Fewer than published.
 STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 50, "glaze": 50}
-EPS = (4, 8, 15)
+EPS = (4, 8)
 RATE, BATCH = 0.01, 8
 
 
@@ -87,7 +87,7 @@ def main(
     hardened: Annotated[str, typer.Option(help="Its hardened VAE.")] = "tiny-srl",
     n: Annotated[int, typer.Option(help="Photographs attacked.")] = 32,
     known: Annotated[int, typer.Option(help="Other photographs, clean: what is normal, and the threshold.")] = 300,
-    clean: Annotated[int, typer.Option(help="Yet others, clean: the negatives.")] = 800,
+    clean: Annotated[int, typer.Option(help="Yet others, clean: the negatives.")] = 500,
     only: Annotated[list[str] | None, typer.Option(help="Attacks; all by default.")] = None,
 ) -> None:
     pipeline, own = load_pipeline(original), load_vae(hardened)
