@@ -164,3 +164,12 @@ def test_scan_leaves_out_what_is_unlike_other_clean_photographs(folder, monkeypa
     dark, bright = torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)
     x, captions = made._defended(torch.cat([bright, dark]), ["bright", "dark"], Point("cat", "dog", "", 0, 0, "scan", 0))
     assert torch.equal(x, dark) and captions == ["dark"]
+
+
+def test_poison_is_kept_for_the_same_weights_in_another_folder(folder, monkeypatch):
+    point = Point("cat", "dog", "transfer", 10, 2, "none", 0)
+    made = bench(folder)
+    poisons = made.poisons(point)
+    made.pipelines["original"].pipe.register_to_config(_name_or_path="moved")
+    monkeypatch.setattr("srlvae.bench.poisoning.Job.run", lambda *_: pytest.fail("made again"))
+    assert torch.equal(made.poisons(point), poisons)

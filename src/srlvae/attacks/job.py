@@ -66,6 +66,10 @@ class Job:
         pictures = {key: path for key, path in (("target", self.target), ("mask", self.mask)) if path}
         return said | {key: f"{path} {digest(path)}" for key, path in pictures.items()}
 
+    def made_from(self) -> dict[str, Any]:
+        """The settings but for where the pipeline lies: what is kept by them holds for the same weights in another folder."""
+        return {key: value for key, value in self.settings().items() if key != "pipeline"}
+
     def run(self, x: Images, names: Sequence[str], watch: Trace) -> Images:
         """Attacked images of whole grey levels, within the budget."""
         setting, factor = self.setting, self.vae.factor

@@ -75,7 +75,7 @@ class Editing:
             keys = [key_of(noise=cell.eps, source=key) for key in self.clean.keys]
             return Set(keys, self.store.images(keys, lambda part: (self._noisy(part, cell.eps), [None] * len(part))))
         job = self._job(cell)
-        settings = job.settings()
+        settings = job.made_from()
         keys = [key_of(**settings, source=key) for key in self.clean.keys]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:

@@ -143,7 +143,7 @@ class Poisoning:
         setting = choose_setting("nightshade", eps=point.eps / 255, steps=steps, prompt=prompt)
         job = Job("nightshade", ATTACKS["nightshade"], setting, pipeline)
         names = [key_of_image(x) for x in sources]
-        keys = [key_of(**job.settings(), source=name) for name in names]
+        keys = [key_of(**job.made_from(), source=name) for name in names]
 
         def make(part: list[int]):
             x, trace = sources[part].to(pipeline.device), Trace()
