@@ -144,7 +144,7 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
         write_image(tmp_path / "sheets" / sheet_name(row), torch.rand(3, 60, 400))
     assert (tmp_path / "sheets" / "cat-dog-transfer-10-80-none-0.png").exists()
     text = write_report([tmp_path]).read_text(encoding="utf-8")
-    assert "cat → dog" in text and "75% (25%)" in text and "<svg" in text and "data:image/png" in text
+    assert "cat → dog" in text and "75% (25%)" in text and "<svg" in text and "data:image/jpeg" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

@@ -21,9 +21,10 @@ from accelerate import PartialState
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.doubts import Trace, transfer_doubts
+from srlvae.attacks.doubts import transfer_doubts
 from srlvae.attacks.job import Job, choose_setting
 from srlvae.bench.compare import Comparison
+from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import Cell, EditingProtocol, PurifierPlan
 from srlvae.bench.store import Store, key_of, key_of_image
@@ -74,16 +75,7 @@ class Editing:
         if cell.attack == "noise":
             keys = [key_of(noise=cell.eps, source=key) for key in self.clean.keys]
             return Set(keys, self.store.images(keys, lambda part: (self._noisy(part, cell.eps), [None] * len(part))))
-        job = self._job(cell)
-        settings = job.made_from()
-        keys = [key_of(**settings, source=key) for key in self.clean.keys]
-
-        def make(part: list[int]) -> tuple[Tensor, list[Any]]:
-            x, trace = self.clean.images[part].to(job.vae.device), Trace()
-            found = job.run(x, [self.clean.keys[i] for i in part], trace)
-            return found, [{**settings, "doubts": doubts} for doubts in trace.doubts(len(part))]
-
-        return Set(keys, self.store.images(keys, make))
+        return Set(*perturbed(self._job(cell), self.clean.images, self.clean.keys, self.store))
 
     def _job(self, cell: Cell) -> Job:
         plan = next(plan for plan in self.protocol.attacks if plan.name == cell.attack)

@@ -19,9 +19,9 @@ from accelerate import PartialState
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.doubts import Trace
 from srlvae.attacks.job import Job, choose_setting
 from srlvae.attacks.nightshade import select_sources
+from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import PoisoningProtocol
 from srlvae.bench.store import Store, key_of, key_of_image
@@ -33,7 +33,6 @@ from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, clip_t
 from srlvae.metrics.judge import Judge
 from srlvae.pipeline import Pipeline
-from srlvae.precision import make_accelerator
 from srlvae.purify import PURIFIERS
 from srlvae.rng import generators
 from srlvae.scan import Normal, calibrate, evidence
@@ -142,17 +141,7 @@ class Poisoning:
         steps, prompt = self.protocol.attack_steps, prompt_of(point.target)
         setting = choose_setting("nightshade", eps=point.eps / 255, steps=steps, prompt=prompt)
         job = Job("nightshade", ATTACKS["nightshade"], setting, pipeline)
-        names = [key_of_image(x) for x in sources]
-        keys = [key_of(**job.made_from(), source=name) for name in names]
-
-        def make(part: list[int]):
-            x, trace = sources[part].to(pipeline.device), Trace()
-            # Signs of gradients need no more than bfloat16, which comes as near to the target in half the time.
-            with make_accelerator("auto").autocast():
-                found = job.run(x, [names[i] for i in part], trace)
-            return found, [{"doubts": doubts} for doubts in trace.doubts(len(part))]
-
-        return self.store.images(keys, make)
+        return perturbed(job, sources, [key_of_image(x) for x in sources], self.store)[1]
 
     def tuned(self, point: Point, stepped: Stepped) -> Pipeline:
         """The pipeline after fine-tuning on what the point says; without poison the last one is kept, which all pairs share."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from srlvae.bench.editing import RESULT, SHEETS
 from srlvae.errors import InputError
 from srlvae.report.plots import STYLES, plot_costs, plot_editing
-from srlvae.report.render import inline
+from srlvae.report.render import inline_sheet
 from srlvae.report.tables import Table
 
 # What the paper reports for PhotoGuard: FID 221.1 to 68.42, and CLIP-I 0.8832 afterwards (Lee et al. 2025).
@@ -256,7 +256,7 @@ def page_parts(run: Run) -> dict:
         "costs": cost_table(run),
         "fidelity": fidelity_table(run),
         "plots": plots(run, measures[:2]),
-        "sheets": [(path.stem, inline(path.read_bytes())) for path in sorted((run.folder / SHEETS).glob("*.png"))],
+        "sheets": [(path.stem, inline_sheet(path)) for path in sorted((run.folder / SHEETS).glob("*.png"))],
         "doubts": doubts(run),
         "settings": json.dumps({k: v for k, v in run.result.items() if k not in ("rows", "images")}, indent=2),
     }

@@ -10,7 +10,7 @@ import torch
 from srlvae.bench.poisoning import SHEETS, sheet_name
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.report.plots import plot_poisoning
-from srlvae.report.render import inline
+from srlvae.report.render import inline_sheet
 from srlvae.report.tables import Table, poisoning_table
 
 # Sheets on the page, the first seed's.
@@ -29,7 +29,7 @@ def poisoning_parts(folder: Path, result: dict) -> dict:
         "lines": lines,
         "plots": [plot_poisoning(curves(result, eps), f"ε {eps}/255") for eps in result["protocol"]["eps"]],
         "harm": harm_table(result),
-        "sheets": [(_title(row), inline((folder / SHEETS / sheet_name(row)).read_bytes())) for row in shown],
+        "sheets": [(_title(row), inline_sheet(folder / SHEETS / sheet_name(row))) for row in shown],
         "settings": json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2),
     }
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
+
+from PIL import Image
 
 from srlvae.extras import need
 from srlvae.files import write_atomically
@@ -23,3 +26,15 @@ def write_page(path: Path, template: str, **parts: object) -> Path:
 def inline(data: bytes, kind: str = "png") -> str:
     """A picture's bytes as an address that needs no file."""
     return f"data:image/{kind};base64," + base64.b64encode(data).decode()
+
+
+def inline_jpeg(image: Image.Image) -> str:
+    """A picture as an address, in JPEG: pages with many of them would take tens of megabytes as PNG."""
+    data = io.BytesIO()
+    image.convert("RGB").save(data, "jpeg", quality=90, subsampling=0)
+    return inline(data.getvalue(), "jpeg")
+
+
+def inline_sheet(path: Path) -> str:
+    with Image.open(path) as sheet:
+        return inline_jpeg(sheet)

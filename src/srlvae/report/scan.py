@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 
 from srlvae.errors import InputError
 from srlvae.images import open_rgb
-from srlvae.report.render import inline, write_page
+from srlvae.report.render import inline_jpeg, write_page
 from srlvae.scan import Score
 
 PAGE = "scan.html"
@@ -49,6 +48,4 @@ def _thumbnail(path: Path) -> str:
     except InputError:  # it went away since it was scored
         return ""
     image.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=85)
-    return inline(file.getvalue(), "jpeg")
+    return inline_jpeg(image)
