@@ -78,11 +78,11 @@ def bench(folder: Path, protocol=PROTOCOL) -> Poisoning:
 # --- the plan
 
 
-def test_transfer_is_swept_and_what_is_compared_has_the_largest_count():
-    plan = list(points(dataclasses.replace(PROTOCOL, counts=(0, 1, 3))))
+def test_transfer_is_swept_and_what_is_compared_has_the_largest_count_and_budget():
+    plan = list(points(dataclasses.replace(PROTOCOL, counts=(0, 1, 3), eps=(5, 10))))
     assert len(plan) == len(set(plan))
     by_defence = {d: {(p.kind, p.eps, p.count) for p in plan if p.defence == d} for d in ("none", "hardened", "jpeg")}
-    swept = {("", 0, 0), ("transfer", 10, 1), ("transfer", 10, 3)}
+    swept = {("", 0, 0), ("transfer", 10, 1), ("transfer", 10, 3), ("transfer", 5, 3)}
     assert by_defence["none"] == swept | {("dirty-label", 0, 3)}
     assert by_defence["hardened"] == swept | {("white-box", 10, 3)}
     assert by_defence["jpeg"] == {("transfer", 10, 3)}
@@ -107,6 +107,8 @@ def test_poisons_are_of_the_concept_within_the_budget_and_apart_from_clean_train
     clean, captions = made.clean()
     assert len(clean) == 6 and captions == ["a photo of a cat"] * 2 + ["a photo of a dog"] * 2 + ["a photo of a car"] * 2
     assert not any(torch.equal(x, y) for x in clean for y in poisons)
+    of_one = bench(folder, dataclasses.replace(PROTOCOL, sources=1)).poisons(Point("cat", "dog", "transfer", 10, 3, "none", 0))
+    assert torch.equal(of_one[0], of_one[1])
 
 
 def test_dirty_labels_are_pictures_of_the_target(folder):

@@ -68,16 +68,18 @@ def prompt_of(word: str) -> str:
 def points(protocol: PoisoningProtocol) -> Iterator[Point]:
     """Every fine-tuning of the protocol.
 
-    Transfer poisons are swept over their number, from none at all, without defence and with the hardened VAE. What is there to
-    compare, other kinds of poison and other defences, has the largest number alone.
+    Transfer poisons are swept over their number, from none at all, at the largest ε, and over ε at the largest number, without
+    defence and with the hardened VAE. What is there to compare, other kinds of poison and other defences, has the largest of
+    both alone.
     """
-    most = max(protocol.counts)
-    swept = [("", 0, 0), *(("transfer", eps, count) for eps in protocol.eps for count in protocol.counts if count)]
-    dirty, white_box = [("dirty-label", 0, most)], [("white-box", eps, most) for eps in protocol.eps]
+    most, widest = max(protocol.counts), max(protocol.eps)
+    swept = [("", 0, 0), *(("transfer", widest, count) for count in protocol.counts if count)]
+    swept += [("transfer", eps, most) for eps in protocol.eps if eps != widest]
+    dirty, white_box = [("dirty-label", 0, most)], [("white-box", widest, most)]
     # Made on the hardened VAE, poison is white-box to that VAE alone; wrong captions are the same to both.
     poisons = {"none": swept + dirty, "hardened": swept + white_box}
     others = [plan.name for plan in protocol.purifiers] + [SCAN] * (protocol.scan_rate > 0)
-    poisons |= {name: [("transfer", eps, most) for eps in protocol.eps] for name in others}
+    poisons |= {name: [("transfer", widest, most)] for name in others}
     for seed, (defence, own) in itertools.product(protocol.seeds, poisons.items()):
         for (kind, eps, count), pair in itertools.product(own, protocol.pairs):
             if kind in ("", *protocol.kinds):
@@ -123,7 +125,7 @@ class Poisoning:
         if point.kind == "dirty-label":
             return self._repeated(self.photographs[point.target][self.protocol.clean_each :], point.count)
         spare = self.photographs[point.concept][self.protocol.clean_each :]
-        most = min(max(self.protocol.counts), len(spare))
+        most = min(max(self.protocol.counts), self.protocol.sources, len(spare))
         sources = spare[select_sources(self.clip, spare, point.concept, most)]
         return self._repeated(self._perturbed(sources, point)[: point.count], point.count)
 

@@ -113,11 +113,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class PoisoningProtocol:
-    """concepts: of the clean training images, `clean_each` of each. counts: poisons added, beside none. eps: of the poisons, in
-    255ths; attack_steps: of Nightshade. kinds: `transfer` (made on the original VAE), `white-box` (on the hardened one, seen by
-    it) and `dirty-label` (pictures of the target, captioned as the concept). steps, batch_size, learning_rate: of fine-tuning.
-    scan_rate: of clean images that filtering by scan may lose; where 0, it is not among the defences. generated: images a point
-    that are asked for the concept; others: for each other concept."""
+    """concepts: of the clean training images, `clean_each` of each. counts: poisons added, beside none, made of up to `sources`
+    photographs, which more poisons repeat. eps: of the poisons, in 255ths; attack_steps: of Nightshade. kinds: `transfer` (made
+    on the original VAE), `white-box` (on the hardened one, seen by it) and `dirty-label` (pictures of the target, captioned as
+    the concept). steps, batch_size, learning_rate: of fine-tuning. scan_rate: of clean images that filtering by scan may lose;
+    where 0, it is not among the defences. generated: images a point that are asked for the concept; others: for each other
+    concept."""
 
     pipeline: str
     hardened: str
@@ -130,7 +131,8 @@ class PoisoningProtocol:
     purifiers: tuple[PurifierPlan, ...] = ()
     scan_rate: float = 0.0
     clean_each: int = 10
-    attack_steps: int = 80
+    sources: int = 60
+    attack_steps: int = 120
     steps: int = 150
     batch_size: int = 12
     learning_rate: float = 2e-4

@@ -82,9 +82,11 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
         inner=("transfer", "latent", "transfer", "targeted"),
         eps=16 / 255,
         latent_eps=16 / 255,
+        steps=3,
+        step_size=0.6,
         transfer_steps=8,
         attacked=0.0,
-        originality_clean=0.5,
+        originality_clean=2.0,
         originality_attacked=1.0,
     ),
     # Lee et al. 2025 as published: perceptual term in the inner attack too, originality on clean images only.
