@@ -38,8 +38,11 @@ BASE = dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, i
 PROBE = 12
 
 
-def objective(**changes) -> HardenConfig:
-    return dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, **changes))
+def objective(base: HardenConfig = BASE, **changes) -> HardenConfig:
+    return dataclasses.replace(base, objective=dataclasses.replace(base.objective, **changes))
+
+
+LATENTS = preset("cpu", "latents")
 
 
 ROWS: dict[str, HardenConfig] = {
@@ -54,6 +57,9 @@ ROWS: dict[str, HardenConfig] = {
     "inner attack on latents only": objective(inner=("latent",)),
     "originality on clean images only": objective(originality_attacked=0.0),
     "originality on attacked images only": objective(originality_clean=0.0),
+    "latents, clean ones held a quarter as hard": objective(LATENTS, originality_clean=0.5),
+    "latents, clean ones held three times as hard": objective(LATENTS, originality_clean=6.0),
+    "latents, 2 attack steps": objective(LATENTS, steps=2, step_size=0.75),
     # One setting at a time.
     "no perceptual term": objective(perceptual=0.0, perceptual_attacked=0.0),
     "perceptual term halved": objective(perceptual=BASE.objective.perceptual / 2),
@@ -133,6 +139,7 @@ COLUMNS = {
     "frechet_clean": "Lite1 Fréchet",
     "psnr_transfer": "attacked 15/255, transfer dB",
     "psnr_white_box": "white-box dB",
+    "moved_clean": "clean shift",
     "shift_transfer": "shift 8/255, transfer",
     "shift_white_box": "white-box",
     "pulled_transfer": "shift PhotoGuard 15/255, transfer",
@@ -175,7 +182,8 @@ def main(
         with precision:
             own = transfer if hardened is original else attack_both(hardened, x[:attacked], seed=0)
             own_pulled = pulled if hardened is original else pull(hardened, x[:attacked])
-        shifts = {"pulled_transfer": moved(hardened, pulled, latents), "pulled_white_box": moved(hardened, own_pulled, latents)}
+        sets = {"moved_clean": x[:attacked], "pulled_transfer": pulled, "pulled_white_box": own_pulled}
+        shifts = {name: moved(hardened, images, latents) for name, images in sets.items()}
         clean = score(hardened, x[:attacked], transfer, own, judge)
         return dataclasses.asdict(clean) | {"frechet_clean": fidelity(hardened, x)} | shifts
 

@@ -134,7 +134,7 @@ def test_a_setting_says_on_which_vae_the_attack_was_made():
     assert setting_of(Cell("advdm", 15, "hardened"), "hardened") == "white-box" and setting_of(CLEAN, "none") == "any"
 
 
-@pytest.mark.parametrize("name", ["quick", "full", "sd15"])
+@pytest.mark.parametrize("name", ["quick", "full", "fifteen", "sd15"])
 def test_a_named_protocol_has_the_paper_s_budget_for_every_attack(name):
     protocol = editing_protocol(name)
     assert all(15 in plan.eps for plan in protocol.attacks)
@@ -142,7 +142,7 @@ def test_a_named_protocol_has_the_paper_s_budget_for_every_attack(name):
 
 
 def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(InputError, match="'fast'.*full, quick, sd15"):
+    with pytest.raises(InputError, match="'fast'.*fifteen, full, quick, sd15"):
         editing_protocol("fast")
     (tmp_path / "own.toml").write_text('pipeline = "tiny-sd"\nbudget = 3\n')
     with pytest.raises(InputError, match="'budget'"):
