@@ -95,6 +95,20 @@ def test_lora_trains_its_own_weights_alone_and_loads_by_diffusers(folder, tmp_pa
     torch.testing.assert_close(y, tuned.generate(["a cat"], generators(0, [0]), steps=2, guidance=7.5))
 
 
+def test_lora_is_a_function_of_the_seed_and_leaves_the_global_generator_alone(latents):
+    pytest.importorskip("peft", reason="needs the extra finetune")
+    config = dataclasses.replace(CONFIG, lora_rank=2)
+    before = torch.get_rng_state()
+    first = tune(sd15(small_kl()), latents, ["a cat"] * 3, config)
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.random.fork_rng():
+        torch.manual_seed(123)
+        again = tune(sd15(small_kl()), latents, ["a cat"] * 3, config)
+    other = tune(sd15(small_kl()), latents, ["a cat"] * 3, dataclasses.replace(config, seed=1))
+    prints = [fingerprint(tuned.pipe.unet) for tuned in (first, again, other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
 def test_what_is_written_loads_again_and_is_not_written_over(folder, tmp_path):
     pipeline = sd15(small_kl())
     tuned = finetune(pipeline, folder, tmp_path / "out", CONFIG, prompt="a cat")

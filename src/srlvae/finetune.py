@@ -166,7 +166,10 @@ def tune(
     unet: Any = copy.deepcopy(pipeline.pipe.unet).requires_grad_(config.lora_rank == 0)
     if config.lora_rank:
         (peft,) = need("finetune", "peft")
-        unet.add_adapter(peft.LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=TARGETS))
+        # peft draws the first weights from the global generator; a run is a function of its seed alone.
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            unet.add_adapter(peft.LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=TARGETS))
     elif unet.device.type == "cpu":
         # Plain attention: its backward pass is the faster one on CPUs.
         unet.set_attn_processor(AttnProcessor())

@@ -188,7 +188,9 @@ def finetune(
     with step_bar(console, steps) as stepped:
         run(loaded, images, out, config, captions=captions, prompt=prompt, stepped=stepped)
     console.print(f"\nTuned: [bold]{out}[/]")
-    if not lora_rank:
+    if lora_rank:
+        console.print(f'Next, in Python: pipeline.load_lora_weights("{out}")', markup=False)
+    else:
         console.print(f"Next: srlvae generate --pipeline {out} --prompt … --out FOLDER")
 
 
