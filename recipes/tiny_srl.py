@@ -1,6 +1,6 @@
 """Put a hardened `tiny` into the package, as `tiny-srl`, in half precision.
 
-    srlvae harden tiny --images caltech101-128/train --preset cpu --objective latents --steps 4300 --out runs/tiny-srl
+    srlvae harden tiny --images caltech101-128/train --config recipes/tiny_srl.toml --out runs/tiny-srl
     python recipes/tiny_srl.py --run runs/tiny-srl --export src/srlvae/zoo/tiny-srl
 
 The first took 75 minutes of one core for what ships.
