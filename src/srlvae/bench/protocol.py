@@ -132,7 +132,7 @@ class PoisoningProtocol:
     scan_rate: float = 0.0
     clean_each: int = 10
     sources: int = 60
-    attack_steps: int = 120
+    attack_steps: int = 80
     steps: int = 150
     batch_size: int = 12
     learning_rate: float = 2e-4
