@@ -175,3 +175,17 @@ def test_poison_is_kept_for_the_same_weights_in_another_folder(folder, monkeypat
     made.pipelines["original"].pipe.register_to_config(_name_or_path="moved")
     monkeypatch.setattr("srlvae.bench.poisoning.Job.run", lambda *_: pytest.fail("made again"))
     assert torch.equal(made.poisons(point), poisons)
+
+
+def test_scan_looks_at_an_image_once(folder, monkeypatch):
+    made, looked = bench(folder), []
+
+    def means(original, hardened, x):
+        looked.extend(x)
+        return x.mean((1, 2, 3))[:, None].expand(-1, 2)
+
+    monkeypatch.setattr("srlvae.bench.poisoning.evidence", means)
+    x = made.photographs["cat"]
+    found = made._evidence(torch.cat([x, x]))
+    assert len(looked) == len(x) and torch.equal(found, torch.cat([made._evidence(x)] * 2))
+    assert len(looked) == len(x)

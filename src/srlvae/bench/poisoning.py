@@ -108,6 +108,7 @@ class Poisoning:
         self.protocol, self.store, self.clip, self.judge = protocol, store, clip, judge
         self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
         self._clean: tuple[tuple[str, int], Pipeline] | None = None
+        self._seen: dict[str, Tensor] = {}
         self.words = [concept.word for concept in protocol.concepts]
         named = {word for pair in protocol.pairs for word in (pair.concept, pair.target)} | set(self.words)
         if unknown := sorted(named - set(judge.concepts) | named - set(self.words)):
@@ -191,8 +192,14 @@ class Poisoning:
         return calibrate(self._evidence(torch.cat(spare)), self.protocol.scan_rate)
 
     def _evidence(self, x: Tensor) -> Tensor:
+        """What scan sees in each image, looked at once: points share their clean images, and poisons are repeated."""
         original, hardened = (self.pipelines[name].vae for name in ("original", "hardened"))
-        return torch.cat([evidence(original, hardened, part.to(original.device)).cpu() for part in x.split(8)])
+        keys = [key_of_image(image) for image in x]
+        new = {key: image for key, image in zip(keys, x, strict=True) if key not in self._seen}
+        for part in [list(new)[i : i + 8] for i in range(0, len(new), 8)]:
+            found = evidence(original, hardened, torch.stack([new[key] for key in part]).to(original.device)).cpu()
+            self._seen |= dict(zip(part, found, strict=True))
+        return torch.stack([self._seen[key] for key in keys])
 
     def measure(self, tuned: Pipeline, point: Point) -> tuple[dict, Tensor]:
         """What the judge calls images of the concept: target, concept or neither; how often the other concepts are themselves,
