@@ -57,9 +57,15 @@ ROWS: dict[str, HardenConfig] = {
     "inner attack on latents only": objective(inner=("latent",)),
     "originality on clean images only": objective(originality_attacked=0.0),
     "originality on attacked images only": objective(originality_clean=0.0),
-    "latents, clean ones held a quarter as hard": objective(LATENTS, originality_clean=0.5),
-    "latents, clean ones held three times as hard": objective(LATENTS, originality_clean=6.0),
-    "latents, 2 attack steps": objective(LATENTS, steps=2, step_size=0.75),
+    "latents, clean ones held half as hard": objective(LATENTS, originality_clean=0.5),
+    "latents, clean ones held twice as hard": objective(LATENTS, originality_clean=2.0),
+    "latents, transfer alone": objective(LATENTS, inner=("transfer",)),
+    "latents, and targeted, all at 16/255": objective(
+        LATENTS, inner=("transfer", "latent", "transfer", "targeted"), latent_eps=16 / 255
+    ),
+    "latents, transfer at 10/255": objective(LATENTS, eps=10 / 255),
+    "latents, 1 attack step": objective(LATENTS, steps=1, step_size=1.0),
+    "latents, nothing decoded": objective(LATENTS, clean=0.0, detail=0.0),
     # One setting at a time.
     "no perceptual term": objective(perceptual=0.0, perceptual_attacked=0.0),
     "perceptual term halved": objective(perceptual=BASE.objective.perceptual / 2),

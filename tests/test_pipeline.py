@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
+from torch import nn
 
 from conftest import SHARED, small_kl, small_tiny
 from pipelines import SIZE, sd15, sdxl
@@ -136,6 +137,15 @@ def test_an_edit_that_runs_no_step_is_refused(options, message, photographs):
 def test_a_vae_of_another_latent_space_is_refused():
     with pytest.raises(InputError, match="takes 4 channels and the VAE gives 16"):
         sd15(small_kl()).with_vae(small_kl(16))
+
+
+def test_measurements_are_made_without_a_safety_checker():
+    plain = sd15(small_kl())
+    checked = Pipeline(plain._build(type(plain.pipe)))
+    checked.pipe.safety_checker = nn.Identity()
+    unchecked = checked.without_safety_checker()
+    assert unchecked.pipe.safety_checker is None and checked.pipe.safety_checker is not None
+    assert unchecked.pipe.unet is checked.pipe.unet and plain.without_safety_checker() is plain
 
 
 def test_a_saved_pipeline_loads_with_its_own_and_with_another_vae(tmp_path, photographs):

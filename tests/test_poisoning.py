@@ -122,13 +122,48 @@ def test_a_concept_that_the_judge_does_not_know_is_named(folder):
         bench(folder, other)
 
 
+def test_a_folder_of_too_few_photographs_is_named(folder):
+    for file in ("2.png", "3.png"):
+        (folder / "dogs" / file).unlink()
+    with pytest.raises(InputError, match="dogs has 2 readable photographs, 3 are needed"):
+        bench(folder)
+
+
+def test_purified_images_are_kept_and_other_settings_are_another_point(folder, monkeypatch):
+    arguments = (sd15(small_kl()), small_kl(), folder, folder.parent / "out", SmallClip(), SaysDog())
+    few = dataclasses.replace(PROTOCOL, counts=(2,), kinds=("transfer",))
+    poisoning(*arguments, few)
+    ran: list[Point] = []
+    monkeypatch.setattr(Poisoning, "tuned", lambda self, point, stepped: ran.append(point) or self.pipelines["original"])
+    harder = dataclasses.replace(few, purifiers=(PurifierPlan("jpeg", settings={"quality": 10}),))
+    poisoning(*arguments, harder)
+    assert {point.defence for point in ran} == {"jpeg"}
+    write_image(folder / "cars" / "5.png", torch.rand(3, 64, 64))
+    ran.clear()
+    rows = poisoning(*arguments, few)["rows"]
+    assert len(ran) == len(rows), "other photographs make other points"
+
+
+def test_a_sweep_that_was_cut_off_has_the_rows_so_far(folder, monkeypatch):
+    arguments = (sd15(small_kl()), small_kl(), folder, folder.parent / "out", SmallClip(), SaysDog())
+
+    def stop(point, number, total):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        poisoning(*arguments, PROTOCOL, stop)
+    result = json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8"))
+    assert len(result["rows"]) == 2 and result["points"] == len(list(points(PROTOCOL)))
+
+
 # --- the sweep
 
 
 def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, monkeypatch):
     arguments = (sd15(small_kl()), small_kl(), folder, folder.parent / "out", SmallClip(), SaysDog())
     result = poisoning(*arguments, PROTOCOL)
-    said = [{key: value for key, value in row.items() if key != "judged"} for row in result["rows"]]
+    said = [{key: value for key, value in row.items() if key not in ("judged", "seconds")} for row in result["rows"]]
     assert said == [asdict(point) for point in points(PROTOCOL)]
     for row in (row["judged"] for row in result["rows"]):
         assert (row["target"], row["concept"], row["neither"], row["others"]) == (1, 0, 0, 0)

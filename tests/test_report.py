@@ -15,7 +15,7 @@ from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.report.editing import cost_table, doubts, editing_table, load_run, removed, verdicts
 from srlvae.report.page import write_report
-from srlvae.report.poisoning import curves
+from srlvae.report.poisoning import curves, pooled, pooled_table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -40,9 +40,10 @@ def write_run(folder: Path, hardened: float = 20.0) -> Path:
         rows.append(row("photoguard-encoder", eps, "original", "hardened", hardened, 0.95, "transfer"))
         rows.append(row("photoguard-encoder", eps, "hardened", "hardened", 60.0, 0.8, "white-box", ["it is flat"]))
         rows.append(row("photoguard-encoder", eps, "original", "jpeg", 50.0, 0.8, "transfer"))
-    reconstruction = {"n": 2}
-    for name in ("psnr", "ssim", "net_distance"):
-        reconstruction |= {name: 1.0, f"{name}_interval": [0.9, 1.1]}
+    clean = {}
+    for vae, psnr, distance in (("original", 20.0, 1.0), ("hardened", 21.0, 0.9)):
+        values = {"psnr": psnr, "ssim": 0.5, "net_distance": distance}
+        clean[vae] = {"n": 2, **values, **{f"{name}_interval": [value, value] for name, value in values.items()}}
     protocol = {"pipeline": "p", "hardened": "h", "clip": "small", "features": ["net"], "strength": 0.5, "steps": 25}
     plans = [{"name": "photoguard-encoder", "eps": [8, 15]}]
     result = {
@@ -50,8 +51,8 @@ def write_run(folder: Path, hardened: float = 20.0) -> Path:
         "protocol": {**protocol, "guidance": 5.0, "attacks": plans, "purifiers": [{"name": "jpeg"}]},
         "images": ["a.png", "b.png"],
         "versions": {"torch": "2"},
-        "floor": {"other noise": measured(3.0, 0.98)},
-        "reconstruction": {"original": reconstruction, "hardened": reconstruction},
+        "floor": {"other noise": measured(30.0, 0.98)},
+        "reconstruction": clean,
         "costs": {
             "purifiers": {"jpeg": {"seconds": 0.002, "memory": 2e6, "passes": {"encoder": 0, "unet": 0}}},
             "encoder": {"original": 0.01, "hardened": 0.0101},
@@ -67,10 +68,12 @@ def write_run(folder: Path, hardened: float = 20.0) -> Path:
 
 def test_verdicts_follow_from_the_rows(tmp_path):
     good, bad = (load_run(write_run(tmp_path / str(value), value)) for value in (20.0, 70.0))
-    assert [holds for holds, _ in verdicts(good)] == [True, False, True]
-    assert "a factor of 5.00" in verdicts(good)[0][1] and "60% of the distance" in verdicts(good)[1][1]
-    assert [holds for holds, _ in verdicts(bad)] == [False, False, False]
-    assert "better than hardening on photoguard-encoder" in verdicts(bad)[2][1]
+    assert [holds for holds, _ in verdicts(good)] == [True, True, True, False, True]
+    said = [text for _, text in verdicts(good)]
+    assert "20.00 → 21.00 dB" in said[0] and "5.0 from those" in said[1] and "by 30.0" in said[1]
+    assert "a factor of 5.00" in said[2] and "60% of the distance" in said[3] and "it takes 0.002 s" in said[4]
+    assert [holds for holds, _ in verdicts(bad)] == [True, True, False, False, False]
+    assert "better than hardening on photoguard-encoder" in verdicts(bad)[4][1]
 
 
 def test_the_table_has_a_line_a_set_and_a_column_a_defence(tmp_path):
@@ -135,7 +138,12 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
                 said = {"concept": "cat", "target": "dog", "kind": kind, "eps": 10 if count else 0, "count": count}
                 rows.append({**said, "defence": defence, "seed": seed, "judged": judged})
     protocol = {"pairs": [{"concept": "cat", "target": "dog"}], "counts": [0, 80], "eps": [10], "seeds": [0, 1]}
-    result = {"benchmark": "poisoning", "protocol": protocol, "rows": rows}
+    result = {"benchmark": "poisoning", "protocol": protocol, "points": 10, "rows": rows}
+    # Eight images of two fine-tunings, half and all of which are called the target.
+    assert pooled([row for row in rows if row["count"] and row["defence"] == "none"], "target") == (0.75, (0.5, 1.0))
+    said = {tuple(line[:4]): line[4:] for line in pooled_table(result)[1]}
+    assert said["no defence", "transfer", "10/255", "80"][:2] == ["75% [50%, 100%]", "25% [0%, 50%]"]
+    assert said["hardened", "", "", "0"][0] == "0% [0%, 0%]"
     lines = curves(result, 10)["cat → dog"]
     assert [(n, share) for n, share, _ in lines["no defence"]] == [(0, 0), (80, 0.75)]
     assert [share for _, share, _ in lines["hardened"]] == [0, 0]
@@ -145,6 +153,7 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
     assert (tmp_path / "sheets" / "cat-dog-transfer-10-80-none-0.png").exists()
     text = write_report([tmp_path]).read_text(encoding="utf-8")
     assert "cat → dog" in text and "75% (25%)" in text and "<svg" in text and "data:image/jpeg" in text
+    assert "2 points are still to be run" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

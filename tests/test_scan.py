@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 
 import pytest
 import torch
@@ -78,6 +79,20 @@ def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, f
     assert scores == sorted(scores, key=lambda score: -score.value) and "not a readable image" in scores[-1].error
     monkeypatch.setattr("srlvae.scan.evidence_of_image", lambda *_: pytest.fail("looked again"))
     assert scan(vae, other, folder, tmp_path / "out") == seen
+
+
+def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
+    strange = os.fsdecode(b"caf\xe9.png")
+    try:
+        write_image(folder / strange, torch.rand(3, 32, 32))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    for _ in range(2):
+        seen = scan(vae, other, folder, tmp_path / "out")
+        assert strange in {one.file for one in seen if one.evidence}
+    scores = score(seen, Normal.of(readable(seen)))
+    write_verdicts(tmp_path / "out", scores, 1.0)
+    assert "caf" in write_scan_page(tmp_path / "out", folder, scores, 1.0, "some", 0.01).read_text(encoding="utf-8")
 
 
 def test_half_a_line_is_written_again(vae, other, folder, tmp_path):

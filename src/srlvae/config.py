@@ -28,12 +28,16 @@ def read_toml(path: Path, cls: type[T]) -> T:
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str) -> T:
-    """`cls` from nested dictionaries. Raises InputError for an unknown key, a wrong type or a word not among the choices."""
+    """`cls` from nested dictionaries. Raises InputError for an unknown or a missing key, a wrong type or a word not among the
+    choices."""
     assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(hints)}")
+    required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in required if name not in values]:
+        raise InputError(f"{where}: setting {missing[0]!r} is missing; {', '.join(required)} are needed")
     return cls(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
 
 

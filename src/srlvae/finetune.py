@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
@@ -68,8 +69,10 @@ def finetune(
 
     Captions: see `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA
     `pytorch_lora_weights.safetensors` alone; an interrupted run goes on from its checkpoint there. Returns the tuned pipeline.
-    Raises: InputError for images without captions, or an `out` of other settings or with a result.
+    Raises: InputError for images without captions, several processes, or an `out` of other settings or with a result.
     """
+    if PartialState().num_processes > 1:
+        raise InputError("fine-tuning runs in one process; start it without accelerate launch")
     paths, texts = read_captions(images, captions, prompt)
     run = {"config": asdict(config), "vae": pipeline.vae.fingerprint(), "networks": pipeline.fingerprint()}
     run |= {"images": [str(path) for path in paths], "captions": texts}
@@ -175,7 +178,10 @@ def tune(
         unet.set_attn_processor(AttnProcessor())
     accelerator = make_accelerator(config.precision)
     trained = [p for p in unet.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    # Prepared, so that fp16's scaling of the loss is undone where gradients are clipped.
+    optimizer: Any = accelerator.prepare(
+        torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    )
     weights = nn.ParameterList(trained)
     state = load_checkpoint(checkpoint, {"unet": weights}, optimizer) if checkpoint and checkpoint.exists() else {"step": 0}
     texts = {text: pipeline.condition([text]) for text in {*captions, ""}}
@@ -193,9 +199,9 @@ def tune(
         with accelerator.autocast():
             loss = tuned.denoising_loss(z, together([texts[text] for text in said]), t, noise).mean()
         accelerator.backward(loss)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        accelerator.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         stepped(step + 1, loss.item())
         if checkpoint and (step + 1) % config.checkpoint_every == 0:
             save_checkpoint(checkpoint, {"unet": weights}, optimizer, {"step": step + 1})

@@ -84,11 +84,17 @@ class Pipeline:
         """The same networks around another UNet."""
         return Pipeline(self._build(type(self.pipe), unet=unet))
 
+    def without_safety_checker(self) -> Pipeline:
+        """The same networks, for measurements: the checker turns images black that it suspects."""
+        if getattr(self.pipe, "safety_checker", None) is None:
+            return self
+        return Pipeline(self._build(type(self.pipe), safety_checker=None, requires_safety_checker=False))
+
     def _build(self, kind: Any, **changed: Any) -> Any:
         """A pipeline of class `kind` of the same networks, with a scheduler of its own."""
         scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
-        parts = {**self.pipe.components, "scheduler": scheduler, **changed}
-        parts |= {name: self.pipe.config[name] for name in SWITCHES if name in self.pipe.config}
+        switches = {name: self.pipe.config[name] for name in SWITCHES if name in self.pipe.config}
+        parts = {**self.pipe.components, "scheduler": scheduler, **switches, **changed}
         if self.is_xl:
             parts["add_watermarker"] = getattr(self.pipe, "watermark", None) is not None
         pipe = kind(**parts)

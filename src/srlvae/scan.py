@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -27,6 +28,8 @@ from srlvae.vae import VAE, Images, Latents
 TABLE, VERDICTS, RECORD = "evidence-{}.csv", "scan.csv", "scan.json"
 KINDS = ("change", "shrinkage")
 COLUMNS = ("file", *KINDS, "error")
+# Names of files need not be text.
+NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 # Larger images are seen in tiles of this side, so that memory does not grow with them.
 TILE = 512
 # Disagreement on clean images varies with their texture, and its change from x to D(E(x)) with about this power of it: a fit to
@@ -117,7 +120,7 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
     table = out / TABLE.format(state.process_index)
     fresh = not _mend(table)
     known = {seen.file for seen in read_evidence(out)}
-    with table.open("a", newline="", encoding="utf-8") as file:
+    with table.open("a", newline="", **NAMES) as file:
         writer = csv.writer(file)
         if fresh:
             writer.writerow(COLUMNS)
@@ -150,7 +153,7 @@ def _looked_at(original: VAE, hardened: VAE, path: Path) -> tuple[str, str, str]
 def read_evidence(out: Path) -> Iterator[Seen]:
     """What was seen so far, from a folder of `scan`."""
     for table in sorted(out.glob(TABLE.format("*"))):
-        with table.open(newline="", encoding="utf-8") as file:
+        with table.open(newline="", **NAMES) as file:
             for row in csv.DictReader(file):
                 change, shrinkage = row["change"], row["shrinkage"]
                 yield Seen(row["file"], None if row["error"] else (float(change), float(shrinkage)), row["error"])
@@ -185,7 +188,7 @@ def write_verdicts(out: Path, scores: list[Score], threshold: float) -> Path:
     """A table of all files with their scores and verdicts, the most suspicious first; returns it."""
 
     def write(file: Path) -> None:
-        with file.open("w", newline="", encoding="utf-8") as opened:
+        with file.open("w", newline="", **NAMES) as opened:
             writer = csv.writer(opened)
             writer.writerow(("file", "score", "suspicious", "error"))
             for one in scores:

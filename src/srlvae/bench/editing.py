@@ -3,7 +3,7 @@
 Every comparison has the same photographs, prompts and noise on both sides. Defences: `none` (the original VAE), `hardened`, and
 purifiers before the original VAE. Attacks made on the original VAE are `transfer` to the hardened one, as in the paper; those
 made on the hardened one are `white-box`. Fréchet distances of few images are biased upwards: the floor has those of sets that
-are known to be alike, at the same n, and KID is unbiased.
+are known to be alike, at the same n. KID is unbiased: pairs made of one photograph are left out of it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
 CLEAN = Cell("none", 0, "")
 # Photographs on a contact sheet, and those whose purification is timed.
 SHOWN, TIMED = 6, 2
+# Another number wherever a measure becomes another, so that rows of before are not taken for it.
+MEASURES = 2
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Editing:
 
     def __init__(self, pipeline: Pipeline, hardened: VAE, x: Tensor, protocol: EditingProtocol, store: Store):
         self.protocol, self.store = protocol, store
+        pipeline = pipeline.without_safety_checker()
         self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
         self.networks = pipeline.fingerprint()
         self.vaes = {name: pipe.vae.fingerprint() for name, pipe in self.pipelines.items()}
@@ -143,7 +146,7 @@ class Editing:
     def costs(self) -> dict[str, dict]:
         """What each purifier takes for an image, alone."""
         pipe = self.pipelines["original"].pipe
-        x, part, found = self.clean.images[:TIMED], list(range(TIMED)), {}
+        x, part, found = self.clean.images[:TIMED].to(pipe.device), list(range(TIMED)), {}
         for plan in self.protocol.purifiers:
             networks = {"encoder": pipe.vae.encoder, "decoder": pipe.vae.decoder, "unet": pipe.unet}
             if plan.source:
@@ -195,11 +198,13 @@ def editing(
         return {}
     compare = Comparison(
         [load_features(name) for name in protocol.features],
-        load_clip(protocol.clip),
+        load_clip(protocol.clip, pipeline.device),
         reference.images,
         bench.prompts,
+        bench.of,
         protocol.batch_size,
         protocol.seed,
+        pipeline.device,
     )
     before = json.loads((out / RESULT).read_text(encoding="utf-8")) if (out / RESULT).exists() else {}
     known = {row["key"]: row["measured"] for row in before.get("rows", [])}
@@ -218,7 +223,8 @@ def editing(
     for number, (cell, defence) in enumerate(plan, 1):
         given = bench.attacked(cell)
         edits = bench.under(defence, given)
-        key = key_of(edits=edits.keys, reference=reference.keys, features=protocol.features, clip=protocol.clip)
+        judges = {"features": protocol.features, "clip": protocol.clip, "measures": MEASURES}
+        key = key_of(edits=edits.keys, reference=reference.keys, **judges)
         measured = known.get(key) or compare.row(edits.images)
         doubts = [doubt for note in bench.store.notes(given.keys) if note for doubt in note["doubts"]]
         made = {"defence": defence, "setting": setting_of(cell, defence), "n": len(edits.keys), "doubts": doubts}
@@ -239,7 +245,8 @@ def setting_of(cell: Cell, defence: str) -> str:
 def _finish(bench: Editing, result: dict, before: dict, out: Path, reference: Set) -> None:
     """Doubts that rows raise together, costs, and a contact sheet an attack."""
     result["doubts"] = white_box_doubts(result["rows"])
-    timed = {"purifiers": result["protocol"]["purifiers"], "machine": result["versions"]["machine"]}
+    timed = {"purifiers": result["protocol"]["purifiers"], "machine": result["versions"]["machine"], **bench.vaes}
+    timed |= {"networks": bench.networks, "device": str(bench.pipelines["original"].device)}
     if result["costs"].get("of") != timed:
         vaes = {name: pipe.vae for name, pipe in bench.pipelines.items()}
         result["costs"] = {"of": timed, "purifiers": bench.costs(), "encoder": encoder_seconds(vaes, bench.clean.images)}

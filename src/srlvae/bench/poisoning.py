@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -24,7 +25,7 @@ from srlvae.attacks.nightshade import select_sources
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import PoisoningProtocol
-from srlvae.bench.store import Store, key_of, key_of_image
+from srlvae.bench.store import Store, key_of, key_of_image, wait_for
 from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.finetune import FinetuneConfig, Stepped, encode_images, tune
@@ -34,8 +35,8 @@ from srlvae.metrics.clip import Clip, clip_t
 from srlvae.metrics.judge import Judge
 from srlvae.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
-from srlvae.rng import generators
-from srlvae.scan import Normal, calibrate, evidence
+from srlvae.rng import generators, named_generator
+from srlvae.scan import KINDS, Normal, calibrate, evidence
 from srlvae.vae import VAE
 from srlvae.versions import versions
 
@@ -106,15 +107,22 @@ class Poisoning:
         store: Store,
     ):
         self.protocol, self.store, self.clip, self.judge = protocol, store, clip, judge
+        pipeline = pipeline.without_safety_checker()
         self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
+        self.networks = pipeline.fingerprint()
         self._clean: tuple[tuple[str, int], Pipeline] | None = None
         self._seen: dict[str, Tensor] = {}
         self.words = [concept.word for concept in protocol.concepts]
-        named = {word for pair in protocol.pairs for word in (pair.concept, pair.target)} | set(self.words)
-        if unknown := sorted(named - set(judge.concepts) | named - set(self.words)):
+        named_in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
+        if unknown := sorted(((named_in_pairs | set(self.words)) - set(judge.concepts)) | (named_in_pairs - set(self.words))):
             raise InputError(f"the concepts {', '.join(unknown)} are not among those of the protocol and of the judge")
         # All of them, in a shuffle: first those for clean training, then those that poison is made of.
         self.photographs = {c.word: load_photographs(folder / c.folder, 10**6, pipeline.size, 0)[0] for c in protocol.concepts}
+        for concept in protocol.concepts:
+            found, needed = len(self.photographs[concept.word]), protocol.clean_each + (concept.word in named_in_pairs)
+            if found < needed:
+                raise InputError(f"{folder / concept.folder} has {found} readable photographs, {needed} are needed")
+        self.keys = {word: [key_of_image(image) for image in x] for word, x in self.photographs.items()}
 
     def clean(self) -> tuple[Tensor, list[str]]:
         each = self.protocol.clean_each
@@ -174,21 +182,36 @@ class Poisoning:
         if point.defence in ("none", "hardened"):
             return x, captions
         if point.defence == SCAN:
-            normal, threshold = self.normal
+            normal, threshold = self.normal(point.concept)
             kept = (normal.scores(self._evidence(x)) <= threshold).nonzero()[:, 0].tolist()
             return x[kept], [captions[i] for i in kept]
-        plan = next(plan for plan in self.protocol.purifiers if plan.name == point.defence)
-        purifier, pipeline = PURIFIERS[plan.name], self.pipelines["original"]
-        if purifier.needs not in (models := {"nothing": None, "vae": pipeline.vae, "pipeline": pipeline}):
-            raise InputError(f"{plan.name} needs a pipeline of its own, which this benchmark does not load")
-        model = models[purifier.needs]
-        return purifier(x, generators(point.seed, range(len(x))), model, **plan.settings), captions
+        return self._purified(x, point), captions
 
-    @cached_property
-    def normal(self) -> tuple[Normal, float]:
-        """What scan finds normal, and its threshold: from photographs that are neither trained on nor made into poison."""
-        poisoned = {pair.concept for pair in self.protocol.pairs}
-        spare = [self.photographs[word][self.protocol.clean_each :] for word in self.words if word not in poisoned]
+    def _purified(self, x: Tensor, point: Point) -> Tensor:
+        """Images behind a purifier, kept by what they were made from: points share their clean images."""
+        settings, pipeline = self.settings_of(point), self.pipelines["original"]
+        purifier = PURIFIERS[point.defence]
+        model = {"nothing": None, "vae": pipeline.vae, "pipeline": pipeline}[purifier.needs]
+        made_by = {"purifier": point.defence, **settings, "vae": pipeline.vae.fingerprint(), "networks": self.networks}
+        sources = [key_of_image(image) for image in x]
+        keys = [key_of(**made_by, seed=point.seed, source=source) for source in sources]
+
+        def make(part: list[int]) -> tuple[Tensor, list[Any]]:
+            draws = [named_generator(point.seed, sources[i], pipeline.device) for i in part]
+            return purifier(x[part].to(pipeline.device), draws, model, **settings).cpu(), [None] * len(part)
+
+        return self.store.images(keys, make)
+
+    def settings_of(self, point: Point) -> dict[str, Any]:
+        """Of the purifier that is a point's defence."""
+        plans = {plan.name: plan for plan in self.protocol.purifiers}
+        if point.defence not in plans:
+            return {}
+        return {**PURIFIERS[point.defence].settings, **plans[point.defence].settings}
+
+    def normal(self, concept: str) -> tuple[Normal, float]:
+        """What scan finds normal, and its threshold: from photographs of other concepts, which are not trained on."""
+        spare = [x[self.protocol.clean_each :] for word, x in self.photographs.items() if word != concept]
         return calibrate(self._evidence(torch.cat(spare)), self.protocol.scan_rate)
 
     def _evidence(self, x: Tensor) -> Tensor:
@@ -199,7 +222,7 @@ class Poisoning:
         for part in [list(new)[i : i + 8] for i in range(0, len(new), 8)]:
             found = evidence(original, hardened, torch.stack([new[key] for key in part]).to(original.device)).cpu()
             self._seen |= dict(zip(part, found, strict=True))
-        return torch.stack([self._seen[key] for key in keys])
+        return torch.stack([self._seen[key] for key in keys]) if keys else torch.zeros(0, len(KINDS))
 
     def measure(self, tuned: Pipeline, point: Point) -> tuple[dict, Tensor]:
         """What the judge calls images of the concept: target, concept or neither; how often the other concepts are themselves,
@@ -244,7 +267,7 @@ def poisoning(
     nobody knows.
     """
     bench = Poisoning(pipeline, hardened, folder, clip, judge, protocol, Store(out / CACHE, protocol.batch_size))
-    about = {"benchmark": "poisoning", "networks": pipeline.fingerprint(), "clip": clip.name}
+    about = {"benchmark": "poisoning", "networks": bench.networks, "clip": clip.name}
     vaes = {name: pipe.vae.fingerprint() for name, pipe in bench.pipelines.items()}
     settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
     plan, state = list(points(protocol)), PartialState()
@@ -253,20 +276,26 @@ def poisoning(
     def file_of(point: Point) -> Path:
         # Another hardened VAE leaves the points without one as they are.
         used = vaes if point.defence in WITH_HARDENED else {"original": vaes["original"]}
-        return out / CACHE / "points" / f"{key_of(**about, vaes=used, settings=settings, point=asdict(point))}.json"
+        made_of = {"vaes": used, "settings": settings, "photographs": bench.keys, "purifier": bench.settings_of(point)}
+        return out / CACHE / "points" / f"{key_of(**about, **made_of, point=asdict(point))}.json"
 
     files = [file_of(point) for point in plan]
+    result = {**about, **vaes, "protocol": json.loads(json.dumps(asdict(protocol))), "versions": versions()}
+    result |= {"points": len(plan), "rows": []}
     for number, (point, file) in enumerate(zip(plan, files, strict=True), 1):
         if not file.exists() and number % state.num_processes == state.process_index:
+            started = time.perf_counter()
             measured, shown = bench.measure(bench.tuned(point, stepped), point)
             write_image(
                 out / SHEETS / sheet_name(asdict(point)), tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)])
             )
-            write_json(file, {**asdict(point), "judged": measured})
+            write_json(file, {**asdict(point), "seconds": time.perf_counter() - started, "judged": measured})
+        if state.is_main_process:
+            result["rows"] = [json.loads(made.read_text(encoding="utf-8")) for made in files if made.exists()]
+            write_json(out / RESULT, result)
         done(point, number, len(plan))
-    state.wait_for_everyone()
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    result = {**about, **vaes, "protocol": json.loads(json.dumps(asdict(protocol))), "versions": versions(), "rows": rows}
-    if state.is_main_process:
-        write_json(out / RESULT, result)
-    return result if state.is_main_process else {}
+    if not state.is_main_process:
+        return {}
+    result["rows"] = [json.loads(wait_for(file).read_text(encoding="utf-8")) for file in files]
+    write_json(out / RESULT, result)
+    return result

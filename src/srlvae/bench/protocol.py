@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from srlvae.attacks import ATTACKS
 from srlvae.config import read_toml
 from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.errors import InputError
+from srlvae.metrics.features import FEATURES
+from srlvae.purify import PURIFIERS
+
+# What purifiers may need that a benchmark's own pipeline has.
+OWN = ("nothing", "vae", "pipeline")
 
 FOLDER = Path(__file__).parent / "protocols"
 
@@ -113,9 +121,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class PoisoningProtocol:
-    """concepts: of the clean training images, `clean_each` of each. counts: poisons added, beside none, made of up to `sources`
-    photographs, which more poisons repeat. eps: of the poisons, in 255ths; attack_steps: of Nightshade. kinds: `transfer` (made
-    on the original VAE), `white-box` (on the hardened one, seen by it) and `dirty-label` (pictures of the target, captioned as
+    """clip, judge: what `load_clip` and `load_judge` take. concepts: of the clean training images, `clean_each` of each.
+    counts: poisons added, beside none, made of up to `sources` photographs, which more poisons repeat. eps: of the poisons, in
+    255ths; attack_steps: of Nightshade. kinds: `transfer` (made on the original VAE), `white-box` (on the hardened one, seen by
+    it) and `dirty-label` (pictures of the target, captioned as
     the concept). steps, batch_size, learning_rate: of fine-tuning. scan_rate: of clean images that filtering by scan may lose;
     where 0, it is not among the defences. generated: images a point that are asked for the concept; others: for each other
     concept."""
@@ -139,16 +148,60 @@ class PoisoningProtocol:
     generated: int = 24
     others: int = 2
     denoising_steps: int = STEPS
+    clip: str = "tiny-clip"
+    judge: str = "judge"
 
 
 def editing_protocol(name: str) -> EditingProtocol:
-    """The protocol called `name`, or in the TOML file of that path. Raises InputError."""
-    return read_toml(_find("editing", name), EditingProtocol)
+    """The protocol called `name`, or in the TOML file of that path. Raises InputError, before anything is run."""
+    protocol = read_toml(_find("editing", name), EditingProtocol)
+    _not_empty(name, prompts=protocol.prompts, attacks=protocol.attacks, features=protocol.features)
+    _known(name, "attack", [plan.name for plan in protocol.attacks], ATTACKS)
+    _known(name, "feature network", protocol.features, FEATURES)
+    for plan in protocol.attacks:
+        _not_empty(f"{name}: {plan.name}", eps=plan.eps)
+    _check_purifiers(name, protocol.purifiers)
+    return protocol
 
 
 def poisoning_protocol(name: str) -> PoisoningProtocol:
     """As `editing_protocol`."""
-    return read_toml(_find("poisoning", name), PoisoningProtocol)
+    protocol = read_toml(_find("poisoning", name), PoisoningProtocol)
+    _not_empty(name, concepts=protocol.concepts, pairs=protocol.pairs, eps=protocol.eps, seeds=protocol.seeds)
+    _not_empty(name, counts=[count for count in protocol.counts if count])
+    _known(name, "kind", protocol.kinds, ("transfer", "white-box", "dirty-label"))
+    _check_purifiers(name, protocol.purifiers)
+    if own := [plan.name for plan in protocol.purifiers if PURIFIERS[plan.name].needs not in OWN]:
+        raise InputError(f"{name}: {own[0]} needs a pipeline of its own, which this benchmark does not load")
+    return protocol
+
+
+def _not_empty(where: str, **lists: Sequence[Any]) -> None:
+    for key, values in lists.items():
+        if not values:
+            raise InputError(f"{where}: {key} must not be empty")
+
+
+def _known(where: str, what: str, names: Sequence[str], known: Any) -> None:
+    """Each of them once, since rows are told apart by it."""
+    for i, name in enumerate(names):
+        if name not in known:
+            raise InputError(f"{where}: unknown {what} {name!r}; choose of {', '.join(known)}")
+        if name in names[:i]:
+            raise InputError(f"{where}: {what} {name!r} is there twice; give its budgets in one list, or use another file")
+
+
+def _check_purifiers(where: str, plans: Sequence[PurifierPlan]) -> None:
+    _known(where, "purifier", [plan.name for plan in plans], PURIFIERS)
+    for plan in plans:
+        purifier = PURIFIERS[plan.name]
+        if purifier.needs not in OWN and not plan.source:
+            raise InputError(f"{where}: {plan.name} needs `source`, the folder or hub id of a pipeline")
+        settings = set(inspect.signature(purifier.run).parameters) - {"x", "generators", purifier.needs.replace("-", "_")}
+        if unknown := sorted(set(plan.settings) - settings):
+            raise InputError(
+                f"{where}: {plan.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(settings)) or 'none'}"
+            )
 
 
 def _find(kind: str, name: str) -> Path:

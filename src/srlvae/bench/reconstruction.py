@@ -141,6 +141,7 @@ class Judge:
             "ssim": ssim(y, x),
             "latent_shift": (latents - self.latents[name][:n]).square().mean((1, 2, 3)).sqrt(),
         }
+        numbers = torch.arange(n)
         row: dict = {"vae": name, "setting": setting, **asdict(cell), "n": n}
         for net in self.features:
             pairs = zip(y.split(self.protocol.batch_size), x.split(self.protocol.batch_size), strict=True)
@@ -148,7 +149,7 @@ class Judge:
             measured[f"{net.name}_distance"] = torch.cat(distances)
             pooled = self._chunked(net.pooled, y)
             row[f"{net.name}_frechet"] = frechet_distance(pooled, self.pooled[net.name][:n])
-            row[f"{net.name}_kid"] = kernel_distance(pooled, self.pooled[net.name][:n])
+            row[f"{net.name}_kid"] = kernel_distance(pooled, self.pooled[net.name][:n], (numbers, numbers))
         for measure, values in measured.items():
             row[measure] = values.mean().item()
             row[f"{measure}_interval"] = bootstrap_interval(values, torch.Generator().manual_seed(self.protocol.seed))

@@ -54,12 +54,16 @@ class Store:
                     write_json(self.path(keys[i]).with_suffix(".json"), note)
                 write_image(self.path(keys[i]), image)
             self.told(len(part))
-        for key in keys:
-            while not self.path(key).exists():
-                time.sleep(0.1)
-        return torch.stack([read_image(self.path(key)) for key in keys])
+        return torch.stack([read_image(wait_for(self.path(key))) for key in keys])
 
     def notes(self, keys: Sequence[str]) -> list[Any]:
         """The notes on the images of `keys`; None where there is none."""
         files = [self.path(key).with_suffix(".json") for key in keys]
         return [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]
+
+
+def wait_for(file: Path) -> Path:
+    """Return `file` once another process has written it."""
+    while not file.exists():
+        time.sleep(0.1)
+    return file

@@ -107,6 +107,7 @@ def bench_poisoning(
     from srlvae.metrics.clip import load_clip
     from srlvae.metrics.judge import load_judge
     from srlvae.report.page import write_report
+    from srlvae.report.poisoning import pooled_table
     from srlvae.report.tables import poisoning_table
     from srlvae.show import poisoning_bar
     from srlvae.vae import load_vae
@@ -116,9 +117,11 @@ def bench_poisoning(
     settings = dataclasses.replace(poisoning_protocol(protocol), **changed)
     loaded = pipeline_of(settings.pipeline, None, device)
     models = loaded, load_vae(settings.hardened, loaded.device)
+    judges = load_clip(settings.clip), load_judge(settings.judge)
     with poisoning_bar(console, settings.steps) as (done, stepped):
-        result = poisoning(*models, images, out, load_clip("tiny-clip"), load_judge(), settings, done, stepped)
+        result = poisoning(*models, images, out, *judges, settings, done, stepped)
     if not result:
         return
     show_table(*poisoning_table(result))
+    show_table(*pooled_table(result))
     console.print(f"\nReport: [bold]{write_report([out])}[/]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,11 +19,13 @@ PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' forma
 DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
 
 
-def device_of(name: str):
+def device_of(name: str) -> Any:
     import torch
+    from accelerate import PartialState
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # Of processes that run together each has a GPU of its own.
+        return PartialState().device if torch.cuda.is_available() else torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -79,14 +79,13 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
     "srlvae": ObjectiveConfig(),
     # For edits and fine-tuning, which see latents alone: attacked ones are to stay where they were.
     "latents": ObjectiveConfig(
-        inner=("transfer", "latent", "transfer", "targeted"),
+        inner=("transfer", "latent"),
         eps=16 / 255,
-        latent_eps=16 / 255,
         steps=3,
         step_size=0.6,
-        transfer_steps=8,
+        transfer_steps=4,
         attacked=0.0,
-        originality_clean=2.0,
+        originality_clean=1.0,
         originality_attacked=1.0,
     ),
     # Lee et al. 2025 as published: perceptual term in the inner attack too, originality on clean images only.

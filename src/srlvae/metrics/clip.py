@@ -60,7 +60,7 @@ def zero_shot(clip: Clip, x: Float[Tensor, "b 3 h w"], prompts: list[str]) -> In
     return (clip.images(x) @ clip.texts(prompts).T).argmax(-1)
 
 
-def load_clip(name: str) -> Clip:
+def load_clip(name: str, device: torch.device | str = "cpu") -> Clip:
     """The CLIP that is bundled under `name`, in a folder, or under a hub id such as openai/clip-vit-base-patch32; frozen.
 
     Raises: InputError where there is none.
@@ -80,4 +80,4 @@ def load_clip(name: str) -> Clip:
         tokenizer = transformers.CLIPTokenizer.from_pretrained(source)
     except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
         raise InputError(f"cannot load a CLIP from {name}: {error}") from error
-    return Clip(name, model.eval().requires_grad_(False), tokenizer, scale["image_mean"], scale["image_std"])
+    return Clip(name, model.to(device).eval().requires_grad_(False), tokenizer, scale["image_mean"], scale["image_std"])

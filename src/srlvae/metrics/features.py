@@ -32,10 +32,11 @@ LITE_SHA256 = {
 class Features(nn.Module):
     """A frozen feature network. Images are `batch 3 height width` in [0,1]; gradients flow to the images.
 
-    `name` labels every number made with it.
+    `name` labels every number made with it. gives_columns, gives_pooled: which of the two calls there are.
     """
 
     name: str
+    gives_columns, gives_pooled = True, True
 
     def columns(self, x: Float[Tensor, "b 3 h w"], stages: int | None = None) -> list[Tensor]:
         """Feature maps `b c h w` of unit-length columns, fine to coarse, for `metrics.pairwise.feature_distance`.
@@ -83,6 +84,8 @@ class EfficientNetLite(Features):
 class Lpips(Features):
     """LPIPS (Zhang et al. 2018) by its authors' package: learned channel weights, as a factor √w on each unit column."""
 
+    gives_pooled = False
+
     def __init__(self, name: str, network: Any):
         super().__init__()
         self.name = name
@@ -101,6 +104,7 @@ class Inception(Features):
     """
 
     name = "inception-v3-compat"
+    gives_columns = False
 
     def __init__(self, network: Any):
         super().__init__()

@@ -8,19 +8,25 @@ from pathlib import Path
 from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from srlvae.metrics.features import Features, load_features
 from srlvae.zoo import bundled
 
 
 class Judge:
-    """Class scores of images. `concepts` are the classes in words, in the order of the scores."""
+    """Class scores of images. `concepts` are the classes in words, in the order of the scores. size: side in pixels of the
+    images that the probe was fitted on; others are resized to it."""
 
-    def __init__(self, concepts: list[str], features: Features, weight: Float[Tensor, "c d"], bias: Float[Tensor, " c"]):
-        self.concepts, self.features, self.weight, self.bias = concepts, features, weight, bias
+    def __init__(
+        self, concepts: list[str], features: Features, weight: Float[Tensor, "c d"], bias: Float[Tensor, " c"], size: int = 128
+    ):
+        self.concepts, self.features, self.weight, self.bias, self.size = concepts, features, weight, bias, size
 
     def scores(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
         """Logits, images in [0,1]."""
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
         return self.features.pooled(x) @ self.weight.to(x).T + self.bias.to(x)
 
     def calls(self, x: Float[Tensor, "b 3 h w"]) -> Int[Tensor, " b"]:

@@ -1,10 +1,14 @@
-"""Kernel distance (KID) between two sets of feature vectors: unbiased at any number of images."""
+"""Kernel distance (KID) between two sets of feature vectors: unbiased at any number of images, in pairs or not."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from srlvae.metrics.bootstrap import interval_about, resamples
 
 
 def polynomial_kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
@@ -12,30 +16,58 @@ def polynomial_kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def kernel_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
-    """The unbiased squared maximum mean discrepancy under the cubic kernel; may fall below zero for equal distributions.
+@dataclass(frozen=True)
+class Kernel:
+    """One block of kernel values, and which of them are of independent vectors."""
 
-    Raises ValueError for fewer than two vectors a set.
+    values: Float[Tensor, "n m"]
+    apart: Bool[Tensor, "n m"]
+
+    def mean(self, rows: Int[Tensor, " r"], columns: Int[Tensor, " c"]) -> Tensor:
+        return self.values[rows][:, columns][self.apart[rows][:, columns]].mean()
+
+
+class KernelDistance:
+    """The unbiased squared maximum mean discrepancy under the cubic kernel; it may fall below zero for equal distributions.
+
+    groups: of each vector of x and of y; those of one group (a photograph that both were made of, say) are not independent, and
+    pairs within a group are left out of all means. By default every vector is a group of its own.
+    Raises ValueError for fewer than two groups a set.
     """
-    n, m = len(x), len(y)
-    if min(n, m) < 2:
-        raise ValueError(f"KID needs at least 2 vectors a set, got {n} and {m}")
-    x, y = x.double(), y.double()
-    within_x, within_y, across = polynomial_kernel(x, x), polynomial_kernel(y, y), polynomial_kernel(x, y)
-    same_x = (within_x.sum() - within_x.trace()) / (n * (n - 1))
-    same_y = (within_y.sum() - within_y.trace()) / (m * (m - 1))
-    return float(same_x + same_y - 2 * across.mean())
+
+    def __init__(
+        self,
+        x: Float[Tensor, "n d"],
+        y: Float[Tensor, "m d"],
+        groups: tuple[Int[Tensor, " n"], Int[Tensor, " m"]] | None = None,
+    ):
+        of_x, of_y = groups or (torch.arange(len(x)), torch.arange(len(x), len(x) + len(y)))
+        if min(len(of_x.unique()), len(of_y.unique())) < 2:
+            raise ValueError(f"KID needs at least 2 vectors a set, of different groups, got {len(x)} and {len(y)}")
+        x, y = x.double(), y.double()
+        blocks = (x, x, of_x, of_x), (y, y, of_y, of_y), (x, y, of_x, of_y)
+        self.blocks = [Kernel(polynomial_kernel(a, b), p[:, None] != q[None]) for a, b, p, q in blocks]
+
+    def of(self, rows: Int[Tensor, " r"], columns: Int[Tensor, " c"]) -> float:
+        """The distance of x[rows] and y[columns]."""
+        within_x, within_y, across = self.blocks
+        return float(within_x.mean(rows, rows) + within_y.mean(columns, columns) - 2 * across.mean(rows, columns))
+
+    def value(self) -> float:
+        n, m = self.blocks[-1].values.shape
+        return self.of(torch.arange(n), torch.arange(m))
 
 
-def kernel_distance_with_error(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], generator: torch.Generator, subsets: int = 100, size: int = 1000
+def kernel_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], groups: tuple[Tensor, Tensor] | None = None) -> float:
+    """KID: see `KernelDistance`."""
+    return KernelDistance(x, y, groups).value()
+
+
+def kernel_interval(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], groups: Int[Tensor, " n"], generator: torch.Generator, draws: int
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the kernel distance over random subsets, as KID is usually given."""
-    size = min(size, len(x), len(y))
-    values = [kernel_distance(_subset(x, size, generator), _subset(y, size, generator)) for _ in range(subsets)]
-    found = torch.tensor(values, dtype=torch.float64)
-    return found.mean().item(), found.std().item()
-
-
-def _subset(x: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    return x[torch.randperm(len(x), generator=generator)[:size]]
+    """The 95 % interval of the distance of paired sets over resamples of the groups."""
+    distance = KernelDistance(x, y, (groups, groups))
+    # A resample of a single group has no pair apart; of two groups that is every second one.
+    picks = [pick for pick in resamples(groups, draws, generator) if len(groups[pick].unique()) > 1]
+    return interval_about(distance.value(), [distance.of(pick, pick) for pick in picks])

@@ -17,6 +17,8 @@ FACTOR, CLIP_I = 3.2, 0.88
 # White-box attacks are to keep at most this share of the distance.
 WHITE_BOX = 0.5
 BUDGETS = (15, 16)
+# The network whose Fréchet distance is FID.
+INCEPTION = "inception-v3-compat"
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,30 @@ class Run:
 
     @property
     def network(self) -> str:
-        """The judge that hardening never saw: the last of the protocol."""
-        return self.result["protocol"]["features"][-1]
+        """The judge of sets that hardening never saw: the last that the rows have."""
+        return self._last("_frechet")
+
+    @property
+    def pairwise(self) -> str:
+        """The same of pairs; LPIPS judges pairs alone, and Inception sets."""
+        return self._last("_distance")
+
+    def _last(self, ending: str) -> str:
+        measured = self.result["rows"][0]["measured"]
+        return [key.removesuffix(ending) for key in measured if key.endswith(ending)][-1]
 
     @property
     def clip(self) -> str:
         return f"clip_i_{self.result['protocol']['clip']}"
 
     def measures(self) -> list[Measure]:
-        frechet = "FID" if self.network == "inception" else f"Fréchet distance ({self.network})"
+        frechet = "FID" if self.network == INCEPTION else f"Fréchet distance ({self.network})"
         clip = self.result["protocol"]["clip"]
         return [
             Measure(frechet, f"{self.network}_frechet", 1, "↓"),
             Measure(f"CLIP-I ({clip})", self.clip, 3, "↑"),
             Measure(f"KID ({self.network})", f"{self.network}_kid", 4, "↓"),
-            Measure(f"distance ({self.network})", f"{self.network}_distance", 3, "↓"),
+            Measure(f"distance ({self.pairwise})", f"{self.pairwise}_distance", 3, "↓"),
             Measure("PSNR dB", "psnr", 2, "↑"),
             Measure("SSIM", "ssim", 3, "↑"),
             Measure(f"CLIP-T ({clip})", f"clip_t_{clip}", 3, "↑"),
@@ -132,7 +143,7 @@ def removed(run: Run, defence: str) -> float | None:
 def fidelity_table(run: Run) -> Table:
     """Clean photographs through both VAEs."""
     both, lines = run.result["reconstruction"], []
-    for measure in ("psnr", "ssim", *(f"{net}_distance" for net in run.result["protocol"]["features"])):
+    for measure in [key for key in both["original"] if key != "n" and not key.endswith("_interval")]:
         cells = []
         for name in ("original", "hardened"):
             low, high = both[name][f"{measure}_interval"]
@@ -143,7 +154,7 @@ def fidelity_table(run: Run) -> Table:
 
 def verdicts(run: Run) -> list[tuple[bool, str]]:
     """What the paper claims, line by line: whether it holds in this run, and the numbers."""
-    key, found = f"{run.network}_frechet", []
+    key, found = f"{run.network}_frechet", _clean_verdicts(run)
     for attack, eps in dict.fromkeys((r["attack"], r["eps"]) for r in run.result["rows"] if r["made_on"] == "original"):
         if eps not in BUDGETS:
             continue
@@ -170,6 +181,24 @@ def verdicts(run: Run) -> list[tuple[bool, str]]:
     return found + _purifier_verdicts(run, key)
 
 
+def _clean_verdicts(run: Run) -> list[tuple[bool, str]]:
+    before, after = (run.result["reconstruction"][name] for name in ("original", "hardened"))
+    distance = f"{run.pairwise}_distance"
+    found = [
+        (
+            after["psnr"] > before["psnr"] and after[distance] < before[distance],
+            f"clean reconstruction: {before['psnr']:.2f} → {after['psnr']:.2f} dB, {run.pairwise} distance "
+            f"{before[distance]:.3f} → {after[distance]:.3f} (wanted better)",
+        )
+    ]
+    key, floor = f"{run.network}_frechet", run.result["floor"]["other noise"]
+    for row in run.find(attack="none", defence="hardened"):
+        moved = row["measured"][key]
+        text = f"clean edits: {moved:.1f} from those of the original VAE, another draw of noise moves these by {floor[key]:.1f}"
+        found.append((moved < floor[key], text))
+    return found
+
+
 def _purifier_verdicts(run: Run, key: str) -> list[tuple[bool, str]]:
     found = []
     for defence in run.defences():
@@ -183,6 +212,8 @@ def _purifier_verdicts(run: Run, key: str) -> list[tuple[bool, str]]:
             if worse
             else f"hardening is at least as good on all {len(rows)} sets"
         )
+        if cost := run.result["costs"].get("purifiers", {}).get(defence):
+            text += f"; it takes {cost['seconds']:.2g} s an image, hardening none"
         found.append((not worse, f"{defence}: {text}"))
     return found
 
@@ -191,12 +222,13 @@ def doubts(run: Run) -> list[str]:
     """What should not be believed, or not without a look."""
     result, n = run.result, run.result["rows"][0]["n"]
     found = [] if "doubts" in result else ["The run is not finished; the same command goes on where it was."]
+    found.append(
+        "Edits and their reference share photographs, prompts and noise, so no change at all is a distance of 0. For scale: "
+        f"another draw of noise moves the clean edits by {result['floor']['other noise'][f'{run.network}_frechet']:.1f}."
+    )
     if n < 2048:
-        found.append(
-            f"Fréchet distances are of {n} images and biased upwards; compare them only with one another and with the floor: "
-            f"{result['floor']['other noise'][f'{run.network}_frechet']:.1f} between clean edits with two draws of noise."
-        )
-    if run.network != "inception":
+        found.append(f"Fréchet distances of {n} images are biased; compare them only with one another.")
+    if run.network != INCEPTION:
         found.append(f"No number here is FID: the network is {run.network}.")
     sets: dict[str, int] = {}
     for row in run.find(defence="hardened"):

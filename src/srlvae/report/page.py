@@ -10,7 +10,7 @@ from srlvae.bench.poisoning import RESULT as POISONING
 from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
-from srlvae.files import write_atomically
+from srlvae.files import write_text
 from srlvae.report.editing import editing_table, load_run, page_parts, side_by_side
 from srlvae.report.plots import plot_reconstruction
 from srlvae.report.poisoning import poisoning_parts
@@ -73,4 +73,4 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
 
 def _write_tables(folder: Path, *tables: Table) -> None:
     text = "\n".join(map(markdown, tables))
-    write_atomically(folder / TABLE, lambda file: file.write_text(text, encoding="utf-8"))
+    write_text(folder / TABLE, text)

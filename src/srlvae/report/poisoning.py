@@ -28,7 +28,8 @@ def poisoning_parts(folder: Path, result: dict) -> dict:
         "header": header,
         "lines": lines,
         "plots": [plot_poisoning(curves(result, eps), f"ε {eps}/255") for eps in result["protocol"]["eps"]],
-        "harm": harm_table(result),
+        "pooled": pooled_table(result),
+        "missing": result["points"] - len(rows),
         "sheets": [(_title(row), inline_sheet(folder / SHEETS / sheet_name(row))) for row in shown],
         "settings": json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2),
     }
@@ -40,7 +41,7 @@ def _title(row: dict) -> str:
 
 
 def curves(result: dict, eps: int) -> dict[str, dict[str, list[tuple]]]:
-    """Of each pair, for each defence and kind: (N, share called the target, interval over images of all seeds)."""
+    """Of each pair, for each defence and kind: (N, share called the target, interval over fine-tunings)."""
     found: dict[str, dict[str, list[tuple]]] = {}
     for pair in result["protocol"]["pairs"]:
         own = [row for row in result["rows"] if (row["concept"], row["target"]) == (pair["concept"], pair["target"])]
@@ -56,21 +57,33 @@ def curves(result: dict, eps: int) -> dict[str, dict[str, list[tuple]]]:
 
 
 def pooled(rows: list[dict], measure: str) -> tuple[float, tuple[float, float]]:
-    """The share over the images of all rows, with its 95 % interval."""
-    judged = [row["judged"] for row in rows]
-    yes = sum(round(j[measure] * j[f"{measure}_n"]) for j in judged)
-    total = sum(j[f"{measure}_n"] for j in judged)
-    values = torch.cat([torch.ones(yes), torch.zeros(total - yes)])
-    return values.mean().item(), bootstrap_interval(values, torch.Generator().manual_seed(0))
+    """The share over the images of all rows, with its 95 % interval over the fine-tunings that they are of."""
+    values, groups, tuned = [], [], []
+    for row in rows:
+        count = row["judged"][f"{measure}_n"]
+        yes = round(row["judged"][measure] * count)
+        # Without poison all pairs share a fine-tuning.
+        tuned.append((row["seed"], *((row["concept"], row["target"]) if row["count"] else ())))
+        values += [1.0] * yes + [0.0] * (count - yes)
+        groups += [tuned.index(tuned[-1])] * count
+    found = torch.tensor(values)
+    return found.mean().item(), bootstrap_interval(found, torch.Generator().manual_seed(0), groups=torch.tensor(groups))
 
 
-def harm_table(result: dict) -> Table:
-    """Without poison and with the most of it: how often concept and other concepts are called what they are, and CLIP-T."""
-    rows, most, lines = result["rows"], max(result["protocol"]["counts"]), []
-    for defence, count in dict.fromkeys((row["defence"], row["count"]) for row in rows if row["count"] in (0, most)):
-        own = [r for r in rows if (r["defence"], r["count"]) == (defence, count) and r["kind"] in ("", "transfer")]
-        shares = [pooled(own, measure) for measure in ("concept", "others")]
+def pooled_table(result: dict) -> Table:
+    """Over all pairs and seeds, without poison and with the most of it: what images of the concept are called, how often other
+    concepts are called what they are, and the CLIP-T of those."""
+    most, lines = max(result["protocol"]["counts"]), []
+    sets: dict[tuple, list[dict]] = {}
+    for row in result["rows"]:
+        if row["count"] in (0, most):
+            sets.setdefault((row["defence"], row["kind"], row["eps"], row["count"]), []).append(row)
+    for (defence, kind, eps, count), own in sets.items():
+        cells = []
+        for measure in ("target", "concept", "others"):
+            share, (low, high) = pooled(own, measure)
+            cells.append(f"{share:.0%} [{low:.0%}, {high:.0%}]")
         likeness = sum(row["judged"]["clip_t"] for row in own) / len(own)
-        cells = [f"{share:.0%} [{low:.0%}, {high:.0%}]" for share, (low, high) in shares]
-        lines.append([defence, str(count), *cells, f"{likeness:.3f}"])
-    return ["defence", "poisons", "the concept is itself", "other concepts are", "CLIP-T of those"], lines
+        name = "no defence" if defence == "none" else defence
+        lines.append([name, kind, f"{eps}/255" if eps else "", str(count), *cells, f"{likeness:.3f}"])
+    return ["defence", "poison", "ε", "poisons", "target", "concept", "other concepts", "CLIP-T of those"], lines

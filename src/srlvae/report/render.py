@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from srlvae.extras import need
-from srlvae.files import write_atomically
+from srlvae.files import write_text
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -19,7 +19,7 @@ def write_page(path: Path, template: str, **parts: object) -> Path:
     (jinja2,) = need("report", "jinja2")
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
     text = pages.get_template(f"{template}.html").render(**parts)
-    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+    write_text(path, text)
     return path
 
 
