@@ -184,9 +184,11 @@ def editing(
 
     Images are kept in `out`/cache by what they were made from, and rows with them: a run that was cut off, or another protocol,
     makes only what is missing. Of processes that run together the main one measures and writes; the others return {}.
-    done: told of each row; told: of how many images were made.
+    done: told of each row; told: of how many images were made. `seconds` in the result: of this run, which took over what
+    others had made.
     Raises: InputError for unusable images.
     """
+    started = time.perf_counter()
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed)
     bench = Editing(pipeline, hardened, x, protocol, Store(out / CACHE, protocol.batch_size, told))
     plan = plan_of(protocol)
@@ -231,7 +233,9 @@ def editing(
         result["rows"].append({**asdict(cell), **made, "measured": measured, "key": key})
         write_json(out / RESULT, result)
         done(cell, defence, number, len(plan))
-    _finish(bench, result, before, out, reference)
+    _finish(bench, result, out, reference)
+    result["seconds"] = time.perf_counter() - started
+    write_json(out / RESULT, result)
     return result
 
 
@@ -242,7 +246,7 @@ def setting_of(cell: Cell, defence: str) -> str:
     return "white-box" if cell.made_on == own else "transfer"
 
 
-def _finish(bench: Editing, result: dict, before: dict, out: Path, reference: Set) -> None:
+def _finish(bench: Editing, result: dict, out: Path, reference: Set) -> None:
     """Doubts that rows raise together, costs, and a contact sheet an attack."""
     result["doubts"] = white_box_doubts(result["rows"])
     timed = {"purifiers": result["protocol"]["purifiers"], "machine": result["versions"]["machine"], **bench.vaes}
@@ -250,7 +254,6 @@ def _finish(bench: Editing, result: dict, before: dict, out: Path, reference: Se
     if result["costs"].get("of") != timed:
         vaes = {name: pipe.vae for name, pipe in bench.pipelines.items()}
         result["costs"] = {"of": timed, "purifiers": bench.costs(), "encoder": encoder_seconds(vaes, bench.clean.images)}
-    write_json(out / RESULT, result)
     for plan in bench.protocol.attacks:
         write_sheet(bench, Cell(plan.name, max(plan.eps), "original"), reference, out / SHEETS)
 

@@ -199,8 +199,8 @@ def scan(
     images: Annotated[Path, typer.Argument(help="A folder of images, any depth and size.", metavar="DIR")],
     clean: Annotated[Path, typer.Option(help="A folder of clean images of the same kind, for the threshold.")],
     out: Annotated[Path, typer.Option(help="Scores, table and page; an interrupted run goes on.")],
-    original: Annotated[str, typer.Option(help=VaeHelp)] = "tiny",
-    hardened: Annotated[str, typer.Option(help=VaeHelp)] = "tiny-srl",
+    original: Annotated[str, typer.Option(help="The VAE whose perturbations are to be found. " + VaeHelp)] = "tiny",
+    hardened: Annotated[str, typer.Option(help="Its hardened twin. " + VaeHelp)] = "tiny-srl",
     rate: Annotated[float, typer.Option(min=1e-6, max=1.0, help="Share of clean images called suspicious.")] = 0.01,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
