@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
 
 import pytest
 import torch
@@ -93,6 +94,22 @@ def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
     scores = score(seen, Normal.of(readable(seen)))
     write_verdicts(tmp_path / "out", scores, 1.0)
     assert "caf" in write_scan_page(tmp_path / "out", folder, scores, 1.0, "some", 0.01).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_ten_thousand_images_take_no_more_memory_than_a_few(vae, other, tmp_path):
+    few, many = tmp_path / "few", tmp_path / "many"
+    pictures = torch.rand(10_000, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for folder, count in ((few, 200), (many, 10_000)):
+        for i in range(count):
+            write_image(folder / f"{i // 1000}" / f"{i}.png", pictures[i])
+    peaks = []
+    for folder in (few, many):
+        seen = scan(vae, other, folder, tmp_path / f"{folder.name}-out")
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    assert len(seen) == 10_000 and all(one.evidence for one in seen)
+    # The lines themselves, and what the allocator keeps.
+    assert peaks[1] - peaks[0] < 30
 
 
 def test_half_a_line_is_written_again(vae, other, folder, tmp_path):
