@@ -3,7 +3,7 @@
     srlvae harden tiny --preset cpu --objective latents --steps 2800 --images caltech101-128/train --out runs/tiny-srl
     python recipes/tiny_srl.py --run runs/tiny-srl --export src/srlvae/zoo/tiny-srl
 
-The first took about 40 minutes of one core for what ships.
+The first took an hour of a core that other work shared, for what ships.
 """
 
 from __future__ import annotations

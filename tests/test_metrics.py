@@ -16,7 +16,7 @@ from srlvae.metrics import features as features_module
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import FEATURES, Features, Inception, Lpips, load_features
 from srlvae.metrics.frechet import frechet_distance
-from srlvae.metrics.kernel import kernel_distance, kernel_interval, polynomial_kernel
+from srlvae.metrics.kernel import KernelDistance, kernel_distance, polynomial_kernel
 from srlvae.metrics.pairwise import detail, detail_distance, feature_distance, psnr, ssim
 
 
@@ -270,8 +270,9 @@ def test_the_interval_of_a_kernel_distance_holds_it_and_shrinks_with_n():
     for n in (20, 200):
         x = draws(n, 4)
         y, groups = x + 1 + 0.3 * draws(n, 4, seed=1), torch.arange(n)
-        low, high = kernel_interval(x, y, groups, torch.Generator().manual_seed(0), draws=100)
-        assert low < kernel_distance(x, y, (groups, groups)) < high
+        distance = KernelDistance(x, y, (groups, groups))
+        low, high = distance.interval(torch.Generator().manual_seed(0), draws=100)
+        assert low < distance.value() < high
         widths.append(high - low)
     assert widths[1] < 0.6 * widths[0]
 

@@ -13,7 +13,7 @@ from srlvae.metrics.bootstrap import bootstrap_interval, interval_about, resampl
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.features import Features
 from srlvae.metrics.frechet import frechet_distance
-from srlvae.metrics.kernel import kernel_distance, kernel_interval
+from srlvae.metrics.kernel import KernelDistance, kernel_distance
 from srlvae.metrics.pairwise import feature_distance, psnr, ssim
 from srlvae.vae import VAE
 
@@ -96,9 +96,8 @@ class Comparison:
         reference, found = self.pooled[name], dict[str, Any]()
         found[f"{name}_frechet"] = frechet_distance(pooled, reference)
         found[f"{name}_frechet_interval"] = list(frechet_interval(pooled, reference, self.of, self._draw(), DRAWS))
-        if len(self.of.unique()) > 1:
-            found[f"{name}_kid"] = kernel_distance(pooled, reference, (self.of, self.of))
-            found[f"{name}_kid_interval"] = list(kernel_interval(pooled, reference, self.of, self._draw(), DRAWS))
+        kid = KernelDistance(pooled, reference, (self.of, self.of))
+        found |= {f"{name}_kid": kid.value(), f"{name}_kid_interval": list(kid.interval(self._draw(), DRAWS))}
         return found
 
     def floor(self, others: Tensor) -> dict:

@@ -189,8 +189,7 @@ class Poisoning:
 
     def _purified(self, x: Tensor, point: Point) -> Tensor:
         """Images behind a purifier, kept by what they were made from: points share their clean images."""
-        settings, pipeline = self.settings_of(point), self.pipelines["original"]
-        purifier = PURIFIERS[point.defence]
+        settings, pipeline, purifier = self.settings_of(point), self.pipelines["original"], PURIFIERS[point.defence]
         model = {"nothing": None, "vae": pipeline.vae, "pipeline": pipeline}[purifier.needs]
         made_by = {"purifier": point.defence, **settings, "vae": pipeline.vae.fingerprint(), "networks": self.networks}
         sources = [key_of_image(image) for image in x]

@@ -44,7 +44,7 @@ class KernelDistance:
         of_x, of_y = groups or (torch.arange(len(x)), torch.arange(len(x), len(x) + len(y)))
         if min(len(of_x.unique()), len(of_y.unique())) < 2:
             raise ValueError(f"KID needs at least 2 vectors a set, of different groups, got {len(x)} and {len(y)}")
-        x, y = x.double(), y.double()
+        self.groups, x, y = of_x, x.double(), y.double()
         blocks = (x, x, of_x, of_x), (y, y, of_y, of_y), (x, y, of_x, of_y)
         self.blocks = [Kernel(polynomial_kernel(a, b), p[:, None] != q[None]) for a, b, p, q in blocks]
 
@@ -57,17 +57,13 @@ class KernelDistance:
         n, m = self.blocks[-1].values.shape
         return self.of(torch.arange(n), torch.arange(m))
 
+    def interval(self, generator: torch.Generator, draws: int) -> tuple[float, float]:
+        """The 95 % interval, for sets of pairs with the same groups, over resamples of these."""
+        # A resample of a single group has no two that are apart; of two groups that is every second one.
+        picks = [pick for pick in resamples(self.groups, draws, generator) if len(self.groups[pick].unique()) > 1]
+        return interval_about(self.value(), [self.of(pick, pick) for pick in picks])
+
 
 def kernel_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], groups: tuple[Tensor, Tensor] | None = None) -> float:
     """KID: see `KernelDistance`."""
     return KernelDistance(x, y, groups).value()
-
-
-def kernel_interval(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "n d"], groups: Int[Tensor, " n"], generator: torch.Generator, draws: int
-) -> tuple[float, float]:
-    """The 95 % interval of the distance of paired sets over resamples of the groups."""
-    distance = KernelDistance(x, y, (groups, groups))
-    # A resample of a single group has no pair apart; of two groups that is every second one.
-    picks = [pick for pick in resamples(groups, draws, generator) if len(groups[pick].unique()) > 1]
-    return interval_about(distance.value(), [distance.of(pick, pick) for pick in picks])
