@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,14 @@ from srlvae.bench.compare import Comparison
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import Cell, EditingProtocol, PurifierPlan
+from srlvae.bench.purified import Purification
 from srlvae.bench.store import Store, key_of, key_of_image
 from srlvae.files import write_json
 from srlvae.images import tile, to_levels, write_image
 from srlvae.metrics.clip import load_clip
 from srlvae.metrics.features import load_features
 from srlvae.pipeline import Pipeline
-from srlvae.purify import PURIFIERS
 from srlvae.purify.cost import measure_cost
-from srlvae.purify.pixel_diffusion import load_pixel_pipeline
 from srlvae.rng import named_generator, uniform_like
 from srlvae.vae import VAE
 from srlvae.versions import versions
@@ -65,7 +65,7 @@ class Editing:
         self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
         self.networks = pipeline.fingerprint()
         self.vaes = {name: pipe.vae.fingerprint() for name, pipe in self.pipelines.items()}
-        self.loaded: dict[str, Any] = {}
+        self.purify = Purification(pipeline)
         self.clean = Set([key_of_image(image) for image in x], x)
         each, prompts = protocol.prompts_an_image, protocol.prompts
         self.of = [i for i in range(len(x)) for _ in range(each)]
@@ -91,34 +91,7 @@ class Editing:
         return to_levels((x + eps / 255 * uniform_like(x, draws)).clamp(0, 1)).float() / 255
 
     def purified(self, plan: PurifierPlan, given: Set) -> Set:
-        made_by = {"purifier": plan.name, **PURIFIERS[plan.name].settings, **plan.settings, **self._model_of(plan)[1]}
-        keys = [key_of(**made_by, seed=self.protocol.seed, source=key) for key in given.keys]
-        run = self._purifier(plan)
-        return Set(keys, self.store.images(keys, lambda part: (run(given.images[part], part), [None] * len(part))))
-
-    def _purifier(self, plan: PurifierPlan, brief: bool = False) -> Callable[[Tensor, list[int]], Tensor]:
-        purifier, model = PURIFIERS[plan.name], self._model_of(plan)[0]
-        changed = {**plan.settings, **(purifier.brief if brief else {})}
-        device = self.pipelines["original"].device
-
-        def run(x: Tensor, part: list[int]) -> Tensor:
-            draws = [named_generator(self.protocol.seed, self.clean.keys[i], device) for i in part]
-            return purifier(x.to(device), draws, model, **changed).cpu()
-
-        return run
-
-    def _model_of(self, plan: PurifierPlan) -> tuple[Any, dict[str, str]]:
-        """What a purifier runs on, and what names it."""
-        pipeline, needs = self.pipelines["original"], PURIFIERS[plan.name].needs
-        if needs == "nothing":
-            return None, {}
-        if needs == "vae":
-            return pipeline.vae, {"vae": self.vaes["original"]}
-        if needs == "pipeline":
-            return pipeline, {"vae": self.vaes["original"], "networks": self.networks}
-        if plan.source not in self.loaded:
-            self.loaded[plan.source] = load_pixel_pipeline(needs, plan.source, pipeline.device)
-        return self.loaded[plan.source], {"source": plan.source}
+        return Set(*self.purify.keep(plan, given.images, given.keys, self.clean.keys, self.protocol.seed, self.store))
 
     def edits(self, given: Set, vae: str = "original", seed: int | None = None) -> Set:
         """The edits of all photographs with all of their prompts; the noise is the photograph's and the prompt's own."""
@@ -145,14 +118,14 @@ class Editing:
 
     def costs(self) -> dict[str, dict]:
         """What each purifier takes for an image, alone."""
-        pipe = self.pipelines["original"].pipe
-        x, part, found = self.clean.images[:TIMED].to(pipe.device), list(range(TIMED)), {}
+        pipe, seed, found = self.pipelines["original"].pipe, self.protocol.seed, {}
+        x, names = self.clean.images[:TIMED].to(pipe.device), self.clean.keys[:TIMED]
         for plan in self.protocol.purifiers:
             networks = {"encoder": pipe.vae.encoder, "decoder": pipe.vae.decoder, "unet": pipe.unet}
             if plan.source:
-                networks |= {"pixel unet": self._model_of(plan)[0].unet}
-            run, brief = self._purifier(plan), self._purifier(plan, brief=True)
-            _, cost = measure_cost(lambda x, run=run: run(x, part), lambda x, brief=brief: brief(x, [0]), x, networks)
+                networks |= {"pixel unet": self.purify.model_of(plan)[0].unet}
+            run, brief = partial(self.purify.run, plan, seed=seed), partial(self.purify.run, plan, seed=seed, brief=True)
+            _, cost = measure_cost(partial(run, names=names), partial(brief, names=names[:1]), x, networks)
             found[plan.name] = asdict(cost)
         return found
 

@@ -25,6 +25,7 @@ from srlvae.attacks.nightshade import select_sources
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import PoisoningProtocol
+from srlvae.bench.purified import Purification
 from srlvae.bench.store import Store, key_of, key_of_image, wait_for
 from srlvae.errors import InputError
 from srlvae.files import write_json
@@ -35,7 +36,7 @@ from srlvae.metrics.clip import Clip, clip_t
 from srlvae.metrics.judge import Judge
 from srlvae.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
-from srlvae.rng import generators, named_generator
+from srlvae.rng import generators
 from srlvae.scan import KINDS, Normal, calibrate, evidence
 from srlvae.vae import VAE
 from srlvae.versions import versions
@@ -110,6 +111,8 @@ class Poisoning:
         pipeline = pipeline.without_safety_checker()
         self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
         self.networks = pipeline.fingerprint()
+        self.purify = Purification(pipeline)
+        self.plans = {plan.name: plan for plan in protocol.purifiers}
         self._clean: tuple[tuple[str, int], Pipeline] | None = None
         self._seen: dict[str, Tensor] = {}
         self.words = [concept.word for concept in protocol.concepts]
@@ -185,28 +188,13 @@ class Poisoning:
             normal, threshold = self.normal(point.concept)
             kept = (normal.scores(self._evidence(x)) <= threshold).nonzero()[:, 0].tolist()
             return x[kept], [captions[i] for i in kept]
-        return self._purified(x, point), captions
-
-    def _purified(self, x: Tensor, point: Point) -> Tensor:
-        """Images behind a purifier, kept by what they were made from: points share their clean images."""
-        settings, pipeline, purifier = self.settings_of(point), self.pipelines["original"], PURIFIERS[point.defence]
-        model = {"nothing": None, "vae": pipeline.vae, "pipeline": pipeline}[purifier.needs]
-        made_by = {"purifier": point.defence, **settings, "vae": pipeline.vae.fingerprint(), "networks": self.networks}
-        sources = [key_of_image(image) for image in x]
-        keys = [key_of(**made_by, seed=point.seed, source=source) for source in sources]
-
-        def make(part: list[int]) -> tuple[Tensor, list[Any]]:
-            draws = [named_generator(point.seed, sources[i], pipeline.device) for i in part]
-            return purifier(x[part].to(pipeline.device), draws, model, **settings).cpu(), [None] * len(part)
-
-        return self.store.images(keys, make)
+        names = [key_of_image(image) for image in x]
+        return self.purify.keep(self.plans[point.defence], x, names, names, point.seed, self.store)[1], captions
 
     def settings_of(self, point: Point) -> dict[str, Any]:
         """Of the purifier that is a point's defence."""
-        plans = {plan.name: plan for plan in self.protocol.purifiers}
-        if point.defence not in plans:
-            return {}
-        return {**PURIFIERS[point.defence].settings, **plans[point.defence].settings}
+        plan = self.plans.get(point.defence)
+        return {**PURIFIERS[plan.name].settings, **plan.settings} if plan else {}
 
     def normal(self, concept: str) -> tuple[Normal, float]:
         """What scan finds normal, and its threshold: from photographs of other concepts, which are not trained on."""
@@ -289,9 +277,9 @@ def poisoning(
                 out / SHEETS / sheet_name(asdict(point)), tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)])
             )
             write_json(file, {**asdict(point), "seconds": time.perf_counter() - started, "judged": measured})
-        if state.is_main_process:
-            result["rows"] = [json.loads(made.read_text(encoding="utf-8")) for made in files if made.exists()]
-            write_json(out / RESULT, result)
+            if state.is_main_process:
+                result["rows"] = [json.loads(made.read_text(encoding="utf-8")) for made in files if made.exists()]
+                write_json(out / RESULT, result)
         done(point, number, len(plan))
     if not state.is_main_process:
         return {}
