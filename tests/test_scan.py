@@ -14,19 +14,20 @@ from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.report.scan import write_scan_page
 from srlvae.scan import (
-    POWER,
+    PATCH,
     TILE,
     Normal,
     Seen,
     calibrate,
     evidence,
     evidence_of_image,
-    readable,
     scan,
     score,
     write_verdicts,
 )
 from srlvae.vae import VAE
+
+NORMAL = Normal(torch.zeros(2, 2).double(), torch.ones(2).double())
 
 
 @pytest.fixture
@@ -45,20 +46,37 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
-def test_evidence_is_the_formula(vae, other, x):
+def test_evidence_is_the_formula(vae, other):
+    x = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     y = other.decode(other.mean(x)).clamp(0, 1)
     for i, found in enumerate(evidence(vae, other, x)):
         before, after, before_y, after_y = (net.mean(image[i : i + 1])[0] for image in (x, y) for net in (vae, other))
-        there = (before_y - after_y).square().mean().sqrt()
-        changed = (before - after - before_y + after_y).square().mean().sqrt()
-        shrinkage = [1 - (b * a).sum() / a.square().sum() for b, a in ((before, after), (before_y, after_y))]
-        wanted = torch.stack([(changed / there**POWER).log(), shrinkage[0] - shrinkage[1]])
-        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)  # encodings one by one and together
+        u, v = before - before_y, after - after_y
+        side = PATCH
+        corners = [(r, c) for r in range(0, u.shape[1], side) for c in range(0, u.shape[2], side)]
+        patches = [[z[:, r : r + side, c : c + side].flatten() for z in (u, v)] for r, c in corners]
+        cosines = torch.stack([p @ q / (p.norm() * q.norm()) for p, q in patches])
+        change = torch.stack([place.square().mean().sqrt().log() for place in (u - v).flatten(1).T]).mean()
+        wanted = torch.stack([-cosines.median(), change, (before_y - after_y).square().mean().sqrt().log()])
+        assert len(patches) > 1
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)  # encodings one by one and together
 
 
-def test_equal_encoders_have_no_evidence(vae, x):
+def test_equal_encoders_do_not_part(vae, x):
     found = evidence(vae, small_kl(), x)
-    assert found.isfinite().all() and found[:, 1].tolist() == [0, 0]
+    assert found.isfinite().all() and found[:, 0].tolist() == pytest.approx([-1] * len(x), abs=1e-4)
+
+
+def test_a_perturbation_that_one_encoder_alone_sees_makes_them_part(vae, x):
+    class Moved(VAE):
+        def mean(self, x):
+            # Of the given images alone: what the VAE makes of them is free of it.
+            z, pattern = super().mean(x), torch.randn(4, 1, 1, generator=torch.Generator().manual_seed(0))
+            return z + pattern if torch.equal(x, given) else z
+
+    given = x
+    moved, still = evidence(Moved(vae.model), vae, x), evidence(vae, vae, x)
+    assert (moved[:, :2] > still[:, :2] + 0.3).all() and torch.equal(moved[:, 2], still[:, 2])
 
 
 def test_a_large_image_is_seen_in_tiles(vae, other):
@@ -67,16 +85,30 @@ def test_a_large_image_is_seen_in_tiles(vae, other):
     torch.testing.assert_close(evidence_of_image(vae, other, x), (left * TILE + right * 64) / (TILE + 64))
 
 
-def test_a_score_counts_deviations_above_what_is_normal():
-    normal = Normal(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 0.5]))
-    found = torch.tensor([[7.0, 2.0], [7.0, -1.0], [0.0, -1.0]])
-    assert normal.scores(found).tolist() == [5, 3, 0]
+def test_a_score_counts_deviations_from_the_regression():
+    normal = Normal(torch.tensor([[2.0, 1.0], [-1.0, 0.0]]).double(), torch.tensor([2.0, 0.5]).double())
+    found = torch.tensor([[7.0, 1.0, 1.0], [1.0, 4.0, 1.0], [-1.0, 0.0, 0.0]])
+    assert normal.scores(found).tolist() == [3, 6, 0]
+
+
+def test_clean_images_are_scored_by_the_regression_on_all_others():
+    clean = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    left_out = []
+    for i in range(len(clean)):
+        others = torch.cat([clean[:i], clean[i + 1 :]])
+        regressors = torch.stack([others[:, 2], torch.ones(11)], 1)
+        weights = torch.linalg.lstsq(regressors, others[:, :2]).solution
+        left_out.append(clean[i, :2] - torch.stack([clean[i, 2], torch.tensor(1.0)]) @ weights)
+    residuals = torch.stack(left_out)
+    normal, threshold = calibrate(clean, 0.1)
+    torch.testing.assert_close(normal.deviations.float(), residuals.std(0))
+    assert threshold == pytest.approx((residuals / residuals.std(0)).sum(1).max().item(), rel=1e-4)
 
 
 def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path, monkeypatch):
     seen = scan(vae, other, folder, tmp_path / "out")
     assert {one.file for one in seen} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}
-    scores = score(seen, Normal.of(readable(seen)))
+    scores = score(seen, NORMAL)
     assert scores == sorted(scores, key=lambda score: -score.value) and "not a readable image" in scores[-1].error
     monkeypatch.setattr("srlvae.scan.evidence_of_image", lambda *_: pytest.fail("looked again"))
     assert scan(vae, other, folder, tmp_path / "out") == seen
@@ -91,7 +123,7 @@ def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
     for _ in range(2):
         seen = scan(vae, other, folder, tmp_path / "out")
         assert strange in {one.file for one in seen if one.evidence}
-    scores = score(seen, Normal.of(readable(seen)))
+    scores = score(seen, NORMAL)
     write_verdicts(tmp_path / "out", scores, 1.0)
     assert "caf" in write_scan_page(tmp_path / "out", folder, scores, 1.0, "some", 0.01).read_text(encoding="utf-8")
 
@@ -129,23 +161,29 @@ def test_a_threshold_keeps_its_rate_on_new_clean_images():
     draw = torch.Generator().manual_seed(0)
     rates = []
     for _ in range(200):
-        normal, threshold = calibrate(torch.randn(200, 2, generator=draw), 0.05)
-        rates.append((normal.scores(torch.randn(500, 2, generator=draw)) > threshold).float().mean().item())
-    # A little more than .05: mean and deviation are those of the same images.
-    assert sum(rates) / len(rates) == pytest.approx(0.05, abs=0.005)
+        normal, threshold = calibrate(textured(200, draw), 0.05)
+        rates.append((normal.scores(textured(500, draw)) > threshold).float().mean().item())
+    assert sum(rates) / len(rates) == pytest.approx(0.05, abs=0.004)
 
 
-def test_too_few_clean_images_for_a_rate_are_refused():
-    clean = torch.randn(99, 2, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(InputError, match="give 99 or more"):
-        calibrate(clean[:98], 0.01)
-    normal, threshold = calibrate(clean, 0.01)
-    assert threshold == normal.scores(clean).max()
+def textured(n: int, draw: torch.Generator) -> torch.Tensor:
+    """Evidence whose first columns go with the last."""
+    found = torch.randn(n, 3, generator=draw)
+    found[:, :2] += found[:, 2:] * torch.tensor([1.0, -2.0])
+    return found
+
+
+@pytest.mark.parametrize(("n", "rate", "needed"), [(98, 0.01, 99), (3, 0.5, 4)])
+def test_too_few_clean_images_are_refused(n, rate, needed):
+    clean = torch.randn(99, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match=f"give {needed} or more"):
+        calibrate(clean[:n], rate)
+    calibrate(clean[:needed], rate)
 
 
 def test_verdicts_and_page_follow_from_the_threshold(vae, other, folder, tmp_path):
     seen = scan(vae, other, folder, tmp_path / "out")
-    scores = score([*seen, Seen("far.png", (9.0, 9.0))], Normal.of(readable(seen)))
+    scores = score([*seen, Seen("far.png", (9.0, 0.0, 0.0))], NORMAL)
     threshold = (scores[0].value + scores[1].value) / 2
     with write_verdicts(tmp_path / "out", scores, threshold).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

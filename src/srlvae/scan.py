@@ -1,7 +1,8 @@
 """Which images of a folder were perturbed: on those the original and the hardened encoder part as on no clean one.
 
-How far they disagree on a clean image depends on its texture. So the image is compared with what the hardened VAE makes of it,
-D(E(x)), which shows the same and is free of the perturbation; and with clean images, for what is normal.
+The image is compared with what the hardened VAE makes of it, y = D(E(x)), which shows the same and is free of the perturbation.
+On a clean image both encoders see the same difference between the two; a perturbation is more of a difference to the original.
+How alike they see it depends on how far they disagree anyway: what is normal is a regression over clean images.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from srlvae.errors import InputError
 from srlvae.files import write_atomically, write_json
@@ -26,15 +28,18 @@ from srlvae.vae import VAE, Images, Latents
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE, VERDICTS, RECORD = "evidence-{}.csv", "scan.csv", "scan.json"
-KINDS = ("change", "shrinkage")
-COLUMNS = ("file", *KINDS, "error")
+EVIDENCE = ("parting", "change", "disagreement")
+COLUMNS = ("file", *EVIDENCE, "error")
 # Names of files need not be text.
 NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 # Larger images are seen in tiles of this side, so that memory does not grow with them.
 TILE = 512
-# Disagreement on clean images varies with their texture, and its change from x to D(E(x)) with about this power of it: a fit to
-# training photographs.
-POWER = 0.6
+# Side, in latents, of the patches in which the encoders are compared.
+PATCH = 4
+# Two images always lie on a line; what is left of others tells how far images lie from it.
+FEWEST = 4
+# Nothing is zero, for logarithms and quotients.
+TINY = 1e-6
 
 Done = Callable[[int, int], None]
 
@@ -44,7 +49,7 @@ class Seen:
     """evidence: see `evidence`; None where the file could not be read, with the reason in `error`."""
 
     file: str
-    evidence: tuple[float, float] | None
+    evidence: tuple[float, ...] | None
     error: str = ""
 
 
@@ -58,32 +63,30 @@ class Score:
 
 
 @torch.no_grad()
-def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b 2"]:
-    """Two signs of a perturbation in images, from the disagreement d(x) = E₀(x) − E(x) and y = D(E(x)); both near normally
-    distributed over clean images.
+def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b 3"]:
+    """The columns of EVIDENCE for images, with y = D(E(x)), u = E₀(x) − E₀(y) and v = E(x) − E(y):
 
-    change: log of ‖d(x) − d(y)‖ / ‖d(y)‖^POWER, root mean squares: the encoders part on x where they agree on y.
-    shrinkage: how much smaller E₀ sees x than E does, as a share of E(x), less the same of y: attacks that pull latents to
-    zero take contrast away, and with it the change.
+    parting: minus the cosine between u and v in a patch, median over patches;
+    change: log of the root mean square of u − v over channels, mean over places; and what both go with on clean images,
+    disagreement: log of the root mean square of E₀(y) − E(y).
     """
     x = pad_to_multiple(x, original.factor)
     before, after = original.mean(x), hardened.mean(x)
     y = hardened.decode(after).clamp(0, 1)
     before_y, after_y = original.mean(y), hardened.mean(y)
-    change = (_rms(before - after - before_y + after_y) / _rms(before_y - after_y).pow(POWER)).log()
-    return torch.stack([change, _shrinkage(before, after) - _shrinkage(before_y, after_y)], 1)
+    u, v = before - before_y, after - after_y
+    cosine = _in_patches(u * v) / (_in_patches(u * u) * _in_patches(v * v)).sqrt().clamp(min=TINY)
+    change = (u - v).square().mean(1).sqrt().clamp(min=TINY).log().mean((1, 2))
+    disagreement = (before_y - after_y).square().mean((1, 2, 3)).sqrt().clamp(min=TINY).log()
+    return torch.stack([-cosine.median(1).values, change, disagreement], 1)
 
 
-def _rms(z: Latents) -> Float[Tensor, " b"]:
-    """Never zero, for logarithms."""
-    return z.square().mean((1, 2, 3)).sqrt().clamp(min=1e-6)
+def _in_patches(z: Latents) -> Float[Tensor, "b n"]:
+    """Means over channels and the places of a patch."""
+    return avg_pool2d(z.mean(1, keepdim=True), min(PATCH, *z.shape[2:])).flatten(1)
 
 
-def _shrinkage(before: Latents, after: Latents) -> Float[Tensor, " b"]:
-    return ((after - before) * after).mean((1, 2, 3)) / _rms(after).square()
-
-
-def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, " 2"]:
+def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, " 3"]:
     """The evidence in an image of any size: the mean over its tiles, by their area."""
     tiles = [tile for band in x.split(TILE, dim=1) for tile in band.split(TILE, dim=2)]
     areas = torch.tensor([float(tile.shape[1] * tile.shape[2]) for tile in tiles])
@@ -93,18 +96,19 @@ def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -
 
 @dataclass(frozen=True)
 class Normal:
-    """Mean and standard deviation of each kind of evidence on clean images."""
+    """What is normal: parting and change on clean images by least squares on disagreement and 1, and the standard deviations of
+    what is left."""
 
-    mean: Float[Tensor, " 2"]
-    deviation: Float[Tensor, " 2"]
+    weights: Float[Tensor, "2 2"]
+    deviations: Float[Tensor, " 2"]
 
-    @staticmethod
-    def of(clean: Float[Tensor, "n 2"]) -> Normal:
-        return Normal(clean.mean(0), clean.std(0).clamp(min=1e-6))
+    def scores(self, found: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """How far parting and change are above what is normal, in standard deviations, the sum of both."""
+        return ((found[:, :2] - _regressors(found) @ self.weights) / self.deviations).sum(1).float()
 
-    def scores(self, found: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
-        """How many standard deviations above what is normal, the two kinds together; 0 where both are below."""
-        return ((found - self.mean) / self.deviation).clamp(min=0).square().sum(1).sqrt()
+
+def _regressors(found: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:
+    return torch.stack([found[:, 2], torch.ones(len(found))], 1).double()
 
 
 def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lambda number, total: None) -> list[Seen]:
@@ -115,7 +119,8 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
     InputError where `out` holds the evidence of other encoders or of another folder.
     """
     paths, state = find_images(folder), PartialState()
-    _claim(out, {"original": original.fingerprint(), "hardened": hardened.fingerprint(), "folder": str(folder.resolve())})
+    vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
+    _claim(out, {**vaes, "folder": str(folder.resolve()), "evidence": list(EVIDENCE)})
     share = paths[state.process_index :: state.num_processes]
     table = out / TABLE.format(state.process_index)
     fresh = not _mend(table)
@@ -142,12 +147,12 @@ def _mend(table: Path) -> bool:
         return file.truncate(file.read().rfind(b"\n") + 1) > 0
 
 
-def _looked_at(original: VAE, hardened: VAE, path: Path) -> tuple[str, str, str]:
+def _looked_at(original: VAE, hardened: VAE, path: Path) -> tuple[str, ...]:
     try:
-        change, shrinkage = evidence_of_image(original, hardened, read_image(path)).tolist()
-        return f"{change:.6g}", f"{shrinkage:.6g}", ""
+        found = evidence_of_image(original, hardened, read_image(path)).tolist()
+        return (*(f"{value:.6g}" for value in found), "")
     except InputError as error:
-        return "", "", str(error)
+        return (*[""] * len(EVIDENCE), str(error))
 
 
 def read_evidence(out: Path) -> Iterator[Seen]:
@@ -155,26 +160,33 @@ def read_evidence(out: Path) -> Iterator[Seen]:
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", **NAMES) as file:
             for row in csv.DictReader(file):
-                change, shrinkage = row["change"], row["shrinkage"]
-                yield Seen(row["file"], None if row["error"] else (float(change), float(shrinkage)), row["error"])
+                found = None if row["error"] else tuple(float(row[name]) for name in EVIDENCE)
+                yield Seen(row["file"], found, row["error"])
 
 
-def calibrate(clean: Float[Tensor, "n 2"], rate: float) -> tuple[Normal, float]:
+def calibrate(clean: Float[Tensor, "n 3"], rate: float) -> tuple[Normal, float]:
     """What is normal, and the threshold that a new clean image exceeds with a probability of at most `rate`.
 
-    The k-th largest of n clean scores is exceeded by another with probability k / (n + 1). Raises InputError where there are
-    too few clean images for the rate.
+    The k-th largest of n clean scores is exceeded by another with probability k / (n + 1); each is scored by the regression on
+    all others. Raises InputError where there are too few clean images for the rate.
     """
     k = math.floor(rate * (len(clean) + 1))
-    if k < 1:
-        raise InputError(f"{len(clean)} clean images cannot show a rate of {rate:g}; give {math.ceil(1 / rate) - 1} or more")
-    normal = Normal.of(clean)
-    return normal, normal.scores(clean).sort(descending=True).values[k - 1].item()
+    if k < 1 or len(clean) < FEWEST:
+        needed = max(math.ceil(1 / rate) - 1, FEWEST)
+        raise InputError(f"{len(clean)} clean images cannot show a rate of {rate:g}; give {needed} or more")
+    regressors, signs = _regressors(clean), clean[:, :2].double()
+    inverse = torch.linalg.pinv(regressors)
+    weights = inverse @ signs
+    # The residual of the regression without that image.
+    residuals = (signs - regressors @ weights) / (1 - (regressors * inverse.T).sum(1, keepdim=True)).clamp(min=TINY)
+    deviations = residuals.std(0).clamp(min=TINY)
+    scores = (residuals / deviations).sum(1).sort(descending=True).values
+    return Normal(weights, deviations), scores[k - 1].item()
 
 
-def readable(seen: list[Seen]) -> Float[Tensor, "n 2"]:
+def readable(seen: list[Seen]) -> Float[Tensor, "n 3"]:
     """The evidence in the images that could be read."""
-    return torch.tensor([one.evidence for one in seen if one.evidence is not None]).reshape(-1, len(KINDS))
+    return torch.tensor([one.evidence for one in seen if one.evidence is not None]).reshape(-1, len(EVIDENCE))
 
 
 def score(seen: list[Seen], normal: Normal) -> list[Score]:
@@ -203,5 +215,5 @@ def write_verdicts(out: Path, scores: list[Score], threshold: float) -> Path:
 def _claim(out: Path, settings: dict) -> None:
     record = out / RECORD
     if record.exists() and json.loads(record.read_text(encoding="utf-8")) != settings:
-        raise InputError(f"{out} holds the evidence of other encoders or of another folder; give another --out")
+        raise InputError(f"{out} holds evidence of another kind, of other encoders or of another folder; give another --out")
     write_json(record, settings)

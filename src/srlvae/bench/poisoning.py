@@ -37,7 +37,7 @@ from srlvae.metrics.judge import Judge
 from srlvae.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
 from srlvae.rng import generators
-from srlvae.scan import KINDS, Normal, calibrate, evidence
+from srlvae.scan import EVIDENCE, Normal, calibrate, evidence
 from srlvae.vae import VAE
 from srlvae.versions import versions
 
@@ -192,7 +192,9 @@ class Poisoning:
         return self.purify.keep(self.plans[point.defence], x, names, names, point.seed, self.store)[1], captions
 
     def settings_of(self, point: Point) -> dict[str, Any]:
-        """Of the purifier that is a point's defence."""
+        """Of a point's defence."""
+        if point.defence == SCAN:
+            return {"evidence": EVIDENCE}
         plan = self.plans.get(point.defence)
         return {**PURIFIERS[plan.name].settings, **plan.settings} if plan else {}
 
@@ -209,7 +211,7 @@ class Poisoning:
         for part in [list(new)[i : i + 8] for i in range(0, len(new), 8)]:
             found = evidence(original, hardened, torch.stack([new[key] for key in part]).to(original.device)).cpu()
             self._seen |= dict(zip(part, found, strict=True))
-        return torch.stack([self._seen[key] for key in keys]) if keys else torch.zeros(0, len(KINDS))
+        return torch.stack([self._seen[key] for key in keys]) if keys else torch.zeros(0, len(EVIDENCE))
 
     def measure(self, tuned: Pipeline, point: Point) -> tuple[dict, Tensor]:
         """What the judge calls images of the concept: target, concept or neither; how often the other concepts are themselves,
