@@ -2,7 +2,8 @@
 
     python recipes/scan.py --images caltech101-128/test --result results/scan-tiny.json
 
-Every set is written as soon as it is done, and a run that was cut off goes on. A picture of the curves goes beside it.
+Attacked photographs are kept by what they were made from, and a run that was cut off goes on. A picture of the curves goes beside
+the result.
 """
 
 from __future__ import annotations
@@ -14,18 +15,17 @@ from typing import Annotated
 import matplotlib.figure
 import torch
 import typer
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.doubts import Trace
 from srlvae.attacks.job import Job, choose_setting
+from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
-from srlvae.bench.store import key_of_image
+from srlvae.bench.store import Store, key_of_image
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.pipeline import Pipeline, load_pipeline
-from srlvae.precision import make_accelerator
 from srlvae.scan import calibrate, evidence
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
@@ -40,13 +40,12 @@ def look(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
     return torch.cat([evidence(original, hardened, part) for part in x.split(BATCH)])
 
 
-def attacked(name: str, eps: int, pipeline: Pipeline, x: Tensor) -> Tensor:
-    """Whole grey levels, as a PNG holds them."""
+def attacked(name: str, eps: int, pipeline: Pipeline, x: Tensor, cache: Path) -> Tensor:
     job = Job(name, ATTACKS[name], choose_setting(name, eps=eps / 255, steps=STEPS[name]), pipeline)
-    names, parts = [key_of_image(image) for image in x], range(0, len(x), BATCH)
-    with make_accelerator("auto").autocast():
-        found = [job.run(x[i : i + BATCH], names[i : i + BATCH], Trace()) for i in track(parts, f"{name} {eps}/255")]
-    return torch.cat(found)
+    with Progress() as progress:
+        bar = progress.add_task(f"{name} {eps}/255", total=len(x))
+        store = Store(cache, BATCH, lambda count: progress.advance(bar, count))
+        return perturbed(job, x, [key_of_image(image) for image in x], store)[1]
 
 
 def shares_below(positive: Tensor, negative: Tensor) -> Tensor:
@@ -89,6 +88,7 @@ def main(
     known: Annotated[int, typer.Option(help="Other photographs, clean: what is normal, and the threshold.")] = 300,
     clean: Annotated[int, typer.Option(help="Yet others, clean: the negatives.")] = 500,
     only: Annotated[list[str] | None, typer.Option(help="Attacks; all by default.")] = None,
+    cache: Annotated[Path, typer.Option(help="Folder for the attacked photographs.")] = Path("runs/scan"),
 ) -> None:
     pipeline, own = load_pipeline(original), load_vae(hardened)
     x = load_photographs(images, n + known + clean, pipeline.size, seed=0)[0]
@@ -114,7 +114,7 @@ def main(
         for eps in EPS:
             key = f"{name} {eps}/255"
             if key not in table["rows"]:
-                positive = normal.scores(look(pipeline.vae, own, attacked(name, eps, pipeline, x[:n])))
+                positive = normal.scores(look(pipeline.vae, own, attacked(name, eps, pipeline, x[:n], cache)))
                 table["rows"][key] = measure(positive, negative, threshold)
                 write_json(result, table)
             row = table["rows"][key]
