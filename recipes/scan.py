@@ -2,8 +2,8 @@
 
     python recipes/scan.py --images caltech101-128/test --result results/scan-tiny.json
 
-Attacked photographs are kept by what they were made from, and a run that was cut off goes on. A picture of the curves goes beside
-the result.
+Attacked photographs are kept by what they were made from, and a run that was cut off goes on. A picture of the curves goes
+beside the result.
 """
 
 from __future__ import annotations
