@@ -2,13 +2,13 @@
 
     python recipes/scan.py --images caltech101-128/test --result results/scan-tiny.json
 
-Attacked photographs are kept by what they were made from, and a run that was cut off goes on. A picture of the curves goes
-beside the result.
+Attacked photographs are kept by what they were made from: a run that was cut off makes those that are missing. A picture of the
+curves goes beside the result.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -26,14 +26,14 @@ from srlvae.bench.store import Store, key_of_image
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.pipeline import Pipeline, load_pipeline
-from srlvae.scan import calibrate, evidence
+from srlvae.scan import EVIDENCE, calibrate, evidence
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
 
 # Fewer than published.
 STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 50, "glaze": 50}
 EPS = (4, 8)
-RATE, BATCH = 0.01, 8
+RATE, BATCH, SEED = 0.01, 8, 0
 
 
 def look(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
@@ -91,34 +91,30 @@ def main(
     cache: Annotated[Path, typer.Option(help="Folder for the attacked photographs.")] = Path("runs/scan"),
 ) -> None:
     pipeline, own = load_pipeline(original), load_vae(hardened)
-    x = load_photographs(images, n + known + clean, pipeline.size, seed=0)[0]
-    about = {
+    x = load_photographs(images, n + known + clean, pipeline.size, SEED)[0]
+    normal_seen, clean_seen = look(pipeline.vae, own, x[n : n + known]), look(pipeline.vae, own, x[n + known :])
+    normal, threshold = calibrate(normal_seen, RATE)
+    negative = normal.scores(clean_seen)
+    table = {
         "original": pipeline.vae.fingerprint(),
         "hardened": own.fingerprint(),
         "n": n,
         "known": known,
-        "seed": 0,
+        "seed": SEED,
         "steps": STEPS,
         "rate": RATE,
+        "evidence": EVIDENCE,
+        "versions": versions(),
+        "normal": normal_seen.tolist(),
+        "clean": clean_seen.tolist(),
+        "clean called suspicious": (negative > threshold).double().mean().item(),
+        "rows": {},
     }
-    table = json.loads(result.read_text()) if result.exists() else {**about, "versions": versions(), "rows": {}}
-    if not about.items() <= table.items():
-        raise SystemExit(f"{result} holds rows of other settings; move it away")
-    if "clean" not in table:
-        table["normal"] = look(pipeline.vae, own, x[n : n + known]).tolist()
-        table["clean"] = look(pipeline.vae, own, x[n + known :]).tolist()
-    normal, threshold = calibrate(torch.tensor(table["normal"]), RATE)
-    negative = normal.scores(torch.tensor(table["clean"]))
-    table["clean called suspicious"] = (negative > threshold).double().mean().item()
-    for name in only or STEPS:
-        for eps in EPS:
-            key = f"{name} {eps}/255"
-            if key not in table["rows"]:
-                positive = normal.scores(look(pipeline.vae, own, attacked(name, eps, pipeline, x[:n], cache)))
-                table["rows"][key] = measure(positive, negative, threshold)
-                write_json(result, table)
-            row = table["rows"][key]
-            print(f"{key}: AUROC {row['auroc']:.3f}, {row['found']:.0%} found at {RATE:.0%} false positives", flush=True)
+    for name, eps in itertools.product(only or STEPS, EPS):
+        positive = normal.scores(look(pipeline.vae, own, attacked(name, eps, pipeline, x[:n], cache)))
+        row = table["rows"][f"{name} {eps}/255"] = measure(positive, negative, threshold)
+        write_json(result, table)
+        print(f"{name} {eps}/255: AUROC {row['auroc']:.3f}, {row['found']:.0%} found at {RATE:.0%} false positives", flush=True)
     draw(table, negative, result.with_suffix(".png"))
 
 
