@@ -101,3 +101,11 @@ def frozen(pipe):
         if getattr(pipe, name, None) is not None:
             getattr(pipe, name).eval().requires_grad_(False)
     return pipe
+
+
+def pixel() -> diffusers.DDPMPipeline:
+    """A random DDPM of 16 pixels."""
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    unet = diffusers.UNet2DModel(sample_size=16, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, **blocks)
+    return frozen(diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()))

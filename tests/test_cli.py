@@ -147,6 +147,11 @@ def test_scan_writes_a_table_and_a_page(folder, monkeypatch, capsys):
     assert (folder / "scanned" / "scan.html").exists()
 
 
+def test_an_error_is_printed_as_it_is(monkeypatch, capsys):
+    assert run(monkeypatch, "report", "no[where]/[/x]") == 2
+    assert "no[where]/[/x]" in capsys.readouterr().err.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     "words", [("report", "nowhere"), ("bench", "editing", "--protocol", "fast", "--images", "x", "--out", "y")]
 )

@@ -17,13 +17,14 @@ from PIL import Image
 from torch.nn import functional as F
 
 from conftest import small_kl
-from pipelines import sd15
+from pipelines import pixel, sd15
 from small import RandomFeatures
 from srlvae.bench import compare, store
 from srlvae.bench import editing as bench
 from srlvae.bench.compare import Comparison, frechet_interval
 from srlvae.bench.editing import CLEAN, editing, plan_of, setting_of
 from srlvae.bench.protocol import AttackPlan, Cell, EditingProtocol, PurifierPlan, editing_protocol
+from srlvae.bench.purified import Purification
 from srlvae.bench.store import Store, key_of, key_of_image
 from srlvae.errors import InputError
 from srlvae.images import read_image
@@ -255,6 +256,28 @@ def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeyp
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(process, range(2))) == [[0, 1, 2, 3, 4]] * 2
     assert sorted(made) == [0, 1, 2, 3, 4]
+
+
+def test_a_process_that_is_alone_with_its_images_waits_for_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PartialState", lambda: SimpleNamespace(process_index=1, num_processes=2))
+    monkeypatch.setattr(store, "wait_for", lambda file: file)
+    keys = [key_of(number=i) for i in range(3)]
+    images = Store(tmp_path, 2).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)), shared=False)
+    assert images.shape == (3, 3, 2, 2)
+
+
+def test_images_behind_a_purifier_with_a_pipeline_of_its_own_are_kept(pipeline, tmp_path, monkeypatch):
+    pixel().save_pretrained(tmp_path / "ddpm")
+    plan, x = PurifierPlan("diffpure", str(tmp_path / "ddpm"), {"t": 2}), torch.rand(2, 3, 16, 16)
+    given = (x, ["a", "b"], ["a", "b"], 0, Store(tmp_path / "cache", 2))
+    keys, images = Purification(pipeline).keep(plan, *given)
+    assert images.shape == x.shape and len(set(keys)) == 2
+    monkeypatch.setattr(Purification, "run", lambda *_: pytest.fail("made again"))
+    assert torch.equal(Purification(pipeline).keep(plan, *given)[1], images)
+    elsewhere = dataclasses.replace(plan, source=str(tmp_path / "other"))
+    pixel().save_pretrained(tmp_path / "other")
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        Purification(pipeline).keep(elsewhere, *given)
 
 
 def test_an_image_is_kept_under_its_own_levels():

@@ -163,13 +163,15 @@ def test_a_sweep_that_was_cut_off_has_the_rows_so_far(folder, monkeypatch):
 def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, monkeypatch):
     arguments = (sd15(small_kl()), small_kl(), folder, folder.parent / "out", SmallClip(), SaysDog())
     result = poisoning(*arguments, PROTOCOL)
-    said = [{key: value for key, value in row.items() if key not in ("judged", "seconds")} for row in result["rows"]]
+    said = [{key: value for key, value in row.items() if key not in ("judged", "seconds", "sheet")} for row in result["rows"]]
     assert said == [asdict(point) for point in points(PROTOCOL)]
     for row in (row["judged"] for row in result["rows"]):
         assert (row["target"], row["concept"], row["neither"], row["others"]) == (1, 0, 0, 0)
         assert (row["target_n"], row["others_n"], row["clip_t_n"]) == (3, 2, 2) and 0 < row["clip_t"] <= 1
     assert json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8")) == result
-    assert len(list((folder.parent / "out" / "sheets").glob("*.png"))) == len(result["rows"])
+    sheets = {path.name for path in (folder.parent / "out" / "sheets").glob("*.png")}
+    assert sheets == {row["sheet"] for row in result["rows"]} and len(sheets) == len(result["rows"])
+    assert any(name.startswith("cat-dog-transfer-10-3-none-0-") for name in sheets)
     tuned: list[Point] = []
     monkeypatch.setattr(Poisoning, "tuned", lambda self, point, stepped: tuned.append(point) or self.pipelines["original"])
     longer = dataclasses.replace(PROTOCOL, counts=(0, 2, 3))

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import CLIPTextModel, T5Config, T5EncoderModel
 
 from conftest import small_kl
-from pipelines import SIZE, frozen, sd15, text_config, tokenizer
+from pipelines import SIZE, frozen, pixel, sd15, text_config, tokenizer
 from small import RandomFeatures
 from srlvae.metrics.pairwise import psnr
 from srlvae.purify import PURIFIERS, autoencoder
@@ -19,14 +19,6 @@ from srlvae.purify.signal import adverse_cleaner, jpeg, noise, resize
 from srlvae.rng import generators
 
 SQUARED_COS = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
-
-
-def pixel() -> diffusers.DDPMPipeline:
-    """A random DDPM of 16 pixels."""
-    torch.manual_seed(0)
-    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
-    unet = diffusers.UNet2DModel(sample_size=16, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, **blocks)
-    return frozen(diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()))
 
 
 def upscaler() -> diffusers.StableDiffusionUpscalePipeline:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from srlvae.bench.poisoning import sheet_name
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.report.editing import cost_table, doubts, editing_table, load_run, removed, verdicts
@@ -94,7 +93,7 @@ def test_gains_and_costs_stand_beside_each_other(tmp_path):
 
 def test_doubts_name_few_images_the_network_and_the_attacks(tmp_path):
     text = " ".join(doubts(load_run(write_run(tmp_path / "run"))))
-    assert "of 2 images" in text and "No number here is FID" in text and "it is flat (1 of 2 images)" in text
+    assert "of 2 images" in text and "No number here is FID" in text and "it is flat (1 of 2 photographs)" in text
     assert "another doubt" in text
 
 
@@ -136,7 +135,7 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
                 judged |= {f"{name}_n": 4 for name in tuple(judged)}
                 kind = "transfer" if count else ""
                 said = {"concept": "cat", "target": "dog", "kind": kind, "eps": 10 if count else 0, "count": count}
-                rows.append({**said, "defence": defence, "seed": seed, "judged": judged})
+                rows.append({**said, "defence": defence, "seed": seed, "judged": judged, "sheet": f"{len(rows)}.png"})
     protocol = {"pairs": [{"concept": "cat", "target": "dog"}], "counts": [0, 80], "eps": [10], "seeds": [0, 1]}
     result = {"benchmark": "poisoning", "protocol": protocol, "points": 10, "rows": rows}
     # Eight images of two fine-tunings, half and all of which are called the target.
@@ -149,8 +148,7 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
     assert [share for _, share, _ in lines["hardened"]] == [0, 0]
     (tmp_path / "poisoning.json").write_text(json.dumps(result))
     for row in rows:
-        write_image(tmp_path / "sheets" / sheet_name(row), torch.rand(3, 60, 400))
-    assert (tmp_path / "sheets" / "cat-dog-transfer-10-80-none-0.png").exists()
+        write_image(tmp_path / "sheets" / row["sheet"], torch.rand(3, 60, 400))
     text = write_report([tmp_path]).read_text(encoding="utf-8")
     assert "cat → dog" in text and "75% (25%)" in text and "<svg" in text and "data:image/jpeg" in text
     assert "2 points are still to be run" in text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
-import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -128,20 +130,51 @@ def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
     assert "caf" in write_scan_page(tmp_path / "out", folder, scores, 1.0, "some", 0.01).read_text(encoding="utf-8")
 
 
+SCANNED = """
+import resource, sys
+from pathlib import Path
+from conftest import small_kl
+from srlvae.scan import scan
+other = small_kl()
+other.model.encoder.conv_in.weight.mul_(1.2)
+seen = scan(small_kl(), other, Path(sys.argv[1]), Path(sys.argv[2]))
+print(sum(one.evidence is not None for one in seen), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
 @pytest.mark.slow
-def test_ten_thousand_images_take_no_more_memory_than_a_few(vae, other, tmp_path):
-    few, many = tmp_path / "few", tmp_path / "many"
-    pictures = torch.rand(10_000, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    for folder, count in ((few, 200), (many, 10_000)):
+def test_ten_thousand_images_take_no_more_memory_than_a_few(tmp_path):
+    pictures = torch.rand(10_000, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    for name, count in (("few", 200), ("many", 10_000)):
         for i in range(count):
-            write_image(folder / f"{i // 1000}" / f"{i}.png", pictures[i])
-    peaks = []
-    for folder in (few, many):
-        seen = scan(vae, other, folder, tmp_path / f"{folder.name}-out")
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    assert len(seen) == 10_000 and all(one.evidence for one in seen)
-    # The lines themselves, and what the allocator keeps.
-    assert peaks[1] - peaks[0] < 30
+            write_image(tmp_path / name / f"{i // 1000}" / f"{i}.png", pictures[i])
+    peaks = {}
+    for name, count in (("few", 200), ("many", 10_000)):
+        # A process of its own, as a peak is that of its whole life.
+        command = [sys.executable, "-c", SCANNED, tmp_path / name, tmp_path / f"{name}-out"]
+        said = subprocess.run(command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True).stdout.split()
+        assert int(said[0]) == count
+        peaks[name] = float(said[1])
+    # In MiB: the lines themselves, and what the allocator keeps. The images are 66.
+    assert peaks["many"] - peaks["few"] < 30
+
+
+def test_a_file_that_was_removed_is_gone_and_one_that_was_replaced_is_seen_again(vae, other, folder, tmp_path):
+    first = {one.file: one.evidence for one in scan(vae, other, folder, tmp_path / "out")}
+    (folder / "deep" / "0.png").unlink()
+    write_image(folder / "deep" / "1.png", torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(9)))
+    write_image(folder / "broken.png", torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(8)))
+    second = {one.file: one.evidence for one in scan(vae, other, folder, tmp_path / "out")}
+    assert set(second) == {"broken.png", "deep/1.png", "deep/2.png"} and all(second.values())
+    assert second["deep/2.png"] == first["deep/2.png"] and second["deep/1.png"] != first["deep/1.png"]
+
+
+def test_half_a_line_of_another_process_is_no_evidence(vae, other, folder, tmp_path):
+    seen = scan(vae, other, folder, tmp_path / "out")
+    lines = (tmp_path / "out" / "evidence-0.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    # Cut off within the last number of the last line.
+    (tmp_path / "out" / "evidence-3.csv").write_text("".join(lines)[:-5], encoding="utf-8")
+    assert scan(vae, other, folder, tmp_path / "out") == seen
 
 
 def test_half_a_line_is_written_again(vae, other, folder, tmp_path):
@@ -183,7 +216,7 @@ def test_too_few_clean_images_are_refused(n, rate, needed):
 
 def test_verdicts_and_page_follow_from_the_threshold(vae, other, folder, tmp_path):
     seen = scan(vae, other, folder, tmp_path / "out")
-    scores = score([*seen, Seen("far.png", (9.0, 0.0, 0.0))], NORMAL)
+    scores = score([*seen, Seen("far.png", "", (9.0, 0.0, 0.0))], NORMAL)
     threshold = (scores[0].value + scores[1].value) / 2
     with write_verdicts(tmp_path / "out", scores, threshold).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

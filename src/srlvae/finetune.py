@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ METADATA = ("metadata.jsonl", "metadata.csv")
 # Of the attention layers, as diffusers' own LoRA script.
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 ENCODED_AT_ONCE = 8
+# Captions whose embeddings are kept, some hundred kilobytes each.
+CAPTIONS_KEPT = 1000
 
 # Told of each step: its number and the loss.
 Stepped = Callable[[int, float], None]
@@ -184,7 +187,7 @@ def tune(
     )
     weights = nn.ParameterList(trained)
     state = load_checkpoint(checkpoint, {"unet": weights}, optimizer) if checkpoint and checkpoint.exists() else {"step": 0}
-    texts = {text: pipeline.condition([text]) for text in {*captions, ""}}
+    condition = lru_cache(CAPTIONS_KEPT)(lambda text: pipeline.condition([text]))
     tuned = pipeline.with_unet(unet)
     for step in range(state["step"], config.steps):
         for group in optimizer.param_groups:
@@ -197,7 +200,7 @@ def tune(
         noise = torch.randn(z.shape, generator=draw).to(z)
         t = torch.randint(pipeline.pipe.scheduler.config.num_train_timesteps, (len(z),), generator=draw).to(z.device)
         with accelerator.autocast():
-            loss = tuned.denoising_loss(z, together([texts[text] for text in said]), t, noise).mean()
+            loss = tuned.denoising_loss(z, together([condition(text) for text in said]), t, noise).mean()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(trained, 1.0)
         optimizer.step()

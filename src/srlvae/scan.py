@@ -29,7 +29,7 @@ from srlvae.vae import VAE, Images, Latents
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE, VERDICTS, RECORD = "evidence-{}.csv", "scan.csv", "scan.json"
 EVIDENCE = ("parting", "change", "disagreement")
-COLUMNS = ("file", *EVIDENCE, "error")
+COLUMNS = ("file", "version", *EVIDENCE, "error")
 # Names of files need not be text.
 NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 # Larger images are seen in tiles of this side, so that memory does not grow with them.
@@ -46,9 +46,11 @@ Done = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Seen:
-    """evidence: see `evidence`; None where the file could not be read, with the reason in `error`."""
+    """version: of the file, by its size and time. evidence: see `evidence`; None where the file could not be read, with the
+    reason in `error`."""
 
     file: str
+    version: str
     evidence: tuple[float, ...] | None
     error: str = ""
 
@@ -114,29 +116,38 @@ def _regressors(found: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:
 def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lambda number, total: None) -> list[Seen]:
     """Look at every image below `folder`, line by line into `out`/evidence-0.csv; returns what was seen.
 
-    One image is in memory at a time, and files that are listed already are passed over, so that a run which was cut off goes
-    on. Processes that run together share the files out. A file that cannot be read gets a line that says so. Raises
-    InputError where `out` holds the evidence of other encoders or of another folder.
+    One image is in memory at a time, and files that are listed already and have not changed since are passed over, so that a
+    run which was cut off goes on. Processes that run together share the files out. A file that cannot be read gets a line that
+    says so, and another look the next time. Raises InputError where `out` holds the evidence of other encoders or of another
+    folder.
     """
     paths, state = find_images(folder), PartialState()
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
-    _claim(out, {**vaes, "folder": str(folder.resolve()), "evidence": list(EVIDENCE)})
+    _claim(out, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
     share = paths[state.process_index :: state.num_processes]
     table = out / TABLE.format(state.process_index)
     fresh = not _mend(table)
-    known = {seen.file for seen in read_evidence(out)}
+    known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
     with table.open("a", newline="", **NAMES) as file:
         writer = csv.writer(file)
         if fresh:
             writer.writerow(COLUMNS)
         for number, path in enumerate(share, 1):
-            name = path.relative_to(folder).as_posix() if path != folder else path.name
-            if name not in known:
-                writer.writerow((name, *_looked_at(original, hardened, path)))
+            name, version = _identity(path, folder)
+            if (name, version) not in known:
+                writer.writerow((name, version, *_looked_at(original, hardened, path)))
                 file.flush()
             done(number, len(share))
     state.wait_for_everyone()
-    return list(read_evidence(out))
+    # The last look at each of the files that are there.
+    found = {(seen.file, seen.version): seen for seen in read_evidence(out)}
+    return [found[identity] for path in paths if (identity := _identity(path, folder)) in found]
+
+
+def _identity(path: Path, folder: Path) -> tuple[str, str]:
+    """The name of a file below a folder, and what changes when it is replaced."""
+    about = path.stat()
+    return path.relative_to(folder).as_posix() if path != folder else path.name, f"{about.st_size}-{about.st_mtime_ns}"
 
 
 def _mend(table: Path) -> bool:
@@ -160,8 +171,17 @@ def read_evidence(out: Path) -> Iterator[Seen]:
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", **NAMES) as file:
             for row in csv.DictReader(file):
-                found = None if row["error"] else tuple(float(row[name]) for name in EVIDENCE)
-                yield Seen(row["file"], found, row["error"])
+                # Else half a line, of a process that was cut off.
+                if row["error"] is not None:
+                    found = None if row["error"] else tuple(float(row[name]) for name in EVIDENCE)
+                    yield Seen(row["file"], row["version"], found, row["error"])
+
+
+def check_enough(n: int, rate: float) -> None:
+    """Raises InputError where n clean images cannot show that rate."""
+    needed = max(math.ceil(1 / rate) - 1, FEWEST)
+    if n < needed:
+        raise InputError(f"{n} clean images cannot show a rate of {rate:g}; give {needed} or more")
 
 
 def calibrate(clean: Float[Tensor, "n 3"], rate: float) -> tuple[Normal, float]:
@@ -170,10 +190,8 @@ def calibrate(clean: Float[Tensor, "n 3"], rate: float) -> tuple[Normal, float]:
     The k-th largest of n clean scores is exceeded by another with probability k / (n + 1); each is scored by the regression on
     all others. Raises InputError where there are too few clean images for the rate.
     """
-    k = math.floor(rate * (len(clean) + 1))
-    if k < 1 or len(clean) < FEWEST:
-        needed = max(math.ceil(1 / rate) - 1, FEWEST)
-        raise InputError(f"{len(clean)} clean images cannot show a rate of {rate:g}; give {needed} or more")
+    check_enough(len(clean), rate)
+    k = min(math.floor(rate * (len(clean) + 1)), len(clean))
     regressors, signs = _regressors(clean), clean[:, :2].double()
     inverse = torch.linalg.pinv(regressors)
     weights = inverse @ signs

@@ -69,8 +69,8 @@ class Comparison:
         """
         vectors = self._chunked(self.clip.images, edits)
         measured = {
-            "psnr": psnr(edits, self.reference),
-            "ssim": ssim(edits, self.reference),
+            "psnr": self._chunked(psnr, edits, self.reference),
+            "ssim": self._chunked(ssim, edits, self.reference),
             f"clip_i_{self.clip.name}": (vectors * self.vectors).sum(-1),
             f"clip_t_{self.clip.name}": (vectors * self.texts).sum(-1),
         }
@@ -118,7 +118,7 @@ class Comparison:
     def reconstruction(self, vae: VAE, x: Tensor) -> dict:
         """How well a VAE gives clean images back."""
         y = self._chunked(lambda part: vae.reconstruct(part.to(vae.device)), x)
-        measured = {"psnr": psnr(y, x), "ssim": ssim(y, x)}
+        measured = {"psnr": self._chunked(psnr, y, x), "ssim": self._chunked(ssim, y, x)}
         measured |= {f"{net.name}_distance": self._distance(net, y, x) for net in self.distances}
         return {"n": len(x), **self._means(measured, torch.arange(len(x)))}
 

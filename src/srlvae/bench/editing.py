@@ -76,7 +76,7 @@ class Editing:
         if cell.attack == "none":
             return self.clean
         if cell.attack == "noise":
-            keys = [key_of(noise=cell.eps, source=key) for key in self.clean.keys]
+            keys = [key_of(noise=cell.eps, seed=self.protocol.seed, source=key) for key in self.clean.keys]
             return Set(keys, self.store.images(keys, lambda part: (self._noisy(part, cell.eps), [None] * len(part))))
         return Set(*perturbed(self._job(cell), self.clean.images, self.clean.keys, self.store))
 
@@ -115,6 +115,12 @@ class Editing:
             return self.edits(given, "original" if defence == "none" else "hardened")
         plan = next(plan for plan in self.protocol.purifiers if plan.name == defence)
         return self.edits(self.purified(plan, given))
+
+    def timed_with(self) -> dict[str, Any]:
+        """What measured costs depend on, as JSON gives it back."""
+        plans = [asdict(plan) for plan in self.protocol.purifiers]
+        where = {"machine": versions()["machine"], "device": str(self.pipelines["original"].device)}
+        return json.loads(json.dumps({"purifiers": plans, **where, **self.vaes, "networks": self.networks}))
 
     def costs(self) -> dict[str, dict]:
         """What each purifier takes for an image, alone."""
@@ -192,7 +198,7 @@ def editing(
         "versions": versions(),
         "floor": compare.floor(other.images),
         "reconstruction": {name: compare.reconstruction(pipe.vae, x) for name, pipe in bench.pipelines.items()},
-        "costs": before.get("costs", {}),
+        "costs": costs if (costs := before.get("costs", {})).get("of") == bench.timed_with() else {},
         "rows": [],
     }
     for number, (cell, defence) in enumerate(plan, 1):
@@ -222,11 +228,10 @@ def setting_of(cell: Cell, defence: str) -> str:
 def _finish(bench: Editing, result: dict, out: Path, reference: Set) -> None:
     """Doubts that rows raise together, costs, and a contact sheet an attack."""
     result["doubts"] = white_box_doubts(result["rows"])
-    timed = {"purifiers": result["protocol"]["purifiers"], "machine": result["versions"]["machine"], **bench.vaes}
-    timed |= {"networks": bench.networks, "device": str(bench.pipelines["original"].device)}
-    if result["costs"].get("of") != timed:
+    if not result["costs"]:
         vaes = {name: pipe.vae for name, pipe in bench.pipelines.items()}
-        result["costs"] = {"of": timed, "purifiers": bench.costs(), "encoder": encoder_seconds(vaes, bench.clean.images)}
+        encoder = encoder_seconds(vaes, bench.clean.images)
+        result["costs"] = {"of": bench.timed_with(), "purifiers": bench.costs(), "encoder": encoder}
     for plan in bench.protocol.attacks:
         write_sheet(bench, Cell(plan.name, max(plan.eps), "original"), reference, out / SHEETS)
 

@@ -11,7 +11,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from srlvae.metrics.judge import Judge
 from srlvae.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
 from srlvae.rng import generators
-from srlvae.scan import EVIDENCE, Normal, calibrate, evidence
+from srlvae.scan import EVIDENCE, Normal, calibrate, check_enough, evidence
 from srlvae.vae import VAE
 from srlvae.versions import versions
 
@@ -88,10 +88,10 @@ def points(protocol: PoisoningProtocol) -> Iterator[Point]:
                 yield Point(pair.concept, pair.target, kind, eps, count, defence, seed)
 
 
-def sheet_name(row: dict) -> str:
-    """File of the images of a point, or of its row."""
-    values = (row[field.name] for field in fields(Point))
-    return "-".join(str(value) for value in values if value != "").replace(" ", "_") + ".png"
+def sheet_name(point: Point, key: str) -> str:
+    """File of the images of a point; key: of everything else that they were made from."""
+    values = [str(value) for value in asdict(point).values() if value != ""]
+    return "-".join([*values, key[:8]]).replace(" ", "_") + ".png"
 
 
 class Poisoning:
@@ -125,6 +125,8 @@ class Poisoning:
             found, needed = len(self.photographs[concept.word]), protocol.clean_each + (concept.word in named_in_pairs)
             if found < needed:
                 raise InputError(f"{folder / concept.folder} has {found} readable photographs, {needed} are needed")
+        for concept in {pair.concept for pair in protocol.pairs if protocol.scan_rate}:
+            check_enough(len(self._spare(concept)), protocol.scan_rate)
         self.keys = {word: [key_of_image(image) for image in x] for word, x in self.photographs.items()}
 
     def clean(self) -> tuple[Tensor, list[str]]:
@@ -189,7 +191,9 @@ class Poisoning:
             kept = (normal.scores(self._evidence(x)) <= threshold).nonzero()[:, 0].tolist()
             return x[kept], [captions[i] for i in kept]
         names = [key_of_image(image) for image in x]
-        return self.purify.keep(self.plans[point.defence], x, names, names, point.seed, self.store)[1], captions
+        plan = self.plans[point.defence]
+        # Processes are at other points.
+        return self.purify.keep(plan, x, names, names, point.seed, self.store, shared=False)[1], captions
 
     def settings_of(self, point: Point) -> dict[str, Any]:
         """Of a point's defence."""
@@ -200,8 +204,10 @@ class Poisoning:
 
     def normal(self, concept: str) -> tuple[Normal, float]:
         """What scan finds normal, and its threshold: from photographs of other concepts, which are not trained on."""
-        spare = [x[self.protocol.clean_each :] for word, x in self.photographs.items() if word != concept]
-        return calibrate(self._evidence(torch.cat(spare)), self.protocol.scan_rate)
+        return calibrate(self._evidence(self._spare(concept)), self.protocol.scan_rate)
+
+    def _spare(self, concept: str) -> Tensor:
+        return torch.cat([x[self.protocol.clean_each :] for word, x in self.photographs.items() if word != concept])
 
     def _evidence(self, x: Tensor) -> Tensor:
         """What scan sees in each image, looked at once: points share their clean images, and poisons are repeated."""
@@ -275,10 +281,10 @@ def poisoning(
         if not file.exists() and number % state.num_processes == state.process_index:
             started = time.perf_counter()
             measured, shown = bench.measure(bench.tuned(point, stepped), point)
-            write_image(
-                out / SHEETS / sheet_name(asdict(point)), tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)])
-            )
-            write_json(file, {**asdict(point), "seconds": time.perf_counter() - started, "judged": measured})
+            sheet = sheet_name(point, file.stem)
+            write_image(out / SHEETS / sheet, tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)]))
+            seconds = time.perf_counter() - started
+            write_json(file, {**asdict(point), "seconds": seconds, "judged": measured, "sheet": sheet})
             if state.is_main_process:
                 result["rows"] = [json.loads(made.read_text(encoding="utf-8")) for made in files if made.exists()]
                 write_json(out / RESULT, result)

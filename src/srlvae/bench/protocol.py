@@ -169,6 +169,8 @@ def poisoning_protocol(name: str) -> PoisoningProtocol:
     protocol = read_toml(_find("poisoning", name), PoisoningProtocol)
     _not_empty(name, concepts=protocol.concepts, pairs=protocol.pairs, eps=protocol.eps, seeds=protocol.seeds)
     _not_empty(name, counts=[count for count in protocol.counts if count])
+    if len(protocol.concepts) < 3 or protocol.others < 1:
+        raise InputError(f"{name}: what poison does to other concepts needs a third concept, and `others` of 1 or more")
     _known(name, "kind", protocol.kinds, ("transfer", "white-box", "dirty-label"))
     _check_purifiers(name, protocol.purifiers)
     if own := [plan.name for plan in protocol.purifiers if PURIFIERS[plan.name].needs not in OWN]:

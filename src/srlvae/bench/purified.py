@@ -30,16 +30,24 @@ class Purification:
         return purifier(x.to(device), draws, self.model_of(plan)[0], **changed).cpu()
 
     def keep(
-        self, plan: PurifierPlan, x: Images, sources: Sequence[str], names: Sequence[str], seed: int, store: Store
+        self,
+        plan: PurifierPlan,
+        x: Images,
+        sources: Sequence[str],
+        names: Sequence[str],
+        seed: int,
+        store: Store,
+        shared: bool = True,
     ) -> tuple[list[str], Images]:
-        """The keys and the purified images of `x`, whose own keys are `sources`, made where they are missing."""
+        """The keys and the purified images of `x`, whose own keys are `sources`, made where they are missing; shared: see
+        `Store.images`."""
         made_by = {"purifier": plan.name, **PURIFIERS[plan.name].settings, **plan.settings, **self.model_of(plan)[1]}
         keys = [key_of(**made_by, seed=seed, source=source) for source in sources]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
             return self.run(plan, x[part], [names[i] for i in part], seed), [None] * len(part)
 
-        return keys, store.images(keys, make)
+        return keys, store.images(keys, make, shared)
 
     def model_of(self, plan: PurifierPlan) -> tuple[Any, dict[str, str]]:
         """What a purifier runs on, and what names it."""
@@ -52,4 +60,4 @@ class Purification:
             return self.pipeline, {"vae": self.vae, "networks": self.networks}
         if plan.source not in self.loaded:
             self.loaded[plan.source] = load_pixel_pipeline(needs, plan.source, self.pipeline.device)
-        return self.loaded[plan.source], {"source": plan.source}
+        return self.loaded[plan.source], {"model": plan.source}

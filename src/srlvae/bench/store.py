@@ -40,11 +40,12 @@ class Store:
     def path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.png"
 
-    def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> Images:
+    def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]], shared: bool = True) -> Images:
         """The images of `keys`. `make` is asked for those that are missing, by number and in batches, and gives them with a
-        note on each. Processes that run together share them out, and each waits for the files of the others."""
+        note on each. Processes that run together share them out, and each waits for the files of the others; not where they
+        ask for other images each, which `shared` then says."""
         state = PartialState()
-        own = range(state.process_index, len(keys), state.num_processes)
+        own = range(state.process_index, len(keys), state.num_processes) if shared else range(len(keys))
         share = [i for i in own if not self.path(keys[i]).exists()]
         for start in range(0, len(share), self.batch_size):
             part = share[start : start + self.batch_size]

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from srlvae.allocator import keep_freed_memory
 from srlvae.cli.bench import bench
@@ -152,7 +153,7 @@ def attack(
     show_table(*attacked_table(made))
     for record in made:
         for doubt in record["doubts"]:
-            console.print(f"[yellow]do not believe[/] {Path(record['source']).name}: {doubt}")
+            console.print(f"[yellow]do not believe[/] {escape(Path(record['source']).name)}: {doubt}")
     console.print(f"\nAttacked images: [bold]{out}[/]\nContact sheet: [bold]{out / 'sheet.png'}[/]")
 
 
@@ -223,8 +224,11 @@ def scan(
         scores = score(run(*vaes, images, out, done), normal)
     table = write_verdicts(out, scores, threshold)
     page = write_scan_page(out, images, scores, threshold, f"the {len(known)} in {clean}", rate)
-    found = sum(one.value > threshold for one in scores)
-    console.print(f"{found} of {len(scores)} images above {threshold:.3f}; by chance {rate * len(scores):.1f}")
+    values = [one.value for one in scores if not one.error]
+    found = sum(value > threshold for value in values)
+    console.print(f"{found} of {len(values)} images above {threshold:.3f}; by chance {rate * len(values):.1f}")
+    if len(values) < len(scores):
+        console.print(f"{len(scores) - len(values)} could not be read; the table says why")
     console.print(f"\nTable: [bold]{table}[/]\nPage: [bold]{page}[/]")
 
 
@@ -254,7 +258,7 @@ def main() -> None:
     try:
         app()
     except (InputError, ModuleNotFoundError, OSError) as error:
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {error}", markup=True)
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on where it was (harden: with --resume)")

@@ -51,7 +51,7 @@ def bench_reconstruction(
 def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report; an interrupted run goes on.")],
-    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `sd15`, or a TOML file.")] = "quick",
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `fifteen`, `sd15`, or a TOML file.")] = "quick",
     pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
     hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
     count: Annotated[int | None, typer.Option("--n", help="How many photographs.")] = None,

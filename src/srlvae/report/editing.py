@@ -235,7 +235,7 @@ def doubts(run: Run) -> list[str]:
         for doubt in row["doubts"]:
             name = f"{row['attack']} at {row['eps']}/255 made on the {row['made_on']} VAE: {doubt}"
             sets[name] = sets.get(name, 0) + 1
-    found += [f"{name} ({count} of {n} images)" for name, count in sets.items()]
+    found += [f"{name} ({count} of {len(result['images'])} photographs)" for name, count in sets.items()]
     return found + result.get("doubts", [])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from srlvae.bench.poisoning import SHEETS, sheet_name
+from srlvae.bench.poisoning import SHEETS
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.render import inline_sheet
@@ -30,7 +30,7 @@ def poisoning_parts(folder: Path, result: dict) -> dict:
         "plots": [plot_poisoning(curves(result, eps), f"ε {eps}/255") for eps in result["protocol"]["eps"]],
         "pooled": pooled_table(result),
         "missing": result["points"] - len(rows),
-        "sheets": [(_title(row), inline_sheet(folder / SHEETS / sheet_name(row))) for row in shown],
+        "sheets": [(_title(row), inline_sheet(folder / SHEETS / row["sheet"])) for row in shown],
         "settings": json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2),
     }
 
