@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,17 +59,21 @@ def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str
 
 
 def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str:
-    """SVG of one column a pair: over the number of poisons, a line a defence and kind of (N, share, interval)."""
-    figure, axes = _grid(1, len(curves))
+    """SVG of a panel a pair, three in a row: over the number of poisons, a line a defence and kind of (N, share, interval)."""
+    columns = min(3, len(curves))
+    figure, axes = _grid(math.ceil(len(curves) / columns), columns)
     labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
-    for axis, (pair, lines) in zip(axes[0], curves.items(), strict=True):
+    for axis, (pair, lines) in zip(axes.flat, curves.items(), strict=False):
         for label, points in lines.items():
             draw_line(axis, points, (label, PALETTE[labels.index(label) % len(PALETTE)], "-" if "," not in label else "--"))
         axis.set_title(pair)
         axis.set_xlabel(f"poisons, {title}")
         axis.set_ylim(-0.03, 1.03)
-    axes[0][0].set_ylabel("share called the target")
-    axes[0][0].legend(fontsize="small", framealpha=0.3)
+    for axis in axes.flat[len(curves) :]:
+        axis.remove()
+    for row in axes:
+        row[0].set_ylabel("share called the target")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels), frameon=False)
     return _svg(figure, axes)
 
 
@@ -116,9 +121,9 @@ def _svg(figure, axes) -> str:
             text.set_color(INK)
         for spine in axis.spines.values():
             spine.set_color(INK)
-        if legend := axis.get_legend():
-            for text in legend.get_texts():
-                text.set_color(INK)
+    for legend in [*figure.legends, *(legend for axis in axes.flat if (legend := axis.get_legend()))]:
+        for text in legend.get_texts():
+            text.set_color(INK)
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True)
     text = file.getvalue()
