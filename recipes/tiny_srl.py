@@ -1,9 +1,9 @@
 """Put a hardened `tiny` into the package, as `tiny-srl`, in half precision.
 
-    srlvae harden tiny --preset cpu --objective latents --steps 2800 --images caltech101-128/train --out runs/tiny-srl
+    srlvae harden tiny --preset cpu --objective latents --steps 5000 --images caltech101-128/train --out runs/tiny-srl
     python recipes/tiny_srl.py --run runs/tiny-srl --export src/srlvae/zoo/tiny-srl
 
-The first took an hour of a core that other work shared, for what ships.
+The first took 80 minutes of a core beside other work, for what ships.
 """
 
 from __future__ import annotations
