@@ -115,6 +115,8 @@ def test_what_is_written_loads_again_and_is_not_written_over(folder, tmp_path):
     tuned = finetune(pipeline, folder, tmp_path / "out", CONFIG, prompt="a cat")
     assert load_pipeline(tmp_path / "out").fingerprint() == tuned.fingerprint() != pipeline.fingerprint()
     assert not (tmp_path / "out" / CHECKPOINT).exists()
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "out" / "model_index.json").stat().st_mode}
     with pytest.raises(InputError, match="other images or settings"):
         finetune(pipeline, folder, tmp_path / "out", CONFIG, prompt="a dog")
 

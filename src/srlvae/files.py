@@ -23,13 +23,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Move the finished file `partial` to `path`, on disk and readable as any new file is (some writers make private ones)."""
-    umask = os.umask(0)
-    os.umask(umask)
-    partial.chmod(0o666 & ~umask)
+    """Move the finished file `partial` to `path`, on disk and readable as any new file is."""
+    make_readable(partial)
     with open(partial, "rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def make_readable(path: Path) -> None:
+    """Give a file the permissions of any new one: safetensors writes private ones."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def digest(path: Path) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.errors import InputError
 from srlvae.extras import need
-from srlvae.files import write_json
+from srlvae.files import make_readable, write_json
 from srlvae.images import find_images, read_square
 from srlvae.pipeline import Conditioning, Pipeline
 from srlvae.precision import make_accelerator
@@ -89,6 +89,8 @@ def finetune(
         _save_lora(tuned, out)
     else:
         tuned.pipe.save_pretrained(out)
+    for weights in out.rglob("*.safetensors"):
+        make_readable(weights)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return tuned
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
+from srlvae.files import make_readable
 from srlvae.rng import Generators, normal_like
 
 # The submodules whose parameters act on `encode` and not on `decode`.
@@ -107,6 +108,8 @@ class VAE:
     def save(self, folder: Path) -> None:
         """Write config.json and safetensors in diffusers' format."""
         self.model.save_pretrained(folder, safe_serialization=True)
+        for weights in Path(folder).glob("*.safetensors"):
+            make_readable(weights)
 
 
 def fingerprint(*models: nn.Module) -> str:
