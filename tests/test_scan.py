@@ -16,6 +16,7 @@ from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.report.scan import write_scan_page
 from srlvae.scan import (
+    COLUMNS,
     PATCH,
     TILE,
     Normal,
@@ -169,6 +170,14 @@ def test_a_file_that_was_removed_is_gone_and_one_that_was_replaced_is_seen_again
     assert second["deep/2.png"] == first["deep/2.png"] and second["deep/1.png"] != first["deep/1.png"]
 
 
+def test_evidence_counts_more_than_an_error_whichever_table_comes_first(vae, other, folder, tmp_path):
+    seen = scan(vae, other, folder, tmp_path / "out")
+    one = next(one for one in seen if one.evidence)
+    failed = f"{','.join(COLUMNS)}\n{one.file},{one.version},,,,no luck\n"
+    (tmp_path / "out" / "evidence-3.csv").write_text(failed, encoding="utf-8")
+    assert scan(vae, other, folder, tmp_path / "out") == seen
+
+
 def test_half_a_line_of_another_process_is_no_evidence(vae, other, folder, tmp_path):
     seen = scan(vae, other, folder, tmp_path / "out")
     lines = (tmp_path / "out" / "evidence-0.csv").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -212,6 +221,12 @@ def test_too_few_clean_images_are_refused(n, rate, needed):
     with pytest.raises(InputError, match=f"give {needed} or more"):
         calibrate(clean[:n], rate)
     calibrate(clean[:needed], rate)
+
+
+def test_a_higher_rate_has_a_lower_threshold_up_to_all_images():
+    clean = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    thresholds = [calibrate(clean, rate)[1] for rate in (0.05, 0.5, 1.0)]
+    assert thresholds == sorted(thresholds, reverse=True) and len(set(thresholds)) == 3
 
 
 def test_verdicts_and_page_follow_from_the_threshold(vae, other, folder, tmp_path):

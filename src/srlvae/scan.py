@@ -124,7 +124,8 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
     paths, state = find_images(folder), PartialState()
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     _claim(out, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
-    share = paths[state.process_index :: state.num_processes]
+    files = [(path, *_identity(path, folder)) for path in paths]
+    share = files[state.process_index :: state.num_processes]
     table = out / TABLE.format(state.process_index)
     fresh = not _mend(table)
     known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
@@ -132,16 +133,16 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
         writer = csv.writer(file)
         if fresh:
             writer.writerow(COLUMNS)
-        for number, path in enumerate(share, 1):
-            name, version = _identity(path, folder)
+        for number, (path, name, version) in enumerate(share, 1):
             if (name, version) not in known:
                 writer.writerow((name, version, *_looked_at(original, hardened, path)))
                 file.flush()
             done(number, len(share))
     state.wait_for_everyone()
-    # The last look at each of the files that are there.
-    found = {(seen.file, seen.version): seen for seen in read_evidence(out)}
-    return [found[identity] for path in paths if (identity := _identity(path, folder)) in found]
+    # Of the files that are there, evidence before an error: another look may have had more luck.
+    looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
+    found = {(seen.file, seen.version): seen for seen in looks}
+    return [found[name, version] for _, name, version in files if (name, version) in found]
 
 
 def _identity(path: Path, folder: Path) -> tuple[str, str]:
@@ -179,8 +180,8 @@ def read_evidence(out: Path) -> Iterator[Seen]:
 
 def check_enough(n: int, rate: float) -> None:
     """Raises InputError where n clean images cannot show that rate."""
-    needed = max(math.ceil(1 / rate) - 1, FEWEST)
-    if n < needed:
+    if math.floor(rate * (n + 1)) < 1 or n < FEWEST:
+        needed = max(math.ceil(1 / rate) - 1, FEWEST)
         raise InputError(f"{n} clean images cannot show a rate of {rate:g}; give {needed} or more")
 
 

@@ -125,8 +125,9 @@ class Poisoning:
             found, needed = len(self.photographs[concept.word]), protocol.clean_each + (concept.word in named_in_pairs)
             if found < needed:
                 raise InputError(f"{folder / concept.folder} has {found} readable photographs, {needed} are needed")
-        for concept in {pair.concept for pair in protocol.pairs if protocol.scan_rate}:
-            check_enough(len(self._spare(concept)), protocol.scan_rate)
+        if protocol.scan_rate:
+            for pair in protocol.pairs:
+                check_enough(sum(map(len, self._spare(pair.concept))), protocol.scan_rate)
         self.keys = {word: [key_of_image(image) for image in x] for word, x in self.photographs.items()}
 
     def clean(self) -> tuple[Tensor, list[str]]:
@@ -204,10 +205,10 @@ class Poisoning:
 
     def normal(self, concept: str) -> tuple[Normal, float]:
         """What scan finds normal, and its threshold: from photographs of other concepts, which are not trained on."""
-        return calibrate(self._evidence(self._spare(concept)), self.protocol.scan_rate)
+        return calibrate(self._evidence(torch.cat(self._spare(concept))), self.protocol.scan_rate)
 
-    def _spare(self, concept: str) -> Tensor:
-        return torch.cat([x[self.protocol.clean_each :] for word, x in self.photographs.items() if word != concept])
+    def _spare(self, concept: str) -> list[Tensor]:
+        return [x[self.protocol.clean_each :] for word, x in self.photographs.items() if word != concept]
 
     def _evidence(self, x: Tensor) -> Tensor:
         """What scan sees in each image, looked at once: points share their clean images, and poisons are repeated."""

@@ -69,11 +69,14 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
         axis.set_title(pair)
         axis.set_xlabel(f"poisons, {title}")
         axis.set_ylim(-0.03, 1.03)
+        axis.tick_params(labelbottom=True)
+    drawn = [axis.get_legend_handles_labels() for axis in axes.flat]
+    legend = {label: handle for handles, labels in drawn for handle, label in zip(handles, labels, strict=True)}
     for axis in axes.flat[len(curves) :]:
         axis.remove()
     for row in axes:
         row[0].set_ylabel("share called the target")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False)
     return _svg(figure, axes)
 
 
