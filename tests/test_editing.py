@@ -262,7 +262,7 @@ def test_a_process_that_is_alone_with_its_images_waits_for_no_other(tmp_path, mo
     monkeypatch.setattr(store, "PartialState", lambda: SimpleNamespace(process_index=1, num_processes=2))
     monkeypatch.setattr(store, "wait_for", lambda file: file)
     keys = [key_of(number=i) for i in range(3)]
-    images = Store(tmp_path, 2).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)), shared=False)
+    images = Store(tmp_path, 2, shared=False).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)))
     assert images.shape == (3, 3, 2, 2)
 
 

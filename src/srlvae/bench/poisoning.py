@@ -11,7 +11,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,8 @@ class Poisoning:
         names = [key_of_image(image) for image in x]
         plan = self.plans[point.defence]
         # Processes are at other points.
-        return self.purify.keep(plan, x, names, names, point.seed, self.store, shared=False)[1], captions
+        own = replace(self.store, shared=False)
+        return self.purify.keep(plan, x, names, names, point.seed, own)[1], captions
 
     def settings_of(self, point: Point) -> dict[str, Any]:
         """Of a point's defence."""

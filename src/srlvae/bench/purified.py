@@ -37,17 +37,15 @@ class Purification:
         names: Sequence[str],
         seed: int,
         store: Store,
-        shared: bool = True,
     ) -> tuple[list[str], Images]:
-        """The keys and the purified images of `x`, whose own keys are `sources`, made where they are missing; shared: see
-        `Store.images`."""
+        """The keys and the purified images of `x`, whose own keys are `sources`, made where they are missing."""
         made_by = {"purifier": plan.name, **PURIFIERS[plan.name].settings, **plan.settings, **self.model_of(plan)[1]}
         keys = [key_of(**made_by, seed=seed, source=source) for source in sources]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
             return self.run(plan, x[part], [names[i] for i in part], seed), [None] * len(part)
 
-        return keys, store.images(keys, make, shared)
+        return keys, store.images(keys, make)
 
     def model_of(self, plan: PurifierPlan) -> tuple[Any, dict[str, str]]:
         """What a purifier runs on, and what names it."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,24 @@ def key_of_image(x: Float[Tensor, "3 h w"]) -> str:
     return hashlib.sha256(f"{tuple(levels.shape)}".encode() + levels.numpy().tobytes()).hexdigest()
 
 
+@dataclass(frozen=True)
 class Store:
-    """A folder of PNGs under their keys. told: of each batch that was made, how many images."""
+    """A folder of PNGs under their keys. told: of each batch that was made, how many images. shared: processes that run
+    together share out what is missing, each waiting for the others' files; not where they ask for other images each."""
 
-    def __init__(self, folder: Path, batch_size: int, told: Callable[[int], None] = lambda count: None):
-        self.folder, self.batch_size, self.told = folder, batch_size, told
+    folder: Path
+    batch_size: int
+    told: Callable[[int], None] = lambda count: None
+    shared: bool = True
 
     def path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.png"
 
-    def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]], shared: bool = True) -> Images:
+    def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> Images:
         """The images of `keys`. `make` is asked for those that are missing, by number and in batches, and gives them with a
-        note on each. Processes that run together share them out, and each waits for the files of the others; not where they
-        ask for other images each, which `shared` then says."""
+        note on each."""
         state = PartialState()
-        own = range(state.process_index, len(keys), state.num_processes) if shared else range(len(keys))
+        own = range(state.process_index, len(keys), state.num_processes) if self.shared else range(len(keys))
         share = [i for i in own if not self.path(keys[i]).exists()]
         for start in range(0, len(share), self.batch_size):
             part = share[start : start + self.batch_size]
