@@ -21,6 +21,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -187,9 +188,16 @@ def export(run: Path, clip: Clip, vae: VAE, target: Path) -> None:
     weights = {key if key.startswith("text_model.") else f"text_model.{key}": w for key, w in load_file(file).items()}
     save_file(weights, file, {"format": "pt"})
     # Where the VAE was loaded from is nobody's business.
-    config = target / "vae" / "config.json"
-    kept = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
-    config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    change_config(target / "vae", lambda config: config.pop("_name_or_path", None))
+    # transformers loads weights in the type that the configuration names, diffusers in float32: else the two do not fit.
+    change_config(target / "text_encoder", lambda config: config.update(dtype="float32"))
+
+
+def change_config(folder: Path, change: Callable[[dict], object]) -> None:
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    change(config)
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 @torch.no_grad()

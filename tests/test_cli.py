@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -12,7 +14,9 @@ from conftest import small_kl
 from pipelines import sd15
 from srlvae.attacks import ATTACKS
 from srlvae.cli import main
+from srlvae.finetune import CHECKPOINT
 from srlvae.images import read_image
+from srlvae.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -135,6 +139,23 @@ def test_finetune_then_generate(folder, monkeypatch, capsys):
     assert run(monkeypatch, *words, "--prompt", "a cat") == 0
     words = ("generate", "--pipeline", folder / "tuned", "--prompt", "a cat", "--steps", 1, "--n", 1, "--out", folder / "made")
     assert run(monkeypatch, *words) == 0 and (folder / "made" / "sheet.png").exists()
+
+
+def test_a_signal_stops_after_the_step_and_the_end_says_how_to_go_on(folder, monkeypatch, capsys):
+    sd15(small_kl()).pipe.save_pretrained(folder / "pipe")
+    words = ("finetune", "--images", folder / "photographs", "--pipeline", folder / "pipe", "--steps", 3, "--batch-size", 2)
+    words += ("--prompt", "a cat", "--precision", "no", "--out", folder / "tuned")
+    loss = Pipeline.denoising_loss
+
+    def signalled(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pipeline, "denoising_loss", signalled)
+        assert run(patched, *words) == 130 and "goes on" in capsys.readouterr().err
+    assert (folder / "tuned" / CHECKPOINT).exists()
+    assert run(monkeypatch, *words) == 0 and (folder / "tuned" / "model_index.json").exists()
 
 
 def test_scan_writes_a_table_and_a_page(folder, monkeypatch, capsys):

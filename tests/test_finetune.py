@@ -71,7 +71,7 @@ def test_a_run_that_is_cut_off_ends_as_one_that_is_not(latents, tmp_path):
         checkpoint=tmp_path / CHECKPOINT,
         stepped=lambda step, loss: steps.append(step),
     )
-    assert steps == [3, 4] and fingerprint(again.pipe.unet) == fingerprint(whole.pipe.unet)
+    assert steps == [4] and fingerprint(again.pipe.unet) == fingerprint(whole.pipe.unet)
 
 
 def test_an_sdxl_is_tuned_too(latents):
@@ -90,6 +90,8 @@ def test_lora_trains_its_own_weights_alone_and_loads_by_diffusers(folder, tmp_pa
     assert len(names) == len(before) and all(torch.equal(after[name], p) for name, p in before.items())
     files = {path.name for path in (tmp_path / "lora").iterdir()}
     assert files == {"pytorch_lora_weights.safetensors", "finetune.json"}
+    with pytest.raises(InputError, match="LoRA's weights alone"):
+        load_pipeline(tmp_path / "lora")
     pipe = pipeline._build(diffusers.StableDiffusionPipeline)
     pipe.load_lora_weights(tmp_path / "lora")
     y = pipe("a cat", num_inference_steps=2, generator=generators(0, [0]), output_type="pt", height=64, width=64).images
@@ -117,8 +119,46 @@ def test_what_is_written_loads_again_and_is_not_written_over(folder, tmp_path):
     assert not (tmp_path / "out" / CHECKPOINT).exists()
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert {path.stat().st_mode for path in files} == {(tmp_path / "out" / "model_index.json").stat().st_mode}
-    with pytest.raises(InputError, match="other images or settings"):
+    with pytest.raises(InputError, match="holds a result already"):
         finetune(pipeline, folder, tmp_path / "out", CONFIG, prompt="a dog")
+    (tmp_path / "out" / "finetune.json").unlink()
+    with pytest.raises(InputError, match="something else"):
+        finetune(pipeline, folder, tmp_path / "out", CONFIG, prompt="a dog")
+
+
+def test_a_run_goes_on_with_the_same_pictures_alone_wherever_they_lie(folder, tmp_path):
+    def stop(step, loss):
+        raise KeyboardInterrupt
+
+    words = (tmp_path / "out", CONFIG)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(sd15(small_kl()), folder, *words, prompt="a cat", stepped=stop)
+    moved, steps = folder.rename(tmp_path / "moved"), []
+    write_image(moved / "0.png", torch.zeros(3, 20, 24))
+    with pytest.raises(InputError, match="other images or settings"):
+        finetune(sd15(small_kl()), moved, *words, prompt="a cat")
+    write_image(moved / "0.png", torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0)))
+    finetune(sd15(small_kl()), moved, *words, prompt="a cat", stepped=lambda step, loss: steps.append(step))
+    assert steps == [2, 3, 4]
+
+
+def test_a_run_that_came_to_nothing_claims_nothing(folder, tmp_path):
+    (folder / "broken.png").write_text("no picture")
+    with pytest.raises(InputError, match="broken"):
+        finetune(sd15(small_kl()), folder, tmp_path / "out", CONFIG, prompt="a cat")
+    (folder / "broken.png").unlink()
+    with pytest.raises(InputError, match="precision is one of"):
+        finetune(sd15(small_kl()), folder, tmp_path / "out", dataclasses.replace(CONFIG, precision="half"), prompt="a cat")
+    finetune(sd15(small_kl()), folder, tmp_path / "out", CONFIG, prompt="a cat")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(latents):
+    with pytest.raises(InputError, match=r"no number at step .*--learning-rate"):
+        tune(sd15(small_kl()), latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=20, learning_rate=1e20))
+
+
+def test_any_seed_is_taken(latents):
+    tune(sd15(small_kl()), latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=1, seed=10**13))
 
 
 # --- captions
@@ -141,6 +181,29 @@ def test_captions_are_read_from_where_people_keep_them(folder):
         (folder / f"{i}.txt").write_text(f" beside {i}\n")
     assert read_captions(folder)[1] == ["beside 0", "beside 1", "beside 2"]
     assert read_captions(folder, prompt="all")[1] == ["all"] * 3
+    with pytest.raises(InputError, match="not both"):
+        read_captions(folder, folder / "own.csv", "all")
+
+
+def test_captions_are_read_as_other_programs_write_them(folder):
+    (folder / "own.CSV").write_bytes('\ufefffile_name,text\r\n0.png,"two\nlines"\r\n./1.png,é\r\n2.png,\r\n'.encode())
+    assert read_captions(folder, folder / "own.CSV")[1] == ["two\nlines", "é", ""]
+    lines = [json.dumps({"file_name": f"{i}.png", "text": "a\u2028b"}, ensure_ascii=False) for i in range(3)]
+    (folder / "own.jsonl").write_text("\r\n".join(lines) + "\n\n", encoding="utf-8")
+    assert read_captions(folder, folder / "own.jsonl")[1] == ["a\u2028b"] * 3
+
+
+@pytest.mark.parametrize("content", [b'{"file_name": "0.png", "text": 7}', "é".encode("latin-1"), b"[1]", b'{"file_name": 3}'])
+def test_a_table_that_is_none_is_named(content, folder):
+    (folder / "own.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=r"own\.jsonl"):
+        read_captions(folder, folder / "own.jsonl")
+
+
+def test_a_caption_in_another_encoding_is_named(folder):
+    (folder / "0.txt").write_bytes("é".encode("latin-1"))
+    with pytest.raises(InputError, match=r"0\.txt, text in UTF-8"):
+        read_captions(folder)
 
 
 def test_an_image_without_a_caption_is_named(folder):

@@ -48,6 +48,11 @@ def test_diffusers_loads_the_pipeline_by_itself(kind):
     assert pipe.scheduler.config.prediction_type == "v_prediction" and pipe.unet.config.cross_attention_dim == 128
 
 
+def test_diffusers_runs_the_pipeline_by_itself():
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(FOLDER / "tiny-sd", local_files_only=True)
+    assert pipe("a photo of a watch", num_inference_steps=1).images[0].size == (128, 128)
+
+
 def test_the_vae_of_the_pipeline_is_the_bundled_one():
     assert tiny_sd().vae.fingerprint() == load_vae("tiny").fingerprint()
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,13 @@ from torch import Tensor, nn
 from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.errors import InputError
 from srlvae.extras import need
-from srlvae.files import make_readable, write_json
+from srlvae.files import digest, make_readable, write_json
 from srlvae.images import find_images, read_square
 from srlvae.pipeline import Conditioning, Pipeline
 from srlvae.precision import make_accelerator
 from srlvae.rng import generators
 
-RECORD, CHECKPOINT, LORA = "finetune.json", "checkpoint.safetensors", "pytorch_lora_weights.safetensors"
+RECORD, CHECKPOINT = "finetune.json", "checkpoint.safetensors"
 METADATA = ("metadata.jsonl", "metadata.csv")
 # Of the attention layers, as diffusers' own LoRA script.
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
@@ -44,8 +45,8 @@ Stepped = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """lora_rank: 0 trains all of the UNet. empty_captions: the share of captions left out, for guidance. The rate falls by half
-    a cosine after `warmup` steps."""
+    """lora_rank: 0 trains all of the UNet. empty_captions: the share of captions left out, for guidance. learning_rate: at its
+    peak, see `rate`."""
 
     steps: int = 400
     batch_size: int = 8
@@ -72,17 +73,16 @@ def finetune(
 
     Captions: see `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA
     `pytorch_lora_weights.safetensors` alone; an interrupted run goes on from its checkpoint there. Returns the tuned pipeline.
-    Raises: InputError for images without captions, several processes, or an `out` of other settings or with a result.
+    Raises: InputError for images without captions, several processes, an `out` of other settings or with a result, or a loss
+    that is no number.
     """
     if PartialState().num_processes > 1:
         raise InputError("fine-tuning runs in one process; start it without accelerate launch")
     paths, texts = read_captions(images, captions, prompt)
     run = {"config": asdict(config), "vae": pipeline.vae.fingerprint(), "networks": pipeline.fingerprint()}
-    run |= {"images": [str(path) for path in paths], "captions": texts}
+    root = images if images.is_dir() else images.parent
+    run |= {"images": {path.relative_to(root).as_posix(): digest(path) for path in paths}, "captions": texts}
     _claim(out, run)
-    result = out / (LORA if config.lora_rank else "model_index.json")
-    if result.exists():
-        raise InputError(f"{out} holds this run's result already; give another --out")
     latents = encode(pipeline, paths, config.seed)
     tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, stepped=stepped)
     if config.lora_rank:
@@ -96,22 +96,26 @@ def finetune(
 
 
 def _claim(out: Path, run: dict) -> None:
+    """Record the run in `out`. A record of another run counts only where that came to a checkpoint."""
     record = out / RECORD
-    if record.exists():
+    if (out / CHECKPOINT).exists():
         if json.loads(record.read_text(encoding="utf-8")) != json.loads(json.dumps(run)):
             raise InputError(f"{out} holds a run of other images or settings; give another --out")
-    elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} has something else in it; give a new or empty folder")
-    else:
-        write_json(record, run)
+    elif out.exists() and any(path != record and path.name[0] != "." for path in out.iterdir()):
+        holds = "holds a result already" if record.exists() else "has something else in it"
+        raise InputError(f"{out} {holds}; give a new or empty folder")
+    write_json(record, run)
 
 
 def read_captions(images: Path, captions: Path | None = None, prompt: str | None = None) -> tuple[list[Path], list[str]]:
     """Images below a folder and the caption of each.
 
-    From `captions`, or metadata.jsonl or metadata.csv in the folder, with `file_name` and `text` (as Hugging Face's
-    imagefolder); else from a .txt beside each image; or `prompt` for all. Raises InputError that names the first image without.
+    From `captions`, or metadata.jsonl or metadata.csv in the folder, with `file_name` (below that folder) and `text`, as
+    Hugging Face's imagefolder; else from a .txt beside each image; or `prompt` for all, whatever there is. Raises InputError
+    that names the first image without.
     """
+    if prompt is not None and captions is not None:
+        raise InputError("give one caption for all images or a file of captions, not both")
     paths = find_images(images)
     if prompt is not None:
         return paths, [prompt] * len(paths)
@@ -123,7 +127,7 @@ def read_captions(images: Path, captions: Path | None = None, prompt: str | None
         texts = [said.get(path.relative_to(root).as_posix()) for path in paths]
     else:
         beside = [path.with_suffix(".txt") for path in paths]
-        texts = [file.read_text(encoding="utf-8").strip() if file.is_file() else None for file in beside]
+        texts = [_read_text(file).strip() if file.is_file() else None for file in beside]
     missing = [path for path, text in zip(paths, texts, strict=True) if text is None]
     if missing:
         where = f"{table} has no line for it" if table else f"no {METADATA[0]} in {images} and no .txt beside it"
@@ -132,12 +136,27 @@ def read_captions(images: Path, captions: Path | None = None, prompt: str | None
 
 
 def _read_table(path: Path) -> dict[str, str]:
+    text = _read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        rows = list(csv.DictReader(text.splitlines())) if path.suffix == ".csv" else map(json.loads, text.splitlines())
-        return {row["file_name"]: row["text"] for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if path.suffix.lower() == ".csv":
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        else:
+            # Not splitlines: captions may have separators that JSON leaves as they are.
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        said = {PurePosixPath(row["file_name"]).as_posix(): row["text"] for row in rows}
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(f"cannot read captions from {path}, lines with file_name and text: {error!r}") from error
+    if wrong := [name for name, caption in said.items() if not isinstance(caption, str)]:
+        raise InputError(f"the caption of {wrong[0]} in {path} is no text")
+    return said
+
+
+def _read_text(path: Path) -> str:
+    """In UTF-8, with the mark at its beginning that spreadsheets write, or without."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read captions from {path}, text in UTF-8: {error}") from error
 
 
 @torch.no_grad()
@@ -169,7 +188,8 @@ def tune(
 ) -> Pipeline:
     """A pipeline around a copy of the UNet, trained on scaled latents `n c h w` and their captions; goes on from `checkpoint`.
 
-    What a step sees is a function of (seed, step), so that a run that was cut off ends as one that was not.
+    What a step sees is a function of (seed, step), so that a run that was cut off ends as one that was not. A KeyboardInterrupt
+    out of `stepped` leaves a checkpoint of that step.
     """
     unet: Any = copy.deepcopy(pipeline.pipe.unet).requires_grad_(config.lora_rank == 0)
     if config.lora_rank:
@@ -189,12 +209,21 @@ def tune(
     )
     weights = nn.ParameterList(trained)
     state = load_checkpoint(checkpoint, {"unet": weights}, optimizer) if checkpoint and checkpoint.exists() else {"step": 0}
+
+    def save(step: int) -> None:
+        if checkpoint:
+            save_checkpoint(checkpoint, {"unet": weights}, optimizer, {"step": step})
+
     condition = lru_cache(CAPTIONS_KEPT)(lambda text: pipeline.condition([text]))
     tuned = pipeline.with_unet(unet)
     for step in range(state["step"], config.steps):
+        # Generators take 63 bits.
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * rate(step, config)
-        rng, draw = np.random.default_rng((config.seed, step)), torch.Generator().manual_seed(config.seed * 10**7 + step)
+        rng, draw = (
+            np.random.default_rng((config.seed, step)),
+            torch.Generator().manual_seed((config.seed * 10**7 + step) % 2**63),
+        )
         picked = rng.integers(len(latents), size=config.batch_size)
         empty = rng.random(config.batch_size) < config.empty_captions
         said = ["" if left_out else captions[int(i)] for i, left_out in zip(picked, empty, strict=True)]
@@ -203,13 +232,19 @@ def tune(
         t = torch.randint(pipeline.pipe.scheduler.config.num_train_timesteps, (len(z),), generator=draw).to(z.device)
         with accelerator.autocast():
             loss = tuned.denoising_loss(z, together([condition(text) for text in said]), t, noise).mean()
+        if not loss.isfinite():
+            raise InputError(f"the loss is no number at step {step + 1}; give a lower --learning-rate")
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        stepped(step + 1, loss.item())
-        if checkpoint and (step + 1) % config.checkpoint_every == 0:
-            save_checkpoint(checkpoint, {"unet": weights}, optimizer, {"step": step + 1})
+        try:
+            stepped(step + 1, loss.item())
+        except KeyboardInterrupt:
+            save(step + 1)
+            raise
+        if (step + 1) % config.checkpoint_every == 0:
+            save(step + 1)
     unet.eval().requires_grad_(False)
     return tuned
 
@@ -221,7 +256,7 @@ def together(parts: list[Conditioning]) -> Conditioning:
 
 
 def rate(step: int, config: FinetuneConfig) -> float:
-    """Of the learning rate: linear warm-up, then half a cosine to zero."""
+    """Of the learning rate: half a cosine to zero, times a linear warm-up."""
     return min(1.0, (step + 1) / max(config.warmup, 1)) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from srlvae.files import write_atomically
 
 # The contact sheet in a folder of written images.
 SHEET = "sheet.png"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 
 def check_images(x: Tensor) -> Tensor:
@@ -48,10 +49,24 @@ def find_images(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise InputError(f"no such folder: {folder}")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    found = sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
     if not found:
         raise InputError(f"no images below {folder}; looked for {', '.join(sorted(SUFFIXES))}")
     return found
+
+
+def count_others(folder: Path) -> int:
+    """The files below `folder` that `find_images` passes over, by their names."""
+    return sum(path.suffix.lower() not in SUFFIXES for path in _files(folder))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder but hidden ones; folders that are linked to are entered, once each."""
+    entered: set[Path] = set()
+    for above, folders, names in os.walk(folder, followlinks=True):
+        entered.add(Path(above).resolve())
+        folders[:] = [name for name in folders if Path(above, name).resolve() not in entered]
+        yield from (path for name in names if name[0] != "." and (path := Path(above, name)).is_file())
 
 
 def find_sources(sources: Sequence[Path], out: Path) -> list[Path]:

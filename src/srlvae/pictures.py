@@ -87,7 +87,8 @@ def edit_files(
 
 
 def _names(pipeline: Pipeline) -> dict:
-    return {"pipeline": str(pipeline.pipe.config.get("_name_or_path")), "vae": pipeline.vae.fingerprint()}
+    name = str(pipeline.pipe.config.get("_name_or_path"))
+    return {"pipeline": name, "networks": pipeline.fingerprint(), "vae": pipeline.vae.fingerprint()}
 
 
 def _claim(out: Path, settings: dict) -> None:

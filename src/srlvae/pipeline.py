@@ -27,6 +27,8 @@ from srlvae.vae import VAE, Images, Latents, fingerprint, load_vae
 library: Any = diffusers
 # Kept by the pipelines of all versions; what else a pipeline has (safety checker, image encoder) goes along untouched.
 NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+# What diffusers calls a file of LoRA's weights.
+LORA = "pytorch_lora_weights.safetensors"
 # A mask and latents, side by side.
 Kept = Float[Tensor, "b seen hf wf"]
 # Settings that pipelines of one family share, beside their networks.
@@ -269,6 +271,8 @@ def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, devic
     need("pipeline", "transformers")
     folder = bundled(str(source)) or Path(source)
     local = folder.is_dir()
+    if local and (folder / LORA).is_file():
+        raise InputError(f"{folder} holds LoRA's weights alone; load them in Python: pipeline.load_lora_weights(...)")
     if local and not (folder / "model_index.json").is_file():
         raise InputError(f"{folder} has no model_index.json; give the folder of a diffusers pipeline")
     if not local and (str(source).count("/") != 1 or str(source).startswith((".", "/"))):

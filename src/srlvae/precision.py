@@ -7,9 +7,15 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from srlvae.errors import InputError
+
+PRECISIONS = ("auto", "no", "bf16", "fp16")
+
 
 def make_accelerator(precision: str) -> Accelerator:
-    """An accelerator that computes in `auto`, `no`, `bf16` or `fp16`."""
+    """An accelerator that computes in one of PRECISIONS. Raises InputError for another."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is one of {', '.join(PRECISIONS)}, got {precision}")
     if precision == "auto":
         precision = "bf16" if bf16_pays() else "no"
     # accelerate keeps one precision a process; a second run in it may want another.

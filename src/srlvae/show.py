@@ -13,12 +13,36 @@ from srlvae.bench.poisoning import Point
 from srlvae.bench.protocol import Cell
 from srlvae.harden import Listener, Plan
 
+# Steps between lines in a log file.
+LOGGED = 50
+
+
+class Stop:
+    """A wish to stop at the next step, by Ctrl-C or SIGTERM; by a second one at once."""
+
+    def __init__(self, console: Console):
+        self.console, self.wanted = console, False
+
+    def __enter__(self) -> Stop:
+        self.before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number, frame) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+        self.console.print("stopping after this step; again to stop at once")
+
 
 class Drawing(Listener):
     """A run's plan, its bar with losses and scores, and a stop at the next step on Ctrl-C or SIGTERM."""
 
     def __init__(self, console: Console):
-        self.console, self.stop, self.main = console, False, False
+        self.console, self.stop, self.main = console, Stop(console), False
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -30,19 +54,12 @@ class Drawing(Listener):
         self.losses, self.scores = "", ""
 
     def __enter__(self) -> Drawing:
-        self.before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.stop.__enter__()
         return self
 
     def __exit__(self, *_) -> None:
         self.progress.stop()
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _request(self, number, frame) -> None:
-        if self.stop:
-            raise KeyboardInterrupt
-        self.stop = True
-        self.console.print("stopping after this step; again to stop at once")
+        self.stop.__exit__()
 
     def planned(self, plan: Plan) -> None:
         self.main = True
@@ -76,7 +93,7 @@ class Drawing(Listener):
         self.console.print("comparing before and after …")
 
     def should_stop(self) -> bool:
-        return self.stop
+        return self.stop.wanted
 
     def _update(self, step: int) -> None:
         self.progress.update(self.task, completed=step, notes=self.scores + self.losses)
@@ -139,11 +156,20 @@ def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, in
 
 @contextmanager
 def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, float], None]]:
-    """A bar over optimiser steps; gives the function that is told of each and of its loss."""
+    """A bar over optimiser steps; gives the function that is told of each and of its loss, and stops there where asked to."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("tuning"), *columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
+    notes = TextColumn("{task.fields[notes]}")
+    with Stop(console) as stop, Progress(TextColumn("tuning"), *columns, notes, console=console) as progress:
         task = progress.add_task("", total=steps, notes="")
-        yield lambda step, loss: progress.update(task, completed=step, notes=f"loss {loss:.4f}")
+
+        def stepped(step: int, loss: float) -> None:
+            progress.update(task, completed=step, notes=f"loss {loss:.4f}")
+            if not console.is_terminal and step % LOGGED == 0:  # no bar in a log file
+                console.print(f"step {step} of {steps}: loss {loss:.4f}")
+            if stop.wanted:
+                raise KeyboardInterrupt
+
+        yield stepped
 
 
 @contextmanager

@@ -164,26 +164,41 @@ app.command()(edit)
 @app.command()
 def finetune(
     images: Annotated[Path, typer.Option(help="A folder of images (any depth); their centre squares are learnt.")],
-    out: Annotated[Path, typer.Option(help="A new folder; an interrupted run goes on.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="A new folder for the whole pipeline, or for LoRA's weights alone; an interrupted run goes on."),
+    ],
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     vae: Annotated[str | None, typer.Option(help="Encodes the images in place of the pipeline's. " + VaeHelp)] = None,
-    captions: Annotated[Path | None, typer.Option(help="A .jsonl or .csv with file_name and text.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="One caption for all.")] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="A .jsonl or .csv with text and file_name, which is a path below --images.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="One caption for all, whatever other captions there are.")] = None,
     lora_rank: Annotated[int, typer.Option(min=0, help="Train LoRA of this rank; 0 trains all of the UNet.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the cosine.")] = 1e-4,
+    learning_rate: Annotated[float, typer.Option(min=0, help="At its peak, after 20 steps; then a cosine.")] = 1e-4,
     precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of the order, the noise and the left-out captions.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
-    """Fine-tune a pipeline's UNet on captioned images: metadata.jsonl or .csv in the folder, or a .txt beside each."""
+    """Fine-tune a pipeline's UNet on captioned images: metadata.jsonl or .csv in the folder, or a .txt beside each.
+
+    Every image needs a caption; --prompt gives all of them one.
+    """
     from srlvae.finetune import FinetuneConfig
     from srlvae.finetune import finetune as run
     from srlvae.show import step_bar
 
     config = FinetuneConfig(
-        steps=steps, batch_size=batch_size, learning_rate=learning_rate, lora_rank=lora_rank, seed=seed, precision=precision
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        lora_rank=lora_rank,
+        seed=seed,
+        checkpoint_every=checkpoint_every,
+        precision=precision,
     )
     loaded = pipeline_of(pipeline, vae, device)
     with step_bar(console, steps) as stepped:
@@ -243,12 +258,16 @@ def report(
     console.print(f"Report: [bold]{write_report(folders, out)}[/]")
 
 
+# The exit code after Ctrl-C or SIGTERM.
+STOPPED = 130
+
+
 def _stop(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
 def main() -> None:
-    """Entry point. Exit codes: 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    """Entry point. Exit codes: 2 for bad input, STOPPED after Ctrl-C or SIGTERM."""
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # The profiler, which measures memory, announces itself otherwise.
@@ -260,6 +279,8 @@ def main() -> None:
     except (InputError, ModuleNotFoundError, OSError) as error:
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on where it was (harden: with --resume)")
-        sys.exit(130)
+    except SystemExit as stop:
+        # What typer makes of a KeyboardInterrupt.
+        if stop.code == STOPPED:
+            Console(stderr=True).print("stopped; the same command goes on where it was (harden: with --resume)")
+        raise
