@@ -159,11 +159,15 @@ def test_a_signal_stops_after_the_step_and_the_end_says_how_to_go_on(folder, mon
 
 
 def test_scan_writes_a_table_and_a_page(folder, monkeypatch, capsys):
-    small_kl().save(folder / "other")
+    other = small_kl()
+    other.model.encoder.conv_in.weight.mul_(1.2)
+    other.save(folder / "other")
+    (folder / "photographs" / "notes.doc").write_text("no image")
     words = ("scan", folder / "photographs", "--clean", folder / "photographs", "--original", folder / "vae")
     words += ("--hardened", folder / "other", "--out", folder / "scanned")
     assert run(monkeypatch, *words) == 2 and "99 or more" in capsys.readouterr().err
     assert run(monkeypatch, *words, "--rate", 0.1) == 0
+    assert "1 other files were not looked at" in capsys.readouterr().out
     assert len((folder / "scanned" / "scan.csv").read_text(encoding="utf-8").splitlines()) == 13
     assert (folder / "scanned" / "scan.html").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from srlvae.scan import (
     PATCH,
     TILE,
     Normal,
+    Score,
     Seen,
     calibrate,
     evidence,
@@ -28,7 +30,7 @@ from srlvae.scan import (
     score,
     write_verdicts,
 )
-from srlvae.vae import VAE
+from srlvae.vae import VAE, load_vae
 
 NORMAL = Normal(torch.zeros(2, 2).double(), torch.ones(2).double())
 
@@ -112,7 +114,9 @@ def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, f
     seen = scan(vae, other, folder, tmp_path / "out")
     assert {one.file for one in seen} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}
     scores = score(seen, NORMAL)
-    assert scores == sorted(scores, key=lambda score: -score.value) and "not a readable image" in scores[-1].error
+    values = [score.value for score in scores[:-1]]
+    assert values == sorted(values, reverse=True) and scores[-1].value is None
+    assert "not a readable image" in scores[-1].error
     monkeypatch.setattr("srlvae.scan.evidence_of_image", lambda *_: pytest.fail("looked again"))
     assert scan(vae, other, folder, tmp_path / "out") == seen
 
@@ -127,7 +131,7 @@ def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
         seen = scan(vae, other, folder, tmp_path / "out")
         assert strange in {one.file for one in seen if one.evidence}
     scores = score(seen, NORMAL)
-    write_verdicts(tmp_path / "out", scores, 1.0)
+    write_verdicts(tmp_path / "out", scores, 1.0, tmp_path, 0.01)
     assert "caf" in write_scan_page(tmp_path / "out", folder, scores, 1.0, "some", 0.01).read_text(encoding="utf-8")
 
 
@@ -196,7 +200,15 @@ def test_half_a_line_is_written_again(vae, other, folder, tmp_path):
 def test_scores_of_other_encoders_are_refused(vae, other, folder, tmp_path):
     scan(vae, other, folder, tmp_path / "out")
     with pytest.raises(InputError, match="other encoders"):
+        scan(other, vae, folder, tmp_path / "out")
+
+
+def test_encoders_that_are_no_twins_are_refused(vae, folder, tmp_path):
+    with pytest.raises(InputError, match="one and the same"):
         scan(vae, vae, folder, tmp_path / "out")
+    with pytest.raises(InputError, match="different sizes"):
+        scan(vae, load_vae("tiny"), folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_threshold_keeps_its_rate_on_new_clean_images():
@@ -233,8 +245,17 @@ def test_verdicts_and_page_follow_from_the_threshold(vae, other, folder, tmp_pat
     seen = scan(vae, other, folder, tmp_path / "out")
     scores = score([*seen, Seen("far.png", "", (9.0, 0.0, 0.0))], NORMAL)
     threshold = (scores[0].value + scores[1].value) / 2
-    with write_verdicts(tmp_path / "out", scores, threshold).open(newline="", encoding="utf-8") as file:
+    with write_verdicts(tmp_path / "out", scores, threshold, tmp_path, 0.01).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["suspicious"] for row in rows] == ["yes", "no", "no", "no", ""] and rows[0]["file"] == scores[0].file
+    about = json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8"))
+    assert (about["threshold"], about["images"], about["suspicious"], about["unreadable"]) == (threshold, 4, 1, 1)
     text = write_scan_page(tmp_path / "out", folder, scores, threshold, "some", 0.01).read_text(encoding="utf-8")
     assert "1 of 4 images are suspicious" in text and text.count("data:image/jpeg") == 3 and "1 files could not" in text
+
+
+def test_all_suspicious_images_are_on_the_page_up_to_some_hundreds(folder, tmp_path):
+    for suspicious, shown in ((5, 60), (80, 80), (400, 300)):
+        scores = [Score("deep/0.png", float(i < suspicious)) for i in range(500)]
+        text = write_scan_page(tmp_path / "out", folder, scores, 0.5, "some", 0.01).read_text(encoding="utf-8")
+        assert text.count("<figure") == shown and f"The {shown} highest scores" in text

@@ -8,8 +8,10 @@ How alike they see it depends on how far they disagree anyway: what is normal is
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,8 @@ from srlvae.images import find_images, pad_to_multiple, read_image
 from srlvae.vae import VAE, Images, Latents
 
 # Evidence as it comes, a file a process; the table of all at the end.
-TABLE, VERDICTS, RECORD = "evidence-{}.csv", "scan.csv", "scan.json"
+TABLE, RECORD = "evidence-{}.csv", "scan.json"
+VERDICTS, SUMMARY = "scan.csv", "verdict.json"
 EVIDENCE = ("parting", "change", "disagreement")
 COLUMNS = ("file", "version", *EVIDENCE, "error")
 # Names of files need not be text.
@@ -57,11 +60,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Score:
-    """value: −∞ where the file could not be read, with the reason in `error`."""
+    """value: None where the file could not be read, with the reason in `error`."""
 
     file: str
-    value: float
+    value: float | None
     error: str = ""
+
+    def above(self, threshold: float) -> bool:
+        return self.value is not None and self.value > threshold
 
 
 @torch.no_grad()
@@ -119,10 +125,14 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
     One image is in memory at a time, and files that are listed already and have not changed since are passed over, so that a
     run which was cut off goes on. Processes that run together share the files out. A file that cannot be read gets a line that
     says so, and another look the next time. Raises InputError where `out` holds the evidence of other encoders or of another
-    folder.
+    folder, and for encoders that are no twins.
     """
     paths, state = find_images(folder), PartialState()
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
+    if (original.channels, original.factor) != (hardened.channels, hardened.factor):
+        raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
+    if vaes["original"] == vaes["hardened"]:
+        raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
     _claim(out, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
     files = [(path, *_identity(path, folder)) for path in paths]
     share = files[state.process_index :: state.num_processes]
@@ -143,6 +153,11 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
     looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
     found = {(seen.file, seen.version): seen for seen in looks}
     return [found[name, version] for _, name, version in files if (name, version) in found]
+
+
+def clean_evidence(out: Path, clean: Path) -> Path:
+    """Where the evidence of a folder of clean images goes, so that another folder of them costs no more than itself."""
+    return out / f"clean-{hashlib.sha256(os.fsencode(clean.resolve())).hexdigest()[:8]}"
 
 
 def _identity(path: Path, folder: Path) -> tuple[str, str]:
@@ -211,23 +226,27 @@ def readable(seen: list[Seen]) -> Float[Tensor, "n 3"]:
 def score(seen: list[Seen], normal: Normal) -> list[Score]:
     """A score a file, the largest first."""
     values = iter(normal.scores(readable(seen)).tolist())
-    scores = [Score(one.file, next(values) if one.evidence else -math.inf, one.error) for one in seen]
-    return sorted(scores, key=lambda score: -score.value)
+    scores = [Score(one.file, next(values) if one.evidence else None, one.error) for one in seen]
+    return sorted(scores, key=lambda score: math.inf if score.value is None else -score.value)
 
 
-def write_verdicts(out: Path, scores: list[Score], threshold: float) -> Path:
-    """A table of all files with their scores and verdicts, the most suspicious first; returns it."""
+def write_verdicts(out: Path, scores: list[Score], threshold: float, clean: Path, rate: float) -> Path:
+    """A table of all files with their scores and verdicts, the most suspicious first, and beside it what they rest on; returns
+    the table."""
 
     def write(file: Path) -> None:
         with file.open("w", newline="", **NAMES) as opened:
             writer = csv.writer(opened)
             writer.writerow(("file", "score", "suspicious", "error"))
             for one in scores:
-                known = one.value > -math.inf
-                verdict = ("yes" if one.value > threshold else "no") if known else ""
-                writer.writerow((one.file, f"{one.value:.6g}" if known else "", verdict, one.error))
+                cells = ("", "") if one.value is None else (f"{one.value:.6g}", "yes" if one.above(threshold) else "no")
+                writer.writerow((one.file, *cells, one.error))
 
     write_atomically(out / VERDICTS, write)
+    unreadable = sum(one.value is None for one in scores)
+    about = {"threshold": threshold, "rate": rate, "clean": str(clean.resolve()), "images": len(scores) - unreadable}
+    about |= {"suspicious": sum(one.above(threshold) for one in scores), "unreadable": unreadable}
+    write_json(out / SUMMARY, about)
     return out / VERDICTS
 
 

@@ -212,38 +212,52 @@ def finetune(
 
 @app.command()
 def scan(
-    images: Annotated[Path, typer.Argument(help="A folder of images, any depth and size.", metavar="DIR")],
-    clean: Annotated[Path, typer.Option(help="A folder of clean images of the same kind, for the threshold.")],
+    images: Annotated[Path, typer.Argument(help="A folder of images, at any depth.", metavar="DIR")],
+    clean: Annotated[
+        Path,
+        typer.Option(
+            help="A folder of clean images of the same source and size, for the threshold: 99 or more for a rate of .01."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Scores, table and page; an interrupted run goes on.")],
     original: Annotated[str, typer.Option(help="The VAE whose perturbations are to be found. " + VaeHelp)] = "tiny",
-    hardened: Annotated[str, typer.Option(help="Its hardened twin. " + VaeHelp)] = "tiny-srl",
+    hardened: Annotated[str, typer.Option(help="What srlvae harden made of it.")] = "tiny-srl",
     rate: Annotated[float, typer.Option(min=1e-6, max=1.0, help="Share of clean images called suspicious.")] = 0.01,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
     """Find images that were perturbed: the original and the hardened encoder disagree on them.
 
+    What is called suspicious is so at a chosen share of false alarms; it is no proof, and does not say who perturbed it and why.
     Several processes: accelerate launch -m srlvae scan …
     """
+    from accelerate import PartialState
+
+    from srlvae.images import count_others, find_images
     from srlvae.report.scan import write_scan_page
-    from srlvae.scan import calibrate, readable, score, write_verdicts
+    from srlvae.scan import calibrate, check_enough, clean_evidence, readable, score, write_verdicts
     from srlvae.scan import scan as run
     from srlvae.show import picture_bar
     from srlvae.vae import load_vae
 
+    check_enough(len(find_images(clean)), rate)
     where = device_of(device)
     vaes = load_vae(original, where), load_vae(hardened, where)
     with picture_bar(console, "clean") as done:
-        known = readable(run(*vaes, clean, out / "clean", done))
+        known = readable(run(*vaes, clean, clean_evidence(out, clean), done))
     normal, threshold = calibrate(known, rate)
     with picture_bar(console, "images") as done:
         scores = score(run(*vaes, images, out, done), normal)
-    table = write_verdicts(out, scores, threshold)
+    if not PartialState().is_main_process:
+        return
+    table = write_verdicts(out, scores, threshold, clean, rate)
     page = write_scan_page(out, images, scores, threshold, f"the {len(known)} in {clean}", rate)
-    values = [one.value for one in scores if not one.error]
-    found = sum(value > threshold for value in values)
-    console.print(f"{found} of {len(values)} images above {threshold:.3f}; by chance {rate * len(values):.1f}")
-    if len(values) < len(scores):
-        console.print(f"{len(scores) - len(values)} could not be read; the table says why")
+    found, total = sum(one.above(threshold) for one in scores), sum(one.value is not None for one in scores)
+    console.print(f"{found} of {total} images are suspicious, with scores above {threshold:.3f}")
+    console.print(f"if all were clean, about {rate * total:.1f} would be by chance")
+    if total < len(scores):
+        console.print(f"{len(scores) - total} could not be read; the table says why")
+    if images.is_dir() and (others := count_others(images)):
+        console.print(f"{others} other files were not looked at: their names are not those of images")
     console.print(f"\nTable: [bold]{table}[/]\nPage: [bold]{page}[/]")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from srlvae.errors import InputError
@@ -11,26 +10,27 @@ from srlvae.report.render import inline_jpeg, write_page
 from srlvae.scan import Score
 
 PAGE = "scan.html"
-# Images shown, and the side of each in pixels.
-SHOWN, SIDE = 60, 240
+# Images shown at least and at most, in between all suspicious ones; and the side of each in pixels.
+LEAST, MOST, SIDE = 60, 300, 240
 
 
 def write_scan_page(out: Path, folder: Path, scores: list[Score], threshold: float, clean: str, rate: float) -> Path:
     """scores: the most suspicious first. clean: where the threshold comes from, in words."""
-    readable = [score for score in scores if score.value > -math.inf]
+    readable = [score for score in scores if score.value is not None]
+    suspicious = sum(score.above(threshold) for score in scores)
     images = [
         {
             "file": score.file,
             "score": f"{score.value:.2f}",
-            "suspicious": score.value > threshold,
+            "suspicious": score.above(threshold),
             "data": _thumbnail(folder / score.file if folder.is_dir() else folder),
         }
-        for score in readable[:SHOWN]
+        for score in readable[: max(LEAST, min(suspicious, MOST))]
     ]
     return write_page(
         out / PAGE,
         "scan",
-        suspicious=sum(score.value > threshold for score in readable),
+        suspicious=suspicious,
         total=len(readable),
         unreadable=len(scores) - len(readable),
         folder=str(folder),
