@@ -18,7 +18,7 @@ import typer
 
 from srlvae.files import write_text
 from srlvae.report.plots import plot_poisoning
-from srlvae.report.poisoning import curves, pooled
+from srlvae.report.poisoning import curves, pooled, share
 from srlvae.report.tables import Table, markdown
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +97,7 @@ def poison_counts(result: dict) -> Table:
     lines = []
     for count in (0, *result["protocol"]["counts"]):
         shares = [_tuned(result, defence, count) for defence in ("none", "hardened")]
-        lines.append([str(count), *(_exact(own, measure) for measure in ("target", "concept") for own in shares)])
+        lines.append([str(count), *(share(own, measure) for measure in ("target", "concept") for own in shares)])
     header = [f"{measure}, {vae}" for measure in ("target", "concept") for vae in ("original", "hardened")]
     return ["poisons", *header], lines
 
@@ -119,7 +119,7 @@ def poison_defences(result: dict) -> Table:
     protocol, most = result["protocol"], max(result["protocol"]["counts"])
     rows = {"original, no poison": _tuned(result, "none", 0), "hardened, no poison": _tuned(result, "hardened", 0)}
     rows |= {"original": _tuned(result, "none", most), "hardened": _tuned(result, "hardened", most)}
-    for eps in protocol["eps"][:-1]:
+    for eps in sorted(set(protocol["eps"]) - {max(protocol["eps"])}):
         for defence, vae in (("none", "original"), ("hardened", "hardened")):
             rows[f"{vae}, {eps}/255"] = _tuned(result, defence, most, eps=eps)
     rows |= {plan["name"]: _tuned(result, plan["name"], most) for plan in protocol["purifiers"]}
@@ -127,13 +127,8 @@ def poison_defences(result: dict) -> Table:
     rows["hardened, white-box poison"] = _tuned(result, "hardened", most, "white-box")
     rows["original, wrong captions"] = _tuned(result, "none", most, "dirty-label", 0)
     measures = ("target", "concept", "others")
-    lines = [[name, *(_exact(own, measure) for measure in measures)] for name, own in rows.items() if own]
+    lines = [[name, *(share(own, measure) for measure in measures)] for name, own in rows.items() if own]
     return [f"at {most} poisons of {max(protocol['eps'])}/255", "target", "concept", "other concepts"], lines
-
-
-def _exact(rows: list[dict], measure: str) -> str:
-    share, (low, high) = pooled(rows, measure)
-    return f"{share:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def scan(*results: dict) -> Table:

@@ -15,6 +15,7 @@ from srlvae.errors import InputError
 from srlvae.images import (
     check_eps,
     check_images,
+    count_others,
     find_images,
     open_rgb,
     pad_to_multiple,
@@ -85,6 +86,17 @@ def test_find_images_goes_deep_sorts_and_leaves_out_what_is_no_image(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert find_images(tmp_path) == [tmp_path / "a/c.jpg", tmp_path / "b.PNG"]
+
+
+def test_linked_folders_are_entered_once_and_other_files_counted(tmp_path):
+    for name in ("in/a.png", "in/notes.doc", "in/.hidden.png", "else/b.avif", "else/c.jfif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "else")
+    (tmp_path / "else" / "back").symlink_to(tmp_path / "in")
+    names = ["a.png", "linked/b.avif", "linked/c.jfif"]
+    assert [path.relative_to(tmp_path / "in").as_posix() for path in find_images(tmp_path / "in")] == names
+    assert count_others(tmp_path / "in") == 1
 
 
 def test_find_images_takes_a_single_file(tmp_path):

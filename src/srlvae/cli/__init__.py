@@ -227,7 +227,7 @@ def scan(
 ) -> None:
     """Find images that were perturbed: the original and the hardened encoder disagree on them.
 
-    What is called suspicious is so at a chosen share of false alarms; it is no proof, and does not say who perturbed it and why.
+    What is called suspicious is so at a chosen share of false alarms: no proof, and no word of who perturbed it and why.
     Several processes: accelerate launch -m srlvae scan …
     """
     from accelerate import PartialState

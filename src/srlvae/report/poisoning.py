@@ -58,16 +58,23 @@ def curves(result: dict, eps: int) -> dict[str, dict[str, list[tuple]]]:
 
 def pooled(rows: list[dict], measure: str) -> tuple[float, tuple[float, float]]:
     """The share over the images of all rows, with its 95 % interval over the fine-tunings that they are of."""
-    values, groups, tuned = [], [], []
+    values, groups = [], []
+    numbers: dict[tuple, int] = {}
     for row in rows:
         count = row["judged"][f"{measure}_n"]
         yes = round(row["judged"][measure] * count)
         # Without poison all pairs share a fine-tuning.
-        tuned.append((row["seed"], *((row["concept"], row["target"]) if row["count"] else ())))
+        tuned = (row["seed"], *((row["concept"], row["target"]) if row["count"] else ()))
         values += [1.0] * yes + [0.0] * (count - yes)
-        groups += [tuned.index(tuned[-1])] * count
+        groups += [numbers.setdefault(tuned, len(numbers))] * count
     found = torch.tensor(values)
     return found.mean().item(), bootstrap_interval(found, torch.Generator().manual_seed(0), groups=torch.tensor(groups))
+
+
+def share(rows: list[dict], measure: str) -> str:
+    """`pooled`, in words."""
+    value, (low, high) = pooled(rows, measure)
+    return f"{value:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def pooled_table(result: dict) -> Table:
@@ -79,10 +86,7 @@ def pooled_table(result: dict) -> Table:
         if row["count"] in (0, most):
             sets.setdefault((row["defence"], row["kind"], row["eps"], row["count"]), []).append(row)
     for (defence, kind, eps, count), own in sets.items():
-        cells = []
-        for measure in ("target", "concept", "others"):
-            share, (low, high) = pooled(own, measure)
-            cells.append(f"{share:.0%} [{low:.0%}, {high:.0%}]")
+        cells = [share(own, measure) for measure in ("target", "concept", "others")]
         likeness = sum(row["judged"]["clip_t"] for row in own) / len(own)
         name = "no defence" if defence == "none" else defence
         lines.append([name, kind, f"{eps}/255" if eps else "", str(count), *cells, f"{likeness:.3f}"])
