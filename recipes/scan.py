@@ -9,6 +9,7 @@ curves goes beside the result.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ import torch
 import typer
 from rich.progress import Progress
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.job import Job, choose_setting
@@ -26,6 +28,7 @@ from srlvae.bench.store import Store, key_of_image
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.purify.signal import jpeg
 from srlvae.scan import EVIDENCE, calibrate, evidence
 from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
@@ -34,10 +37,11 @@ from srlvae.versions import versions
 STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 50, "glaze": 50}
 EPS = (4, 8)
 RATE, BATCH, SEED = 0.01, 8, 0
-
-
-def look(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
-    return torch.cat([evidence(original, hardened, part) for part in x.split(BATCH)])
+# What happens to images on their way, here to attacked and clean ones alike.
+HANDLED: dict[str, Callable[[Tensor], Tensor]] = {
+    "JPEG 75": lambda x: jpeg(x, generators=[], quality=75),
+    "three quarters of the side": lambda x: interpolate(x, scale_factor=0.75, mode="bicubic", antialias=True).clamp(0, 1),
+}
 
 
 def attacked(name: str, eps: int, pipeline: Pipeline, x: Tensor, cache: Path) -> Tensor:
@@ -64,9 +68,27 @@ def measure(positive: Tensor, negative: Tensor, threshold: float) -> dict:
     return measured
 
 
-def draw(result: dict, negative: Tensor, path: Path) -> None:
+def tried(original: VAE, hardened: VAE, known: Tensor, clean: Tensor, y: dict[str, Tensor]) -> dict:
+    """Calibrated on clean images, tried on others and on attacked ones, by row."""
+    seen = [look(original, hardened, x) for x in (known, clean)]
+    normal, threshold = calibrate(seen[0], RATE)
+    negative = normal.scores(seen[1])
+    found = {"normal": seen[0].tolist(), "clean": negative.tolist()}
+    found |= {"clean called suspicious": (negative > threshold).double().mean().item(), "rows": {}}
+    for row, images in y.items():
+        made = found["rows"][row] = measure(normal.scores(look(original, hardened, images)), negative, threshold)
+        print(f"{row}: AUROC {made['auroc']:.3f}, {made['found']:.0%} found at {RATE:.0%} false positives", flush=True)
+    return found
+
+
+def look(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
+    return torch.cat([evidence(original, hardened, part) for part in x.split(BATCH)])
+
+
+def draw(result: dict, path: Path) -> None:
     figure = matplotlib.figure.Figure(figsize=(4 * len(EPS), 4), layout="constrained")
-    thresholds = negative.sort(descending=True).values
+    negative = result["clean"]
+    thresholds = sorted(negative, reverse=True)
     for axis, eps in zip(figure.subplots(1, len(EPS), sharey=True), EPS, strict=True):
         for name in STEPS:
             if row := result["rows"].get(f"{name} {eps}/255"):
@@ -91,31 +113,20 @@ def main(
     cache: Annotated[Path, typer.Option(help="Folder for the attacked photographs.")] = Path("runs/scan"),
 ) -> None:
     pipeline, own = load_pipeline(original), load_vae(hardened)
+    vaes = pipeline.vae, own
     x = load_photographs(images, n + known + clean, pipeline.size, SEED)[0]
-    normal_seen, clean_seen = look(pipeline.vae, own, x[n : n + known]), look(pipeline.vae, own, x[n + known :])
-    normal, threshold = calibrate(normal_seen, RATE)
-    negative = normal.scores(clean_seen)
-    table = {
-        "original": pipeline.vae.fingerprint(),
-        "hardened": own.fingerprint(),
-        "n": n,
-        "known": known,
-        "seed": SEED,
-        "steps": STEPS,
-        "rate": RATE,
-        "evidence": EVIDENCE,
-        "versions": versions(),
-        "normal": normal_seen.tolist(),
-        "clean": clean_seen.tolist(),
-        "clean called suspicious": (negative > threshold).double().mean().item(),
-        "rows": {},
-    }
-    for name, eps in itertools.product(only or STEPS, EPS):
-        positive = normal.scores(look(pipeline.vae, own, attacked(name, eps, pipeline, x[:n], cache)))
-        row = table["rows"][f"{name} {eps}/255"] = measure(positive, negative, threshold)
-        write_json(result, table)
-        print(f"{name} {eps}/255: AUROC {row['auroc']:.3f}, {row['found']:.0%} found at {RATE:.0%} false positives", flush=True)
-    draw(table, negative, result.with_suffix(".png"))
+    x, *others = x.split([n, known, clean])
+    kinds = list(itertools.product(only or STEPS, EPS))
+    y = {f"{name} {eps}/255": attacked(name, eps, pipeline, x, cache) for name, eps in kinds}
+    strong = {row: images for row, images in y.items() if row.endswith(f" {max(EPS)}/255")}
+    table: dict = {"original": pipeline.vae.fingerprint(), "hardened": own.fingerprint(), "n": n, "known": known, "seed": SEED}
+    table |= {"steps": STEPS, "rate": RATE, "evidence": EVIDENCE, "versions": versions(), **tried(*vaes, *others, y)}
+    table["handled"] = {}
+    for handling, handled in HANDLED.items():
+        own_rows = {row: handled(images) for row, images in strong.items()}
+        table["handled"][handling] = tried(*vaes, *(handled(images) for images in others), own_rows)
+    write_json(result, table)
+    draw(table, result.with_suffix(".png"))
 
 
 if __name__ == "__main__":

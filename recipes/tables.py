@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/results.md")
 MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FRECHET, CLIP_I = "efficientnet-lite1_frechet", "clip_i_tiny-clip"
+# Of the results on scans, in the order of the marks.
+VAES = ("TAESD", "`tiny`")
 # The ε that tables put first.
 EPS = 15
 
@@ -139,8 +141,18 @@ def scan(*results: dict) -> Table:
     for attack in attacks:
         cells = [result["rows"][f"{attack} {eps}"] for result in results for eps in budgets]
         lines.append([attack, *(text for cell in cells for text in (f"{cell['auroc']:.3f}", percent(cell["found"])))])
-    names = ("TAESD", "`tiny`")
-    return ["attack", *(text for vae in names for eps in budgets for text in (f"{vae}, {eps}: AUROC", "found"))], lines
+    return ["attack", *(text for vae in VAES for eps in budgets for text in (f"{vae}, {eps}: AUROC", "found"))], lines
+
+
+def scan_handled(*results: dict) -> Table:
+    """A line an attack at the largest ε: the area under the curve as it comes and after each handling, by VAE."""
+    handlings = ["as it comes", *results[0]["handled"]]
+    rows = list(results[0]["handled"][handlings[1]]["rows"])
+    lines = []
+    for row in rows:
+        found = [one["rows"][row] for result in results for one in (result, *result["handled"].values())]
+        lines.append([row, *(f"{one['auroc']:.3f} ({percent(one['found'])})" for one in found)])
+    return ["attack", *(f"{vae}, {handling}" for vae in VAES for handling in handlings)], lines
 
 
 TABLES: dict[str, Callable[..., Table]] = {
@@ -150,6 +162,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "poison-pairs": poison_pairs,
     "poison-defences": poison_defences,
     "scan": scan,
+    "scan-handled": scan_handled,
 }
 
 
