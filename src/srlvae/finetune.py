@@ -165,7 +165,7 @@ def encode(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
     parts = []
     for start in range(0, len(paths), ENCODED_AT_ONCE):
         part = paths[start : start + ENCODED_AT_ONCE]
-        x = torch.stack([read_square(path, pipeline.size) for path in part]).to(pipeline.device)
+        x = torch.stack([read_square(path, pipeline.size) for path in part])
         parts.append(encode_images(pipeline, x, seed, start))
     return torch.cat(parts)
 
@@ -173,8 +173,12 @@ def encode(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
 @torch.no_grad()
 def encode_images(pipeline: Pipeline, x: Tensor, seed: int, first: int = 0) -> Tensor:
     """Scaled latents of images `n 3 h w`, image i drawn by generator (seed, first + i)."""
-    draws = generators(seed, range(first, first + len(x)), x.device)
-    return pipeline.vae.to_scaled(pipeline.vae.sample(x, draws))
+    parts = []
+    for start in range(0, len(x), ENCODED_AT_ONCE):
+        part = x[start : start + ENCODED_AT_ONCE].to(pipeline.device)
+        draws = generators(seed, range(first + start, first + start + len(part)), part.device)
+        parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(part, draws)))
+    return torch.cat(parts)
 
 
 def tune(

@@ -175,14 +175,14 @@ class Poisoning:
         if point.count:
             x, captions = torch.cat([x, self.poisons(point)]), captions + [prompt_of(point.concept)] * point.count
         x, captions = self._defended(x, captions, point)
-        parts = [encode_images(pipeline, x[i : i + 8].to(pipeline.device), point.seed, i) for i in range(0, len(x), 8)]
+        latents = encode_images(pipeline, x, point.seed)
         config = FinetuneConfig(
             steps=self.protocol.steps,
             batch_size=self.protocol.batch_size,
             learning_rate=self.protocol.learning_rate,
             seed=point.seed,
         )
-        return tune(pipeline, torch.cat(parts), captions, config, stepped=stepped)
+        return tune(pipeline, latents, captions, config, stepped=stepped)
 
     def _defended(self, x: Tensor, captions: list[str], point: Point) -> tuple[Tensor, list[str]]:
         if point.defence in ("none", "hardened"):
