@@ -65,7 +65,9 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
     labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
     for axis, (pair, lines) in zip(axes.flat, curves.items(), strict=False):
         for label, points in lines.items():
-            draw_line(axis, points, (label, PALETTE[labels.index(label) % len(PALETTE)], "-" if "," not in label else "--"))
+            style = (label, PALETTE[labels.index(label) % len(PALETTE)], "-" if "," not in label else "--")
+            # Nothing is known between no poison and the most of it.
+            (draw_line if len(points) > 2 else draw_last)(axis, points, style)
         axis.set_title(pair)
         axis.set_xlabel(f"poisons, {title}")
         axis.set_ylim(-0.03, 1.03)
@@ -113,6 +115,15 @@ def draw_line(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
     low, high = zip(*intervals, strict=True)
     axis.fill_between(eps, low, high, color=colour, alpha=0.15, linewidth=0)
     axis.grid(alpha=0.3)
+
+
+def draw_last(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
+    """The point of the largest ε or number, with its interval."""
+    label, colour, _ = style
+    x, value, (low, high) = max(points, key=lambda point: point[0])
+    # Bootstrap intervals may, by rounding, leave out their value.
+    sides = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
+    axis.errorbar([x], [value], sides, color=colour, label=label, marker="D", markersize=5, capsize=3, linestyle="none")
 
 
 def _svg(figure, axes) -> str:
