@@ -65,7 +65,7 @@ def _files(folder: Path) -> Iterator[Path]:
     entered: set[Path] = set()
     for above, folders, names in os.walk(folder, followlinks=True):
         entered.add(Path(above).resolve())
-        folders[:] = [name for name in folders if Path(above, name).resolve() not in entered]
+        folders[:] = sorted(name for name in folders if Path(above, name).resolve() not in entered)
         yield from (path for name in names if name[0] != "." and (path := Path(above, name)).is_file())
 
 
