@@ -221,13 +221,11 @@ def tune(
     condition = lru_cache(CAPTIONS_KEPT)(lambda text: pipeline.condition([text]))
     tuned = pipeline.with_unet(unet)
     for step in range(state["step"], config.steps):
-        # Generators take 63 bits.
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * rate(step, config)
-        rng, draw = (
-            np.random.default_rng((config.seed, step)),
-            torch.Generator().manual_seed((config.seed * 10**7 + step) % 2**63),
-        )
+        rng = np.random.default_rng((config.seed, step))
+        # Generators take 63 bits.
+        draw = torch.Generator().manual_seed((config.seed * 10**7 + step) % 2**63)
         picked = rng.integers(len(latents), size=config.batch_size)
         empty = rng.random(config.batch_size) < config.empty_captions
         said = ["" if left_out else captions[int(i)] for i, left_out in zip(picked, empty, strict=True)]

@@ -173,7 +173,7 @@ def finetune(
     captions: Annotated[
         Path | None, typer.Option(help="A .jsonl or .csv with text and file_name, which is a path below --images.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="One caption for all, whatever other captions there are.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="One caption for all, in place of those in the folder.")] = None,
     lora_rank: Annotated[int, typer.Option(min=0, help="Train LoRA of this rank; 0 trains all of the UNet.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
