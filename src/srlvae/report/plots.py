@@ -59,10 +59,13 @@ def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str
 
 
 def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str:
-    """SVG of a panel a pair, three in a row: over the number of poisons, a line a defence and kind of (N, share, interval)."""
-    columns = min(3, len(curves))
-    figure, axes = _grid(math.ceil(len(curves) / columns), columns)
-    labels = list(dict.fromkeys(label for lines in curves.values() for label in lines))
+    """SVG of a panel a pair, up to three in a row: over the number of poisons, a line a defence and kind of (N, share,
+    interval)."""
+    rows = math.ceil(len(curves) / 3)
+    figure, axes = _grid(rows, math.ceil(len(curves) / rows))
+    lengths = {label: len(points) for lines in curves.values() for label, points in lines.items()}
+    # Curves before single points, so that their colours are the same whatever stands beside them.
+    labels = sorted(lengths, key=lambda label: -lengths[label])
     for axis, (pair, lines) in zip(axes.flat, curves.items(), strict=False):
         for label, points in lines.items():
             style = (label, PALETTE[labels.index(label) % len(PALETTE)], "-" if "," not in label else "--")
