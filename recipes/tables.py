@@ -97,7 +97,7 @@ def _tuned(result: dict, defence: str, count: int, kind: str = "transfer", eps: 
 def poison_counts(result: dict) -> Table:
     """A line a number of poisons, all pairs together: images called the target, and the concept."""
     lines = []
-    for count in (0, *result["protocol"]["counts"]):
+    for count in sorted({0, *result["protocol"]["counts"]}):
         shares = [_tuned(result, defence, count) for defence in ("none", "hardened")]
         lines.append([str(count), *(share(own, measure) for measure in ("target", "concept") for own in shares)])
     header = [f"{measure}, {vae}" for measure in ("target", "concept") for vae in ("original", "hardened")]
@@ -106,7 +106,7 @@ def poison_counts(result: dict) -> Table:
 
 def poison_pairs(result: dict) -> Table:
     """A line a pair and VAE, a column a number of poisons: images called the target, in brackets the concept."""
-    counts, lines = [0, *result["protocol"]["counts"]], []
+    counts, lines = sorted({0, *result["protocol"]["counts"]}), []
     for plan in result["protocol"]["pairs"]:
         pair = plan["concept"], plan["target"]
         for defence, vae in (("none", "original"), ("hardened", "hardened")):

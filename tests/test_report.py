@@ -140,6 +140,11 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
     result = {"benchmark": "poisoning", "protocol": protocol, "points": 10, "rows": rows}
     # Eight images of two fine-tunings, half and all of which are called the target.
     assert pooled([row for row in rows if row["count"] and row["defence"] == "none"], "target") == (0.75, (0.5, 1.0))
+    # Of one fine-tuning alone the images are what there is to draw from.
+    share, (low, high) = pooled(
+        [row for row in rows if row["count"] and row["defence"] == "none" and row["seed"] == 0], "target"
+    )
+    assert low < share == 0.5 < high
     said = {tuple(line[:4]): line[4:] for line in pooled_table(result)[1]}
     assert said["no defence", "transfer", "10/255", "80"][:2] == ["75% [50%, 100%]", "25% [0%, 50%]"]
     assert said["hardened", "", "", "0"][0] == "0% [0%, 0%]"

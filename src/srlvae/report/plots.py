@@ -62,7 +62,10 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
     """SVG of a panel a pair, up to three in a row: over the number of poisons, a line a defence and kind of (N, share,
     interval)."""
     rows = math.ceil(len(curves) / 3)
-    figure, axes = _grid(rows, math.ceil(len(curves) / rows))
+    columns = math.ceil(len(curves) / rows)
+    # The legend needs as much.
+    figure, axes = _grid(rows, columns, width=4.0 if columns > 1 else 8.0)
+    most = max(n for lines in curves.values() for points in lines.values() for n, *_ in points)
     lengths = {label: len(points) for lines in curves.values() for label, points in lines.items()}
     # Curves before single points, so that their colours are the same whatever stands beside them.
     labels = sorted(lengths, key=lambda label: -lengths[label])
@@ -73,6 +76,7 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
             (draw_line if len(points) > 2 else draw_last)(axis, points, style)
         axis.set_title(pair)
         axis.set_xlabel(f"poisons, {title}")
+        axis.set_xlim(-0.04 * most, 1.04 * most)
         axis.set_ylim(-0.03, 1.03)
         axis.tick_params(labelbottom=True)
     drawn = [axis.get_legend_handles_labels() for axis in axes.flat]

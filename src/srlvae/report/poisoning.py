@@ -57,7 +57,8 @@ def curves(result: dict, eps: int) -> dict[str, dict[str, list[tuple]]]:
 
 
 def pooled(rows: list[dict], measure: str) -> tuple[float, tuple[float, float]]:
-    """The share over the images of all rows, with its 95 % interval over the fine-tunings that they are of."""
+    """The share over the images of all rows, with its 95 % interval over the fine-tunings that they are of, or, where there is
+    one alone, over its images."""
     values, groups = [], []
     numbers: dict[tuple, int] = {}
     for row in rows:
@@ -67,8 +68,8 @@ def pooled(rows: list[dict], measure: str) -> tuple[float, tuple[float, float]]:
         tuned = (row["seed"], *((row["concept"], row["target"]) if row["count"] else ()))
         values += [1.0] * yes + [0.0] * (count - yes)
         groups += [numbers.setdefault(tuned, len(numbers))] * count
-    found = torch.tensor(values)
-    return found.mean().item(), bootstrap_interval(found, torch.Generator().manual_seed(0), groups=torch.tensor(groups))
+    found, by = torch.tensor(values), torch.tensor(groups) if len(numbers) > 1 else None
+    return found.mean().item(), bootstrap_interval(found, torch.Generator().manual_seed(0), groups=by)
 
 
 def share(rows: list[dict], measure: str) -> str:
