@@ -151,6 +151,8 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
     lines = curves(result, 10)["cat → dog"]
     assert [(n, share) for n, share, _ in lines["no defence"]] == [(0, 0), (80, 0.75)]
     assert [share for _, share, _ in lines["hardened"]] == [0, 0]
+    assert curves(result, 8)["cat → dog"] == {}
+    result["protocol"]["eps"] = [8, 10]
     (tmp_path / "poisoning.json").write_text(json.dumps(result))
     for row in rows:
         write_image(tmp_path / "sheets" / row["sheet"], torch.rand(3, 60, 400))

@@ -65,7 +65,7 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
     columns = math.ceil(len(curves) / rows)
     # The legend needs as much.
     figure, axes = _grid(rows, columns, width=4.0 if columns > 1 else 8.0)
-    most = max(n for lines in curves.values() for points in lines.values() for n, *_ in points)
+    most = max((n for lines in curves.values() for points in lines.values() for n, *_ in points), default=1)
     lengths = {label: len(points) for lines in curves.values() for label, points in lines.items()}
     # Curves before single points, so that their colours are the same whatever stands beside them.
     labels = sorted(lengths, key=lambda label: -lengths[label])

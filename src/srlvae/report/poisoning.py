@@ -51,7 +51,8 @@ def curves(result: dict, eps: int) -> dict[str, dict[str, list[tuple]]]:
             name = "no defence" if defence == "none" else defence
             label = name if kind == "transfer" else f"{name}, {kind}"
             by_count = {n: [r for r in wanted if r["count"] == n] for n in sorted({r["count"] for r in wanted})}
-            lines[label] = [(n, *pooled(rows, "target")) for n, rows in by_count.items()]
+            if any(by_count):  # poison of that ε
+                lines[label] = [(n, *pooled(rows, "target")) for n, rows in by_count.items()]
         found[f"{pair['concept']} → {pair['target']}"] = lines
     return found
 
