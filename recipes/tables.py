@@ -23,7 +23,7 @@ from srlvae.report.tables import Table, markdown
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/results.md")
-MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FRECHET, CLIP_I = "efficientnet-lite1_frechet", "clip_i_tiny-clip"
 # Of the results on scans, in the order of the marks.
 VAES = ("TAESD", "`tiny`")
@@ -173,25 +173,25 @@ def load(path: str) -> dict:
 def filled(page: str) -> str:
     """The page with its tables as `results/` has them."""
     return MARKED.sub(
-        lambda found: found[1] + markdown(TABLES[found[2]](*(load(path) for path in found[3].split()))) + found[5], page
+        lambda found: found[1] + markdown(TABLES[found[2]](*(load(path) for path in found[3].split()))) + found[4], page
     )
 
 
 def main(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page is not up to date.")] = False,
 ) -> None:
-    for name in PAGES:
-        page = (ROOT / name).read_text(encoding="utf-8")
-        if check and filled(page) != page:
-            raise SystemExit(f"{name} has tables that are not those of results/; run python recipes/tables.py")
-        if not check:
-            write_text(ROOT / name, filled(page))
-    if not check:
-        for path in sorted((ROOT / "results").glob("poisoning-*.json")):
-            result = load(f"results/{path.name}")
-            if len(result["protocol"]["counts"]) > 1:
-                eps = max(result["protocol"]["eps"])
-                write_text(path.with_suffix("") / "curves.svg", plot_poisoning(curves(result, eps), f"ε {eps}/255"))
+    pages = {ROOT / name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
+    if check:
+        if stale := [path.name for path, page in pages.items() if filled(page) != page]:
+            raise SystemExit(f"tables in {', '.join(stale)} are not those of results/; run python recipes/tables.py")
+        return
+    for path, page in pages.items():
+        write_text(path, filled(page))
+    for path in (ROOT / "results").glob("poisoning-*.json"):
+        result = load(f"results/{path.name}")
+        if len(result["protocol"]["counts"]) > 1:
+            eps = max(result["protocol"]["eps"])
+            write_text(path.with_suffix("") / "curves.svg", plot_poisoning(curves(result, eps), f"ε {eps}/255"))
 
 
 if __name__ == "__main__":

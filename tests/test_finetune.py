@@ -150,6 +150,7 @@ def test_a_run_that_came_to_nothing_claims_nothing(folder, tmp_path):
     with pytest.raises(InputError, match="precision is one of"):
         finetune(sd15(small_kl()), folder, tmp_path / "out", dataclasses.replace(CONFIG, precision="half"), prompt="a cat")
     finetune(sd15(small_kl()), folder, tmp_path / "out", CONFIG, prompt="a cat")
+    assert (tmp_path / "out" / "model_index.json").exists()
 
 
 def test_a_loss_that_is_no_number_ends_the_run(latents):
@@ -158,7 +159,9 @@ def test_a_loss_that_is_no_number_ends_the_run(latents):
 
 
 def test_any_seed_is_taken(latents):
-    tune(sd15(small_kl()), latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=1, seed=10**13))
+    pipeline = sd15(small_kl())
+    tuned = tune(pipeline, latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=1, seed=10**13))
+    assert tuned.fingerprint() != pipeline.fingerprint()
 
 
 # --- captions

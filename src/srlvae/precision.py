@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -9,13 +11,13 @@ from torch import nn
 
 from srlvae.errors import InputError
 
-PRECISIONS = ("auto", "no", "bf16", "fp16")
+Precision = Literal["auto", "no", "bf16", "fp16"]
 
 
 def make_accelerator(precision: str) -> Accelerator:
-    """An accelerator that computes in one of PRECISIONS. Raises InputError for another."""
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is one of {', '.join(PRECISIONS)}, got {precision}")
+    """An accelerator that computes in a `Precision`. Raises InputError for what is none."""
+    if precision not in get_args(Precision):
+        raise InputError(f"precision is one of {', '.join(get_args(Precision))}, got {precision}")
     if precision == "auto":
         precision = "bf16" if bf16_pays() else "no"
     # accelerate keeps one precision a process; a second run in it may want another.

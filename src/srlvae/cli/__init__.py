@@ -272,16 +272,12 @@ def report(
     console.print(f"Report: [bold]{write_report(folders, out)}[/]")
 
 
-# The exit code after Ctrl-C or SIGTERM.
-STOPPED = 130
-
-
 def _stop(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
 def main() -> None:
-    """Entry point. Exit codes: 2 for bad input, STOPPED after Ctrl-C or SIGTERM."""
+    """Entry point. Exit codes: 2 for bad input, 130 after Ctrl-C or SIGTERM."""
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # The profiler, which measures memory, announces itself otherwise.
@@ -294,7 +290,7 @@ def main() -> None:
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(2)
     except SystemExit as stop:
-        # What typer makes of a KeyboardInterrupt.
-        if stop.code == STOPPED:
+        # Typer makes 130 of a KeyboardInterrupt.
+        if stop.code == 130:
             Console(stderr=True).print("stopped; the same command goes on where it was (harden: with --resume)")
         raise

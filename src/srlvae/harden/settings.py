@@ -10,6 +10,7 @@ from srlvae.config import from_dict
 from srlvae.errors import InputError
 from srlvae.harden.objective import ObjectiveConfig
 from srlvae.images import check_eps
+from srlvae.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class HardenConfig:
     blend: float = 0.75
     seed: int = 0
     features: Literal["efficientnet-lite0", "lpips-alex", "lpips-vgg", "none"] = "efficientnet-lite0"
-    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     gradient_checkpointing: bool = False
     checkpoint_every: int = 100
     held_out: int = 32
