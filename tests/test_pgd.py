@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import small_kl
+from conftest import small_kl, small_tiny
 from pipelines import sd15
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS, pgd
@@ -17,6 +17,7 @@ from srlvae.attacks.mist import texture
 from srlvae.attacks.pgd import Adam, Loop, better, project, steepest
 from srlvae.attacks.photoguard import photoguard_encoder, photoguard_encoder_objective
 from srlvae.attacks.reconstruction import reconstruction_objective
+from srlvae.errors import InputError
 from srlvae.rng import generators
 
 EPS = 8 / 255
@@ -30,10 +31,16 @@ def broken(vae, x, a):
     return ((vae.decode(vae.mean(a)) - x) ** 2).flatten(1).mean(1)
 
 
+def posterior_moved(vae, x, a):
+    (mean, log_variance), (moved, log_moved) = vae.posterior(x), vae.posterior(a)
+    return ((moved - mean) ** 2).flatten(1).mean(1) + ((log_moved - log_variance) ** 2).flatten(1).mean(1)
+
+
 # What each attack makes large, from its paper: (vae, clean images, attacked images) → one number an image.
 PUBLISHED = {
     "reconstruction": broken,
     "latent": far,
+    "pid": posterior_moved,
     "photoguard-encoder": lambda vae, x, a: -(vae.mean(a) ** 2).flatten(1).sum(1).sqrt(),
     "mist-textural": lambda vae, x, a: -far(vae, texture(32, 32).expand_as(x), a),
     "adaptive": lambda vae, x, a: broken(vae, x, a) + 0.02 * far(vae, x, a) / vae.mean(x).flatten(1).var(1),
@@ -160,7 +167,7 @@ EFFECTIVE = {
     ("photoguard-encoder", "paper"): 16, ("photoguard-encoder", "notebook"): 7.65, ("photoguard-encoder", "app"): 15.3,
     ("mist-textural", "v1"): 16, ("mist-textural", "v2"): 4, ("mist-fused", "v1"): 16, ("advdm", "diff-protect"): 16,
     ("advdm", "gridpure"): 4, ("sds+", "diff-protect"): 16, ("anti-dreambooth", "aspl"): 6.375, ("diffusionguard", "code"): 8,
-    ("nightshade", "code"): 10.2,
+    ("nightshade", "code"): 10.2, ("pid", "paper"): 12.75,
 }  # fmt: skip
 
 
@@ -168,6 +175,13 @@ EFFECTIVE = {
 def test_published_budgets_are_the_effective_ones(name, preset):
     # Decimal fractions in float64.
     assert ATTACKS[name].presets[preset].eps * 255 == pytest.approx(EFFECTIVE[name, preset], rel=1e-12)
+
+
+def test_pid_on_the_variance_alone_raises_it_and_wants_a_posterior(vae, x):
+    start, end = run("pid", vae, x, steps=0), run("pid", vae, x, steps=8, variance_alone=True)
+    assert (vae.posterior(end)[1].mean((1, 2, 3)) > vae.posterior(start)[1].mean((1, 2, 3))).all()
+    with pytest.raises(InputError, match="no posterior"):
+        run("pid", small_tiny(), x)
 
 
 # --- the loop against closed forms

@@ -43,7 +43,8 @@ class VAE:
         size, name = 64, type(self.model).__name__
         try:
             with torch.no_grad():
-                latents = self.mean(torch.zeros(1, 3, size, size, device=self.device))
+                x = torch.zeros(1, 3, size, size, device=self.device)
+                latents, self.has_posterior = self.mean(x), hasattr(self._encode(x), "latent_dist")
                 shape, back = latents.shape, self.decode(latents).shape
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise InputError(f"{name} does not encode images `b 3 h w`; give an image autoencoder ({error})") from error
@@ -77,14 +78,19 @@ class VAE:
         posterior = getattr(output, "latent_dist", None)
         return (posterior.mean if posterior is not None else _latents(output)).float()
 
+    def posterior(self, x: Images) -> tuple[Latents, Latents]:
+        """Mean and log-variance of the latent, in float32. Raises InputError for a model without a posterior."""
+        posterior = getattr(self._encode(x), "latent_dist", None)
+        if posterior is None:
+            raise InputError(f"{type(self.model).__name__} has no posterior: its latents have no variance")
+        return posterior.mean.float(), posterior.logvar.float()
+
     def sample(self, x: Images, generators: Generators) -> Latents:
         """A draw from the posterior, image i from generator i; the mean where there is no posterior."""
-        output = self._encode(x)
-        posterior = getattr(output, "latent_dist", None)
-        if posterior is None:
-            return _latents(output).float()
-        mean = posterior.mean.float()
-        return mean + posterior.std.float() * normal_like(mean, generators)
+        if not self.has_posterior:
+            return self.mean(x)
+        mean, log_variance = self.posterior(x)
+        return mean + (log_variance / 2).exp() * normal_like(mean, generators)
 
     def to_scaled(self, latents: Latents) -> Latents:
         """What the diffusion model sees: (latents − shift) · scale."""

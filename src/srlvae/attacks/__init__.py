@@ -13,6 +13,7 @@ from srlvae.attacks.mist import FUSED, SEMANTIC, TEXTURAL, mist_fused, mist_sema
 from srlvae.attacks.nightshade import NIGHTSHADE, nightshade
 from srlvae.attacks.pgd import Images, Objective, pgd
 from srlvae.attacks.photoguard import DIFFUSION, ENCODER, photoguard_diffusion, photoguard_encoder
+from srlvae.attacks.pid import PID, pid
 from srlvae.attacks.reconstruction import RECONSTRUCTION, reconstruction
 from srlvae.attacks.sds import SDS_DOWN, SDS_UP, sds
 from srlvae.attacks.table import Attack, Preset
@@ -36,6 +37,7 @@ __all__ = [
     "mist_textural",
     "nightshade",
     "pgd",
+    "pid",
     "photoguard_diffusion",
     "photoguard_encoder",
     "reconstruction",
@@ -46,6 +48,7 @@ __all__ = [
 ATTACKS: dict[str, Attack] = {
     "reconstruction": RECONSTRUCTION,
     "latent": LATENT,
+    "pid": PID,
     "photoguard-encoder": ENCODER,
     "photoguard-diffusion": DIFFUSION,
     "mist-textural": TEXTURAL,
