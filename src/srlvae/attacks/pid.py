@@ -1,7 +1,8 @@
 """PID: move the posterior, mean and log-variance at once, since pipelines draw from both.
 
-Li et al. 2024 (arXiv 2406.15305), the loss `add-log` of their code: max over δ of
-MSE(μ(x+δ), μ(x)) + MSE(log σ²(x+δ), log σ²(x)). Beside it the log-variance alone, which drowns every draw in noise where an encoder leaves it free.
+Li et al. 2024 (arXiv 2406.15305), the loss `add-log` of their code:
+max over δ of MSE(μ(x+δ), μ(x)) + MSE(log σ²(x+δ), log σ²(x)).
+Beside it the log-variance alone, which drowns every draw in noise where an encoder leaves it free.
 """
 
 from __future__ import annotations
