@@ -13,12 +13,19 @@ from torch import nn
 from srlvae.files import write_atomically
 
 
-def save_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, progress: dict) -> None:
-    """Write the weights of `modules`, the state of `optimizer` and `progress` (plain data) to `path`.
+def save_checkpoint(
+    path: Path,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    progress: dict,
+    more: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write the weights of `modules`, the state of `optimizer`, `progress` (plain data) and `more` tensors to `path`.
 
     The old file stays until the new one is whole.
     """
-    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    tensors = {f"more/{key}": value for key, value in (more or {}).items()}
+    tensors |= {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
     tensors = {key: value.contiguous() for key, value in tensors.items()}
@@ -41,3 +48,9 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
                 state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     return progress
+
+
+def load_more(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors that `save_checkpoint` was given beside the weights."""
+    with safe_open(path, "pt") as file:
+        return {key.removeprefix("more/"): file.get_tensor(key) for key in file.keys() if key.startswith("more/")}

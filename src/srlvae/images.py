@@ -20,6 +20,7 @@ from srlvae.files import write_atomically
 
 # The contact sheet in a folder of written images.
 SHEET = "sheet.png"
+Images = Float[Tensor, "b 3 h w"]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 

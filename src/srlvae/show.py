@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from srlvae.bench.poisoning import Point
 from srlvae.bench.protocol import Cell
-from srlvae.harden import Listener, Plan
+from srlvae.harden import Listener, Objective, Plan
 
 # Steps between lines in a log file.
 LOGGED = 50
@@ -70,8 +70,9 @@ class Drawing(Listener):
             f"{plan.processes} process{'es' if plan.processes > 1 else ''}\n"
             f"{plan.photographs:,} photographs, {plan.held_out} more set apart; {config.steps} steps of {config.batch_size} "
             f"crops of {config.resolution} pixels\n"
-            f"inner attacks: {', '.join(config.objective.inner) or 'none'}; ε {config.objective.eps * 255:.0f}/255, on latents "
-            f"{config.objective.latent_eps * 255:.0f}/255; {config.objective.steps} steps"
+            f"inner attacks: {_attacks(config.objective)}\n"
+            f"minimised: {_terms(config.objective)}\n"
+            f"memory, estimated: {plan.memory / 2**30:.1f} GiB"
         )
         if plan.first_step:
             self.console.print(f"going on after step {plan.first_step}")
@@ -82,8 +83,8 @@ class Drawing(Listener):
         self.losses = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
         self._update(step)
 
-    def scored(self, step: int, psnr_clean: float, psnr_attacked: float) -> None:
-        self.scores = f"[bold]{psnr_clean:.2f} dB clean, {psnr_attacked:.2f} attacked[/]  "
+    def scored(self, step: int, shift_clean: float, shift_attacked: float) -> None:
+        self.scores = f"[bold]latents moved by {shift_clean:.3f} clean, {shift_attacked:.3f} attacked[/]  "
         self._update(step)
         if not self.console.is_terminal:  # no bar in a log file
             self.console.print(f"step {step}: {self.scores}{self.losses}")
@@ -97,6 +98,17 @@ class Drawing(Listener):
 
     def _update(self, step: int) -> None:
         self.progress.update(self.task, completed=step, notes=self.scores + self.losses)
+
+
+def _attacks(objective: Objective) -> str:
+    said = [f"{a.aim} on the {a.on} encoder within {a.eps * 255:.0f}/255" for a in objective.attacks if a.share]
+    return ", ".join(said) or "none"
+
+
+def _terms(objective: Objective) -> str:
+    said = [f"{term.weight:g} × {term.measure} on {term.on} images" for term in objective.terms]
+    close = [f"clean latents within {objective.closeness:g} of the original's"] if objective.closeness else []
+    return ", ".join(said + close)
 
 
 def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:

@@ -15,13 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.files import make_readable
+from srlvae.files import make_readable, write_json
+from srlvae.images import Images
 from srlvae.rng import Generators, normal_like
 
 # The submodules whose parameters act on `encode` and not on `decode`.
 ENCODER_MODULES = ("encoder", "quant_conv")
 
-Images = Float[Tensor, "b 3 h w"]
 Latents = Float[Tensor, "b c hf wf"]
 
 
@@ -114,6 +114,9 @@ class VAE:
     def save(self, folder: Path) -> None:
         """Write config.json and safetensors in diffusers' format."""
         self.model.save_pretrained(folder, safe_serialization=True)
+        # Where the model was loaded from is nobody's business.
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        write_json(Path(folder) / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
         for weights in Path(folder).glob("*.safetensors"):
             make_readable(weights)
 
@@ -138,8 +141,10 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
 
     Raises: InputError that says what is missing or why the weights were refused.
     """
-    from srlvae.zoo import bundled
+    from srlvae.zoo import bundled, encoder_file
 
+    if encoder_file(str(source)):
+        return _load_encoder(str(source), device, dtype)
     folder = bundled(str(source)) or Path(source)
     if folder.is_dir():
         model = _load(str(_vae_folder(folder)), dtype, local_files_only=True)
@@ -149,6 +154,20 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
         model = _load_from_hub(str(source), dtype)
     nn.Module.to(model, device)
     return VAE(model.eval().requires_grad_(False))
+
+
+def _load_encoder(name: str, device: torch.device | str, dtype: torch.dtype) -> VAE:
+    """A bundled encoder on its base, which comes from the hub or its cache."""
+    from srlvae.encoders import apply_encoder, read_encoder
+
+    encoder = read_encoder(name)
+    try:
+        base = load_vae(encoder.facts["base"]["hub"])
+    except InputError as error:
+        raise InputError(f"{name} needs its base: {error}; with a local copy of it: srlvae apply {name} --to FOLDER") from error
+    vae = apply_encoder(encoder, base)
+    nn.Module.to(vae.model, device, dtype)
+    return vae
 
 
 def _vae_folder(folder: Path) -> Path:

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.allocator import keep_freed_memory
+from srlvae.images import Images
 from srlvae.rng import Generators, uniform_like
 
-Images = Float[Tensor, "b 3 h w"]
 Mask = Float[Tensor, "b 1 h w"]
 Objective = Callable[[Images], Float[Tensor, " b"]]
 Norm = Literal["linf", "l2"]

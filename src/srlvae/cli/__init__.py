@@ -48,9 +48,11 @@ def harden(
     images: Annotated[str, typer.Option(help="A folder of photographs (any depth), or a Hugging Face dataset.")],
     out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE.")],
     preset: Annotated[str, typer.Option(help="`cpu`: sized for two cores. `default`: for a GPU.")] = "default",
-    objective: Annotated[
-        str, typer.Option(help="srlvae; latents, for edits alone; or an ablation: paper, fare, noise, no-attack.")
-    ] = "srlvae",
+    objective: Annotated[str, typer.Option(help="`srl`, or for comparison: `srl-paper`, `fare`, `noise`, `none`.")] = "srl",
+    closeness: Annotated[
+        float | None,
+        typer.Option(help="How far clean latents may move, as a share of their norm. More gives more robustness."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, instead of a preset.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
@@ -58,11 +60,16 @@ def harden(
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
     eps: Annotated[str | None, typer.Option(help="Radius of all inner attacks, such as 8/255.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of the cosine.")] = None,
-    blend: Annotated[float | None, typer.Option(help="From the original's weights (0) to the tuned ones (1).")] = None,
     features: Annotated[str | None, typer.Option(help="efficientnet-lite0, lpips-alex, lpips-vgg or none.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the data's order, the crops and the attacks.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    snapshot_every: Annotated[
+        int | None, typer.Option(help="Steps between encoder files that are kept, for `srlvae bench hardening`.")
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None, typer.Option("--gradient-checkpointing", help="Compute activations again: less memory, a third slower.")
+    ] = None,
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
     streaming: Annotated[bool, typer.Option("--streaming", help="Stream a Hugging Face dataset.")] = False,
@@ -79,8 +86,8 @@ def harden(
     from srlvae.harden.data import open_photographs
     from srlvae.show import Drawing
 
-    words = ("steps", "batch_size", "micro_batch", "resolution", "learning_rate", "blend", "features", "precision", "seed")
-    words += ("checkpoint_every", "held_out", "workers")
+    words = ("steps", "batch_size", "micro_batch", "resolution", "learning_rate", "closeness", "features", "precision", "seed")
+    words += ("checkpoint_every", "snapshot_every", "held_out", "workers", "gradient_checkpointing")
     changes = {name: value for name, value in locals().items() if name in words and value is not None}
     if eps is not None:
         changes["eps"] = fraction(eps)
@@ -91,8 +98,29 @@ def harden(
         run(vae, photographs, out, settings, resume=resume, listener=drawing)
     if drawing.main:
         show_scores(out)
-        console.print(f"\nHardened VAE: [bold]{out}[/]")
+        console.print(f"\nHardened VAE: [bold]{out}[/]\nIts encoder alone: [bold]{out / 'encoder.safetensors'}[/]")
         console.print(f"Next: srlvae bench reconstruction --original {vae} --hardened {out} --images FOLDER --out FOLDER")
+
+
+@app.command()
+def apply(
+    encoder: Annotated[
+        str, typer.Argument(help="An encoder file, a folder that `harden` wrote, or a bundled name.", metavar="ENCODER")
+    ],
+    to: Annotated[str, typer.Option(help="The VAE it was made from: " + VaeHelp)],
+    out: Annotated[Path, typer.Option(help="A new folder for the whole VAE, in diffusers' format.")],
+) -> None:
+    """Put a hardened encoder onto a copy of the VAE that it was made from.
+
+    Example: `srlvae apply taesd-srl --to madebyollin/taesd --out taesd-srl`
+    """
+    from srlvae.encoders import apply_encoder
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} has something in it; give a new folder")
+    vae = apply_encoder(encoder, to)
+    vae.save(out)
+    console.print(f"Hardened VAE: [bold]{out}[/]\nfingerprint {vae.fingerprint()}")
 
 
 @app.command()

@@ -6,6 +6,7 @@ processes sees the same images.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,13 +40,18 @@ class FolderPhotographs:
     """The image files below a folder, read when asked for."""
 
     def __init__(self, folder: Path, at_least: int):
-        self.paths, self.at_least = find_images(folder), at_least
+        self.folder, self.paths, self.at_least = folder, find_images(folder), at_least
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
         return open_rgb(self.paths[index], self.at_least)
+
+    def listing(self) -> list[bytes]:
+        """Name and size of every file, relative to the folder: a copy elsewhere has the same."""
+        sizes = ((path, os.stat(path).st_size) for path in self.paths)
+        return sorted(os.fsencode(os.path.relpath(path, self.folder)) + f"\0{size}\n".encode() for path, size in sizes)
 
 
 Decode = Callable[[Any], Image.Image | None]
@@ -85,6 +91,10 @@ class StreamPhotographs:
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(**state)
+
+    def without_first(self, count: int) -> StreamPhotographs:
+        """The stream from row `count` on, also when it begins again."""
+        return StreamPhotographs(self.dataset.skip(count), self.column, self.decode)
 
     def __len__(self) -> int:
         return 2**40
@@ -190,8 +200,8 @@ class Crops(Dataset):
         return self.chosen[self.order[place]]
 
 
-def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tuple[Tensor, Sequence[int] | range]:
-    """The centres of `count` readable photographs, `count 3 size size`, and the numbers of those left to train on."""
+def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tuple[Tensor, Photographs, Sequence[int] | range]:
+    """The centres of `count` readable photographs, `count 3 size size`, and what is left: photographs, and their numbers."""
     if isinstance(photographs, StreamPhotographs):
         order: Sequence[int] | range = range(len(photographs))
     else:
@@ -211,7 +221,9 @@ def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tup
         used += 1
     if not found or used >= len(order):
         raise InputError(f"too few readable images: {len(found)} of {used} ({last_error})")
-    return torch.stack(found), order[used:]
+    if isinstance(photographs, StreamPhotographs):
+        return torch.stack(found), photographs.without_first(used), order
+    return torch.stack(found), photographs, order[used:]
 
 
 def batches(crops: Crops, numbers: Sequence[list[int]], workers: int) -> Iterator[Batch]:

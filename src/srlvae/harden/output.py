@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from srlvae.encoders import NAME as ENCODER
+from srlvae.encoders import write_encoder
 from srlvae.errors import InputError
 from srlvae.files import publish, write_atomically, write_json
-from srlvae.harden.scores import attack_both
+from srlvae.harden.scores import attack_all
 from srlvae.images import tile, write_image
 from srlvae.vae import VAE
 from srlvae.versions import versions
@@ -21,8 +25,11 @@ RUN, LOG = "checkpoints/run.json", "log.jsonl"
 RECORD, CARD, PICTURE, SKIPPED = "srlvae.json", "README.md", "before_after.png", "skipped.txt"
 
 
-def claim_folder(out: Path, run: dict, resume: bool) -> None:
-    """Make `out` this run's. Raises InputError if it holds anything but, with `resume`, an interrupted equal run."""
+def claim_folder(out: Path, run: dict, resume: bool, free: Collection[str]) -> None:
+    """Make `out` this run's. Raises InputError if it holds anything but, with `resume`, an interrupted equal run.
+
+    free: settings in `run["config"]` that may differ.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a new folder")
     if not out.exists() or not any(out.iterdir()):
@@ -35,9 +42,14 @@ def claim_folder(out: Path, run: dict, resume: bool) -> None:
     if not resume:
         raise InputError(f"{out} holds an interrupted run; go on with --resume, or give a new folder")
     before = json.loads((out / RUN).read_text())
-    changed = _differences(before, json.loads(json.dumps(run)))
+    changed = _differences(_fixed(before, free), _fixed(json.loads(json.dumps(run)), free))
     if changed:
         raise InputError(f"{out} was begun with other settings: {'; '.join(changed)}")
+    write_json(out / RUN, run)
+
+
+def _fixed(run: dict, free: Collection[str]) -> dict:
+    return run | {"config": {key: value for key, value in run["config"].items() if key not in free}}
 
 
 def _differences(before: dict, now: dict, prefix: str = "") -> list[str]:
@@ -58,6 +70,7 @@ def log_row(out: Path, row: dict) -> None:
 
 def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, scores: dict, run: dict, progress: dict) -> None:
     """Write weights, record, card and picture; the checkpoint goes last, when nothing needs it any more."""
+    _check_result(original, hardened, scores)
     partial = out / ".partial"
     hardened.save(partial)
     # Weights before config: a folder that has its config.json is whole.
@@ -68,14 +81,15 @@ def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, sco
     if progress["unreadable"]:
         lines = "".join(f"{reason}\n" for reason in progress["unreadable"].values())
         write_atomically(out / SKIPPED, lambda file: file.write_text(lines, encoding="utf-8"))
+    made = {"original": run["original"], "hardened": hardened.fingerprint(), "config": run["config"], "scores": scores}
+    write_encoder(out / ENCODER, hardened, original, made)
     record = {
         "made_by": "srlvae harden",
-        "original": run["original"],
-        "hardened": hardened.fingerprint(),
-        "config": run["config"],
+        **made,
+        "photographs": run["photographs"],
+        "seconds": progress["seconds"],
         "steps_skipped": progress["steps_skipped"],
         "images_skipped": len(progress["unreadable"]),
-        "scores": scores,
         "versions": versions(),
     }
     write_atomically(out / CARD, lambda file: file.write_text(_card(record), encoding="utf-8"))
@@ -83,10 +97,21 @@ def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, sco
     shutil.rmtree(out / "checkpoints")
 
 
+def _check_result(original: VAE, hardened: VAE, scores: dict) -> None:
+    """Raises InputError for a run that learnt nothing, or whose numbers are not finite."""
+    numbers = [value for part in (scores["original"], scores["hardened"]) for value in part.values() if value is not None]
+    if not all(math.isfinite(number) for number in numbers):
+        raise InputError("the scores are not finite, so nothing is written as a result; the checkpoint is kept")
+    if hardened.fingerprint() == original.fingerprint():
+        raise InputError("the encoder is what it was: the run has learnt nothing, and nothing is written as a result")
+
+
 def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:
     """Rows: photographs. Columns: clean, attacked, and the reconstructions of the attacked one, before and after."""
     x = x.to(original.device)
-    attacked = attack_both(original, x, seed=0).reconstruction
+    with torch.no_grad():
+        latents = original.mean(x)
+    attacked = attack_all(original, x, latents, seed=0).reconstruction
     with torch.no_grad():
         columns = [x, attacked, original.reconstruct(attacked), hardened.reconstruct(attacked)]
     captions = ["clean", "attacked 15/255", "original", "hardened"]
@@ -94,12 +119,17 @@ def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:
 
 
 ROWS = {
+    "shift_clean": ("clean latents, shift from the original's (lower is better)", "{:.3f}"),
+    "features_clean": ("clean reconstruction, {features} distance (lower is better)", "{:.3f}"),
     "psnr_clean": ("clean reconstruction, PSNR", "{:.2f} dB"),
-    "features_clean": ("clean reconstruction, {features} feature distance (lower is better)", "{:.3f}"),
-    "psnr_transfer": ("reconstruction attack 15/255 on the original, PSNR", "{:.2f} dB"),
-    "psnr_white_box": ("reconstruction attack 15/255 on the VAE itself, PSNR", "{:.2f} dB"),
-    "shift_transfer": ("latent attack 8/255 on the original, shift (lower is better)", "{:.3f}"),
-    "shift_white_box": ("latent attack 8/255 on the VAE itself, shift (lower is better)", "{:.3f}"),
+    "deviation_clean": ("standard deviation of the posterior, clean", "{:.3g}"),
+    "away_transfer": ("latents pushed away, attack on the original: shift", "{:.3f}"),
+    "away_white_box": ("latents pushed away, attack on the VAE itself: shift", "{:.3f}"),
+    "zero_transfer": ("latents pulled to zero, attack on the original: shift", "{:.3f}"),
+    "zero_white_box": ("latents pulled to zero, attack on the VAE itself: shift", "{:.3f}"),
+    "psnr_transfer": ("reconstruction attacked, on the original: PSNR", "{:.2f} dB"),
+    "psnr_white_box": ("reconstruction attacked, on the VAE itself: PSNR", "{:.2f} dB"),
+    "deviation_white_box": ("standard deviation of the posterior, attacked", "{:.3g}"),
 }
 
 
@@ -130,7 +160,8 @@ from diffusers import AutoModel
 vae = AutoModel.from_pretrained("this folder")
 ```
 
-Means over {record["scores"]["photographs"]} photographs that were set apart from training; attacks of 10 steps:
+Means over {record["scores"]["photographs"]} photographs that were set apart from training; attacks of 10 steps within 15/255.
+Shifts are relative to the norm of the original's clean latents:
 
 | | original | hardened |
 |---|---|---|
@@ -138,5 +169,6 @@ Means over {record["scores"]["photographs"]} photographs that were set apart fro
 
 ![clean, attacked at 15/255, reconstruction of the attacked photograph by the original and by the hardened VAE]({PICTURE})
 
+`{ENCODER}` is the hardened encoder alone: `srlvae apply` puts it onto a copy of the original.
 Settings, versions and fingerprints are in `{RECORD}`. The licence is that of the original weights.
 """

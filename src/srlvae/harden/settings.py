@@ -8,9 +8,35 @@ from typing import Any, Literal
 
 from srlvae.config import from_dict
 from srlvae.errors import InputError
-from srlvae.harden.objective import ObjectiveConfig
+from srlvae.harden.inner import Inner
+from srlvae.harden.terms import Term
 from srlvae.images import check_eps
 from srlvae.precision import Precision
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, on which attacks.
+
+    terms: see `Term`. attacks: of the inner step, see `Inner`; none trains on clean images alone.
+    closeness: how far clean latents may lie from the original's, ‖E(x) − E₀(x)‖ ≤ closeness · ‖E₀(x)‖ in the mean square, which
+    the weight of a further term is steered to keep (after LORE, arXiv 2505.18884); 0 leaves that out.
+    ramp: share of the run over which the radii of the attacks grow from a quarter to all of their `eps`.
+    places, visits: so many batches take turns, and each is trained on so many times before a new one takes its place.
+    hold_variance: make the variance of the posterior a constant, the original's mean, which no image can move.
+    """
+
+    terms: tuple[Term, ...] = (Term("shift", "attacked", 1.0),)
+    attacks: tuple[Inner, ...] = (Inner(),)
+    closeness: float = 0.1
+    ramp: float = 0.5
+    places: int = 8
+    visits: int = 8
+    hold_variance: bool = True
+
+    def radius(self, progress: float) -> float:
+        """The share of their `eps` that attacks have at `progress`, from 0 to 1 of the run."""
+        return 0.25 + 0.75 * min(1.0, progress / self.ramp) if self.ramp else 1.0
 
 
 @dataclass(frozen=True)
@@ -18,107 +44,111 @@ class HardenConfig:
     """Settings of one run.
 
     steps: optimiser steps. batch_size: images an optimiser step, over all processes; micro_batch: images at once in one
-    process, the rest is accumulated (0: all). resolution: side of the random crops in pixels. learning_rate: peak of a
-    cosine after `warmup` steps, for AdamW with `weight_decay`; `clip`: largest gradient norm. ema: decay of the averaged
-    weights; blend: how far the result lies from the original's weights towards them, 1 all the way (α of WiSE-FT, Wortsman et
-    al. 2022, arXiv 2109.01903). features: network of the perceptual distance P, or "none". precision: "auto" is bf16 where
-    the processor multiplies it. held_out: photographs set apart for the scores. workers: processes that read images.
+    process, the rest is accumulated (0: all; halved where memory runs out). resolution: side of the random crops in pixels.
+    learning_rate: peak of a cosine after `warmup` steps, for AdamW with `weight_decay`; `clip`: largest gradient norm. ema:
+    decay of the averaged weights, which are the result. features: network of the perceptual distance, in scores and in terms,
+    or "none". precision: "auto" is bf16 where the processor multiplies it. held_out: photographs set apart for the scores.
+    workers: processes that read images. snapshot_every: steps between encoder files that are kept (0: none).
     """
 
-    steps: int = 4000
+    steps: int = 20000
     batch_size: int = 16
     micro_batch: int = 0
     resolution: int = 256
-    learning_rate: float = 6e-4
+    learning_rate: float = 4e-4
     warmup: int = 50
     weight_decay: float = 0.0
     clip: float = 1.0
-    ema: float = 0.99
-    blend: float = 0.75
+    ema: float = 0.998
     seed: int = 0
     features: Literal["efficientnet-lite0", "lpips-alex", "lpips-vgg", "none"] = "efficientnet-lite0"
     precision: Precision = "auto"
     gradient_checkpointing: bool = False
-    checkpoint_every: int = 100
+    checkpoint_every: int = 200
+    snapshot_every: int = 0
     held_out: int = 32
     workers: int = 4
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    objective: Objective = field(default_factory=Objective)
 
     def check(self) -> HardenConfig:
         """Return self. Raises InputError for a value out of its range."""
-        check_eps(self.objective.eps)
-        check_eps(self.objective.latent_eps)
         for name in ("steps", "batch_size", "resolution", "checkpoint_every", "held_out"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+            _at_least(1, name, getattr(self, name))
+        _at_least(0, "snapshot_every", self.snapshot_every)
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not 0 < self.blend <= 1:
-            raise InputError(f"blend must be above 0 and at most 1, got {self.blend}")
-        if self.objective.stages < 1:
-            raise InputError(f"stages must be at least 1, got {self.objective.stages}")
-        if not self.objective.has_terms:
+        objective = self.objective
+        _at_least(1, "places", objective.places)
+        _at_least(1, "visits", objective.visits)
+        _at_least(0, "closeness", objective.closeness)
+        for attack in objective.attacks:
+            check_eps(attack.eps)
+            _at_least(0, "the share of an attack", attack.share)
+        on = {term.on for term in objective.terms if term.weight}
+        if not on - (set() if objective.attacks else {"attacked"}) and not objective.closeness:
             raise InputError("the objective has no term with a weight: there is nothing to minimise")
+        if self.features == "none" and (
+            any(term.measure == "features" for term in objective.terms) or any(a.perceptual for a in objective.attacks)
+        ):
+            raise InputError("the objective has a perceptual term, which needs a network: features must not be none")
         return self
 
-    def changed(self, eps: float | None = None, **changes: object) -> HardenConfig:
+    def changed(self, eps: float | None = None, closeness: float | None = None, **changes: object) -> HardenConfig:
         """A copy with single settings changed; `eps` is the radius of all inner attacks. Raises InputError as `check` does."""
-        objective = self.objective if eps is None else dataclasses.replace(self.objective, eps=eps, latent_eps=eps)
+        objective = self.objective
+        if eps is not None:
+            attacks = tuple(dataclasses.replace(attack, eps=eps) for attack in objective.attacks)
+            objective = dataclasses.replace(objective, attacks=attacks)
+        if closeness is not None:
+            objective = dataclasses.replace(objective, closeness=closeness)
         values = asdict(self) | {"objective": asdict(objective)} | changes
         return from_dict(HardenConfig, values, "settings").check()
+
+
+def _at_least(low: float, name: str, value: float) -> None:
+    if value < low:
+        raise InputError(f"{name} must be at least {low}, got {value}")
 
 
 PRESETS: dict[str, HardenConfig] = {
     # A GPU, 256 to 512-pixel photographs.
     "default": HardenConfig(),
-    # Two cores, an encoder of TAESD's size, photographs of about 128 pixels.
-    "cpu": HardenConfig(steps=1300, batch_size=8, resolution=96, warmup=20, checkpoint_every=50, workers=0),
+    # Two cores, an encoder of TAESD's size, photographs of about 128 pixels: half an hour.
+    "cpu": HardenConfig(steps=4000, batch_size=8, resolution=96, checkpoint_every=100, workers=0),
 }
 
-# Objectives for any preset: the default, another aim, and the ablations of the field.
-OBJECTIVES: dict[str, ObjectiveConfig] = {
-    "srlvae": ObjectiveConfig(),
-    # For edits and fine-tuning, which see latents alone: attacked ones are to stay where they were.
-    "latents": ObjectiveConfig(
-        inner=("transfer", "latent"),
-        eps=16 / 255,
-        steps=3,
-        step_size=0.6,
-        transfer_steps=4,
-        attacked=0.0,
-        originality_clean=1.0,
-        originality_attacked=1.0,
-    ),
-    # Lee et al. 2025 as published: perceptual term in the inner attack too, originality on clean images only.
-    "paper": ObjectiveConfig(
-        inner=("reconstruction",),
-        eps=8 / 255,
-        inner_perceptual=0.01,
-        attacked=1.0,
-        clean=0.0,
-        perceptual=0.0,
-        perceptual_attacked=0.01,
-        stages=5,
-        detail=0.0,
-        originality_clean=0.1,
-        originality_attacked=0.0,
+# Objectives for any preset: the default, and ablations of it.
+OBJECTIVES: dict[str, Objective] = {
+    "srl": Objective(),
+    # Lee et al. 2025 as published: reconstructions of attacked images, a perceptual term in the inner attack too, originality
+    # on clean images. Their ε, steps and weights are not public.
+    "srl-paper": Objective(
+        terms=(Term("image", "attacked", 1.0), Term("features", "attacked", 0.01), Term("latent", "clean", 0.1)),
+        attacks=(Inner("reconstruction", eps=8 / 255, steps=2, step_size=0.75, perceptual=0.01),),
+        closeness=0.0,
+        ramp=0.0,
+        places=1,
+        visits=1,
+        hold_variance=False,
     ),
     # Schlarmann et al. 2024 (arXiv 2402.12336): attacked latents back to the original ones, nothing else.
-    "fare": ObjectiveConfig(
-        inner=("latent",), attacked=0.0, clean=0.0, detail=0.0, originality_clean=0.0, originality_attacked=1.0
+    "fare": Objective(
+        terms=(Term("latent", "attacked", 1.0),),
+        attacks=(Inner("away", eps=8 / 255, steps=10, step_size=0.25),),
+        closeness=0.0,
+        ramp=0.0,
+        places=1,
+        visits=1,
+        hold_variance=False,
     ),
-    "noise": ObjectiveConfig(inner=("noise",)),
-    "no-attack": ObjectiveConfig(inner=()),
+    "noise": Objective(attacks=(Inner("noise"),)),
+    "none": Objective(terms=(Term("shift", "clean", 1.0), Term("image", "clean", 10.0)), attacks=(), closeness=0.0),
 }
 
-# Their result is where training ends: methods as published, and latents, which blending takes back.
-UNBLENDED = ("latents", "paper", "fare")
 
-
-def preset(name: str, objective: str = "srlvae", **changes: Any) -> HardenConfig:
+def preset(name: str, objective: str = "srl", **changes: Any) -> HardenConfig:
     """The preset `name` with one of OBJECTIVES and single settings changed. Raises InputError for unknown names."""
     for kind, table, key in (("preset", PRESETS, name), ("objective", OBJECTIVES, objective)):
         if key not in table:
             raise InputError(f"unknown {kind} {key!r}; choose one of {', '.join(table)}")
-    base = dataclasses.replace(PRESETS[name], objective=OBJECTIVES[objective])
-    return (dataclasses.replace(base, blend=1.0) if objective in UNBLENDED else base).changed(**changes)
+    return dataclasses.replace(PRESETS[name], objective=OBJECTIVES[objective]).changed(**changes)

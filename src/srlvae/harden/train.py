@@ -1,45 +1,34 @@
-"""The loop: batches in, inner attack, outer step on the encoder, an average of its weights out. Runs on accelerate."""
+"""A hardening run from beginning to end: batches in, steps on the encoder, a folder out. Runs on accelerate."""
 
 from __future__ import annotations
 
 import copy
-import itertools
-import math
-from dataclasses import asdict, dataclass, field
+import hashlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from srlvae.checkpoint import load_checkpoint, save_checkpoint
-from srlvae.errors import InputError
-from srlvae.harden.data import Batch, Crops, Photographs, batches, open_photographs, set_apart
-from srlvae.harden.objective import outer_loss, perturb, prepare
+from srlvae.encoders import write_encoder
+from srlvae.harden.data import Crops, FolderPhotographs, Photographs, batches, open_photographs, set_apart
 from srlvae.harden.output import CHECKPOINT, claim_folder, finish_folder, log_row
-from srlvae.harden.scores import attack_both, quick_score, score
+from srlvae.harden.rotation import visits
+from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
-from srlvae.metrics.features import load_features
-from srlvae.precision import keep_norms_float32, make_accelerator
+from srlvae.harden.trainer import Progress, Trainer
 from srlvae.vae import VAE, load_vae
+
+# Settings that do not change what comes out, but for roundings: they may differ when a run goes on.
+FREE = ("steps", "micro_batch", "gradient_checkpointing", "checkpoint_every", "snapshot_every", "workers")
 
 
 class Interrupted(KeyboardInterrupt):
     """The run was asked to stop and has written its checkpoint."""
 
 
-@dataclass
-class Progress:
-    """Where a run stands; stored with every checkpoint."""
-
-    step: int = 0
-    steps_skipped: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do."""
+    """What a run is about to do. memory: bytes, estimated from one image's pass."""
 
     vae: str
     trained: str
@@ -49,6 +38,7 @@ class Plan:
     processes: int
     precision: str
     device: str
+    memory: int
     first_step: int
     config: HardenConfig
 
@@ -60,23 +50,12 @@ class Listener:
 
     def stepped(self, step: int, losses: dict[str, float]) -> None: ...
 
-    def scored(self, step: int, psnr_clean: float, psnr_attacked: float) -> None: ...
+    def scored(self, step: int, shift_clean: float, shift_attacked: float) -> None: ...
 
     def scoring(self) -> None: ...
 
     def should_stop(self) -> bool:
         return False
-
-
-class Encode(nn.Module):
-    """Images to mean latents as a module: what accelerate wraps, and no more than what is trained."""
-
-    def __init__(self, vae: VAE):
-        super().__init__()
-        self.parts, self.vae = nn.ModuleDict(vae.encoder_modules()), vae
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.vae.mean(x)
 
 
 def harden(
@@ -91,201 +70,118 @@ def harden(
     """Post-train the encoder of `vae` on `images` and write the hardened autoencoder to `out`, in diffusers' format.
 
     vae: a VAE (left as it was), or what `load_vae` takes. images: what `open_photographs` takes or gives. out: a new or
-    empty folder; with `resume`, that of an interrupted run with the same settings. Returns the hardened VAE.
-    Raises: InputError; Interrupted after a stop that the listener asked for.
+    empty folder; with `resume`, that of an interrupted run with the same settings, of which `steps` may be another number.
+    Returns the hardened VAE. Raises: InputError, also for a run that learnt nothing; Interrupted after a stop that the listener
+    asked for.
     """
     out, listener = Path(out), listener or Listener()
     config.check()
     original = load_vae(vae) if isinstance(vae, str | Path) else frozen_copy(vae)
     original.check_size(config.resolution, config.resolution)
     photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
-    held_out, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed)
+    held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed)
     trainer = Trainer(original, config)
-    run = {"original": original.fingerprint(), "config": asdict(config)}
+    run = {"original": original.fingerprint(), "photographs": identity(photographs, held_out), "config": asdict(config)}
     if trainer.is_main:
-        claim_folder(out, run, resume)
+        claim_folder(out, run, resume, FREE)
     trainer.accelerator.wait_for_everyone()
-    progress = trainer.restore(out) if resume else Progress()
-    trainer.tell(listener.planned, trainer.plan(len(chosen), len(held_out), progress.step))
+    checkpoint = out / CHECKPOINT
+    progress, perturbations = trainer.restore(checkpoint) if resume and checkpoint.exists() else (Progress(), {})
+    trainer.tell(listener.planned, plan(trainer, len(chosen), len(held_out), progress.step))
 
-    samples = batches(
-        Crops(photographs, chosen, config.resolution, config.seed), trainer.numbers(progress.step), config.workers
-    )
-    while progress.step < config.steps:
-        losses = trainer.step(progress, list(itertools.islice(samples, trainer.micros)))
-        trainer.tell(listener.stepped, progress.step, losses)
-        stop = trainer.any_process(listener.should_stop()) and progress.step < config.steps
-        if stop or progress.step % config.checkpoint_every == 0 or progress.step == config.steps:
-            trainer.save(out, progress, losses, held_out, listener)
-        if stop:
-            raise Interrupted(f"stopped after step {progress.step} of {config.steps}, checkpoint written")
-    hardened = trainer.result()
+    crops = Crops(photographs, chosen, config.resolution, config.seed)
+    train(trainer, crops, out, progress, perturbations, held_out, listener)
+    hardened = trainer.result(held_out)
     if trainer.is_main:
         listener.scoring()
-        finish_folder(out, original, hardened, held_out, trainer.compare(hardened, held_out), run, asdict(progress))
+        with trainer.accelerator.autocast():
+            table = scores(original, hardened, held_out.to(trainer.device), config.seed, trainer.network)
+        finish_folder(out, original, hardened, held_out, table, run, asdict(progress))
     trainer.accelerator.wait_for_everyone()
     return hardened
 
 
-class Trainer:
-    """The networks, the optimiser and the average of one run, and what is done with them a step at a time."""
+def train(
+    trainer: Trainer,
+    crops: Crops,
+    out: Path,
+    progress: Progress,
+    perturbations: dict[int, Tensor],
+    held_out: Tensor,
+    listener: Listener,
+) -> None:
+    """Take the steps that are left, with a checkpoint every so often, and stop where the listener asks for it."""
+    config, objective = trainer.config, trainer.objective
+    ahead = visits(config.steps, objective.places, objective.visits)[progress.step :]
+    # Those in their places before the interruption, in ascending order, as a stream is read in; then the new ones.
+    new = [visit.number for visit in ahead if visit.new]
+    old = {visit.number: visit.place for visit in ahead if visit.number < min(new, default=visit.number + 1)}
+    numbers = [*sorted(old), *new]
+    samples = batches(crops, [trainer.numbers(number) for number in numbers], config.workers)
+    for number in sorted(old):
+        trainer.take(old[number], next(samples), progress, 1.0, perturbations[old[number]])
+    for visit in ahead:
+        if visit.new:
+            trainer.take(visit.place, next(samples), progress, objective.radius(progress.step / config.steps))
+        losses = trainer.step(progress, visit.place)
+        trainer.tell(listener.stepped, progress.step, losses)
+        if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
+            snapshot(trainer, out, progress, held_out)
+        done = progress.step == config.steps
+        stop = trainer.any_process(listener.should_stop()) and not done
+        if stop or progress.step % config.checkpoint_every == 0 or done:
+            save(trainer, out, progress, losses, held_out, listener)
+        if stop:
+            raise Interrupted(f"stopped after step {progress.step} of {config.steps}, checkpoint written")
 
-    def __init__(self, original: VAE, config: HardenConfig):
-        self.config = config
-        self.accelerator = make_accelerator(config.precision)
-        device, processes = self.accelerator.device, self.accelerator.num_processes
-        self.per_process, rest = divmod(config.batch_size, processes)
-        micro = config.micro_batch or self.per_process
-        if rest or self.per_process % micro:
-            raise InputError(
-                f"a batch of {config.batch_size} does not divide into {processes} processes and micro-batches of {micro}"
-            )
-        self.micro, self.micros = micro, self.per_process // micro
-        self.accelerator.gradient_accumulation_steps = self.micros
-        # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
-        model: Any = original.model
-        model.to(device, memory_format=torch.channels_last)
-        self.original = self.teacher = original
-        self.vae = copy.deepcopy(original)
-        # The original itself stays without hooks: the result is a copy of it.
-        if device.type == "cpu" and self.accelerator.mixed_precision == "bf16":
-            self.teacher = copy.deepcopy(original)
-            for vae in (self.vae, self.teacher):
-                keep_norms_float32(vae.model)
-        if config.gradient_checkpointing:
-            self.vae.model.enable_gradient_checkpointing()
-        self.features = None if config.features == "none" else load_features(config.features).to(device)
-        encode = Encode(self.vae).requires_grad_(True)
-        self.average = copy.deepcopy(encode.parts).requires_grad_(False)
-        self.parts = encode.parts
-        self.checkpointed: dict[str, nn.Module] = {"encoder": encode.parts, "average": self.average}
-        self.parameters = list(encode.parameters())
-        optimizer = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
-        self.encode, self.optimizer = self.accelerator.prepare(encode, optimizer)
 
-    @property
-    def is_main(self) -> bool:
-        return self.accelerator.is_main_process
+def save(
+    trainer: Trainer, out: Path, progress: Progress, losses: dict[str, float], held_out: Tensor, listener: Listener
+) -> None:
+    """Write the checkpoint, and score the average so far."""
+    trainer.save(out / CHECKPOINT, progress)
+    if trainer.is_main:
+        x = held_out[:8].to(trainer.device)
+        with trainer.accelerator.autocast():
+            clean, attacked = quick_score(trainer.original, trainer.result(held_out), x, trainer.config.seed)
+        log_row(out, {"step": progress.step, **losses, "shift_clean": clean, "shift_attacked": attacked})
+        listener.scored(progress.step, clean, attacked)
+    trainer.accelerator.wait_for_everyone()
 
-    def tell(self, method, *arguments) -> None:
-        if self.is_main:
-            method(*arguments)
 
-    def any_process(self, flag: bool) -> bool:
-        """Whether `flag` is set in any process, so that all stop after the same step."""
-        if self.accelerator.num_processes == 1:
-            return flag
-        flags = self.accelerator.gather(torch.tensor([flag], device=self.accelerator.device))
-        return bool(torch.as_tensor(flags).any())
+def snapshot(trainer: Trainer, out: Path, progress: Progress, held_out: Tensor) -> None:
+    """Keep the encoder of now as an encoder file, with what it has cost so far."""
+    facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
+    path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
+    write_encoder(path, trainer.result(held_out), trainer.original, facts)
 
-    def plan(self, photographs: int, held_out: int, first_step: int) -> Plan:
-        return Plan(
-            vae=f"{type(self.vae.model).__name__}, {self.vae.channels} latent channels, factor {self.vae.factor}",
-            trained=" + ".join(self.parts),
-            parameters=sum(p.numel() for p in self.parameters),
-            photographs=photographs,
-            held_out=held_out,
-            processes=self.accelerator.num_processes,
-            precision=self.accelerator.mixed_precision,
-            device=str(self.accelerator.device),
-            first_step=first_step,
-            config=self.config,
-        )
 
-    def numbers(self, first_step: int) -> list[list[int]]:
-        """The sample numbers of this process's micro-batches from `first_step` on."""
-        size, rank = self.config.batch_size, self.accelerator.process_index
-        starts = [
-            step * size + rank * self.per_process + m * self.micro
-            for step in range(first_step, self.config.steps)
-            for m in range(self.micros)
-        ]
-        return [list(range(start, start + self.micro)) for start in starts]
+def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> Plan:
+    vae = trainer.vae
+    return Plan(
+        vae=f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
+        trained=" + ".join(trainer.parts),
+        parameters=sum(p.numel() for p in trainer.parameters),
+        photographs=photographs,
+        held_out=held_out,
+        processes=trainer.accelerator.num_processes,
+        precision=trainer.accelerator.mixed_precision,
+        device=str(trainer.device),
+        memory=trainer.memory(),
+        first_step=first_step,
+        config=trainer.config,
+    )
 
-    def step(self, progress: Progress, micro_batches: list[Batch]) -> dict[str, float]:
-        """One optimiser step. Returns the parts of the loss, means over this process's images."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(progress.step, self.config)
-        totals: dict[str, float] = {}
-        for batch in micro_batches:
-            progress.unreadable |= {str(index): reason for index, reason in batch.skipped}
-            with self.accelerator.accumulate(self.encode):
-                for name, value in self._backward(batch).items():
-                    totals[name] = totals.get(name, 0.0) + value / self.micros
-                if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
-                    if norm is None or torch.isfinite(norm):
-                        self.optimizer.step()
-                    else:
-                        progress.steps_skipped += 1
-                self.optimizer.zero_grad()
-        progress.step += 1
-        # The average begins as a plain mean, so that it does not remember the start for long.
-        decay = min(self.config.ema, progress.step / (progress.step + 9))
-        with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.parameters, strict=True):
-                slow.lerp_(fast, 1 - decay)
-        return totals
 
-    def _backward(self, batch: Batch) -> dict[str, float]:
-        objective, device = self.config.objective, self.accelerator.device
-        x = batch.x.to(device, memory_format=torch.channels_last)
-        features = self.features if objective.uses_features else None
-        with self.accelerator.autocast():
-            clean = prepare(x, self.teacher, features, objective.stages)
-            attacked = perturb(self.vae, self.teacher, clean, features, objective, batch.numbers, self.config.seed)
-            loss, parts = outer_loss(self.encode, self.vae, clean, attacked, features, objective)
-        self.accelerator.backward(loss)
-        return {name: value.item() for name, value in parts.items()}
-
-    def result(self) -> VAE:
-        """The original, its encoder's weights moved by `blend` of the way to the averaged ones.
-
-        On the way back, the loss of clean fidelity fades faster than the robustness.
-        """
-        hardened = copy.deepcopy(self.original)
-        for name, module in hardened.encoder_modules().items():
-            for weight, tuned in zip(module.parameters(), self.average[name].parameters(), strict=True):
-                weight.lerp_(tuned, self.config.blend)
-        model: Any = hardened.model
-        model.to(memory_format=torch.contiguous_format)
-        return hardened
-
-    def compare(self, hardened: VAE, held_out: Tensor) -> dict:
-        """The scores of the original and of `hardened` on the photographs set apart."""
-        x, seed = held_out.to(self.accelerator.device), self.config.seed
-        with self.accelerator.autocast():
-            transfer, white_box = attack_both(self.original, x, seed), attack_both(hardened, x, seed)
-        return {
-            "photographs": len(x),
-            "original": asdict(score(self.original, x, transfer, transfer, self.features)),
-            "hardened": asdict(score(hardened, x, transfer, white_box, self.features)),
-        }
-
-    def save(self, out: Path, progress: Progress, losses: dict[str, float], held_out: Tensor, listener: Listener) -> None:
-        """Write the checkpoint, on the main process, and score the average so far."""
-        if self.is_main:
-            save_checkpoint(out / CHECKPOINT, self.checkpointed, self.optimizer, asdict(progress))
-            with self.accelerator.autocast():
-                scores = quick_score(self.result(), held_out.to(self.accelerator.device), self.config.seed)
-            log_row(out, {"step": progress.step, **losses, "psnr_clean": scores[0], "psnr_attacked": scores[1]})
-            listener.scored(progress.step, *scores)
-        self.accelerator.wait_for_everyone()
-
-    def restore(self, out: Path) -> Progress:
-        """Go on from the checkpoint in `out`, if there is one yet."""
-        if not (out / CHECKPOINT).exists():
-            return Progress()
-        return Progress(**load_checkpoint(out / CHECKPOINT, self.checkpointed, self.optimizer))
+def identity(photographs: Photographs, held_out: Tensor) -> str:
+    """SHA-256 of what tells sets of photographs apart: those set apart, how many there are, and files' names and sizes."""
+    digest = hashlib.sha256(held_out.contiguous().numpy().tobytes())
+    digest.update(str(len(photographs)).encode())
+    if isinstance(photographs, FolderPhotographs):
+        for line in photographs.listing():
+            digest.update(line)
+    return digest.hexdigest()
 
 
 def frozen_copy(vae: VAE) -> VAE:
     return VAE(copy.deepcopy(vae.model).float().eval().requires_grad_(False))
-
-
-def learning_rate(step: int, config: HardenConfig) -> float:
-    """Linear warm-up, then half a cosine to zero."""
-    warm = min(1.0, (step + 1) / max(config.warmup, 1))
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-Images = Float[Tensor, "b 3 h w"]
+from srlvae.images import Images
+
 PerImage = Float[Tensor, " b"]
 
 

@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jaxtyping import Float
-from torch import Tensor
+from srlvae.images import Images
 
-Images = Float[Tensor, "b 3 h w"]
 Needs = Literal["nothing", "vae", "pipeline", "pixel", "upscaler", "pixel-upscaler"]
 
 

@@ -14,6 +14,12 @@ def bundled(name: str) -> Path | None:
     return FOLDER / INSIDE.get(name, name) if name in names() else None
 
 
+def encoder_file(name: str) -> Path | None:
+    """The bundled encoder file called `name`, if there is one; its base is not in the package."""
+    path = FOLDER / "encoders" / f"{name}.safetensors"
+    return path if "/" not in name and path.is_file() else None
+
+
 def names() -> list[str]:
     found = [*(p.name for p in FOLDER.iterdir()), *INSIDE]
     return sorted(name for name in found if (FOLDER / INSIDE.get(name, name) / "README.md").is_file())

@@ -1,0 +1,103 @@
+"""The inner step: the attacks whose perturbations the encoder is trained on.
+
+A batch is kept for several steps. Perturbations made on the encoder in training go on from where they were, along the gradient
+that the outer step computes anyway (Shafahi et al. 2019, arXiv 1904.12843): they get stronger at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from srlvae.attacks.pgd import Objective, pgd, project
+from srlvae.attacks.reconstruction import reconstruction_objective
+from srlvae.harden.terms import Clean
+from srlvae.rng import Generators, generators, uniform_like
+from srlvae.vae import VAE, Images, Latents
+
+# Turns by the golden ratio: any few neighbours in a run share the attacks about as all images do.
+GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Inner:
+    """One attack of the inner step.
+
+    aim: `away`, the latent as far from the original's as it gets; `target`, the latent to zero (PhotoGuard) or to another
+    picture's (Mist, Glaze, Nightshade); `reconstruction`, the decoded image as unlike the photograph as it gets; `noise`.
+    on: the encoder in training, or the original one, as attackers do who know the public weights alone.
+    share: of the images, relative to the other attacks' shares. eps: ℓ∞ radius in [0,1] units. steps: from a random start, when
+    a batch is new. step_size: in units of the radius. perceptual: weight of the feature distance in `reconstruction`.
+    """
+
+    aim: Literal["away", "target", "reconstruction", "noise"] = "away"
+    on: Literal["training", "original"] = "training"
+    share: float = 1.0
+    eps: float = 16 / 255
+    steps: int = 0
+    step_size: float = 0.25
+    perceptual: float = 0.0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether later steps move the perturbations along the gradient of the outer loss."""
+        return self.on == "training" and self.aim != "noise"
+
+
+def turns(attacks: Sequence[Inner], numbers: Sequence[int]) -> list[int]:
+    """Which attack each image of the run gets, by its number, so that it is the same however a batch is cut up."""
+    bounds = torch.tensor([attack.share for attack in attacks], dtype=torch.float64).cumsum(0)
+    places = torch.tensor(numbers, dtype=torch.float64).mul(GOLDEN).frac() * bounds[-1]
+    return torch.searchsorted(bounds, places, right=True).clamp(max=len(attacks) - 1).tolist()
+
+
+def perturb(vae: VAE, clean: Clean, attacks: Sequence[Inner], numbers: Sequence[int], seed: int, radius: float = 1.0) -> Images:
+    """Perturbations `b 3 h w` of new images, each by the attack whose turn it is. radius: times every attack's `eps`."""
+    delta, kinds = torch.zeros_like(clean.x), torch.tensor(turns(attacks, numbers), device=clean.x.device)
+    for kind, attack in enumerate(attacks):
+        own = (kinds == kind).nonzero()[:, 0]
+        if len(own):
+            draws = generators(seed, [numbers[i] for i in own.tolist()], clean.x.device)
+            delta[own] = _attack(attack, vae, clean.part(own), draws, radius * attack.eps)
+    return delta
+
+
+def _attack(attack: Inner, vae: VAE, clean: Clean, draws: Generators, eps: float) -> Images:
+    if attack.steps == 0 or attack.aim == "noise":
+        return project(eps * uniform_like(clean.x, draws), clean.x, eps, "linf")
+    attacked = clean.original if attack.on == "original" else vae
+    objective = _objective(attack, attacked, clean, draws)
+    settings = {"eps": eps, "steps": attack.steps, "step_size": attack.step_size * eps, "generators": draws}
+    return pgd(clean.x, objective, **settings, keep_best=False) - clean.x
+
+
+def _objective(attack: Inner, vae: VAE, clean: Clean, draws: Generators) -> Objective:
+    if attack.aim == "reconstruction":
+        columns = clean.columns if attack.perceptual else None
+        return reconstruction_objective(vae, clean.x, clean.network, attack.perceptual, columns)
+    goals, sign = (targets(clean, draws), 1.0) if attack.aim == "target" else (clean.latents, -1.0)
+    return lambda adversarial: sign * (vae.mean(adversarial) - goals).flatten(1).norm(dim=1)
+
+
+def targets(clean: Clean, draws: Generators) -> Latents:
+    """Where attacks with a target pull latents, by a throw of each image's generator: to nothing or to another picture's."""
+    throws = torch.tensor([int(torch.randint(2, (), generator=draw, device=draw.device)) for draw in draws])
+    return clean.mirrored * throws.to(clean.x)[:, None, None, None]
+
+
+def go_on(
+    delta: Images, gradient: Tensor, clean: Clean, attacks: Sequence[Inner], numbers: Sequence[int], radius: float
+) -> Images:
+    """Perturbations one step on: up the gradient of the loss, where their attack goes on, and into the ball of now."""
+    own = [attacks[kind] for kind in turns(attacks, numbers)]
+    eps = delta.new_tensor([radius * attack.eps for attack in own])[:, None, None, None]
+    size = delta.new_tensor([attack.step_size * attack.goes_on for attack in own])[:, None, None, None] * eps
+    return _into_ball(delta + size * gradient.sign().nan_to_num(), clean.x, eps)
+
+
+def _into_ball(delta: Images, x: Images, eps: Tensor) -> Images:
+    return (x + delta.clamp(-eps, eps)).clamp(0, 1) - x

@@ -1,0 +1,146 @@
+"""What is minimised: named terms, each a measure on clean or on attacked images, with a weight.
+
+Notation as in Lee et al. 2025 (arXiv 2504.17219): E the encoder in training, E₀ the original, D the frozen decoder. To add a
+measure: a function of what `Seen` holds, one number an image, and a line in MEASURES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from srlvae.metrics.features import Features
+from srlvae.metrics.pairwise import PerImage, detail, detail_distance, feature_distance
+from srlvae.vae import VAE, Images, Latents
+
+# Stages of a feature network that its distance compares, fine to coarse: gradients of deep ones hardly agree between batches.
+STAGES = 3
+
+
+@dataclass(frozen=True)
+class Term:
+    """`weight` times the mean of a measure over the images it is `on`. measure: a name in MEASURES."""
+
+    measure: Literal["shift", "latent", "image", "features", "detail"]
+    on: Literal["clean", "attacked"]
+    weight: float
+
+
+class Clean:
+    """What is known of clean images before the encoder in training sees them, each computed once, when first asked for."""
+
+    def __init__(self, x: Images, original: VAE, features: Features | None):
+        self.x, self.original, self.network = x, original, features
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @cached_property
+    def latents(self) -> Latents:
+        with torch.no_grad():
+            return self.original.mean(self.x)
+
+    @cached_property
+    def mirrored(self) -> Latents:
+        """Latents of the images upside down: of another picture, which depends on no neighbour."""
+        with torch.no_grad():
+            return self.original.mean(self.x.flip(2))
+
+    @cached_property
+    def columns(self) -> list[Tensor]:
+        assert self.network is not None
+        with torch.no_grad():
+            return self.network.columns(self.x, STAGES)
+
+    @cached_property
+    def detail(self) -> Float[Tensor, "b rows columns"]:
+        return detail(self.x)
+
+    def part(self, rows: slice | Tensor) -> Clean:
+        """The images `rows`, with what is known of them."""
+        part = Clean(self.x[rows], self.original, self.network)
+        for name in ("latents", "mirrored", "detail"):
+            if name in self.__dict__:
+                part.__dict__[name] = self.__dict__[name][rows]
+        if "columns" in self.__dict__:
+            part.__dict__["columns"] = [column[rows] for column in self.columns]
+        return part
+
+
+@dataclass
+class Seen:
+    """A batch as the encoder in training sees it. latents: E of the clean images or of the attacked ones; images: D of them."""
+
+    clean: Clean
+    latents: Latents
+    images: Images | None = None
+
+
+def shift(seen: Seen) -> PerImage:
+    """‖E(x′) − E₀(x)‖² / ‖E₀(x)‖²: how far latents lie from the original's, whatever their scale."""
+    return latent(seen) / seen.clean.latents.square().mean((1, 2, 3))
+
+
+def latent(seen: Seen) -> PerImage:
+    """‖E(x′) − E₀(x)‖², a mean over the latent's elements."""
+    return (seen.latents - seen.clean.latents).square().mean((1, 2, 3))
+
+
+def image(seen: Seen) -> PerImage:
+    """MSE(D(E(x′)), x)."""
+    return (_decoded(seen) - seen.clean.x).square().mean((1, 2, 3))
+
+
+def features(seen: Seen) -> PerImage:
+    """P(D(E(x′)), x), P the feature distance of the first STAGES stages; of LPIPS's networks that is not all of LPIPS."""
+    assert seen.clean.network is not None
+    return feature_distance(seen.clean.network.columns(_decoded(seen), STAGES), seen.clean.columns)
+
+
+def sharpness(seen: Seen) -> PerImage:
+    """Squared difference of log local sharpness: squared error alone prefers blur."""
+    return detail_distance(detail(_decoded(seen).float()), seen.clean.detail)
+
+
+def _decoded(seen: Seen) -> Images:
+    assert seen.images is not None
+    return seen.images
+
+
+MEASURES: dict[str, Callable[[Seen], PerImage]] = {
+    "shift": shift,
+    "latent": latent,
+    "image": image,
+    "features": features,
+    "detail": sharpness,
+}
+# Those that need a pass through the decoder.
+DECODED = ("image", "features", "detail")
+
+
+def outer_loss(
+    encode: Callable[[Images], Latents], vae: VAE, clean: Clean, attacked: Images | None, terms: Sequence[Term]
+) -> tuple[PerImage, dict[str, Tensor]]:
+    """The loss to minimise over the encoder, one number an image, and the parts of its mean for the log.
+
+    encode: images → mean latents, through whatever wraps the encoder for several processes. attacked: None leaves out the terms
+    on attacked images. Clean and attacked images go through the encoder in one call, and those that a term looks at decoded
+    through the decoder in one; what no term looks at is not computed.
+    """
+    used = [term for term in terms if term.weight and not (term.on == "attacked" and attacked is None)]
+    sides = {side: x for side, x in (("clean", clean.x), ("attacked", attacked)) if any(term.on == side for term in used)}
+    decoded = [side for side in sides if any(term.on == side and term.measure in DECODED for term in used)]
+    latents = dict(zip(sides, encode(torch.cat([*sides.values()])).chunk(len(sides)), strict=True))
+    images: dict[str, Images] = {}
+    if decoded:
+        together = vae.decode(torch.cat([latents[side] for side in decoded]))
+        images = dict(zip(decoded, together.chunk(len(decoded)), strict=True))
+    seen = {side: Seen(clean, latents[side], images.get(side)) for side in sides}
+    parts = {f"{term.measure} {term.on}": term.weight * MEASURES[term.measure](seen[term.on]) for term in used}
+    return torch.stack([*parts.values()]).sum(0), {name: part.detach().mean() for name, part in parts.items()}

@@ -1,0 +1,293 @@
+"""The networks, the optimiser, the average and the batches of a hardening run, and what is done with them in a step."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import Tensor, nn
+
+from srlvae.attacks.memory import saved_bytes
+from srlvae.checkpoint import load_checkpoint, load_more, save_checkpoint
+from srlvae.errors import InputError
+from srlvae.harden.data import Batch
+from srlvae.harden.inner import go_on, perturb
+from srlvae.harden.settings import HardenConfig
+from srlvae.harden.terms import Clean, Term, outer_loss
+from srlvae.layers import checkpoint_layers
+from srlvae.metrics.features import load_features
+from srlvae.posterior import hold_variance, mean_log_variance
+from srlvae.precision import keep_norms_float32, make_accelerator
+from srlvae.vae import VAE, Images
+
+# The weight that keeps clean latents close: where it starts, how fast its logarithm follows, and how far it may go.
+WEIGHT, PACE, BOUNDS = 10.0, 0.01, (0.1, 1000.0)
+
+
+@dataclass
+class Progress:
+    """Where a run stands; stored with every checkpoint. log_weight: of the term that keeps clean latents close."""
+
+    step: int = 0
+    steps_skipped: int = 0
+    log_weight: float = math.log(WEIGHT)
+    seconds: float = 0.0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    scaler: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Part:
+    """Images that go through the networks at once: what is known of them, their numbers in the run, their perturbations."""
+
+    clean: Clean
+    numbers: list[int]
+    delta: Images
+
+    def halves(self) -> list[Part]:
+        cut = (len(self.numbers) + 1) // 2
+        return [Part(self.clean.part(s), self.numbers[s], self.delta[s]) for s in (slice(0, cut), slice(cut, None))]
+
+
+class Encode(nn.Module):
+    """Images to mean latents as a module: what accelerate wraps, and no more than what is trained."""
+
+    def __init__(self, vae: VAE):
+        super().__init__()
+        self.parts, self.vae = nn.ModuleDict(vae.encoder_modules()), vae
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.vae.mean(x)
+
+
+class Trainer:
+    """See the module. original: frozen, float32; it stays without hooks, as the result is a copy of it."""
+
+    def __init__(self, original: VAE, config: HardenConfig):
+        self.config, self.objective = config, config.objective
+        self.accelerator = make_accelerator(config.precision)
+        self.device, processes = self.accelerator.device, self.accelerator.num_processes
+        self.per_process, rest = divmod(config.batch_size, processes)
+        self.micro = config.micro_batch or self.per_process
+        if rest or self.per_process % self.micro:
+            raise InputError(
+                f"a batch of {config.batch_size} does not divide into {processes} processes and micro-batches of {self.micro}"
+            )
+        # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
+        model: Any = original.model
+        model.to(self.device, memory_format=torch.channels_last)
+        self.original, self.teacher, self.vae = original, copy.deepcopy(original), copy.deepcopy(original)
+        if self.device.type == "cpu" and self.accelerator.mixed_precision == "bf16":
+            for vae in (self.vae, self.teacher):
+                keep_norms_float32(vae.model)
+        if config.gradient_checkpointing:
+            checkpoint_layers(self.vae.model)
+        self.network = None if config.features == "none" else load_features(config.features).to(self.device)
+        encode = Encode(self.vae).requires_grad_(True)
+        self.parts, self.average = encode.parts, copy.deepcopy(encode.parts).requires_grad_(False)
+        self.parameters = list(encode.parameters())
+        optimizer = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+        self.encode, self.optimizer = self.accelerator.prepare(encode, optimizer)
+        self.modules: dict[str, nn.Module] = {"encoder": self.parts, "average": self.average}
+        self.held: dict[int, list[Part]] = {}
+
+    @property
+    def is_main(self) -> bool:
+        return self.accelerator.is_main_process
+
+    def tell(self, method, *arguments) -> None:
+        if self.is_main:
+            method(*arguments)
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether `flag` is set in any process, so that all stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        flags = self.accelerator.gather(torch.tensor([flag], device=self.device))
+        return bool(torch.as_tensor(flags).any())
+
+    def numbers(self, batch: int) -> list[int]:
+        """The numbers in the run of this process's images of a batch."""
+        start = batch * self.config.batch_size + self.accelerator.process_index * self.per_process
+        return list(range(start, start + self.per_process))
+
+    def terms(self, progress: Progress) -> tuple[Term, ...]:
+        """The objective's terms, and the one that keeps clean latents close, with its weight of now."""
+        close = Term("shift", "clean", math.exp(progress.log_weight))
+        return (*self.objective.terms, close) if self.objective.closeness else self.objective.terms
+
+    # --- the batches that take turns
+
+    def take(self, place: int, batch: Batch, progress: Progress, radius: float, delta: Images | None = None) -> None:
+        """Put a batch in its place, with new perturbations or those that it had before an interruption."""
+        progress.unreadable |= {str(index): reason for index, reason in batch.skipped}
+        x = batch.x.to(self.device, memory_format=torch.channels_last)
+        delta = None if delta is None else delta.to(self.device)
+        network = self.network if self._needs_network() else None
+        self.held[place] = []
+        with self.accelerator.autocast():
+            for start in range(0, len(x), self.micro):
+                rows = slice(start, start + self.micro)
+                clean, numbers = Clean(x[rows], self.teacher, network), batch.numbers[rows]
+                if not clean.latents.isfinite().all():
+                    raise InputError(
+                        "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "
+                        "are the usual reason: try --precision no or bf16, or a VAE that is mended for float16"
+                    )
+                attacks, seed = self.objective.attacks, self.config.seed
+                made = perturb(self.vae, clean, attacks, numbers, seed, radius) if delta is None else delta[rows]
+                self.held[place].append(Part(clean, numbers, made))
+
+    def _needs_network(self) -> bool:
+        return any(term.measure == "features" for term in self.objective.terms) or any(
+            attack.perceptual for attack in self.objective.attacks
+        )
+
+    def perturbations(self) -> dict[str, Tensor]:
+        """Of all processes' images, by place."""
+        own = {place: torch.cat([part.delta for part in parts]).contiguous() for place, parts in sorted(self.held.items())}
+        return {str(place): torch.as_tensor(self.accelerator.gather(delta)) for place, delta in own.items()}
+
+    # --- a step
+
+    def step(self, progress: Progress, place: int) -> dict[str, float]:
+        """One optimiser step on the batch in `place`, whose perturbations go on. Returns the parts of the loss.
+
+        Where memory runs out, images go through the networks half as many at a time from then on.
+        """
+        began = time.process_time()
+        while True:
+            try:
+                losses, gradients = self._gradients(progress, place)
+                break
+            except RuntimeError as error:
+                if self.micro == 1 or self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
+                    raise
+            self.optimizer.zero_grad()
+            self.micro = (self.micro + 1) // 2
+            self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
+        self._update(progress)
+        radius = self.objective.radius(progress.step / self.config.steps)
+        for part, gradient in zip(self.held[place], gradients, strict=True):
+            if gradient is not None:
+                part.delta = go_on(part.delta, gradient, part.clean, self.objective.attacks, part.numbers, radius)
+        if self.objective.closeness:
+            weighted = torch.as_tensor(self.accelerator.reduce(torch.tensor(losses["shift clean"], device=self.device), "mean"))
+            self._steer(progress, float(weighted) / math.exp(progress.log_weight))
+        progress.step += 1
+        progress.seconds += time.process_time() - began
+        return losses
+
+    def _gradients(self, progress: Progress, place: int) -> tuple[dict[str, float], list[Tensor | None]]:
+        """Accumulate the gradient of the loss; its parts, and its gradient with respect to the attacked images."""
+        terms, parts = self.terms(progress), self.held[place]
+        moving = self.objective.visits > 1 and any(attack.goes_on for attack in self.objective.attacks)
+        totals: dict[str, float] = {}
+        gradients: list[Tensor | None] = []
+        for last, part in _mark_last(parts):
+            share = len(part.numbers) / self.per_process
+            attacked = (part.clean.x + part.delta).requires_grad_(moving) if self.objective.attacks else None
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.encode):
+                with self.accelerator.autocast():
+                    loss, logged = outer_loss(self.encode, self.vae, part.clean, attacked, terms)
+                self.accelerator.backward(share * loss.mean())
+            for name, value in logged.items():
+                totals[name] = totals.get(name, 0.0) + share * value.item()
+            gradients.append(attacked.grad if attacked is not None else None)
+        return totals, gradients
+
+    def _update(self, progress: Progress) -> None:
+        """The optimiser's step and the average's. A step without a finite gradient is left out and counted."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(progress.step, self.config)
+        norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
+        finite = norm is None or bool(torch.isfinite(norm))
+        if not finite:
+            progress.steps_skipped += 1
+            # A scaler of gradients has to hear of it; without one, nothing may reach the weights.
+            if self.accelerator.scaler is None:
+                self.optimizer.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if progress.steps_skipped > 10 + progress.step // 20:
+            raise InputError(
+                f"{progress.steps_skipped} of {progress.step + 1} steps had no finite gradient, so nothing is learnt: try "
+                "--precision no or bf16, a lower learning rate, or look for photographs that the VAE cannot encode"
+            )
+        # The average begins as a plain mean, so that it does not remember the start for long.
+        decay = min(self.config.ema, (progress.step + 1) / (progress.step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.parameters, strict=True):
+                slow.lerp_(fast, 1 - decay)
+
+    def _steer(self, progress: Progress, moved: float) -> None:
+        """Let the weight of closeness follow how far clean latents lie from the original's: dual ascent on its logarithm."""
+        error = max(-1.0, min(1.0, moved / self.objective.closeness**2 - 1))
+        low, high = (math.log(bound) for bound in BOUNDS)
+        progress.log_weight = max(low, min(high, progress.log_weight + PACE * error))
+
+    # --- what comes of it
+
+    def result(self, held_out: Images) -> VAE:
+        """The original with the averaged encoder, and the variance of its posterior held."""
+        hardened = copy.deepcopy(self.original)
+        for name, module in hardened.encoder_modules().items():
+            module.load_state_dict(self.average[name].state_dict())
+        if hardened.has_posterior and self.objective.hold_variance:
+            hold_variance(hardened, mean_log_variance(self.original, held_out.to(self.device)))
+        model: Any = hardened.model
+        model.to(memory_format=torch.contiguous_format)
+        return hardened
+
+    def memory(self) -> int:
+        """Bytes that a run needs, estimated: weights, gradients, the optimiser's state, and a micro-batch's activations."""
+        x = torch.rand(1, 3, *[self.config.resolution] * 2, device=self.device)
+        terms = self.terms(Progress())
+        network = self.network if self._needs_network() else None
+
+        def once() -> None:
+            with self.accelerator.autocast():
+                outer_loss(self.vae.mean, self.vae, Clean(x, self.teacher, network), x, terms)
+
+        weights = sum(p.numel() * p.element_size() for vae in (self.vae, self.teacher) for p in vae.model.parameters())
+        return weights + 4 * sum(p.numel() * 4 for p in self.parameters) + self.micro * saved_bytes(once)
+
+    # --- checkpoints
+
+    def save(self, path: Path, progress: Progress) -> None:
+        """Write the checkpoint, on the main process."""
+        tensors = self.perturbations()
+        if self.is_main:
+            if self.accelerator.scaler is not None:
+                progress.scaler = self.accelerator.scaler.state_dict()
+            save_checkpoint(path, self.modules, self.optimizer, vars(progress), tensors)
+
+    def restore(self, path: Path) -> tuple[Progress, dict[int, Tensor]]:
+        """Go on from a checkpoint: the progress, and this process's perturbations by place."""
+        progress = Progress(**load_checkpoint(path, self.modules, self.optimizer))
+        if self.accelerator.scaler is not None and progress.scaler:
+            self.accelerator.scaler.load_state_dict(progress.scaler)
+        start = self.accelerator.process_index * self.per_process
+        own = {int(place): tensor[start : start + self.per_process] for place, tensor in load_more(path).items()}
+        return progress, own
+
+
+def _mark_last(parts: list[Part]) -> Iterator[tuple[bool, Part]]:
+    for i, part in enumerate(parts):
+        yield i == len(parts) - 1, part
+
+
+def learning_rate(step: int, config: HardenConfig) -> float:
+    """Linear warm-up, then half a cosine to zero."""
+    warm = min(1.0, (step + 1) / max(config.warmup, 1))
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))

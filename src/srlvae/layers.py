@@ -1,0 +1,25 @@
+"""Gradient checkpointing of any network's layers: activations are computed again in the backward pass, not kept.
+
+Not diffusers' own switch: in its AutoencoderTiny the checkpointed branch leaves out the scaling of the input.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpoint_layers(model: nn.Module) -> None:
+    """Have every layer in the outermost lists of `model` computed again where its gradient is taken.
+
+    The function and its gradient stay as they are. Layers without parameters keep nothing worth a second pass.
+    """
+    for child in model.children():
+        if isinstance(child, nn.ModuleList | nn.Sequential):
+            for layer in child:
+                if any(True for _ in layer.parameters()):
+                    layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
+        else:
+            checkpoint_layers(child)
