@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import pytest
 
 from srlvae.config import fraction, from_dict, read_toml
 from srlvae.errors import InputError
-from srlvae.harden.settings import OBJECTIVES, PRESETS, HardenConfig, preset
+from srlvae.harden import OBJECTIVES, PRESETS, HardenConfig, Inner, Term, preset
 
 
 @dataclass(frozen=True)
-class Inner:
+class Nested:
     eps: float = 0.1
     kind: Literal["a", "b"] = "a"
 
@@ -24,7 +24,7 @@ class Outer:
     rate: float = 0.5
     name: str = "x"
     loud: bool = False
-    inner: Inner = field(default_factory=Inner)
+    inner: Nested = field(default_factory=Nested)
 
 
 def read(tmp_path, text: str) -> Outer:
@@ -38,7 +38,7 @@ def test_keys_left_out_keep_their_defaults(tmp_path):
 
 
 def test_a_nested_table_becomes_a_nested_dataclass(tmp_path):
-    assert read(tmp_path, 'loud = true\n[inner]\nkind = "b"\n') == Outer(loud=True, inner=Inner(kind="b"))
+    assert read(tmp_path, 'loud = true\n[inner]\nkind = "b"\n') == Outer(loud=True, inner=Nested(kind="b"))
 
 
 @pytest.mark.parametrize(("text", "value"), [('"8/255"', 8 / 255), ('"0.03"', 0.03), ("0.03", 0.03), ("1", 1.0)])
@@ -83,7 +83,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
 
 
 def test_dictionaries_are_read_like_files():
-    assert from_dict(Outer, {"inner": {"eps": "4/255"}}, "here") == Outer(inner=Inner(eps=4 / 255))
+    assert from_dict(Outer, {"inner": {"eps": "4/255"}}, "here") == Outer(inner=Nested(eps=4 / 255))
 
 
 def test_a_fraction_error_names_the_budget():
@@ -100,11 +100,27 @@ def harden_settings(tmp_path, text: str) -> HardenConfig:
 
 
 def test_hardening_reads_its_settings_from_a_file(tmp_path):
-    text = 'steps = 7\nlearning_rate = "1/1000"\n[objective]\neps = "4/255"\ninner = ["latent"]\n'
+    text = """
+        steps = 7
+        learning_rate = "1/1000"
+        [objective]
+        closeness = 0.2
+        [[objective.attacks]]
+        aim = "target"
+        eps = "4/255"
+        [[objective.attacks]]
+        aim = "noise"
+        share = 0.5
+        [[objective.terms]]
+        measure = "image"
+        on = "attacked"
+        weight = 2
+    """
     config = harden_settings(tmp_path, text).check()
-    assert (config.steps, config.learning_rate) == (7, 1e-3)
-    assert (config.objective.eps, config.objective.inner) == (4 / 255, ("latent",))
-    assert config.objective.steps == HardenConfig().objective.steps
+    assert (config.steps, config.learning_rate, config.objective.closeness) == (7, 1e-3, 0.2)
+    assert config.objective.attacks == (Inner("target", eps=4 / 255), Inner("noise", share=0.5))
+    assert config.objective.terms == (Term("image", "attacked", 2.0),)
+    assert config.objective.visits == HardenConfig().objective.visits
 
 
 @pytest.mark.parametrize(
@@ -112,7 +128,8 @@ def test_hardening_reads_its_settings_from_a_file(tmp_path):
     [
         ("step = 7", "harden.toml: unknown setting 'step'"),
         ('precision = "int8"', "harden.toml: precision must be one of auto, no, bf16, fp16, got 'int8'"),
-        ('[objective]\ninner = ["both"]', r"harden.toml: objective: inner\[0\] must be one of"),
+        ('[[objective.attacks]]\naim = "both"', r"harden.toml: objective: attacks\[0\]: aim must be one of"),
+        ('[[objective.terms]]\nmeasure = "image"', r"harden.toml: objective: terms\[0\]: setting 'on' is missing"),
         ("[objective]\nepsilon = 0.1", "harden.toml: objective: unknown setting 'epsilon'"),
     ],
 )
@@ -129,11 +146,11 @@ def test_every_preset_is_within_its_ranges(name, objective):
 
 def test_a_preset_takes_single_changes_and_stays_as_it_was():
     before = PRESETS["cpu"]
-    changed = preset("cpu", "fare", eps=2 / 255, steps=9)
-    assert (changed.objective.eps, changed.objective.latent_eps) == (2 / 255, 2 / 255)
-    assert (changed.objective.inner, changed.steps) == (("latent",), 9)
+    changed = preset("cpu", "fare", eps=2 / 255, closeness=0.3, steps=9)
+    assert [attack.eps for attack in changed.objective.attacks] == [2 / 255]
+    assert (changed.objective.closeness, changed.objective.terms, changed.steps) == (0.3, OBJECTIVES["fare"].terms, 9)
     assert changed.batch_size == before.batch_size and PRESETS["cpu"] == before and before.steps != 9
-    assert OBJECTIVES["fare"].latent_eps == 8 / 255
+    assert [attack.eps for attack in OBJECTIVES["fare"].attacks] == [8 / 255]
 
 
 def test_no_change_is_the_same_settings():
@@ -144,7 +161,7 @@ def test_no_change_is_the_same_settings():
     ("words", "changes", "named"),
     [
         (("gpu",), {}, "unknown preset 'gpu'; choose one of default, cpu"),
-        (("cpu", "trades"), {}, "unknown objective 'trades'; choose one of srlvae, latents"),
+        (("cpu", "trades"), {}, "unknown objective 'trades'; choose one of srl, srl-paper, fare"),
         (("cpu",), {"epochs": 3}, "settings: unknown setting 'epochs'"),
         (("cpu",), {"steps": "many"}, "settings: steps must be of type int, got 'many'"),
     ],
@@ -162,7 +179,11 @@ def test_what_is_unknown_to_a_preset_is_named(words, changes, named):
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"held_out": 0}, "held_out must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
-        ({"objective": {"inner": [], "clean": 0.0, "detail": 0.0, "originality_clean": 0.0}}, "nothing to minimise"),
+        ({"closeness": -0.1}, "closeness must be at least 0, got -0.1"),
+        ({"objective": {"terms": [], "closeness": 0.0}}, "nothing to minimise"),
+        ({"objective": {"attacks": [], "closeness": 0.0}}, "nothing to minimise"),
+        ({"objective": {"visits": 0}}, "visits must be at least 1, got 0"),
+        ({"features": "none", "objective": asdict(OBJECTIVES["srl-paper"])}, "perceptual term, which needs a network"),
     ],
 )
 def test_a_value_out_of_its_range_is_quoted(changes, named):

@@ -57,7 +57,10 @@ def turns(attacks: Sequence[Inner], numbers: Sequence[int]) -> list[int]:
 
 def perturb(vae: VAE, clean: Clean, attacks: Sequence[Inner], numbers: Sequence[int], seed: int, radius: float = 1.0) -> Images:
     """Perturbations `b 3 h w` of new images, each by the attack whose turn it is. radius: times every attack's `eps`."""
-    delta, kinds = torch.zeros_like(clean.x), torch.tensor(turns(attacks, numbers), device=clean.x.device)
+    delta = torch.zeros_like(clean.x)
+    if not attacks:
+        return delta
+    kinds = torch.tensor(turns(attacks, numbers), device=clean.x.device)
     for kind, attack in enumerate(attacks):
         own = (kinds == kind).nonzero()[:, 0]
         if len(own):

@@ -70,7 +70,7 @@ def log_row(out: Path, row: dict) -> None:
 
 def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, scores: dict, run: dict, progress: dict) -> None:
     """Write weights, record, card and picture; the checkpoint goes last, when nothing needs it any more."""
-    _check_result(original, hardened, scores)
+    _check_result(scores)
     partial = out / ".partial"
     hardened.save(partial)
     # Weights before config: a folder that has its config.json is whole.
@@ -97,13 +97,11 @@ def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, sco
     shutil.rmtree(out / "checkpoints")
 
 
-def _check_result(original: VAE, hardened: VAE, scores: dict) -> None:
-    """Raises InputError for a run that learnt nothing, or whose numbers are not finite."""
+def _check_result(scores: dict) -> None:
+    """Raises InputError for numbers that are not finite."""
     numbers = [value for part in (scores["original"], scores["hardened"]) for value in part.values() if value is not None]
     if not all(math.isfinite(number) for number in numbers):
         raise InputError("the scores are not finite, so nothing is written as a result; the checkpoint is kept")
-    if hardened.fingerprint() == original.fingerprint():
-        raise InputError("the encoder is what it was: the run has learnt nothing, and nothing is written as a result")
 
 
 def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:

@@ -105,7 +105,7 @@ class HardenConfig:
         return from_dict(HardenConfig, values, "settings").check()
 
 
-def _at_least(low: float, name: str, value: float) -> None:
+def _at_least(low: int, name: str, value: int | float) -> None:
     if value < low:
         raise InputError(f"{name} must be at least {low}, got {value}")
 

@@ -133,8 +133,9 @@ def outer_loss(
     on attacked images. Clean and attacked images go through the encoder in one call, and those that a term looks at decoded
     through the decoder in one; what no term looks at is not computed.
     """
-    used = [term for term in terms if term.weight and not (term.on == "attacked" and attacked is None)]
-    sides = {side: x for side, x in (("clean", clean.x), ("attacked", attacked)) if any(term.on == side for term in used)}
+    known = {"clean": clean.x} if attacked is None else {"clean": clean.x, "attacked": attacked}
+    used = [term for term in terms if term.weight and term.on in known]
+    sides = {side: x for side, x in known.items() if any(term.on == side for term in used)}
     decoded = [side for side in sides if any(term.on == side and term.measure in DECODED for term in used)]
     latents = dict(zip(sides, encode(torch.cat([*sides.values()])).chunk(len(sides)), strict=True))
     images: dict[str, Images] = {}

@@ -91,6 +91,7 @@ def harden(
 
     crops = Crops(photographs, chosen, config.resolution, config.seed)
     train(trainer, crops, out, progress, perturbations, held_out, listener)
+    trainer.check_learnt()
     hardened = trainer.result(held_out)
     if trainer.is_main:
         listener.scoring()

@@ -249,6 +249,12 @@ class Trainer:
         model.to(memory_format=torch.contiguous_format)
         return hardened
 
+    def check_learnt(self) -> None:
+        """Raises InputError where the encoder is what it was."""
+        before = [p for part in self.original.encoder_modules().values() for p in part.parameters()]
+        if all(torch.equal(a, b) for a, b in zip(self.average.parameters(), before, strict=True)):
+            raise InputError("the encoder is what it was: the run has learnt nothing, and nothing is written as a result")
+
     def memory(self) -> int:
         """Bytes that a run needs, estimated: weights, gradients, the optimiser's state, and a micro-batch's activations."""
         x = torch.rand(1, 3, *[self.config.resolution] * 2, device=self.device)
