@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from srlvae.autoencoder import VAE
 from srlvae.errors import InputError
 from srlvae.files import write_atomically
-from srlvae.vae import VAE, load_vae
 from srlvae.versions import versions
 from srlvae.zoo import encoder_file
 
@@ -80,10 +80,13 @@ def read_encoder(source: str | Path) -> Encoder:
         raise InputError(f"{path} is no encoder file of srlvae: it has no record of what it belongs to ({error})") from error
 
 
-def apply_encoder(encoder: Encoder | str | Path, base: VAE | str | Path) -> VAE:
-    """A copy of `base` with the hardened encoder. Raises InputError where it was not made from this base."""
+def apply_encoder(encoder: Encoder | str | Path, base: VAE) -> VAE:
+    """A copy of `base` with the hardened encoder, an `Encoder` or what `read_encoder` takes.
+
+    Raises: InputError where it was not made from this base.
+    """
     encoder = read_encoder(encoder) if isinstance(encoder, str | Path) else encoder
-    vae = VAE(copy.deepcopy(base.model)) if isinstance(base, VAE) else load_vae(base)
+    vae = VAE(copy.deepcopy(base.model))
     wanted, found = encoder.facts["base"], base_fingerprint(vae.model)
     if found != wanted["fingerprint"]:
         named = f"; it was made from {wanted['hub']}" if wanted.get("hub") else ""

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from srlvae.autoencoder import VAE, Images
 from srlvae.errors import InputError
-from srlvae.vae import VAE, Images
 
 
 def variance_head(vae: VAE) -> nn.Conv2d | None:

@@ -115,10 +115,11 @@ def apply(
     Example: `srlvae apply taesd-srl --to madebyollin/taesd --out taesd-srl`
     """
     from srlvae.encoders import apply_encoder
+    from srlvae.vae import load_vae
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} has something in it; give a new folder")
-    vae = apply_encoder(encoder, to)
+    vae = apply_encoder(encoder, load_vae(to))
     vae.save(out)
     console.print(f"Hardened VAE: [bold]{out}[/]\nfingerprint {vae.fingerprint()}")
 

@@ -17,12 +17,12 @@ from srlvae.errors import InputError
 from srlvae.files import publish, write_atomically, write_json
 from srlvae.harden.scores import attack_all
 from srlvae.images import tile, write_image
-from srlvae.vae import VAE
+from srlvae.vae import RECORD, VAE
 from srlvae.versions import versions
 
 CHECKPOINT = "checkpoints/last.safetensors"
 RUN, LOG = "checkpoints/run.json", "log.jsonl"
-RECORD, CARD, PICTURE, SKIPPED = "srlvae.json", "README.md", "before_after.png", "skipped.txt"
+CARD, PICTURE, SKIPPED = "README.md", "before_after.png", "skipped.txt"
 
 
 def claim_folder(out: Path, run: dict, resume: bool, free: Collection[str]) -> None:

@@ -1,0 +1,134 @@
+"""Every image autoencoder of diffusers behind one door: images in [0,1] in, latents named for what they are out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from srlvae.errors import InputError
+from srlvae.files import make_readable, write_json
+from srlvae.images import Images
+from srlvae.rng import Generators, normal_like
+
+# The submodules whose parameters act on `encode` and not on `decode`.
+ENCODER_MODULES = ("encoder", "quant_conv")
+
+Latents = Float[Tensor, "b c hf wf"]
+
+
+class VAE:
+    """An autoencoder of diffusers, used as a function. Differentiable; the model inside keeps its mode and `requires_grad`.
+
+    Images are float32 `b 3 h w` in [0,1], sides multiples of `factor`. Latents are `b channels h/factor w/factor`, unscaled
+    unless called `scaled`. Where a model has no posterior (AutoencoderTiny), its latents are mean and sample both.
+    """
+
+    def __init__(self, model: ModelMixin):
+        self.model = model
+        self.scaling_factor: float = getattr(model.config, "scaling_factor", None) or 1.0
+        self.shift_factor: float = getattr(model.config, "shift_factor", None) or 0.0
+        self.channels, self.factor = self._probe()
+
+    def _probe(self) -> tuple[int, int]:
+        """Latent channels and reduction factor, from a small image there and back."""
+        size, name = 64, type(self.model).__name__
+        try:
+            with torch.no_grad():
+                x = torch.zeros(1, 3, size, size, device=self.device)
+                latents, self.has_posterior = self.mean(x), hasattr(self._encode(x), "latent_dist")
+                shape, back = latents.shape, self.decode(latents).shape
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise InputError(f"{name} does not encode images `b 3 h w`; give an image autoencoder ({error})") from error
+        if len(shape) != 4 or back != (1, 3, size, size):
+            raise InputError(f"{name} encodes images to {tuple(shape)}; give an image autoencoder, not one for video or sound")
+        return shape[1], size // shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    def encoder_modules(self) -> dict[str, nn.Module]:
+        """The submodules that hardening may change, by name."""
+        found = {name: getattr(self.model, name, None) for name in ENCODER_MODULES}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def check_size(self, height: int, width: int) -> None:
+        if height % self.factor or width % self.factor:
+            raise InputError(f"{height} x {width} pixels: this VAE takes multiples of {self.factor}")
+
+    def _encode(self, x: Images):
+        return self.model.encode((x * 2 - 1).to(self.dtype))
+
+    def mean(self, x: Images) -> Latents:
+        """The mean latent, in float32."""
+        output = self._encode(x)
+        posterior = getattr(output, "latent_dist", None)
+        return (posterior.mean if posterior is not None else _latents(output)).float()
+
+    def posterior(self, x: Images) -> tuple[Latents, Latents]:
+        """Mean and log-variance of the latent, in float32. Raises InputError for a model without a posterior."""
+        posterior = getattr(self._encode(x), "latent_dist", None)
+        if posterior is None:
+            raise InputError(f"{type(self.model).__name__} has no posterior: its latents have no variance")
+        return posterior.mean.float(), posterior.logvar.float()
+
+    def sample(self, x: Images, generators: Generators) -> Latents:
+        """A draw from the posterior, image i from generator i; the mean where there is no posterior."""
+        if not self.has_posterior:
+            return self.mean(x)
+        mean, log_variance = self.posterior(x)
+        return mean + (log_variance / 2).exp() * normal_like(mean, generators)
+
+    def to_scaled(self, latents: Latents) -> Latents:
+        """What the diffusion model sees: (latents − shift) · scale."""
+        return (latents - self.shift_factor) * self.scaling_factor
+
+    def from_scaled(self, scaled: Latents) -> Latents:
+        return scaled / self.scaling_factor + self.shift_factor
+
+    def decode(self, latents: Latents) -> Images:
+        """Images of unscaled latents, in float32, *not* clamped: a clamp would stop the gradient."""
+        return (self.model.decode(latents.to(self.dtype)).sample.float() + 1) / 2
+
+    def reconstruct(self, x: Images) -> Images:
+        """decode(mean(x)), clamped to [0,1]."""
+        return self.decode(self.mean(x)).clamp(0, 1)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all weights as float32, with names and shapes: the same for the same values in any file or precision."""
+        return fingerprint(self.model)
+
+    def save(self, folder: Path) -> None:
+        """Write config.json and safetensors in diffusers' format."""
+        self.model.save_pretrained(folder, safe_serialization=True)
+        # Where the model was loaded from is nobody's business.
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        write_json(Path(folder) / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
+        for weights in Path(folder).glob("*.safetensors"):
+            make_readable(weights)
+
+
+def fingerprint(*models: nn.Module) -> str:
+    """SHA-256 of all weights as float32, with names and shapes."""
+    digest = hashlib.sha256()
+    for model in models:
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _latents(output: Any) -> Tensor:
+    """What an encoder without a posterior returns; AutoencoderDC's field is in the singular."""
+    return output.latents if hasattr(output, "latents") else output.latent
