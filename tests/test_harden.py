@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import GradientState
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
@@ -192,6 +193,20 @@ def test_a_run_without_finite_gradients_is_an_error_and_no_result(tmp_path, phot
     with pytest.raises(InputError, match="no finite gradient, so nothing is learnt"):
         harden(sometimes(small_kl(), lambda call: True), photographs, tmp_path / "out", CONFIG.changed(steps=40))
     assert not (tmp_path / "out" / WEIGHTS).exists()
+
+
+def test_a_run_that_dies_between_micro_batches_leaves_nothing_behind(tmp_path, photographs):
+    vae, calls = small_kl(), []
+
+    def dies(module, inputs):
+        calls.extend([1] if torch.is_grad_enabled() and inputs[0].requires_grad else [])
+        if len(calls) == 2:
+            raise OSError("power cut")
+
+    vae.model.encoder.register_forward_pre_hook(dies)
+    with pytest.raises(OSError, match="power cut"):
+        harden(vae, photographs, tmp_path / "out", CONFIG.changed(micro_batch=2))
+    assert GradientState().sync_gradients
 
 
 def test_an_encoder_that_is_not_finite_on_photographs_is_refused(tmp_path, photographs):

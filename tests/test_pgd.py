@@ -14,7 +14,7 @@ from small import RandomFeatures
 from srlvae.attacks import ATTACKS, pgd
 from srlvae.attacks.latent import latent_objective
 from srlvae.attacks.mist import texture
-from srlvae.attacks.pgd import Adam, Loop, better, project, steepest
+from srlvae.attacks.pgd import Adam, Loop, better, project, slope, steepest
 from srlvae.attacks.photoguard import photoguard_encoder, photoguard_encoder_objective
 from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.errors import InputError
@@ -175,6 +175,17 @@ EFFECTIVE = {
 def test_published_budgets_are_the_effective_ones(name, preset):
     # Decimal fractions in float64.
     assert ATTACKS[name].presets[preset].eps * 255 == pytest.approx(EFFECTIVE[name, preset], rel=1e-12)
+
+
+def test_small_gradients_survive_half_precision():
+    x = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def objective(images):
+        return 3e-8 * images.half().float().flatten(1).sum(1)
+
+    _, gradient = slope(objective, x)
+    # Half precision has eleven bits.
+    torch.testing.assert_close(gradient, torch.full_like(x, 3e-8), rtol=1e-3, atol=0)
 
 
 def test_pid_on_the_variance_alone_raises_it_and_wants_a_posterior(vae, x):

@@ -45,10 +45,18 @@ def base_fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def write_encoder(path: Path, hardened: VAE, original: VAE, facts: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
+def write_encoder(
+    path: Path,
+    hardened: VAE,
+    original: VAE,
+    facts: dict[str, Any],
+    dtype: torch.dtype = torch.float32,
+    source: dict[str, str] | None = None,
+) -> None:
     """Write the encoder of `hardened`, which was made from `original`, to `path`.
 
-    facts: plain data on how it was made, kept in the metadata beside the base's class, channels and fingerprint.
+    facts: plain data on how it was made, kept in the metadata beside the base's class, channels and fingerprint. source: where
+    the base can be had, such as `hub`, an id, and its licence.
     """
     names = tuple(f"{name}." for name in hardened.encoder_modules())
     state = hardened.model.state_dict()
@@ -57,6 +65,7 @@ def write_encoder(path: Path, hardened: VAE, original: VAE, facts: dict[str, Any
         "class": type(original.model).__name__,
         "channels": original.channels,
         "fingerprint": base_fingerprint(original.model),
+        **(source or {}),
     }
     about = {"base": base, "dtype": str(dtype).removeprefix("torch."), "versions": versions(), **facts}
     write_atomically(path, lambda file: save_file(tensors, file, {"format": "pt", KEY: json.dumps(about)}))
@@ -91,8 +100,8 @@ def apply_encoder(encoder: Encoder | str | Path, base: VAE) -> VAE:
     if found != wanted["fingerprint"]:
         named = f"; it was made from {wanted['hub']}" if wanted.get("hub") else ""
         raise InputError(
-            f"this encoder belongs to another base: a {wanted['class']} of {wanted['channels']} channels with the fingerprint "
-            f"{wanted['fingerprint'][:12]}…, not {found[:12]}…{named}"
+            f"this encoder belongs to another base: to an {wanted['class']} of {wanted['channels']} channels with the "
+            f"fingerprint {wanted['fingerprint'][:12]}…, not {found[:12]}…{named}"
         )
     missing = vae.model.load_state_dict({key: value.to(vae.dtype) for key, value in encoder.tensors.items()}, strict=False)
     if missing.unexpected_keys:

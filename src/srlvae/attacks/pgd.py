@@ -93,6 +93,10 @@ def pgd(
     return (x + (best if keep_best else delta)).clamp(0, 1).detach()
 
 
+# The gradient of one pixel in a thousand is below what float16 holds. A power of two, so that nothing is rounded.
+SCALE = 2.0**10
+
+
 def slope(objective: Objective, images: Images, repeats: int = 1) -> tuple[Float[Tensor, " b"], Images]:
     """The objective and its gradient, means over `repeats` evaluations."""
     if images.device.type == "cpu":
@@ -101,9 +105,9 @@ def slope(objective: Objective, images: Images, repeats: int = 1) -> tuple[Float
     values, gradients = [], []
     for _ in range(repeats):
         value = objective(images)
-        (gradient,) = torch.autograd.grad(value.sum(), images)
+        (gradient,) = torch.autograd.grad(SCALE * value.sum(), images)
         values.append(value.detach())
-        gradients.append(gradient)
+        gradients.append(gradient / SCALE)
     return torch.stack(values).mean(0), torch.stack(gradients).mean(0) if repeats > 1 else gradients[0]
 
 

@@ -1,0 +1,46 @@
+"""Put what `srlvae harden` made into the package: `tiny-srl` as a whole VAE, any other as an encoder file.
+
+    srlvae harden tiny --preset cpu --steps 20000 --images caltech101-128/train --out runs/tiny-srl
+    srlvae harden madebyollin/taesd --preset cpu --steps 20000 --images caltech101-128/train --out runs/taesd-srl
+    srlvae harden madebyollin/taef1 --preset cpu --steps 20000 --images caltech101-128/train --out runs/taef1-srl
+    python recipes/encoders.py --run runs/tiny-srl --base tiny
+    python recipes/encoders.py --run runs/taesd-srl --base madebyollin/taesd
+    python recipes/encoders.py --run runs/taef1-srl --base madebyollin/taef1
+
+A base that is bundled gives a folder in half precision, a base on the hub an encoder file that names it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from srlvae.encoders import read_encoder, write_encoder
+from srlvae.files import write_json
+from srlvae.vae import RECORD, load_vae
+from srlvae.zoo import FOLDER, bundled
+
+
+def main(
+    run: Annotated[Path, typer.Option(help="What `srlvae harden` wrote; its name is that of the encoder.")],
+    base: Annotated[str, typer.Option(help="The bundled VAE or the hub id that it was made from.")],
+    local: Annotated[Path | None, typer.Option(help="A local copy of the base, where the hub cannot be reached.")] = None,
+) -> None:
+    record = json.loads((run / RECORD).read_text(encoding="utf-8"))
+    if bundled(base):
+        export = FOLDER / run.name
+        load_vae(run, dtype=torch.float16).save(export)
+        write_json(export / RECORD, {**record, "hardened": load_vae(export).fingerprint()})
+        return
+    export = FOLDER / "encoders" / f"{run.name}.safetensors"
+    facts = {key: value for key, value in read_encoder(run).facts.items() if key not in ("base", "dtype", "versions")}
+    hub = {"hub": base, "licence": "MIT"}
+    write_encoder(export, load_vae(run), load_vae(local or base), facts, torch.float16, hub)
+
+
+if __name__ == "__main__":
+    typer.run(main)

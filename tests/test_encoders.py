@@ -1,0 +1,94 @@
+"""Encoder files: what is in them, onto which base they go, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from conftest import small_kl, small_tiny
+from srlvae.encoders import apply_encoder, base_fingerprint, read_encoder, write_encoder
+from srlvae.errors import InputError
+from srlvae.vae import VAE, load_vae
+
+
+def hardened(build=small_kl) -> VAE:
+    """The autoencoder with another encoder."""
+    vae = build()
+    for module in vae.encoder_modules().values():
+        for weight in module.parameters():
+            weight.mul_(1.25)
+    return vae
+
+
+BUILDS = {
+    "kl": small_kl,
+    "kl without quant_conv": lambda: small_kl(channels=16, quant=False),
+    "tiny": small_tiny,
+}
+every_kind = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS.keys())
+
+
+@every_kind
+def test_an_encoder_file_has_the_encoder_alone_and_makes_the_hardened_model(build, tmp_path):
+    write_encoder(tmp_path / "e.safetensors", hardened(build), build(), {"steps": 3})
+    names = tuple(f"{name}." for name in build().encoder_modules())
+    assert {key for key in load_file(tmp_path / "e.safetensors")} == {
+        key for key in build().model.state_dict() if key.startswith(names)
+    }
+    base = build()
+    made = apply_encoder(tmp_path / "e.safetensors", base)
+    assert made.fingerprint() == hardened(build).fingerprint() != base.fingerprint() == build().fingerprint()
+    assert read_encoder(tmp_path / "e.safetensors").facts["steps"] == 3
+
+
+def test_half_precision_rounds_the_weights_and_no_more(tmp_path, x):
+    write_encoder(tmp_path / "e.safetensors", hardened(), small_kl(), {}, torch.bfloat16)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "e.safetensors").values()} == {torch.bfloat16}
+    made = apply_encoder(tmp_path / "e.safetensors", small_kl())
+    assert made.dtype == torch.float32
+    for name, weight in hardened().model.state_dict().items():
+        expected = weight.bfloat16().float() if name.startswith(("encoder.", "quant_conv.")) else weight
+        assert torch.equal(made.model.state_dict()[name], expected)
+
+
+def test_a_base_in_bfloat16_is_the_same_base(tmp_path):
+    write_encoder(tmp_path / "e.safetensors", hardened(), small_kl(), {})
+    rounded = small_kl()
+    rounded.model.to(torch.bfloat16)
+    assert base_fingerprint(rounded.model) == base_fingerprint(small_kl().model)
+    assert apply_encoder(tmp_path / "e.safetensors", rounded).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("part", ["decoder.conv_out.weight", "encoder.conv_in.weight", "post_quant_conv.bias"])
+def test_another_base_is_refused_by_its_fingerprint(tmp_path, part):
+    write_encoder(tmp_path / "e.safetensors", hardened(), small_kl(), {})
+    other = small_kl()
+    other.model.state_dict()[part].view(-1)[0] += 0.1
+    found = base_fingerprint(other.model)[:12]
+    with pytest.raises(InputError, match=f"belongs to another base: .* AutoencoderKL of 4 channels.*, not {found}"):
+        apply_encoder(tmp_path / "e.safetensors", other)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no safetensors", {"x": torch.zeros(2)}])
+def test_what_is_no_encoder_file_is_refused(tmp_path, content):
+    path = tmp_path / "e.safetensors"
+    if isinstance(content, dict):
+        save_file(content, path)
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="no encoder file"):
+        read_encoder(path)
+
+
+def test_the_file_says_what_it_belongs_to_and_names_no_path(tmp_path):
+    small_kl().save(tmp_path / "base")
+    write_encoder(tmp_path / "e.safetensors", hardened(), load_vae(tmp_path / "base"), {})
+    with safe_open(tmp_path / "e.safetensors", "pt") as file:
+        said = file.metadata()["srlvae"]
+    facts = json.loads(said)
+    assert facts["base"] == {"class": "AutoencoderKL", "channels": 4, "fingerprint": base_fingerprint(small_kl().model)}
+    assert str(tmp_path) not in said
