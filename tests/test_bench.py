@@ -26,7 +26,7 @@ from srlvae.vae import VAE
 
 # Batches of 3 do not divide 5 images.
 PROTOCOL = ReconstructionProtocol(eps=(4, 8), steps=2, images=5, clean_images=5, size=32, batch_size=3, features=("random",))
-MEASURES = ("psnr", "ssim", "latent_shift", "random_distance")
+MEASURES = ("psnr", "ssim", "shift", "random_distance")
 
 
 class PooledFeatures(RandomFeatures):
@@ -153,7 +153,9 @@ def test_the_clean_row_is_the_reconstruction_of_the_clean_images(vae, hardened, 
         # The same float32 sums in batches of another size.
         assert row["psnr"] == pytest.approx(psnr(y, x).mean().item(), rel=1e-4)
         assert row["ssim"] == pytest.approx(ssim(y, x).mean().item(), rel=1e-3, abs=1e-5)
-        assert row["latent_shift"] == 0
+        moved, there = model.mean(x), vae.mean(x)
+        expected = ((moved - there).flatten(1).norm(dim=1) / there.flatten(1).norm(dim=1)).mean().item()
+        assert row["shift"] == pytest.approx(expected, rel=1e-4) and (row["shift"] == 0) == (name == "original")
 
 
 @pytest.mark.parametrize("made_on", ["original", "hardened"])
@@ -170,7 +172,7 @@ def test_an_attack_and_a_larger_budget_move_latents_more_than_noise(vae, hardene
     result = run(vae, hardened, folder)
 
     def shift(attack: str, eps: int) -> float:
-        return rows_of(result, attack=attack, eps=eps, vae="original")[0]["latent_shift"]
+        return rows_of(result, attack=attack, eps=eps, vae="original")[0]["shift"]
 
     assert 0 < shift("noise", 4) < shift("noise", 8) < shift("latent", 8)
     assert shift("latent", 4) < shift("latent", 8)

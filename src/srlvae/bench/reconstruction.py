@@ -1,7 +1,8 @@
 """What attacks do to D(E(x)): the original VAE beside the hardened one, clean and attacked, transfer and white-box, over ε.
 
-The attacked image is x′, always compared with the *clean* x. Latent shift is ‖E(x′) − E(x)‖, root mean square. Fréchet
-distances are between the reconstructions of all images and the clean images, and biased upwards for few images: compare
+The attacked image is x′, always compared with the *clean* x. Shift is ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖, E₀ the original encoder: in
+the clean row of the hardened one it is how far hardening itself moved latents. Fréchet distances are between the
+reconstructions of all images and the clean images, and biased upwards for few images: compare
 them at equal n only. `noise` is uniform noise of the same ε: what an attack must beat to deserve its name.
 """
 
@@ -105,7 +106,7 @@ class Judge:
         self.vaes, self.x, self.protocol = vaes, x, protocol
         self.features: list[Features] = [load_features(name) for name in protocol.features]
         with torch.no_grad():
-            self.latents = {name: self._chunked(vae.mean, x) for name, vae in vaes.items()}
+            self.latents = self._chunked(vaes["original"].mean, x)
             self.pooled = {net.name: self._chunked(net.pooled, x) for net in self.features}
 
     def _chunked(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -139,7 +140,7 @@ class Judge:
         measured = {
             "psnr": psnr(y, x),
             "ssim": ssim(y, x),
-            "latent_shift": (latents - self.latents[name][:n]).square().mean((1, 2, 3)).sqrt(),
+            "shift": (latents - self.latents[:n]).flatten(1).norm(dim=1) / self.latents[:n].flatten(1).norm(dim=1),
         }
         numbers = torch.arange(n)
         row: dict = {"vae": name, "setting": setting, **asdict(cell), "n": n}

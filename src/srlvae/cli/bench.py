@@ -47,6 +47,29 @@ def bench_reconstruction(
     console.print(f"\nReport: [bold]{write_report([out])}[/]")
 
 
+@bench.command("hardening")
+def bench_hardening(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of `srlvae harden --snapshot-every`.", metavar="RUN…")],
+    original: Annotated[str, typer.Option(help=VaeHelp)],
+    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
+    out: Annotated[Path, typer.Option(help="Rows and curves; an interrupted run goes on.")],
+) -> None:
+    """How fast hardening gets there: robustness and fidelity of each run's encoders over what they had cost.
+
+    Example: `srlvae bench hardening runs/srl runs/fare --original madebyollin/taesd --images photographs --out speed`
+    """
+    from srlvae.bench.hardening import hardening
+    from srlvae.report.hardening import hardening_table, write_curves
+    from srlvae.vae import load_vae
+
+    def done(name: str, number: int, total: int) -> None:
+        console.print(f"  {number:3d} of {total}  {name}")
+
+    result = hardening(load_vae(original), runs, images, out, done=done)
+    show_table(*hardening_table(result))
+    console.print(f"\nCurves: [bold]{write_curves(result, out / 'curves.svg')}[/]")
+
+
 @bench.command("editing")
 def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],

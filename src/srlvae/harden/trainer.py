@@ -21,15 +21,16 @@ from srlvae.errors import InputError
 from srlvae.harden.data import Batch
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.settings import HardenConfig
-from srlvae.harden.terms import Clean, Term, outer_loss
+from srlvae.harden.terms import Clean, Seen, Term, outer_loss, shift
 from srlvae.layers import checkpoint_layers
 from srlvae.metrics.features import load_features
 from srlvae.posterior import hold_variance, mean_log_variance
 from srlvae.precision import keep_norms_float32, make_accelerator
 from srlvae.vae import VAE, Images
 
-# The weight that keeps clean latents close: where it starts, how fast its logarithm follows, and how far it may go.
-WEIGHT, PACE, BOUNDS = 10.0, 0.01, (0.1, 1000.0)
+# The weight that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go, every how many
+# steps it is looked at.
+WEIGHT, PACE, BOUNDS, EVERY = 10.0, 0.04, (0.1, 1000.0), 4
 
 
 @dataclass
@@ -88,11 +89,13 @@ class Trainer:
         if self.device.type == "cpu" and self.accelerator.mixed_precision == "bf16":
             for vae in (self.vae, self.teacher):
                 keep_norms_float32(vae.model)
+        self.averaged = copy.deepcopy(self.vae)
+        self.average = nn.ModuleDict(self.averaged.encoder_modules())
         if config.gradient_checkpointing:
             checkpoint_layers(self.vae.model)
         self.network = None if config.features == "none" else load_features(config.features).to(self.device)
         encode = Encode(self.vae).requires_grad_(True)
-        self.parts, self.average = encode.parts, copy.deepcopy(encode.parts).requires_grad_(False)
+        self.parts = encode.parts
         self.parameters = list(encode.parameters())
         optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
@@ -181,9 +184,8 @@ class Trainer:
         for part, gradient in zip(self.held[place], gradients, strict=True):
             if gradient is not None:
                 part.delta = go_on(part.delta, gradient, part.clean, self.objective.attacks, part.numbers, radius)
-        if self.objective.closeness:
-            weighted = torch.as_tensor(self.accelerator.reduce(torch.tensor(losses["shift clean"], device=self.device), "mean"))
-            self._steer(progress, float(weighted) / math.exp(progress.log_weight))
+        if self.objective.closeness and progress.step % EVERY == 0:
+            self._steer(progress, place)
         progress.step += 1
         progress.seconds += time.process_time() - began
         return losses
@@ -230,8 +232,15 @@ class Trainer:
             for slow, fast in zip(self.average.parameters(), self.parameters, strict=True):
                 slow.lerp_(fast, 1 - decay)
 
-    def _steer(self, progress: Progress, moved: float) -> None:
-        """Let the weight of closeness follow how far clean latents lie from the original's: dual ascent on its logarithm."""
+    @torch.no_grad()
+    def _steer(self, progress: Progress, place: int) -> None:
+        """Let the weight of closeness follow how far clean latents lie from the original's: dual ascent on its logarithm.
+
+        Those of the averaged encoder, which is the result: the one in training jitters by its learning rate.
+        """
+        with self.accelerator.autocast():
+            found = [shift(Seen(part.clean, self.averaged.mean(part.clean.x))) for part in self.held[place]]
+        moved = float(torch.as_tensor(self.accelerator.reduce(torch.cat(found).mean(), "mean")))
         error = max(-1.0, min(1.0, moved / self.objective.closeness**2 - 1))
         low, high = (math.log(bound) for bound in BOUNDS)
         progress.log_weight = max(low, min(high, progress.log_weight + PACE * error))

@@ -17,7 +17,7 @@ STYLES = {
     ("hardened", "transfer"): ("hardened, transfer", "#009E73", "-"),
     ("hardened", "white-box"): ("hardened, white-box", "#0072B2", "--"),
 }
-MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "latent_shift": "latent shift"}
+MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "shift": "shift of latents"}
 PALETTE = ("#D55E00", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#999999", "#A06000")
 # Legible on white and on black.
 INK = "#808890"
@@ -89,6 +89,19 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
     return _svg(figure, axes)
 
 
+def plot_hardening(curves: dict[str, dict[str, list[tuple]]]) -> str:
+    """SVG of a panel a measure, four in a row: over processor minutes, a line a run of (seconds, value, interval)."""
+    rows = math.ceil(len(curves) / 4)
+    figure, axes = _grid(rows, math.ceil(len(curves) / rows), width=3.4, share_y=False)
+    for axis, (label, lines) in zip(axes.flat, curves.items(), strict=False):
+        for colour, (run, points) in zip(PALETTE, lines.items(), strict=False):
+            draw_line(axis, [(seconds / 60, *rest) for seconds, *rest in points], (run, colour, "-"))
+        axis.set_title(label)
+        axis.set_xlabel("processor minutes")
+    axes[0][0].legend(fontsize="small", framealpha=0.3)
+    return _svg(figure, axes)
+
+
 def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
     """SVG of what each defence gains over what it costs. points: (defence, seconds an image beyond the original's, gain)."""
     figure, axes = _grid(1, 1, width=7.0)
@@ -106,10 +119,10 @@ def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
     return _svg(figure, axes)
 
 
-def _grid(rows: int, columns: int, width: float = 4.0) -> tuple[Any, Any]:
+def _grid(rows: int, columns: int, width: float = 4.0, share_y: bool = True) -> tuple[Any, Any]:
     (matplotlib, _) = need("report", "matplotlib", "matplotlib.figure")
     figure = matplotlib.figure.Figure(figsize=(width * columns, 3.2 * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row" if share_y else False)
 
 
 def draw_line(axis, points: list[tuple], style: tuple[str, str, str]) -> None:

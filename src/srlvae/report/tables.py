@@ -16,7 +16,7 @@ def reconstruction_table(result: dict) -> Table:
     In transfer and white-box lines the original's number is its own under the attack made on it.
     """
     networks = result["protocol"]["features"]
-    measures = [("PSNR dB", "psnr", 2), ("SSIM", "ssim", 3), ("latent shift", "latent_shift", 3)]
+    measures = [("PSNR dB", "psnr", 2), ("SSIM", "ssim", 3), ("shift", "shift", 3)]
     measures += [(f"{net} distance", f"{net}_distance", 3) for net in networks]
     measures += [(f"{net} Fréchet", f"{net}_frechet", 1) for net in networks]
     originals = {(r["attack"], r["eps"]): r for r in result["rows"] if r["vae"] == "original"}
