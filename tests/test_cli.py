@@ -17,6 +17,7 @@ from srlvae.cli import main
 from srlvae.finetune import CHECKPOINT
 from srlvae.images import read_image
 from srlvae.pipeline import Pipeline
+from srlvae.vae import load_vae
 
 
 @pytest.fixture
@@ -50,6 +51,41 @@ def test_harden_then_attack(folder, monkeypatch, capsys):
     moved = (read_image(target / "0.png") - read_image(folder / "photographs" / "0.png")).abs().max() * 255
     assert 0 < moved.round() <= 8
     assert json.loads((target / "0.json").read_text())["effective_eps"] == f"{moved.round():.0f}/255"
+
+
+def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(folder, monkeypatch, capsys):
+    assert run(monkeypatch, *harden_words(folder)) == 0
+    assert run(monkeypatch, "apply", folder / "out", "--to", folder / "vae", "--out", folder / "applied") == 0
+    hardened = load_vae(folder / "out").fingerprint()
+    assert load_vae(folder / "applied").fingerprint() == hardened and hardened in capsys.readouterr().out
+    encoder = folder / "out" / "encoder.safetensors"
+    assert run(monkeypatch, "apply", encoder, "--to", folder / "vae", "--out", folder / "applied") == 2
+    assert "has something in it" in " ".join(capsys.readouterr().err.split())
+    assert run(monkeypatch, "apply", encoder, "--to", folder / "out", "--out", folder / "twice") == 2
+    assert "belongs to another base" in " ".join(capsys.readouterr().err.split()) and not (folder / "twice").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--objective", "fare"),
+        ("--closeness", "0.3"),
+        ("--eps", "2/255"),
+        ("--steps", "3"),
+        ("--batch-size", "3"),
+        ("--resolution", "64"),
+        ("--learning-rate", "1e-3"),
+        ("--seed", "1"),
+    ],
+    ids=lambda more: more[0],
+)
+def test_an_option_of_harden_changes_what_comes_out(folder, monkeypatch, more):
+    for out, words in (("plain", ()), ("changed", more)):
+        # Steps enough for closeness to be looked at.
+        options = ("--steps", 6, "--out", folder / out, *words)
+        assert run(monkeypatch, *harden_words(folder, *options)) == 0
+    one, other = (json.loads((folder / out / "srlvae.json").read_text()) for out in ("plain", "changed"))
+    assert one["hardened"] != other["hardened"]
 
 
 @pytest.mark.parametrize(

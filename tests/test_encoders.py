@@ -10,8 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from conftest import small_kl, small_tiny
+from srlvae import zoo
 from srlvae.encoders import apply_encoder, base_fingerprint, read_encoder, write_encoder
 from srlvae.errors import InputError
+from srlvae.posterior import hold_variance
 from srlvae.vae import VAE, load_vae
 
 
@@ -82,6 +84,51 @@ def test_what_is_no_encoder_file_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match="no encoder file"):
         read_encoder(path)
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    """A package with one bundled encoder, `small-srl`, whose base is on the hub."""
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "zoo")
+    path = tmp_path / "zoo" / "encoders" / "small-srl.safetensors"
+    write_encoder(path, hardened(), small_kl(), {}, torch.float16, {"hub": "someone/small"})
+    return path
+
+
+def test_a_bundled_encoder_is_loaded_onto_its_base_from_the_hub(bundle, monkeypatch):
+    asked = []
+    monkeypatch.setattr("srlvae.vae._load_from_hub", lambda name, dtype: asked.append(name) or small_kl().model)
+    vae = load_vae("small-srl", dtype=torch.bfloat16)
+    assert asked == ["someone/small"] and vae.dtype == torch.bfloat16
+    assert load_vae("small-srl").fingerprint() == apply_encoder(bundle, small_kl()).fingerprint()
+
+
+def test_a_base_that_cannot_be_had_is_named_with_what_to_do(bundle, monkeypatch):
+    def unreachable(name, dtype):
+        raise InputError(f"cannot reach {name}")
+
+    monkeypatch.setattr("srlvae.vae._load_from_hub", unreachable)
+    with pytest.raises(InputError, match="cannot reach someone/small.*srlvae apply small-srl --to FOLDER"):
+        load_vae("small-srl")
+    with pytest.raises(InputError, match="it was made from someone/small"):
+        apply_encoder("small-srl", small_tiny())
+
+
+@pytest.mark.parametrize("name", ["../small-srl", "encoders/small-srl", ""])
+def test_other_names_are_no_bundled_encoders(bundle, name):
+    assert zoo.encoder_file(name) is None
+
+
+def test_a_vae_that_was_hardened_with_an_open_variance_is_named_as_such(tmp_path):
+    vae = small_kl()
+    vae.save(tmp_path)
+    load_vae(tmp_path)
+    (tmp_path / "srlvae.json").write_text("{}")
+    with pytest.warns(UserWarning, match="hardened with an open variance.*Harden it anew"):
+        load_vae(tmp_path)
+    hold_variance(vae, torch.zeros(4))
+    vae.save(tmp_path)
+    load_vae(tmp_path)
 
 
 def test_the_file_says_what_it_belongs_to_and_names_no_path(tmp_path):

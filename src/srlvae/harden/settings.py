@@ -27,11 +27,11 @@ class Objective:
     """
 
     terms: tuple[Term, ...] = (Term("shift", "attacked", 1.0),)
-    attacks: tuple[Inner, ...] = (Inner(),)
+    attacks: tuple[Inner, ...] = (Inner(share=3.0), Inner("target", "original", steps=4, step_size=0.6))
     closeness: float = 0.1
     ramp: float = 0.5
-    places: int = 8
-    visits: int = 8
+    places: int = 16
+    visits: int = 16
     hold_variance: bool = True
 
     def radius(self, progress: float) -> float:

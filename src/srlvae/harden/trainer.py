@@ -6,10 +6,10 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -28,6 +28,7 @@ from srlvae.posterior import hold_variance, mean_log_variance
 from srlvae.precision import keep_norms_float32, make_accelerator
 from srlvae.vae import VAE, Images
 
+T = TypeVar("T")
 # The weight that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go, every how many
 # steps it is looked at.
 WEIGHT, PACE, BOUNDS, EVERY = 10.0, 0.04, (0.1, 1000.0), 4
@@ -55,7 +56,8 @@ class Part:
 
     def halves(self) -> list[Part]:
         cut = (len(self.numbers) + 1) // 2
-        return [Part(self.clean.part(s), self.numbers[s], self.delta[s]) for s in (slice(0, cut), slice(cut, None))]
+        halves = [s for s in (slice(0, cut), slice(cut, None)) if self.numbers[s]]
+        return [Part(self.clean.part(s), self.numbers[s], self.delta[s]) for s in halves]
 
 
 class Encode(nn.Module):
@@ -136,20 +138,36 @@ class Trainer:
         progress.unreadable |= {str(index): reason for index, reason in batch.skipped}
         x = batch.x.to(self.device, memory_format=torch.channels_last)
         delta = None if delta is None else delta.to(self.device)
-        network = self.network if self._needs_network() else None
-        self.held[place] = []
+
+        def parts() -> list[Part]:
+            cuts = [slice(start, start + self.micro) for start in range(0, len(x), self.micro)]
+            return [self._part(x[c], batch.numbers[c], radius, None if delta is None else delta[c]) for c in cuts]
+
+        self.held[place] = self._halving(parts)
+
+    def _part(self, x: Images, numbers: list[int], radius: float, delta: Images | None) -> Part:
         with self.accelerator.autocast():
-            for start in range(0, len(x), self.micro):
-                rows = slice(start, start + self.micro)
-                clean, numbers = Clean(x[rows], self.teacher, network), batch.numbers[rows]
-                if not clean.latents.isfinite().all():
-                    raise InputError(
-                        "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "
-                        "are the usual reason: try --precision no or bf16, or a VAE that is mended for float16"
-                    )
-                attacks, seed = self.objective.attacks, self.config.seed
-                made = perturb(self.vae, clean, attacks, numbers, seed, radius) if delta is None else delta[rows]
-                self.held[place].append(Part(clean, numbers, made))
+            clean = Clean(x, self.teacher, self.network if self._needs_network() else None)
+            if not clean.latents.isfinite().all():
+                raise InputError(
+                    "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "
+                    "are the usual reason: try --precision no or bf16, or a VAE that is mended for float16"
+                )
+            if delta is None:
+                delta = perturb(self.vae, clean, self.objective.attacks, numbers, self.config.seed, radius)
+        return Part(clean, numbers, delta)
+
+    def _halving(self, work: Callable[[], T]) -> T:
+        """`work()`; where memory runs out, again with half as many images at a time, from then on."""
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                if self.micro == 1 or self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
+                    raise
+            self.optimizer.zero_grad()
+            self.micro = (self.micro + 1) // 2
+            self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
 
     def _needs_network(self) -> bool:
         return any(term.measure == "features" for term in self.objective.terms) or any(
@@ -164,21 +182,9 @@ class Trainer:
     # --- a step
 
     def step(self, progress: Progress, place: int) -> dict[str, float]:
-        """One optimiser step on the batch in `place`, whose perturbations go on. Returns the parts of the loss.
-
-        Where memory runs out, images go through the networks half as many at a time from then on.
-        """
+        """One optimiser step on the batch in `place`, whose perturbations go on. Returns the parts of the loss."""
         began = time.process_time()
-        while True:
-            try:
-                losses, gradients = self._gradients(progress, place)
-                break
-            except RuntimeError as error:
-                if self.micro == 1 or self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
-                    raise
-            self.optimizer.zero_grad()
-            self.micro = (self.micro + 1) // 2
-            self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
+        losses, gradients = self._halving(lambda: self._gradients(progress, place))
         self._update(progress)
         radius = self.objective.radius(progress.step / self.config.steps)
         for part, gradient in zip(self.held[place], gradients, strict=True):
