@@ -31,7 +31,7 @@ from srlvae.vae import VAE, Images
 T = TypeVar("T")
 # The weight that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go, every how many
 # steps it is looked at.
-WEIGHT, PACE, BOUNDS, EVERY = 10.0, 0.04, (0.1, 1000.0), 4
+WEIGHT, PACE, BOUNDS, EVERY = 10.0, 0.01, (0.1, 1000.0), 4
 
 
 @dataclass
