@@ -13,7 +13,6 @@ from srlvae.harden.terms import Term
 from srlvae.images import check_eps
 from srlvae.precision import Precision
 
-
 # Two images in three are pushed away on the encoder in training. The others get what published attacks do to the original one.
 ATTACKS = (
     Inner("away", share=4.0),
