@@ -57,12 +57,12 @@ ROWS: dict[str, HardenConfig] = {
     "within 8/255": attacks(Inner(eps=8 / 255)),
     "no ramp of the radius": objective(ramp=0.0),
     # How they are made: at the same cost a step, and by fresh starts, as is usual.
-    "one batch at a time": objective(places=1),
+    "one batch at a time": objective(turns=1),
+    "64 images take turns": objective(turns=64),
     "4 visits": objective(visits=4),
     "16 visits": objective(visits=16),
-    "32 batches take turns": objective(places=32),
-    "fresh attacks of 1 step": attacks(Inner(steps=1, step_size=1.0), places=1, visits=1),
-    "fresh attacks of 3 steps": attacks(Inner(steps=3, step_size=0.5), places=1, visits=1),
+    "fresh attacks of 1 step": attacks(Inner(steps=1, step_size=1.0), turns=1, visits=1),
+    "fresh attacks of 3 steps": attacks(Inner(steps=3, step_size=0.5), turns=1, visits=1),
     # What is minimised.
     "reconstructions of attacked images, too": objective(terms=(*TERMS, Term("image", "attacked", 2.0))),
     "reconstructions of clean images, too": objective(terms=(*TERMS, Term("image", "clean", 10.0))),

@@ -22,11 +22,13 @@ from srlvae.report.poisoning import curves, pooled, share
 from srlvae.report.tables import Table, markdown
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/encoders.md")
 MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FRECHET, CLIP_I = "efficientnet-lite1_frechet", "clip_i_tiny-clip"
 # Of the results on scans, in the order of the marks.
 VAES = ("TAESD", "`tiny`")
+# Of the results on the encoders that come with the package.
+ENCODERS = ("`tiny-srl`", "`taesd-srl`", "`taef1-srl`")
 # The ε that tables put first.
 EPS = 15
 
@@ -155,12 +157,40 @@ def scan_handled(*results: dict) -> Table:
     return ["attack", *(f"{vae}, {handling}" for vae in VAES for handling in handlings)], lines
 
 
+MEASURED = (
+    ("clean latents, shift ↓", "shift", "{:.3f}", "none", "any"),
+    ("clean reconstruction, EfficientNet-Lite1 distance ↓", "efficientnet-lite1_distance", "{:.3f}", "none", "any"),
+    ("clean reconstruction, PSNR dB", "psnr", "{:.2f}", "none", "any"),
+    ("latents pushed away, transfer: shift ↓", "shift", "{:.3f}", "latent", "transfer"),
+    ("the same, white-box", "shift", "{:.3f}", "latent", "white-box"),
+    ("latents pulled to zero, transfer: shift ↓", "shift", "{:.3f}", "photoguard-encoder", "transfer"),
+    ("the same, white-box", "shift", "{:.3f}", "photoguard-encoder", "white-box"),
+    ("reconstruction attacked, transfer: PSNR dB", "psnr", "{:.2f}", "reconstruction", "transfer"),
+    ("the same, white-box", "psnr", "{:.2f}", "reconstruction", "white-box"),
+)
+
+
+def encoders(*results: dict) -> Table:
+    """A line a measure at EPS, a column an encoder: original → hardened."""
+
+    def cell(result: dict, measure: str, form: str, attack: str, access: str) -> str:
+        found = {(row["vae"], row["attack"], row["eps"], row["setting"]): row[measure] for row in result["rows"]}
+        eps = EPS if attack != "none" else 0
+        before = found["original", attack, eps, "any" if attack == "none" else "white-box"]
+        return f"{form.format(before)} → {form.format(found['hardened', attack, eps, access])}"
+
+    names = (result["hardened"][:8] for result in results)
+    header = [f"{name}, `{fingerprint}…`" for name, fingerprint in zip(ENCODERS, names, strict=True)]
+    return ["", *header], [[label, *(cell(result, *what) for result in results)] for label, *what in MEASURED]
+
+
 TABLES: dict[str, Callable[..., Table]] = {
     "editing": editing,
     "purifiers": purifiers,
     "poison-counts": poison_counts,
     "poison-pairs": poison_pairs,
     "poison-defences": poison_defences,
+    "encoders": encoders,
     "scan": scan,
     "scan-handled": scan_handled,
 }

@@ -27,7 +27,7 @@ from srlvae.posterior import variance_is_held
 from srlvae.vae import load_vae
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-OBJECTIVE = Objective(attacks=(Inner(),), places=2, visits=2)
+OBJECTIVE = Objective(attacks=(Inner(),), turns=8, visits=2)
 CONFIG = HardenConfig(
     steps=6,
     batch_size=4,

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import diffusers
 import pytest
 import torch
+from PIL import Image
 
+from conftest import small_tiny
+from srlvae.encoders import read_encoder
+from srlvae.harden import OBJECTIVES
 from srlvae.metrics.clip import load_clip
 from srlvae.metrics.judge import load_judge
 from srlvae.pipeline import load_pipeline
+from srlvae.posterior import variance_is_held
 from srlvae.rng import generators
 from srlvae.vae import load_vae
 from srlvae.zoo import FOLDER, bundled, names
@@ -30,6 +36,22 @@ def test_everything_bundled_has_a_card_with_a_licence_and_weights(name):
     folder = bundled(name)
     assert folder is not None and "license:" in (folder / "README.md").read_text(encoding="utf-8")
     assert list(folder.rglob("*.safetensors"))
+
+
+def test_bundled_encoders_name_their_base_and_its_licence_and_are_small():
+    files = sorted((FOLDER / "encoders").glob("*.safetensors"))
+    assert [path.stem for path in files] == ["taef1-srl", "taesd-srl"]
+    for path in files:
+        facts = read_encoder(path.stem).facts
+        assert facts["base"]["licence"] == "MIT" and facts["base"]["hub"].startswith("madebyollin/")
+        assert path.stat().st_size < 2.6e6 and facts["config"]["objective"] == json.loads(json.dumps(asdict(OBJECTIVES["srl"])))
+
+
+def test_the_bundled_vae_is_hardened_by_the_default_with_a_variance_that_is_held():
+    record = json.loads((FOLDER / "tiny-srl" / "srlvae.json").read_text(encoding="utf-8"))
+    vae = load_vae("tiny-srl")
+    assert record["original"] == load_vae("tiny").fingerprint() and record["hardened"] == vae.fingerprint()
+    assert variance_is_held(vae) and record["config"]["objective"] == json.loads(json.dumps(asdict(OBJECTIVES["srl"])))
 
 
 def test_other_names_are_not_bundled():
@@ -51,6 +73,21 @@ def test_diffusers_loads_the_pipeline_by_itself(kind):
 def test_diffusers_runs_the_pipeline_by_itself():
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(FOLDER / "tiny-sd", local_files_only=True)
     assert pipe("a photo of a watch", num_inference_steps=1).images[0].size == (128, 128)
+
+
+def test_a_pipeline_takes_the_latents_of_another_encoder():
+    """As docs/encoders.md has it: an AutoencoderTiny encodes for a pipeline whose own VAE decodes."""
+    pipe = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(FOLDER / "tiny-sd", local_files_only=True)
+    encoder = small_tiny().model
+    edits = []
+    for level in (40, 200):
+        x = pipe.image_processor.preprocess(Image.new("RGB", (64, 64), (level, 90, 90)))
+        with torch.no_grad():
+            latents = encoder.encode(x).latents
+        edited = pipe("a watch", image=latents, strength=0.5, num_inference_steps=2, generator=generators(0, [0]))
+        edits.append(edited.images[0])
+    # Latents are taken as such: the picture has their sides times the VAE's factor.
+    assert edits[0].size == (latents.shape[3] * 8, latents.shape[2] * 8) and edits[0] != edits[1]
 
 
 def test_the_vae_of_the_pipeline_is_the_bundled_one():

@@ -39,7 +39,7 @@ class Inner:
     share: float = 1.0
     eps: float = 16 / 255
     steps: int = 0
-    step_size: float = 0.1875
+    step_size: float = 0.25
     perceptual: float = 0.0
 
     @property

@@ -29,7 +29,8 @@ class Objective:
     closeness: how far clean latents may lie from the original's, ‖E(x) − E₀(x)‖ ≤ closeness · ‖E₀(x)‖ in the mean square, which
     the weight of a further term is steered to keep (after LORE, arXiv 2505.18884); 0 leaves that out.
     ramp: share of the run over which the radii of the attacks grow from a quarter to all of their `eps`.
-    places, visits: so many batches take turns, and each is trained on so many times before a new one takes its place.
+    turns, visits: batches of so many images together take turns, and each batch is trained on so many times before a new one
+    takes its place. Fewer images, or more visits, and the encoder learns them by heart.
     hold_variance: make the variance of the posterior a constant, the original's mean, which no image can move.
     """
 
@@ -37,8 +38,8 @@ class Objective:
     attacks: tuple[Inner, ...] = ATTACKS
     closeness: float = 0.11
     ramp: float = 0.5
-    places: int = 16
-    visits: int = 16
+    turns: int = 256
+    visits: int = 8
     hold_variance: bool = True
 
     def radius(self, progress: float) -> float:
@@ -77,6 +78,11 @@ class HardenConfig:
     workers: int = 4
     objective: Objective = field(default_factory=Objective)
 
+    @property
+    def places(self) -> int:
+        """How many batches take turns."""
+        return max(1, self.objective.turns // self.batch_size)
+
     def check(self) -> HardenConfig:
         """Return self. Raises InputError for a value out of its range."""
         for name in ("steps", "batch_size", "resolution", "checkpoint_every", "held_out"):
@@ -85,7 +91,7 @@ class HardenConfig:
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
         objective = self.objective
-        _at_least(1, "places", objective.places)
+        _at_least(1, "turns", objective.turns)
         _at_least(1, "visits", objective.visits)
         _at_least(0, "closeness", objective.closeness)
         for attack in objective.attacks:
@@ -134,7 +140,7 @@ OBJECTIVES: dict[str, Objective] = {
         attacks=(Inner("reconstruction", eps=8 / 255, steps=2, step_size=0.75, perceptual=0.01),),
         closeness=0.0,
         ramp=0.0,
-        places=1,
+        turns=1,
         visits=1,
         hold_variance=False,
     ),
@@ -144,7 +150,7 @@ OBJECTIVES: dict[str, Objective] = {
         attacks=(Inner("away", eps=8 / 255, steps=10, step_size=0.25),),
         closeness=0.0,
         ramp=0.0,
-        places=1,
+        turns=1,
         visits=1,
         hold_variance=False,
     ),

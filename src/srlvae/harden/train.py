@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def train(
 ) -> None:
     """Take the steps that are left, with a checkpoint every so often, and stop where the listener asks for it."""
     config, objective = trainer.config, trainer.objective
-    ahead = visits(config.steps, objective.places, objective.visits)[progress.step :]
+    ahead = visits(config.steps, config.places, objective.visits)[progress.step :]
     # Those in their places before the interruption, in ascending order, as a stream is read in; then the new ones.
     new = [visit.number for visit in ahead if visit.new]
     old = {visit.number: visit.place for visit in ahead if visit.number < min(new, default=visit.number + 1)}
@@ -124,6 +125,8 @@ def train(
     for visit in ahead:
         if visit.new:
             trainer.take(visit.place, next(samples), progress, objective.radius(progress.step / config.steps))
+            if objective.closeness:
+                trainer.steer(progress, visit.place)
         losses = trainer.step(progress, visit.place)
         trainer.tell(listener.stepped, progress.step, losses)
         if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
@@ -145,7 +148,8 @@ def save(
         x = held_out[:8].to(trainer.device)
         with trainer.accelerator.autocast():
             clean, attacked = quick_score(trainer.original, trainer.result(held_out), x, trainer.config.seed)
-        log_row(out, {"step": progress.step, **losses, "shift_clean": clean, "shift_attacked": attacked})
+        weight = math.exp(progress.log_weight)
+        log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.scored(progress.step, clean, attacked)
     trainer.accelerator.wait_for_everyone()
 

@@ -29,9 +29,8 @@ from srlvae.precision import keep_norms_float32, make_accelerator
 from srlvae.vae import VAE, Images
 
 T = TypeVar("T")
-# The weight that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go, every how many
-# steps it is looked at.
-WEIGHT, PACE, BOUNDS, EVERY = 10.0, 0.01, (0.1, 1000.0), 4
+# The weight that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go.
+WEIGHT, PACE, BOUNDS = 10.0, 0.02, (0.1, 1000.0)
 
 
 @dataclass
@@ -190,8 +189,6 @@ class Trainer:
         for part, gradient in zip(self.held[place], gradients, strict=True):
             if gradient is not None:
                 part.delta = go_on(part.delta, gradient, part.clean, self.objective.attacks, part.numbers, radius)
-        if self.objective.closeness and progress.step % EVERY == 0:
-            self._steer(progress, place)
         progress.step += 1
         progress.seconds += time.process_time() - began
         return losses
@@ -239,10 +236,10 @@ class Trainer:
                 slow.lerp_(fast, 1 - decay)
 
     @torch.no_grad()
-    def _steer(self, progress: Progress, place: int) -> None:
+    def steer(self, progress: Progress, place: int) -> None:
         """Let the weight of closeness follow how far clean latents lie from the original's: dual ascent on its logarithm.
 
-        Those of the averaged encoder, which is the result: the one in training jitters by its learning rate.
+        Those of a new batch, before it is trained on and known by heart, in the averaged encoder, which is the result.
         """
         with self.accelerator.autocast():
             found = [shift(Seen(part.clean, self.averaged.mean(part.clean.x))) for part in self.held[place]]
