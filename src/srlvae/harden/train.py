@@ -92,12 +92,12 @@ def harden(
 
     crops = Crops(photographs, chosen, config.resolution, config.seed)
     train(trainer, crops, out, progress, perturbations, held_out, listener)
-    trainer.check_learnt()
-    hardened = trainer.result(held_out)
+    trainer.networks.check_learnt()
+    hardened = trainer.networks.result(held_out)
     if trainer.is_main:
         listener.scoring()
         with trainer.accelerator.autocast():
-            table = scores(original, hardened, held_out.to(trainer.device), config.seed, trainer.network)
+            table = scores(original, hardened, held_out.to(trainer.device), config.seed, trainer.networks.features)
         finish_folder(out, original, hardened, held_out, table, run, asdict(progress))
     trainer.accelerator.wait_for_everyone()
     return hardened
@@ -125,7 +125,8 @@ def train(
     for visit in ahead:
         if visit.new:
             trainer.take(visit.place, next(samples), progress, objective.radius(progress.step / config.steps))
-            if objective.closeness:
+            # The first batches come before the encoder has moved: they say nothing of where it will be.
+            if objective.closeness and progress.step >= config.places:
                 trainer.steer(progress, visit.place)
         losses = trainer.step(progress, visit.place)
         trainer.tell(listener.stepped, progress.step, losses)
@@ -147,7 +148,7 @@ def save(
     if trainer.is_main:
         x = held_out[:8].to(trainer.device)
         with trainer.accelerator.autocast():
-            clean, attacked = quick_score(trainer.original, trainer.result(held_out), x, trainer.config.seed)
+            clean, attacked = quick_score(trainer.networks.original, trainer.networks.result(held_out), x, trainer.config.seed)
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.scored(progress.step, clean, attacked)
@@ -158,21 +159,21 @@ def snapshot(trainer: Trainer, out: Path, progress: Progress, held_out: Tensor) 
     """Keep the encoder of now as an encoder file, with what it has cost so far."""
     facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
     path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
-    write_encoder(path, trainer.result(held_out), trainer.original, facts)
+    write_encoder(path, trainer.networks.result(held_out), trainer.networks.original, facts)
 
 
 def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> Plan:
     vae = trainer.vae
     return Plan(
         vae=f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
-        trained=" + ".join(trainer.parts),
+        trained=" + ".join(vae.encoder_modules()),
         parameters=sum(p.numel() for p in trainer.parameters),
         photographs=photographs,
         held_out=held_out,
         processes=trainer.accelerator.num_processes,
         precision=trainer.accelerator.mixed_precision,
         device=str(trainer.device),
-        memory=trainer.memory(),
+        memory=trainer.networks.memory(trainer.terms(Progress()), trainer.micro),
         first_step=first_step,
         config=trainer.config,
     )

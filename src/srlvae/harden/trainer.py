@@ -1,31 +1,27 @@
-"""The networks, the optimiser, the average and the batches of a hardening run, and what is done with them in a step."""
+"""A step of a hardening run: the batches that take turns, the gradient, the optimiser, and what a checkpoint keeps."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
-from srlvae.attacks.memory import saved_bytes
 from srlvae.checkpoint import load_checkpoint, load_more, save_checkpoint
 from srlvae.errors import InputError
 from srlvae.harden.data import Batch
 from srlvae.harden.inner import go_on, perturb
+from srlvae.harden.networks import Networks
 from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Clean, Seen, Term, outer_loss, shift
-from srlvae.layers import checkpoint_layers
-from srlvae.metrics.features import load_features
-from srlvae.posterior import hold_variance, mean_log_variance
-from srlvae.precision import keep_norms_float32, make_accelerator
+from srlvae.precision import make_accelerator
 from srlvae.vae import VAE, Images
 
 T = TypeVar("T")
@@ -59,19 +55,8 @@ class Part:
         return [Part(self.clean.part(s), self.numbers[s], self.delta[s]) for s in halves]
 
 
-class Encode(nn.Module):
-    """Images to mean latents as a module: what accelerate wraps, and no more than what is trained."""
-
-    def __init__(self, vae: VAE):
-        super().__init__()
-        self.parts, self.vae = nn.ModuleDict(vae.encoder_modules()), vae
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.vae.mean(x)
-
-
 class Trainer:
-    """See the module. original: frozen, float32; it stays without hooks, as the result is a copy of it."""
+    """See the module. original: frozen, float32."""
 
     def __init__(self, original: VAE, config: HardenConfig):
         self.config, self.objective = config, config.objective
@@ -83,26 +68,14 @@ class Trainer:
             raise InputError(
                 f"a batch of {config.batch_size} does not divide into {processes} processes and micro-batches of {self.micro}"
             )
-        # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
-        model: Any = original.model
-        model.to(self.device, memory_format=torch.channels_last)
-        self.original, self.teacher, self.vae = original, copy.deepcopy(original), copy.deepcopy(original)
-        if self.device.type == "cpu" and self.accelerator.mixed_precision == "bf16":
-            for vae in (self.vae, self.teacher):
-                keep_norms_float32(vae.model)
-        self.averaged = copy.deepcopy(self.vae)
-        self.average = nn.ModuleDict(self.averaged.encoder_modules())
-        if config.gradient_checkpointing:
-            checkpoint_layers(self.vae.model)
-        self.network = None if config.features == "none" else load_features(config.features).to(self.device)
-        encode = Encode(self.vae).requires_grad_(True)
-        self.parts = encode.parts
-        self.parameters = list(encode.parameters())
+        self.networks = Networks(original, config, self.accelerator)
+        self.parameters, self.vae = self.networks.parameters, self.networks.vae
         optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
+        encode = self.networks.encode
+        self.modules: dict[str, nn.Module] = {"encoder": encode.parts, "average": self.networks.average}
         self.encode, self.optimizer = self.accelerator.prepare(encode, optimizer)
-        self.modules: dict[str, nn.Module] = {"encoder": self.parts, "average": self.average}
         self.held: dict[int, list[Part]] = {}
 
     @property
@@ -146,12 +119,7 @@ class Trainer:
 
     def _part(self, x: Images, numbers: list[int], radius: float, delta: Images | None) -> Part:
         with self.accelerator.autocast():
-            clean = Clean(x, self.teacher, self.network if self._needs_network() else None)
-            if not clean.latents.isfinite().all():
-                raise InputError(
-                    "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "
-                    "are the usual reason: try --precision no or bf16, or a VAE that is mended for float16"
-                )
+            clean = self.networks.clean(x)
             if delta is None:
                 delta = perturb(self.vae, clean, self.objective.attacks, numbers, self.config.seed, radius)
         return Part(clean, numbers, delta)
@@ -167,11 +135,6 @@ class Trainer:
             self.optimizer.zero_grad()
             self.micro = (self.micro + 1) // 2
             self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
-
-    def _needs_network(self) -> bool:
-        return any(term.measure == "features" for term in self.objective.terms) or any(
-            attack.perceptual for attack in self.objective.attacks
-        )
 
     def perturbations(self) -> dict[str, Tensor]:
         """Of all processes' images, by place."""
@@ -229,11 +192,7 @@ class Trainer:
                 f"{progress.steps_skipped} of {progress.step + 1} steps had no finite gradient, so nothing is learnt: try "
                 "--precision no or bf16, a lower learning rate, or look for photographs that the VAE cannot encode"
             )
-        # The average begins as a plain mean, so that it does not remember the start for long.
-        decay = min(self.config.ema, (progress.step + 1) / (progress.step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.parameters, strict=True):
-                slow.lerp_(fast, 1 - decay)
+        self.networks.follow(progress.step + 1)
 
     @torch.no_grad()
     def steer(self, progress: Progress, place: int) -> None:
@@ -242,43 +201,11 @@ class Trainer:
         Those of a new batch, before it is trained on and known by heart, in the averaged encoder, which is the result.
         """
         with self.accelerator.autocast():
-            found = [shift(Seen(part.clean, self.averaged.mean(part.clean.x))) for part in self.held[place]]
+            found = [shift(Seen(part.clean, self.networks.averaged.mean(part.clean.x))) for part in self.held[place]]
         moved = float(torch.as_tensor(self.accelerator.reduce(torch.cat(found).mean(), "mean")))
         error = max(-1.0, min(1.0, moved / self.objective.closeness**2 - 1))
         low, high = (math.log(bound) for bound in BOUNDS)
         progress.log_weight = max(low, min(high, progress.log_weight + PACE * error))
-
-    # --- what comes of it
-
-    def result(self, held_out: Images) -> VAE:
-        """The original with the averaged encoder, and the variance of its posterior held."""
-        hardened = copy.deepcopy(self.original)
-        for name, module in hardened.encoder_modules().items():
-            module.load_state_dict(self.average[name].state_dict())
-        if hardened.has_posterior and self.objective.hold_variance:
-            hold_variance(hardened, mean_log_variance(self.original, held_out.to(self.device)))
-        model: Any = hardened.model
-        model.to(memory_format=torch.contiguous_format)
-        return hardened
-
-    def check_learnt(self) -> None:
-        """Raises InputError where the encoder is what it was."""
-        before = [p for part in self.original.encoder_modules().values() for p in part.parameters()]
-        if all(torch.equal(a, b) for a, b in zip(self.average.parameters(), before, strict=True)):
-            raise InputError("the encoder is what it was: the run has learnt nothing, and nothing is written as a result")
-
-    def memory(self) -> int:
-        """Bytes that a run needs, estimated: weights, gradients, the optimiser's state, and a micro-batch's activations."""
-        x = torch.rand(1, 3, *[self.config.resolution] * 2, device=self.device)
-        terms = self.terms(Progress())
-        network = self.network if self._needs_network() else None
-
-        def once() -> None:
-            with self.accelerator.autocast():
-                outer_loss(self.vae.mean, self.vae, Clean(x, self.teacher, network), x, terms)
-
-        weights = sum(p.numel() * p.element_size() for vae in (self.vae, self.teacher) for p in vae.model.parameters())
-        return weights + 4 * sum(p.numel() * 4 for p in self.parameters) + self.micro * saved_bytes(once)
 
     # --- checkpoints
 

@@ -1,0 +1,105 @@
+"""The networks of a hardening run: the original, the one in training, the average of the latter, and what comes of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from srlvae.attacks.memory import saved_bytes
+from srlvae.errors import InputError
+from srlvae.harden.settings import HardenConfig
+from srlvae.harden.terms import Clean, Term, outer_loss
+from srlvae.layers import checkpoint_layers
+from srlvae.metrics.features import load_features
+from srlvae.posterior import hold_variance, mean_log_variance
+from srlvae.precision import keep_norms_float32
+from srlvae.vae import VAE, Images
+
+
+class Encode(nn.Module):
+    """Images to mean latents as a module: what accelerate wraps, and no more than what is trained."""
+
+    def __init__(self, vae: VAE):
+        super().__init__()
+        self.parts, self.vae = nn.ModuleDict(vae.encoder_modules()), vae
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.vae.mean(x)
+
+
+class Networks:
+    """original: frozen, float32, without hooks, as the result is a copy of it; teacher: the same, as it is computed with.
+
+    vae: in training; averaged: with the average of its encoders. features: of the perceptual distance, or None.
+    """
+
+    def __init__(self, original: VAE, config: HardenConfig, accelerator: Accelerator):
+        self.config, self.accelerator = config, accelerator
+        # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
+        model: Any = original.model
+        model.to(accelerator.device, memory_format=torch.channels_last)
+        self.original, self.teacher, self.vae = original, copy.deepcopy(original), copy.deepcopy(original)
+        if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
+            for vae in (self.vae, self.teacher):
+                keep_norms_float32(vae.model)
+        self.averaged = copy.deepcopy(self.vae)
+        if config.gradient_checkpointing:
+            checkpoint_layers(self.vae.model)
+        self.features = None if config.features == "none" else load_features(config.features).to(accelerator.device)
+        self.encode = Encode(self.vae).requires_grad_(True)
+        self.parameters = list(self.encode.parameters())
+        self.average = nn.ModuleDict(self.averaged.encoder_modules())
+
+    def clean(self, x: Images) -> Clean:
+        """What is known of clean images, with the feature network where the objective looks at features.
+
+        Raises InputError where the original encoder gives latents that are not finite.
+        """
+        objective = self.config.objective
+        looks = any(term.measure == "features" for term in objective.terms) or any(a.perceptual for a in objective.attacks)
+        clean = Clean(x, self.teacher, self.features if looks else None)
+        if not clean.latents.isfinite().all():
+            raise InputError(
+                "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "
+                "are the usual reason: try --precision no or bf16, or a VAE that is mended for float16"
+            )
+        return clean
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Take the encoder of after `step` steps into the average, which begins as a plain mean and soon forgets the start."""
+        decay = min(self.config.ema, step / (step + 9))
+        for slow, fast in zip(self.average.parameters(), self.parameters, strict=True):
+            slow.lerp_(fast, 1 - decay)
+
+    def result(self, held_out: Images) -> VAE:
+        """The original with the averaged encoder, and the variance of its posterior held."""
+        hardened = copy.deepcopy(self.original)
+        for name, module in hardened.encoder_modules().items():
+            module.load_state_dict(self.average[name].state_dict())
+        if hardened.has_posterior and self.config.objective.hold_variance:
+            hold_variance(hardened, mean_log_variance(self.original, held_out.to(self.accelerator.device)))
+        model: Any = hardened.model
+        model.to(memory_format=torch.contiguous_format)
+        return hardened
+
+    def check_learnt(self) -> None:
+        """Raises InputError where the encoder is what it was."""
+        before = [p for part in self.original.encoder_modules().values() for p in part.parameters()]
+        if all(torch.equal(a, b) for a, b in zip(self.average.parameters(), before, strict=True)):
+            raise InputError("the encoder is what it was: the run has learnt nothing, and nothing is written as a result")
+
+    def memory(self, terms: tuple[Term, ...], images: int) -> int:
+        """Bytes that a run needs, estimated: weights, gradients, the optimiser's state, activations of `images` at once."""
+        x = torch.rand(1, 3, *[self.config.resolution] * 2, device=self.accelerator.device)
+
+        def once() -> None:
+            with self.accelerator.autocast():
+                outer_loss(self.vae.mean, self.vae, self.clean(x), x, terms)
+
+        weights = sum(p.numel() * p.element_size() for vae in (self.vae, self.teacher) for p in vae.model.parameters())
+        return weights + 4 * sum(p.numel() * 4 for p in self.parameters) + images * saved_bytes(once)
