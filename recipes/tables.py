@@ -22,7 +22,7 @@ from srlvae.report.poisoning import curves, pooled, share
 from srlvae.report.tables import Table, markdown
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/encoders.md")
 MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FRECHET, CLIP_I = "efficientnet-lite1_frechet", "clip_i_tiny-clip"
 # Of the results on scans, in the order of the marks.
@@ -190,6 +190,7 @@ TABLES: dict[str, Callable[..., Table]] = {
     "poison-counts": poison_counts,
     "poison-pairs": poison_pairs,
     "poison-defences": poison_defences,
+    "encoders": encoders,
     "scan": scan,
     "scan-handled": scan_handled,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import diffusers
@@ -12,9 +13,12 @@ import torch
 from PIL import Image
 
 from conftest import small_tiny
+from srlvae.encoders import read_encoder
+from srlvae.harden import OBJECTIVES
 from srlvae.metrics.clip import load_clip
 from srlvae.metrics.judge import load_judge
 from srlvae.pipeline import load_pipeline
+from srlvae.posterior import variance_is_held
 from srlvae.rng import generators
 from srlvae.vae import load_vae
 from srlvae.zoo import FOLDER, bundled, names
@@ -32,6 +36,22 @@ def test_everything_bundled_has_a_card_with_a_licence_and_weights(name):
     folder = bundled(name)
     assert folder is not None and "license:" in (folder / "README.md").read_text(encoding="utf-8")
     assert list(folder.rglob("*.safetensors"))
+
+
+def test_bundled_encoders_name_their_base_and_its_licence_and_are_small():
+    files = sorted((FOLDER / "encoders").glob("*.safetensors"))
+    assert [path.stem for path in files] == ["taef1-srl", "taesd-srl"]
+    for path in files:
+        facts = read_encoder(path.stem).facts
+        assert facts["base"]["licence"] == "MIT" and facts["base"]["hub"].startswith("madebyollin/")
+        assert path.stat().st_size < 2.6e6 and facts["config"]["objective"] == json.loads(json.dumps(asdict(OBJECTIVES["srl"])))
+
+
+def test_the_bundled_vae_is_hardened_by_the_default_with_a_variance_that_is_held():
+    record = json.loads((FOLDER / "tiny-srl" / "srlvae.json").read_text(encoding="utf-8"))
+    vae = load_vae("tiny-srl")
+    assert record["original"] == load_vae("tiny").fingerprint() and record["hardened"] == vae.fingerprint()
+    assert variance_is_held(vae) and record["config"]["objective"] == json.loads(json.dumps(asdict(OBJECTIVES["srl"])))
 
 
 def test_other_names_are_not_bundled():
