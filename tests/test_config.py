@@ -9,7 +9,7 @@ import pytest
 
 from srlvae.config import fraction, from_dict, read_toml
 from srlvae.errors import InputError
-from srlvae.harden import OBJECTIVES, PRESETS, HardenConfig, Inner, Term, preset
+from srlvae.harden import OBJECTIVES, PRESETS, HardenConfig, Inner, Objective, Term, preset
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,14 @@ def test_a_preset_takes_single_changes_and_stays_as_it_was():
     assert (changed.objective.closeness, changed.objective.terms, changed.steps) == (0.3, OBJECTIVES["fare"].terms, 9)
     assert changed.batch_size == before.batch_size and PRESETS["cpu"] == before and before.steps != 9
     assert [attack.eps for attack in OBJECTIVES["fare"].attacks] == [8 / 255]
+
+
+def test_radius_and_bound_reach_their_ends_before_the_run_does():
+    objective = Objective(closeness=0.1, ramp=0.5)
+    assert [objective.radius(p) for p in (0.0, 0.25, 0.5, 1.0)] == [0.25, 0.625, 1.0, 1.0]
+    # Decimal fractions in float64.
+    assert [objective.bound(p) for p in (0.0, 0.4, 0.8, 1.0)] == pytest.approx([0.2, 0.15, 0.1, 0.1], rel=1e-12)
+    assert Objective(ramp=0.0).radius(0.0) == 1.0
 
 
 def test_no_change_is_the_same_settings():

@@ -203,7 +203,8 @@ class Trainer:
         with self.accelerator.autocast():
             found = [shift(Seen(part.clean, self.networks.averaged.mean(part.clean.x))) for part in self.held[place]]
         moved = float(torch.as_tensor(self.accelerator.reduce(torch.cat(found).mean(), "mean")))
-        error = max(-1.0, min(1.0, moved / self.objective.closeness**2 - 1))
+        bound = self.objective.bound(progress.step / self.config.steps)
+        error = max(-1.0, min(1.0, moved / bound**2 - 1))
         low, high = (math.log(bound) for bound in BOUNDS)
         progress.log_weight = max(low, min(high, progress.log_weight + PACE * error))
 
