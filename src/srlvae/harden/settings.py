@@ -13,11 +13,11 @@ from srlvae.harden.terms import Term
 from srlvae.images import check_eps
 from srlvae.precision import Precision
 
-# Two images in three are pushed away on the encoder in training. The others get what published attacks do to the original one.
+# Half of the images are pushed away on the encoder in training. The others get what published attacks do to the original one.
 ATTACKS = (
-    Inner("away", share=4.0),
-    Inner("away", "original", share=0.7, steps=4, step_size=0.6),
-    Inner("target", "original", share=1.3, steps=4, step_size=0.6),
+    Inner("away", share=3.0),
+    Inner("away", "original", share=1.0, steps=4, step_size=0.6),
+    Inner("target", "original", share=2.0, steps=4, step_size=0.6),
 )
 
 
