@@ -34,7 +34,7 @@ class Encode(nn.Module):
 class Networks:
     """original: frozen, float32, without hooks, as the result is a copy of it; teacher: the same, as it is computed with.
 
-    vae: in training; averaged: with the average of its encoders. features: of the perceptual distance, or None.
+    vae: in training; average: of its encoders, which is the result. features: of the perceptual distance, or None.
     """
 
     def __init__(self, original: VAE, config: HardenConfig, accelerator: Accelerator):
@@ -46,13 +46,12 @@ class Networks:
         if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
             for vae in (self.vae, self.teacher):
                 keep_norms_float32(vae.model)
-        self.averaged = copy.deepcopy(self.vae)
         if config.gradient_checkpointing:
             checkpoint_layers(self.vae.model)
         self.features = None if config.features == "none" else load_features(config.features).to(accelerator.device)
         self.encode = Encode(self.vae).requires_grad_(True)
         self.parameters = list(self.encode.parameters())
-        self.average = nn.ModuleDict(self.averaged.encoder_modules())
+        self.average = copy.deepcopy(self.encode.parts).requires_grad_(False)
 
     def clean(self, x: Images) -> Clean:
         """What is known of clean images, with the feature network where the objective looks at features.

@@ -26,7 +26,7 @@ from srlvae.vae import VAE, Images
 
 T = TypeVar("T")
 # The weight that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go.
-WEIGHT, PACE, BOUNDS = 10.0, 0.02, (0.1, 1000.0)
+WEIGHT, PACE, BOUNDS = 10.0, 0.05, (0.1, 1000.0)
 
 
 @dataclass
@@ -198,10 +198,10 @@ class Trainer:
     def steer(self, progress: Progress, place: int) -> None:
         """Let the weight of closeness follow how far clean latents lie from the original's: dual ascent on its logarithm.
 
-        Those of a new batch, before it is trained on and known by heart, in the averaged encoder, which is the result.
+        Those of a new batch, before it is trained on and known by heart. Not the averaged encoder's: it lags behind the weight.
         """
         with self.accelerator.autocast():
-            found = [shift(Seen(part.clean, self.networks.averaged.mean(part.clean.x))) for part in self.held[place]]
+            found = [shift(Seen(part.clean, self.vae.mean(part.clean.x))) for part in self.held[place]]
         moved = float(torch.as_tensor(self.accelerator.reduce(torch.cat(found).mean(), "mean")))
         bound = self.objective.bound(progress.step / self.config.steps)
         error = max(-1.0, min(1.0, moved / bound**2 - 1))
