@@ -19,7 +19,7 @@ from typing import Annotated
 import torch
 import typer
 
-from srlvae.encoders import read_encoder, write_encoder
+from srlvae.encoders import apply_encoder, read_encoder, write_encoder
 from srlvae.files import write_json
 from srlvae.vae import RECORD, load_vae
 from srlvae.zoo import FOLDER, bundled
@@ -39,7 +39,11 @@ def main(
     export = FOLDER / "encoders" / f"{run.name}.safetensors"
     facts = {key: value for key, value in read_encoder(run).facts.items() if key not in ("base", "dtype", "versions")}
     hub = {"hub": base, "licence": "MIT"}
-    write_encoder(export, load_vae(run), load_vae(local or base), facts, torch.float16, hub)
+    original = load_vae(local or base)
+    write_encoder(export, load_vae(run), original, facts, torch.float16, hub)
+    # Rounding has made it another one.
+    facts["hardened"] = apply_encoder(export, original).fingerprint()
+    write_encoder(export, load_vae(run), original, facts, torch.float16, hub)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import typer
 
 from srlvae.errors import InputError
 from srlvae.files import write_json
-from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Listener, Term, harden, preset
+from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Listener, Term, harden, preset
 from srlvae.harden.data import FolderPhotographs
 from srlvae.harden.scores import scores
 from srlvae.images import read_square
@@ -52,7 +52,7 @@ ROWS: dict[str, HardenConfig] = {
     "closeness 0.2": objective(closeness=0.2),
     # Which attacks.
     "away alone": attacks(AWAY),
-    "half with a target": attacks(AWAY, TARGET),
+    "half begin at a target": attacks(AWAY, TARGET),
     "half transfer": attacks(AWAY, TRANSFER),
     "within 8/255": attacks(Inner(eps=8 / 255)),
     "no ramp of the radius": objective(ramp=0.0),
@@ -95,7 +95,7 @@ def steps_for(vae: str, photographs: Subset, folder: Path, config: HardenConfig,
 
     try:
         harden(vae, photographs, folder, dataclasses.replace(config, steps=10**4), listener=Clock())
-    except KeyboardInterrupt:
+    except Interrupted:
         shutil.rmtree(folder)
     return max(PROBE, round(minutes * 60 * (UNTIL - PROBE) / (clocks[-1] - clocks[PROBE - 1])))
 

@@ -75,6 +75,31 @@ def test_another_base_is_refused_by_its_fingerprint(tmp_path, part):
         apply_encoder(tmp_path / "e.safetensors", other)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors: tensors.pop("encoder.conv_in.bias"), "other tensors"),
+        (lambda tensors: tensors.update({"decoder.conv_in.bias": torch.zeros(8)}), "other tensors"),
+        (lambda tensors: tensors.update({"encoder.conv_in.bias": torch.zeros(3)}), "other tensors"),
+        (lambda tensors: tensors["encoder.conv_in.bias"].fill_(torch.nan), "not finite"),
+    ],
+)
+def test_an_encoder_that_has_not_just_the_encoder_s_tensors_is_refused(tmp_path, change, said):
+    write_encoder(tmp_path / "e.safetensors", hardened(), small_kl(), {})
+    encoder, base = read_encoder(tmp_path / "e.safetensors"), small_kl()
+    change(encoder.tensors)
+    with pytest.raises(InputError, match=said):
+        apply_encoder(encoder, base)
+    assert base.fingerprint() == small_kl().fingerprint()
+
+
+@pytest.mark.parametrize("facts", ["[]", "{}", '{"base": 3}', '{"base": {}}', "no JSON"])
+def test_a_file_whose_metadata_names_no_base_is_refused(tmp_path, facts):
+    save_file({"x": torch.zeros(2)}, tmp_path / "e.safetensors", {"srlvae": facts})
+    with pytest.raises(InputError, match="no encoder file"):
+        read_encoder(tmp_path / "e.safetensors")
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no safetensors", {"x": torch.zeros(2)}])
 def test_what_is_no_encoder_file_is_refused(tmp_path, content):
     path = tmp_path / "e.safetensors"
@@ -114,6 +139,12 @@ def test_a_base_that_cannot_be_had_is_named_with_what_to_do(bundle, monkeypatch)
         apply_encoder("small-srl", small_tiny())
 
 
+def test_a_folder_of_the_same_name_goes_before_the_bundled_encoder(bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hardened().save(tmp_path / "small-srl")
+    assert load_vae("small-srl").fingerprint() == hardened().fingerprint()
+
+
 @pytest.mark.parametrize("name", ["../small-srl", "encoders/small-srl", ""])
 def test_other_names_are_no_bundled_encoders(bundle, name):
     assert zoo.encoder_file(name) is None
@@ -124,7 +155,7 @@ def test_a_vae_that_was_hardened_with_an_open_variance_is_named_as_such(tmp_path
     vae.save(tmp_path)
     load_vae(tmp_path)
     (tmp_path / "srlvae.json").write_text("{}")
-    with pytest.warns(UserWarning, match="hardened with an open variance.*Harden it anew"):
+    with pytest.warns(UserWarning, match="hardened with an open variance.*Harden the original anew"):
         load_vae(tmp_path)
     hold_variance(vae, torch.zeros(4))
     vae.save(tmp_path)

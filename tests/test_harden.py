@@ -137,6 +137,15 @@ def test_more_steps_other_micro_batches_and_checkpoints_are_a_resumption(tmp_pat
     assert json.loads((tmp_path / "out" / "srlvae.json").read_text())["config"]["steps"] == 8
 
 
+def test_a_run_that_was_about_to_end_may_be_told_to_go_further(tmp_path, photographs):
+    for listener, config in ((StopAfter(4), CONFIG), (StopAfter(5), CONFIG)):
+        with pytest.raises(Interrupted):
+            harden(small_kl(), photographs, tmp_path / "out", config, resume=True, listener=listener)
+    steps = Steps()
+    harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(steps=9), resume=True, listener=steps)
+    assert steps.taken == [6, 7, 8, 9]
+
+
 def test_other_photographs_are_no_resumption_and_a_copy_elsewhere_is(tmp_path, photographs):
     with pytest.raises(Interrupted):
         harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=StopAfter(2))

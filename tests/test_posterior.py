@@ -79,3 +79,12 @@ def test_what_is_held_stays_so_in_plain_diffusers(tmp_path, x):
     vae.save(tmp_path / "vae")
     loaded = AutoencoderKL.from_pretrained(tmp_path / "vae").encode(x * 2 - 1).latent_dist
     assert loaded.std.amax((0, 2, 3)).equal(loaded.std.amin((0, 2, 3)))
+
+
+def test_a_posterior_with_something_added_is_refused_and_is_not_said_to_be_held():
+    """As AutoencoderKLHunyuanImage's encoder adds to what its last convolution makes."""
+    vae = small_kl(quant=False)
+    vae.model.encoder.register_forward_hook(lambda module, inputs, y: y + inputs[0].mean())
+    with pytest.raises(InputError, match="adds to its log-variance in an unknown way"):
+        hold_variance(vae, torch.zeros(4))
+    assert not variance_is_held(vae)

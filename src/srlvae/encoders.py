@@ -76,16 +76,18 @@ def read_encoder(source: str | Path) -> Encoder:
 
     Raises: InputError for anything else.
     """
-    path = encoder_file(str(source)) or Path(source)
-    path = path / NAME if path.is_dir() else path
+    path = Path(source)
+    path = path / NAME if path.is_dir() else path if path.exists() else encoder_file(str(source)) or path
     if not path.is_file():
         raise InputError(f"{source} is no encoder file; give one, a folder that `srlvae harden` wrote, or a bundled name")
     try:
         with safe_open(path, "pt") as file:
-            facts = (file.metadata() or {}).get(KEY)
+            facts = json.loads((file.metadata() or {}).get(KEY) or "")
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-        return Encoder(tensors, json.loads(facts or ""))
-    except (SafetensorError, OSError, ValueError) as error:
+        if not isinstance(facts, dict) or not {"class", "channels", "fingerprint"} <= facts.get("base", {}).keys():
+            raise ValueError("its metadata names no base")
+        return Encoder(tensors, facts)
+    except (SafetensorError, OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is no encoder file of srlvae: it has no record of what it belongs to ({error})") from error
 
 
@@ -101,9 +103,14 @@ def apply_encoder(encoder: Encoder | str | Path, base: VAE) -> VAE:
         named = f"; it was made from {wanted['hub']}" if wanted.get("hub") else ""
         raise InputError(
             f"this encoder belongs to another base: to an {wanted['class']} of {wanted['channels']} channels with the "
-            f"fingerprint {wanted['fingerprint'][:12]}…, not {found[:12]}…{named}"
+            f"fingerprint {wanted['fingerprint'][:12]}…, not {found[:12]}…{named}. Copies in float32 and bfloat16 are the same "
+            "base, one in float16 is not"
         )
-    missing = vae.model.load_state_dict({key: value.to(vae.dtype) for key, value in encoder.tensors.items()}, strict=False)
-    if missing.unexpected_keys:
-        raise InputError(f"the encoder file has tensors that the base has not: {', '.join(missing.unexpected_keys[:3])}")
+    names = tuple(f"{name}." for name in vae.encoder_modules())
+    shapes = {key: value.shape for key, value in vae.model.state_dict().items() if key.startswith(names)}
+    if {key: value.shape for key, value in encoder.tensors.items()} != shapes:
+        raise InputError("the encoder file has other tensors than the base's encoder, so it is damaged or has been changed")
+    if not all(value.isfinite().all() for value in encoder.tensors.values()):
+        raise InputError("the encoder file has weights that are not finite, so it is damaged")
+    vae.model.load_state_dict({key: value.to(vae.dtype) for key, value in encoder.tensors.items()}, strict=False)
     return vae

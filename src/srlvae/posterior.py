@@ -37,14 +37,25 @@ def mean_log_variance(vae: VAE, x: Images, at_once: int = 8) -> Float[Tensor, " 
 
 @torch.no_grad()
 def hold_variance(vae: VAE, log_variance: Float[Tensor, " c"]) -> None:
-    """Make the log-variance of `vae` the constant `log_variance`, one number a channel, on every image."""
+    """Make the log-variance of `vae` the constant `log_variance`, one number a channel, on every image.
+
+    Raises InputError for a model whose log-variance is more than its head makes.
+    """
     head = variance_head(vae)
     assert head is not None and head.bias is not None
     head.weight[vae.channels :] = 0
     head.bias[vae.channels :] = log_variance.to(head.bias)
+    if not variance_is_held(vae):
+        raise InputError(f"{type(vae.model).__name__} adds to its log-variance in an unknown way, so it cannot be held")
 
 
+@torch.no_grad()
 def variance_is_held(vae: VAE) -> bool:
     """Whether no image moves the variance of `vae`. A model without a posterior has none to move."""
+    if not vae.has_posterior:
+        return True
+    # Two images tell where weights do not: some models add to what the head makes.
+    black = torch.zeros(1, 3, 8 * vae.factor, 8 * vae.factor, device=vae.device)
+    found = [vae.posterior(x)[1] for x in (black, torch.linspace(0, 1, black.numel(), device=vae.device).view_as(black))]
     head = variance_head(vae)
-    return head is None or not head.weight[vae.channels :].any()
+    return head is not None and not head.weight[vae.channels :].any() and torch.equal(*found)

@@ -29,7 +29,7 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
 
     Raises: InputError that says what is missing or why the weights were refused.
     """
-    if encoder_file(str(source)):
+    if encoder_file(str(source)) and not Path(source).is_dir():
         return _load_encoder(str(source), device, dtype)
     folder = bundled(str(source)) or Path(source)
     if folder.is_dir():
@@ -43,7 +43,7 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
     if (folder / RECORD).is_file() and not variance_is_held(vae):
         warnings.warn(
             f"{source} was hardened with an open variance: an attack on its posterior drowns what is drawn from it in noise. "
-            "Harden it anew with this version.",
+            "Harden the original anew, with the objective srl.",
             stacklevel=2,
         )
     return vae

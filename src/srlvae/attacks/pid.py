@@ -62,4 +62,5 @@ PID = Attack(
         "variance": Preset(15 / 255, 40, 2 / 255, "the log-variance alone; not published", {"variance_alone": True}),
     },
     restarts=True,
+    posterior=True,
 )

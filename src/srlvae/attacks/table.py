@@ -35,7 +35,8 @@ class Attack:
     needs: what `run` takes beside the images, as `vae=` or as `pipeline=`. passes: what a step costs, in forward and backward
     passes of E the encoder, D the decoder, U the UNet (at twice the batch where guided), P the perceptual network. alone: takes
     the images of a batch one after another, so that a batch saves no time. restarts: takes several random starts and keeps
-    the best, which means nothing where the objective itself is drawn anew at every call.
+    the best, which means nothing where the objective itself is drawn anew at every call. posterior: attacks
+    the log-variance, too, so that the VAE has to have one.
     """
 
     run: Callable[..., Images]
@@ -45,6 +46,7 @@ class Attack:
     presets: Mapping[str, Preset]
     alone: bool = False
     restarts: bool = False
+    posterior: bool = False
 
     @property
     def default(self) -> Preset:

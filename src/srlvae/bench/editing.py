@@ -8,9 +8,11 @@ are known to be alike, at the same n. KID is unbiased: pairs made of one photogr
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -136,6 +138,16 @@ class Editing:
         return found
 
 
+def attackable(protocol: EditingProtocol, vae: VAE) -> EditingProtocol:
+    """The protocol without the attacks on a posterior where there is none, which a warning names."""
+    if vae.has_posterior:
+        return protocol
+    left_out = [plan.name for plan in protocol.attacks if ATTACKS[plan.name].posterior]
+    if left_out:
+        warnings.warn(f"left out, as this VAE has no posterior: {', '.join(left_out)}", stacklevel=2)
+    return dataclasses.replace(protocol, attacks=tuple(plan for plan in protocol.attacks if plan.name not in left_out))
+
+
 def plan_of(protocol: EditingProtocol) -> list[tuple[Cell, str]]:
     """Every set of images with every defence that it is tried under, in the order in which they are run."""
     attacks = [(Cell(plan.name, eps, "original"), plan) for plan in protocol.attacks for eps in plan.eps]
@@ -168,6 +180,7 @@ def editing(
     Raises: InputError for unusable images.
     """
     started = time.perf_counter()
+    protocol = attackable(protocol, pipeline.vae)
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed)
     bench = Editing(pipeline, hardened, x, protocol, Store(out / CACHE, protocol.batch_size, told))
     plan = plan_of(protocol)

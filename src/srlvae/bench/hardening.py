@@ -15,7 +15,7 @@ from srlvae.bench.protocol import Cell, ReconstructionProtocol
 from srlvae.bench.reconstruction import Judge
 from srlvae.encoders import apply_encoder, read_encoder
 from srlvae.errors import InputError
-from srlvae.files import write_json
+from srlvae.files import digest, write_json
 from srlvae.vae import VAE
 from srlvae.versions import versions
 
@@ -54,8 +54,8 @@ def hardening(
         result["rows"] = [{"run": "original", **judge.row(c, "original", _access(c, ""), a)} for c, a in on_original.items()]
     for number, (name, path) in enumerate(kept, 1):
         encoder = read_encoder(path)
-        facts = {"run": name, **{key: encoder.facts[key] for key in ("step", "images", "seconds")}}
-        if not any(row.get("step") == facts["step"] and row["run"] == name for row in result["rows"]):
+        facts = {"run": name, **{key: encoder.facts[key] for key in ("step", "images", "seconds")}, "encoder": digest(path)}
+        if not any(row.get("encoder") == facts["encoder"] and row["run"] == name for row in result["rows"]):
             judge.vaes["hardened"] = apply_encoder(encoder, original)
             sets = on_original | {cell: judge.attack(cell) for cell in _cells(protocol, "hardened") if cell.made_on}
             result["rows"] += [{**facts, **judge.row(c, "hardened", _access(c, "hardened"), a)} for c, a in sets.items()]

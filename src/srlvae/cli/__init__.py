@@ -114,13 +114,16 @@ def apply(
 
     Example: `srlvae apply taesd-srl --to madebyollin/taesd --out taesd-srl`
     """
-    from srlvae.encoders import apply_encoder
-    from srlvae.vae import load_vae
+    from srlvae.encoders import apply_encoder, read_encoder
+    from srlvae.files import write_json
+    from srlvae.vae import RECORD, load_vae
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} has something in it; give a new folder")
-    vae = apply_encoder(encoder, load_vae(to))
+    read = read_encoder(encoder)
+    vae = apply_encoder(read, load_vae(to))
     vae.save(out)
+    write_json(out / RECORD, {"made_by": "srlvae apply", **read.facts, "hardened": vae.fingerprint()})
     console.print(f"Hardened VAE: [bold]{out}[/]\nfingerprint {vae.fingerprint()}")
 
 

@@ -15,7 +15,7 @@ from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Clean, Term, outer_loss
 from srlvae.layers import checkpoint_layers
 from srlvae.metrics.features import load_features
-from srlvae.posterior import hold_variance, mean_log_variance
+from srlvae.posterior import hold_variance, mean_log_variance, variance_head
 from srlvae.precision import keep_norms_float32
 from srlvae.vae import VAE, Images
 
@@ -39,6 +39,8 @@ class Networks:
 
     def __init__(self, original: VAE, config: HardenConfig, accelerator: Accelerator):
         self.config, self.accelerator = config, accelerator
+        if config.objective.hold_variance:
+            variance_head(original)  # refused now rather than after the first steps
         # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
         model: Any = original.model
         model.to(accelerator.device, memory_format=torch.channels_last)

@@ -102,6 +102,11 @@ class HardenConfig:
         for attack in objective.attacks:
             check_eps(attack.eps)
             _at_least(0, "the share of an attack", attack.share)
+            _at_least(0, "the steps of an attack", attack.steps)
+            if attack.aim != "noise" and attack.steps == 0 and not (attack.goes_on and objective.visits > 1):
+                raise InputError(
+                    f"an attack with the aim {attack.aim} takes no step, now or later, so it is noise: give it steps"
+                )
         on = {term.on for term in objective.terms if term.weight}
         if not on - (set() if objective.attacks else {"attacked"}) and not objective.closeness:
             raise InputError("the objective has no term with a weight: there is nothing to minimise")

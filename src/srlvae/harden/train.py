@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -121,14 +122,18 @@ def train(
     numbers = [*sorted(old), *new]
     samples = batches(crops, [trainer.numbers(number) for number in numbers], config.workers)
     for number in sorted(old):
-        trainer.take(old[number], next(samples), progress, 1.0, perturbations[old[number]])
+        # A run that was about to end may have put away a batch that it needs now, as it has been told to take more steps.
+        radius = objective.radius(progress.step / config.steps)
+        trainer.take(old[number], next(samples), progress, radius, perturbations.get(old[number]))
     for visit in ahead:
+        began = time.process_time()
         if visit.new:
             trainer.take(visit.place, next(samples), progress, objective.radius(progress.step / config.steps))
             # The first batches come before the encoder has moved: they say nothing of where it will be.
             if objective.closeness and progress.step >= config.places:
                 trainer.steer(progress, visit.place)
         losses = trainer.step(progress, visit.place)
+        progress.seconds += time.process_time() - began
         trainer.tell(listener.stepped, progress.step, losses)
         if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
             snapshot(trainer, out, progress, held_out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +144,6 @@ class Trainer:
 
     def step(self, progress: Progress, place: int) -> dict[str, float]:
         """One optimiser step on the batch in `place`, whose perturbations go on. Returns the parts of the loss."""
-        began = time.process_time()
         losses, gradients = self._halving(lambda: self._gradients(progress, place))
         self._update(progress)
         radius = self.objective.radius(progress.step / self.config.steps)
@@ -153,7 +151,6 @@ class Trainer:
             if gradient is not None:
                 part.delta = go_on(part.delta, gradient, part.clean, self.objective.attacks, part.numbers, radius)
         progress.step += 1
-        progress.seconds += time.process_time() - began
         return losses
 
     def _gradients(self, progress: Progress, place: int) -> tuple[dict[str, float], list[Tensor | None]]:

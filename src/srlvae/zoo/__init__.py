@@ -21,5 +21,5 @@ def encoder_file(name: str) -> Path | None:
 
 
 def names() -> list[str]:
-    found = [*(p.name for p in FOLDER.iterdir()), *INSIDE]
+    found = [*(p.name for p in FOLDER.iterdir() if p.name != "encoders"), *INSIDE]
     return sorted(name for name in found if (FOLDER / INSIDE.get(name, name) / "README.md").is_file())
