@@ -1,9 +1,7 @@
-"""Put what `srlvae harden` made into the package: `tiny-srl` as a whole VAE, any other as an encoder file.
+"""Put what `srlvae harden` made into the package: on a bundled base as a whole VAE, on any other as an encoder file.
 
-    srlvae harden tiny --preset cpu --images caltech101-128/train --out runs/tiny-srl
     srlvae harden madebyollin/taesd --preset cpu --steps 3000 --images caltech101-128/train --out runs/taesd-srl
     srlvae harden madebyollin/taef1 --preset cpu --steps 1500 --images caltech101-128/train --out runs/taef1-srl
-    python recipes/encoders.py --run runs/tiny-srl --base tiny
     python recipes/encoders.py --run runs/taesd-srl --base madebyollin/taesd
     python recipes/encoders.py --run runs/taef1-srl --base madebyollin/taef1
 
