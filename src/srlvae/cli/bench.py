@@ -20,6 +20,9 @@ def bench_reconstruction(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report; an interrupted run goes on.")],
     protocol: Annotated[str, typer.Option(help="`full` or `quick`.")] = "full",
+    eps: Annotated[
+        list[int] | None, typer.Option(help="Budgets in 255ths, in place of the protocol's; may be repeated.")
+    ] = None,
     count: Annotated[int | None, typer.Option("--n", help="How many photographs are attacked.")] = None,
     clean_count: Annotated[int | None, typer.Option("--clean-n", help="How many photographs the clean row takes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
@@ -38,7 +41,8 @@ def bench_reconstruction(
 
     if protocol not in RECONSTRUCTION:
         raise InputError(f"unknown protocol {protocol!r}; choose one of {', '.join(RECONSTRUCTION)}")
-    wanted = {"images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
+    wanted: dict[str, object] = {"eps": tuple(eps) if eps else None}
+    wanted |= {"images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
     settings = dataclasses.replace(
         RECONSTRUCTION[protocol], **{key: value for key, value in wanted.items() if value is not None}
     )
