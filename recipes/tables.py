@@ -28,7 +28,7 @@ FRECHET, CLIP_I = "efficientnet-lite1_frechet", "clip_i_tiny-clip"
 # Of the results on scans, in the order of the marks.
 VAES = ("TAESD", "`tiny`")
 # Of the results on the encoders that come with the package.
-ENCODERS = ("`tiny-srl`", "`taesd-srl`", "`taef1-srl`")
+ENCODERS = ("`tiny-srl`", "`taesd-srl`")
 # The ε that tables put first.
 EPS = 15
 
