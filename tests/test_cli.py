@@ -80,9 +80,11 @@ def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(folder, monkeypat
     ids=lambda more: more[0],
 )
 def test_an_option_of_harden_changes_what_comes_out(folder, monkeypatch, more):
+    # Batches are few and soon replaced by new ones, by which closeness is steered.
+    (folder / "quick.toml").write_text("workers = 0\n[objective]\nturns = 4\nvisits = 2\n")
+    settings = () if more[0] == "--objective" else ("--config", folder / "quick.toml")
     for out, words in (("plain", ()), ("changed", more)):
-        # Steps enough for closeness to be looked at.
-        options = ("--steps", 6, "--out", folder / out, *words)
+        options = ("--steps", 6, *settings, "--out", folder / out, *words)
         assert run(monkeypatch, *harden_words(folder, *options)) == 0
     one, other = (json.loads((folder / out / "srlvae.json").read_text()) for out in ("plain", "changed"))
     assert one["hardened"] != other["hardened"]
