@@ -10,18 +10,10 @@ import torch
 from conftest import small_kl, small_tiny
 from srlvae.attacks.memory import saved_bytes
 from srlvae.layers import checkpoint_layers
-from test_vae import small_dc, small_vq
-
-KINDS = {
-    "kl": small_kl,
-    "kl without quant_conv": lambda: small_kl(channels=16, quant=False),
-    "tiny": small_tiny,
-    "vq": small_vq,
-    "dc": small_dc,
-}
+from test_vae import every_kind
 
 
-@pytest.mark.parametrize("build", KINDS.values(), ids=KINDS.keys())
+@every_kind
 def test_function_and_gradients_stay_as_they_are(build, x):
     plain, other = build(), build()
     checkpoint_layers(other.model)

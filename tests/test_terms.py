@@ -97,7 +97,7 @@ def test_what_is_known_of_a_part_is_not_computed_again(four):
     features.seen = 0
     part = clean.part(slice(1, 3))
     clean.original.model.encoder = None
-    assert len(part) == 2 and features.seen == 0
+    assert len(part.x) == 2 and features.seen == 0
     for name in ("latents", "mirrored", "detail"):
         assert torch.equal(getattr(part, name), whole[name][1:3])
     assert all(torch.equal(a, b[1:3]) for a, b in zip(part.columns, whole["columns"], strict=True))

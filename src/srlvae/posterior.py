@@ -58,4 +58,4 @@ def variance_is_held(vae: VAE) -> bool:
     black = torch.zeros(1, 3, 8 * vae.factor, 8 * vae.factor, device=vae.device)
     found = [vae.posterior(x)[1] for x in (black, torch.linspace(0, 1, black.numel(), device=vae.device).view_as(black))]
     head = variance_head(vae)
-    return head is not None and not head.weight[vae.channels :].any() and torch.equal(*found)
+    return head is not None and not head.weight[vae.channels :].any() and torch.equal(*(one.nan_to_num() for one in found))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import Cell, ReconstructionProtocol
-from srlvae.bench.reconstruction import Judge
+from srlvae.bench.reconstruction import Judge, finished_rows
 from srlvae.encoders import apply_encoder, read_encoder
 from srlvae.errors import InputError
 from srlvae.files import digest, write_json
@@ -46,7 +46,7 @@ def hardening(
         "versions": versions(),
         "rows": [],
     }
-    result["rows"] = _finished_rows(out / RESULT, result)
+    result["rows"] = finished_rows(out / RESULT, result)
     kept = [(run.resolve().name, path) for run in runs for path in snapshots(run)]
     judge = Judge({"original": original}, x, protocol)
     on_original = {cell: judge.attack(cell) for cell in _cells(protocol, "original")}
@@ -78,12 +78,3 @@ def _cells(protocol: ReconstructionProtocol, made_on: str) -> list[Cell]:
 
 def _access(cell: Cell, judged: str) -> str:
     return "any" if not cell.made_on else "white-box" if cell.made_on == (judged or "original") else "transfer"
-
-
-def _finished_rows(path: Path, result: dict) -> list[dict]:
-    if not path.exists():
-        return []
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if any(before.get(key) != result[key] for key in ("original", "protocol", "images")):
-        raise InputError(f"{path} holds the rows of another VAE, other images or settings; give a new folder")
-    return before["rows"]

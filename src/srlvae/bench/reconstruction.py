@@ -26,7 +26,7 @@ from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import kernel_distance
-from srlvae.metrics.pairwise import feature_distance, psnr, ssim
+from srlvae.metrics.pairwise import feature_distance, psnr, squared_shift, ssim
 from srlvae.rng import generators, uniform_like
 from srlvae.vae import VAE
 from srlvae.versions import versions
@@ -72,7 +72,7 @@ def reconstruction(
         "versions": versions(),
         "rows": [],
     }
-    result["rows"] = _finished_rows(out / RESULT, result)
+    result["rows"] = finished_rows(out / RESULT, result)
     judge = Judge({"original": original, "hardened": hardened}, x, protocol)
     plan = cells(protocol)
     for number, cell in enumerate(plan, 1):
@@ -89,11 +89,12 @@ def _belongs(row: dict, cell: Cell) -> bool:
     return (row["attack"], row["eps"], row["made_on"]) == (cell.attack, cell.eps, cell.made_on)
 
 
-def _finished_rows(path: Path, result: dict) -> list[dict]:
+def finished_rows(path: Path, result: dict) -> list[dict]:
+    """The rows of an earlier run of the same benchmark. Raises InputError for one of other VAEs, images or settings."""
     if not path.exists():
         return []
-    before = json.loads(path.read_text())
-    same = all(before.get(key) == result[key] for key in ("original", "hardened", "protocol", "images"))
+    before = json.loads(path.read_text(encoding="utf-8"))
+    same = all(before.get(key) == value for key, value in result.items() if key not in ("rows", "versions"))
     if not same:
         raise InputError(f"{path} holds the rows of other VAEs, images or settings; give a new folder")
     return before["rows"]
@@ -140,7 +141,7 @@ class Judge:
         measured = {
             "psnr": psnr(y, x),
             "ssim": ssim(y, x),
-            "shift": (latents - self.latents[:n]).flatten(1).norm(dim=1) / self.latents[:n].flatten(1).norm(dim=1),
+            "shift": squared_shift(latents, self.latents[:n]).sqrt(),
         }
         numbers = torch.arange(n)
         row: dict = {"vae": name, "setting": setting, **asdict(cell), "n": n}

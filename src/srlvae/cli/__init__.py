@@ -68,7 +68,7 @@ def harden(
         int | None, typer.Option(help="Steps between encoder files that are kept, for `srlvae bench hardening`.")
     ] = None,
     gradient_checkpointing: Annotated[
-        bool | None, typer.Option("--gradient-checkpointing", help="Compute activations again: less memory, a third slower.")
+        bool | None, typer.Option("--gradient-checkpointing", help="Compute activations again: less memory, slower.")
     ] = None,
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,

@@ -15,7 +15,7 @@ from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Clean, Term, outer_loss
 from srlvae.layers import checkpoint_layers
 from srlvae.metrics.features import load_features
-from srlvae.posterior import hold_variance, mean_log_variance, variance_head
+from srlvae.posterior import hold_variance, mean_log_variance
 from srlvae.precision import keep_norms_float32
 from srlvae.vae import VAE, Images
 
@@ -34,17 +34,20 @@ class Encode(nn.Module):
 class Networks:
     """original: frozen, float32, without hooks, as the result is a copy of it; teacher: the same, as it is computed with.
 
-    vae: in training; average: of its encoders, which is the result. features: of the perceptual distance, or None.
+    vae: in training; average: of its encoders, which is the result. features: of the perceptual distance, or None. The variance
+    is held at the original's on `held_out`, where the objective says so.
     """
 
-    def __init__(self, original: VAE, config: HardenConfig, accelerator: Accelerator):
+    def __init__(self, original: VAE, config: HardenConfig, accelerator: Accelerator, held_out: Images):
         self.config, self.accelerator = config, accelerator
-        if config.objective.hold_variance:
-            variance_head(original)  # refused now rather than after the first steps
         # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
         model: Any = original.model
         model.to(accelerator.device, memory_format=torch.channels_last)
         self.original, self.teacher, self.vae = original, copy.deepcopy(original), copy.deepcopy(original)
+        self.log_variance = None
+        if original.has_posterior and config.objective.hold_variance:
+            self.log_variance = mean_log_variance(original, held_out.to(accelerator.device))
+            hold_variance(copy.deepcopy(original), self.log_variance)  # refused now rather than after the last step
         if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
             for vae in (self.vae, self.teacher):
                 keep_norms_float32(vae.model)
@@ -77,13 +80,13 @@ class Networks:
         for slow, fast in zip(self.average.parameters(), self.parameters, strict=True):
             slow.lerp_(fast, 1 - decay)
 
-    def result(self, held_out: Images) -> VAE:
+    def result(self) -> VAE:
         """The original with the averaged encoder, and the variance of its posterior held."""
         hardened = copy.deepcopy(self.original)
         for name, module in hardened.encoder_modules().items():
             module.load_state_dict(self.average[name].state_dict())
-        if hardened.has_posterior and self.config.objective.hold_variance:
-            hold_variance(hardened, mean_log_variance(self.original, held_out.to(self.accelerator.device)))
+        if self.log_variance is not None:
+            hold_variance(hardened, self.log_variance)
         model: Any = hardened.model
         model.to(memory_format=torch.contiguous_format)
         return hardened

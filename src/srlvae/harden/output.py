@@ -15,7 +15,7 @@ from srlvae.encoders import NAME as ENCODER
 from srlvae.encoders import write_encoder
 from srlvae.errors import InputError
 from srlvae.files import publish, write_atomically, write_json
-from srlvae.harden.scores import attack_all
+from srlvae.harden.scores import attack_reconstruction
 from srlvae.images import tile, write_image
 from srlvae.vae import RECORD, VAE
 from srlvae.versions import versions
@@ -107,9 +107,7 @@ def _check_result(scores: dict) -> None:
 def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:
     """Rows: photographs. Columns: clean, attacked, and the reconstructions of the attacked one, before and after."""
     x = x.to(original.device)
-    with torch.no_grad():
-        latents = original.mean(x)
-    attacked = attack_all(original, x, latents, seed=0).reconstruction
+    attacked = attack_reconstruction(original, x, seed=0)
     with torch.no_grad():
         columns = [x, attacked, original.reconstruct(attacked), hardened.reconstruct(attacked)]
     captions = ["clean", "attacked 15/255", "original", "hardened"]

@@ -13,7 +13,7 @@ from srlvae.attacks.pid import variance_objective
 from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.images import Images
 from srlvae.metrics.features import Features
-from srlvae.metrics.pairwise import feature_distance, psnr
+from srlvae.metrics.pairwise import feature_distance, psnr, squared_shift
 from srlvae.rng import generators
 from srlvae.vae import VAE, Latents
 
@@ -67,11 +67,15 @@ def scores(original: VAE, hardened: VAE, x: Images, seed: int, features: Feature
 def attack_all(vae: VAE, x: Images, latents: Latents, seed: int) -> Attacked:
     """The attacks of the table on `vae`."""
     return Attacked(
-        _attack(lambda rows: reconstruction_objective(vae, x[rows]), x, seed),
+        attack_reconstruction(vae, x, seed),
         attack_away(vae, x, latents, seed),
         _attack(lambda rows: photoguard_encoder_objective(vae), x, seed),
         _attack(lambda rows: variance_objective(vae), x, seed) if vae.has_posterior else None,
     )
+
+
+def attack_reconstruction(vae: VAE, x: Images, seed: int) -> Images:
+    return _attack(lambda rows: reconstruction_objective(vae, x[rows]), x, seed)
 
 
 def attack_away(vae: VAE, x: Images, latents: Latents, seed: int, steps: int = STEPS) -> Images:
@@ -128,7 +132,7 @@ def _distance(features: Features, y: Images, x: Images) -> float:
 def shift(vae: VAE, images: Images, latents: Latents) -> float:
     """How far the latents of `images` lie from `latents`, relative to the latter's norm; a mean over images."""
     moved = torch.cat([vae.mean(part) for part in images.split(AT_ONCE)])
-    return ((moved - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)).mean().item()
+    return squared_shift(moved, latents).sqrt().mean().item()
 
 
 def quick_score(original: VAE, vae: VAE, x: Images, seed: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.metrics.features import Features
-from srlvae.metrics.pairwise import PerImage, detail, detail_distance, feature_distance
+from srlvae.metrics.pairwise import PerImage, detail, detail_distance, feature_distance, squared_shift
 from srlvae.vae import VAE, Images, Latents
 
 # Stages of a feature network that its distance compares, fine to coarse: gradients of deep ones hardly agree between batches.
@@ -37,9 +37,6 @@ class Clean:
 
     def __init__(self, x: Images, original: VAE, features: Features | None):
         self.x, self.original, self.network = x, original, features
-
-    def __len__(self) -> int:
-        return len(self.x)
 
     @cached_property
     def latents(self) -> Latents:
@@ -84,7 +81,7 @@ class Seen:
 
 def shift(seen: Seen) -> PerImage:
     """‖E(x′) − E₀(x)‖² / ‖E₀(x)‖²: how far latents lie from the original's, whatever their scale."""
-    return latent(seen) / seen.clean.latents.square().mean((1, 2, 3))
+    return squared_shift(seen.latents, seen.clean.latents)
 
 
 def latent(seen: Seen) -> PerImage:

@@ -82,7 +82,7 @@ def harden(
     original.check_size(config.resolution, config.resolution)
     photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
     held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed)
-    trainer = Trainer(original, config)
+    trainer = Trainer(original, config, held_out)
     run = {"original": original.fingerprint(), "photographs": identity(photographs, held_out), "config": asdict(config)}
     if trainer.is_main:
         claim_folder(out, run, resume, FREE)
@@ -94,7 +94,7 @@ def harden(
     crops = Crops(photographs, chosen, config.resolution, config.seed)
     train(trainer, crops, out, progress, perturbations, held_out, listener)
     trainer.networks.check_learnt()
-    hardened = trainer.networks.result(held_out)
+    hardened = trainer.networks.result()
     if trainer.is_main:
         listener.scoring()
         with trainer.accelerator.autocast():
@@ -136,7 +136,7 @@ def train(
         progress.seconds += time.process_time() - began
         trainer.tell(listener.stepped, progress.step, losses)
         if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
-            snapshot(trainer, out, progress, held_out)
+            snapshot(trainer, out, progress)
         done = progress.step == config.steps
         stop = trainer.any_process(listener.should_stop()) and not done
         if stop or progress.step % config.checkpoint_every == 0 or done:
@@ -153,18 +153,18 @@ def save(
     if trainer.is_main:
         x = held_out[:8].to(trainer.device)
         with trainer.accelerator.autocast():
-            clean, attacked = quick_score(trainer.networks.original, trainer.networks.result(held_out), x, trainer.config.seed)
+            clean, attacked = quick_score(trainer.networks.original, trainer.networks.result(), x, trainer.config.seed)
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.scored(progress.step, clean, attacked)
     trainer.accelerator.wait_for_everyone()
 
 
-def snapshot(trainer: Trainer, out: Path, progress: Progress, held_out: Tensor) -> None:
+def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:
     """Keep the encoder of now as an encoder file, with what it has cost so far."""
     facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
     path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
-    write_encoder(path, trainer.networks.result(held_out), trainer.networks.original, facts)
+    write_encoder(path, trainer.networks.result(), trainer.networks.original, facts)
 
 
 def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> Plan:

@@ -55,9 +55,9 @@ class Part:
 
 
 class Trainer:
-    """See the module. original: frozen, float32."""
+    """See the module. original: frozen, float32. held_out: photographs set apart."""
 
-    def __init__(self, original: VAE, config: HardenConfig):
+    def __init__(self, original: VAE, config: HardenConfig, held_out: Images):
         self.config, self.objective = config, config.objective
         self.accelerator = make_accelerator(config.precision)
         self.device, processes = self.accelerator.device, self.accelerator.num_processes
@@ -67,7 +67,7 @@ class Trainer:
             raise InputError(
                 f"a batch of {config.batch_size} does not divide into {processes} processes and micro-batches of {self.micro}"
             )
-        self.networks = Networks(original, config, self.accelerator)
+        self.networks = Networks(original, config, self.accelerator, held_out)
         self.parameters, self.vae = self.networks.parameters, self.networks.vae
         optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay

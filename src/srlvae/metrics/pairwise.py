@@ -17,6 +17,11 @@ def psnr(x: Images, y: Images) -> PerImage:
     return -10 * (x - y).square().mean((1, 2, 3)).log10()
 
 
+def squared_shift(x: Float[Tensor, "b c h w"], reference: Float[Tensor, "b c h w"]) -> PerImage:
+    """‖x − reference‖² / ‖reference‖², for latents: how far they lie from others, whatever their scale."""
+    return (x - reference).flatten(1).square().sum(1) / reference.flatten(1).square().sum(1)
+
+
 def ssim(x: Images, y: Images) -> PerImage:
     """Structural similarity (Wang et al. 2004, eq. 13) of images in [0,1]: 11-pixel Gaussian window of σ 1.5, K = 0.01, 0.03.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from srlvae.bench.hardening import RESULT
 from srlvae.report.plots import plot_hardening
 from srlvae.report.tables import Table
 
@@ -22,10 +20,6 @@ MEASURES = (
 )
 # (processor seconds, value, interval)
 Points = list[tuple]
-
-
-def load_hardening(folder: Path) -> dict:
-    return json.loads((folder / RESULT).read_text(encoding="utf-8"))
 
 
 def curves(result: dict) -> dict[str, dict[str, Points]]:
