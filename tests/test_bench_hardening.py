@@ -14,7 +14,7 @@ from srlvae.bench.hardening import PROTOCOL, hardening
 from srlvae.bench.photographs import load_photographs
 from srlvae.encoders import write_encoder
 from srlvae.errors import InputError
-from srlvae.report.hardening import curves, hardening_table, shares, write_curves
+from srlvae.report.hardening import curves, hardening_table, shares, shares_table, write_curves
 from srlvae.rng import generators
 from srlvae.vae import VAE
 from test_bench import PooledFeatures, folder  # noqa: F401
@@ -110,4 +110,6 @@ def test_the_share_of_the_cost_is_where_the_goal_is_first_reached():
     rows = [*row("srl", 10, 0.9, 15.0), *row("srl", 20, 0.4, 16.0), *row("srl", 30, 0.3, 17.0), *row("paper", 100, 0.5, 18.0)]
     found = shares({"rows": rows}, "srl", "paper")
     assert found["pushed away, transfer"] == 0.2 and found["reconstruction dB, white-box"] is None
+    header, lines = shares_table({"rows": rows})
+    assert lines == [["paper", *("0.20" if "dB" not in label else "never" for label in header[1:])]]
     assert not any(label.startswith("clean") for label in found)

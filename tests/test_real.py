@@ -13,6 +13,7 @@ from conftest import SHARED
 from srlvae.bench.editing import editing
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import editing_protocol
+from srlvae.encoders import apply_encoder, read_encoder
 from srlvae.harden import harden, preset
 from srlvae.images import find_images, read_square
 from srlvae.metrics.pairwise import psnr
@@ -44,6 +45,18 @@ def test_one_step_on_real_photographs_moves_the_encoder_only(name, tmp_path):
     pairs = zip(original.model.named_parameters(), hardened.model.parameters(), strict=True)
     changed = {key.split(".")[0] for (key, before), after in pairs if not torch.equal(before, after)}
     assert changed == {"encoder"}
+
+
+@needs_shared
+def test_the_published_encoder_is_the_one_that_ships_on_its_base():
+    hardened = apply_encoder("taesd-srl", load_vae(SHARED / "models" / "taesd")).fingerprint()
+    published = json.loads((RESULTS / "reconstruction-taesd-srl.json").read_text(encoding="utf-8"))
+    assert hardened == published["hardened"] == read_encoder("taesd-srl").facts["hardened"]
+
+
+def test_the_published_tiny_srl_is_the_one_that_ships():
+    published = json.loads((RESULTS / "reconstruction-tiny-srl.json").read_text(encoding="utf-8"))
+    assert load_vae("tiny-srl").fingerprint() == published["hardened"]
 
 
 @needs_shared

@@ -119,13 +119,13 @@ class VAE:
             make_readable(weights)
 
 
-def fingerprint(*models: nn.Module) -> str:
-    """SHA-256 of all weights as float32, with names and shapes."""
+def fingerprint(*models: nn.Module, rounded: torch.dtype = torch.float32) -> str:
+    """SHA-256 of all weights as float32, with names and shapes. rounded: to this precision first."""
     digest = hashlib.sha256()
     for model in models:
         for name, tensor in sorted(model.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().cpu().to(rounded).float().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

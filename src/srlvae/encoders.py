@@ -7,7 +7,6 @@ says how it was made. It is put onto a copy of that base, and onto no other.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from srlvae.autoencoder import VAE
+from srlvae.autoencoder import VAE, fingerprint
 from srlvae.errors import InputError
 from srlvae.files import write_atomically
 from srlvae.versions import versions
@@ -37,12 +36,8 @@ class Encoder:
 
 
 def base_fingerprint(model: nn.Module) -> str:
-    """SHA-256 of all weights rounded to bfloat16: one for a base in float32 and for its copy in bfloat16."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().to(torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()
+    """The fingerprint of weights rounded to bfloat16: one for a base in float32 and for its copy in bfloat16."""
+    return fingerprint(model, rounded=torch.bfloat16)
 
 
 def write_encoder(

@@ -63,7 +63,7 @@ def bench_hardening(
     Example: `srlvae bench hardening runs/srl runs/fare --original madebyollin/taesd --images photographs --out speed`
     """
     from srlvae.bench.hardening import hardening
-    from srlvae.report.hardening import hardening_table, write_curves
+    from srlvae.report.hardening import hardening_table, shares_table, write_curves
     from srlvae.vae import load_vae
 
     def done(name: str, number: int, total: int) -> None:
@@ -71,6 +71,8 @@ def bench_hardening(
 
     result = hardening(load_vae(original), runs, images, out, done=done)
     show_table(*hardening_table(result))
+    if len(runs) > 1:
+        show_table(*shares_table(result))
     console.print(f"\nCurves: [bold]{write_curves(result, out / 'curves.svg')}[/]")
 
 

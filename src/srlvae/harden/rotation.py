@@ -1,13 +1,16 @@
-"""Which batch a step trains on: several take turns, each is visited a number of times and then replaced by a new one.
+"""The batches that take turns: which one a step trains on, and what is kept of each.
 
-Visits make perturbations stronger; turns keep the encoder from learning one batch by heart. All of it is a function of the step
-alone, so that an interrupted run finds its place again.
+Each is visited a number of times and then replaced by a new one. Visits make perturbations stronger; turns keep the encoder
+from learning one batch by heart. Which one it is depends on the step alone, so that an interrupted run finds its place again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
+
+from srlvae.harden.terms import Clean
+from srlvae.images import Images
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,17 @@ def visits(steps: int, places: int, each: int) -> list[Visit]:
         left[place] -= 1
         found.append(Visit(place, current[place], new))
     return found
+
+
+@dataclass
+class Part:
+    """Images that go through the networks at once: what is known of them, their numbers in the run, their perturbations."""
+
+    clean: Clean
+    numbers: list[int]
+    delta: Images
+
+    def halves(self) -> list[Part]:
+        cut = (len(self.numbers) + 1) // 2
+        halves = [s for s in (slice(0, cut), slice(cut, None)) if self.numbers[s]]
+        return [Part(self.clean.part(s), self.numbers[s], self.delta[s]) for s in halves]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -87,6 +88,11 @@ class HardenConfig:
     def places(self) -> int:
         """How many batches take turns."""
         return max(1, self.objective.turns // self.batch_size)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: linear warm-up, then half a cosine to zero."""
+        warm = min(1.0, (step + 1) / max(self.warmup, 1))
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     def check(self) -> HardenConfig:
         """Return self. Raises InputError for a value out of its range."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -18,8 +18,9 @@ from srlvae.errors import InputError
 from srlvae.harden.data import Batch
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.networks import Networks
+from srlvae.harden.rotation import Part
 from srlvae.harden.settings import HardenConfig
-from srlvae.harden.terms import Clean, Seen, Term, outer_loss, shift
+from srlvae.harden.terms import Seen, Term, outer_loss, shift
 from srlvae.precision import make_accelerator
 from srlvae.vae import VAE, Images
 
@@ -38,20 +39,6 @@ class Progress:
     seconds: float = 0.0
     unreadable: dict[str, str] = field(default_factory=dict)
     scaler: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Part:
-    """Images that go through the networks at once: what is known of them, their numbers in the run, their perturbations."""
-
-    clean: Clean
-    numbers: list[int]
-    delta: Images
-
-    def halves(self) -> list[Part]:
-        cut = (len(self.numbers) + 1) // 2
-        halves = [s for s in (slice(0, cut), slice(cut, None)) if self.numbers[s]]
-        return [Part(self.clean.part(s), self.numbers[s], self.delta[s]) for s in halves]
 
 
 class Trainer:
@@ -159,10 +146,10 @@ class Trainer:
         moving = self.objective.visits > 1 and any(attack.goes_on for attack in self.objective.attacks)
         totals: dict[str, float] = {}
         gradients: list[Tensor | None] = []
-        for last, part in _mark_last(parts):
+        for number, part in enumerate(parts, 1):
             share = len(part.numbers) / self.per_process
             attacked = (part.clean.x + part.delta).requires_grad_(moving) if self.objective.attacks else None
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.encode):
+            with contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(self.encode):
                 with self.accelerator.autocast():
                     loss, logged = outer_loss(self.encode, self.vae, part.clean, attacked, terms)
                 self.accelerator.backward(share * loss.mean())
@@ -174,7 +161,7 @@ class Trainer:
     def _update(self, progress: Progress) -> None:
         """The optimiser's step and the average's. A step without a finite gradient is left out and counted."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(progress.step, self.config)
+            group["lr"] = self.config.rate(progress.step)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
         finite = norm is None or bool(torch.isfinite(norm))
         if not finite:
@@ -223,14 +210,3 @@ class Trainer:
         start = self.accelerator.process_index * self.per_process
         own = {int(place): tensor[start : start + self.per_process] for place, tensor in load_more(path).items()}
         return progress, own
-
-
-def _mark_last(parts: list[Part]) -> Iterator[tuple[bool, Part]]:
-    for i, part in enumerate(parts):
-        yield i == len(parts) - 1, part
-
-
-def learning_rate(step: int, config: HardenConfig) -> float:
-    """Linear warm-up, then half a cosine to zero."""
-    warm = min(1.0, (step + 1) / max(config.warmup, 1))
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))

@@ -68,6 +68,17 @@ def shares(result: dict, run: str, other: str) -> dict[str, float | None]:
     return found
 
 
+def shares_table(result: dict) -> Table:
+    """A line each other run: for which share of its cost the first is as good as it is at its end."""
+    first, *others = dict.fromkeys(row["run"] for row in result["rows"] if row["run"] != "original")
+    found = {other: shares(result, first, other) for other in others}
+    lines = [[other, *("never" if s is None else f"{s:.2f}" for s in own.values())] for other, own in found.items()]
+    return [
+        f"share of its cost at which {first} is as good",
+        *(label for label, attack, *_ in MEASURES if attack != "none"),
+    ], lines
+
+
 def write_curves(result: dict, path: Path) -> Path:
     path.write_text(plot_hardening(curves(result)), encoding="utf-8")
     return path
