@@ -14,7 +14,8 @@ from srlvae.bench.hardening import PROTOCOL, hardening
 from srlvae.bench.photographs import load_photographs
 from srlvae.encoders import write_encoder
 from srlvae.errors import InputError
-from srlvae.report.hardening import curves, hardening_table, shares, shares_table, write_curves
+from srlvae.report.hardening import curves, hardening_table, shares, shares_table
+from srlvae.report.page import write_report
 from srlvae.rng import generators
 from srlvae.vae import VAE
 from test_bench import PooledFeatures, folder  # noqa: F401
@@ -95,8 +96,11 @@ def test_table_and_curves_show_every_run(runs, folder, tmp_path):  # noqa: F811
     assert [line[0] for line in lines] == ["original", "one", "two"] and all(len(line) == len(header) for line in lines)
     assert lines[2][1:3] == ["2", "240"]
     assert [seconds for seconds, *_ in curves(result)["clean shift"]["two"]] == [120.0, 240.0]
-    svg = write_curves(result, tmp_path / "curves.svg").read_text()
-    assert all(f">{name}<" in svg or name in svg for name in ("one", "two", "clean shift"))
+    page = write_report([tmp_path / "out"]).read_text(encoding="utf-8")
+    svg, table = ((tmp_path / "out" / name).read_text(encoding="utf-8") for name in ("curves.svg", "table.md"))
+    assert svg in page and all(name in svg for name in ("one", "two", "clean shift"))
+    assert all(f"| {name} |" in table for name in ("original", "one", "two"))
+    assert shares_table({"rows": [row for row in result["rows"] if row["run"] != "two"]}) is None
 
 
 def test_the_share_of_the_cost_is_where_the_goal_is_first_reached():

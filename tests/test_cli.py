@@ -100,6 +100,7 @@ def test_an_option_of_harden_changes_what_comes_out(folder, monkeypatch, more):
         (("--preset", "gpu"), "unknown preset"),
         (("--features", "vgg"), "must be one of"),
         (("--config", "nowhere.toml"), "cannot read settings"),
+        (("--config", "nowhere.toml", "--objective", "fare"), "neither --preset nor --objective"),
     ],
 )
 def test_bad_words_exit_with_2_and_write_nothing(folder, monkeypatch, capsys, more, message):

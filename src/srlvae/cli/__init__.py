@@ -47,8 +47,12 @@ def harden(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
     images: Annotated[str, typer.Option(help="A folder of photographs (any depth), or a Hugging Face dataset.")],
     out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE.")],
-    preset: Annotated[str, typer.Option(help="`cpu`: sized for two cores. `default`: for a GPU.")] = "default",
-    objective: Annotated[str, typer.Option(help="`srl`, or for comparison: `srl-paper`, `fare`, `noise`, `none`.")] = "srl",
+    preset: Annotated[
+        str | None, typer.Option(help="`cpu`: sized for two cores. `default`, if none is given: for a GPU.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="`srl`, the default, or for comparison: `srl-paper`, `fare`, `noise`, `none`.")
+    ] = None,
     closeness: Annotated[
         float | None,
         typer.Option(help="How far clean latents may move, as a share of their norm. More gives more robustness."),
@@ -91,7 +95,9 @@ def harden(
     changes = {name: value for name, value in locals().items() if name in words and value is not None}
     if eps is not None:
         changes["eps"] = fraction(eps)
-    settings = read_toml(config, HardenConfig) if config else named(preset, objective)
+    if config and (preset or objective):
+        raise InputError("--config has all settings, so neither --preset nor --objective goes with it")
+    settings = read_toml(config, HardenConfig) if config else named(preset or "default", objective or "srl")
     settings = settings.changed(**changes)
     photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming)
     with Drawing(console) as drawing:

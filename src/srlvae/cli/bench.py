@@ -56,14 +56,15 @@ def bench_hardening(
     runs: Annotated[list[Path], typer.Argument(help="Folders of `srlvae harden --snapshot-every`.", metavar="RUN…")],
     original: Annotated[str, typer.Option(help=VaeHelp)],
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows and curves; an interrupted run goes on.")],
+    out: Annotated[Path, typer.Option(help="Rows, curves and report; an interrupted run goes on.")],
 ) -> None:
     """How fast hardening gets there: robustness and fidelity of each run's encoders over what they had cost.
 
     Example: `srlvae bench hardening runs/srl runs/fare --original madebyollin/taesd --images photographs --out speed`
     """
     from srlvae.bench.hardening import hardening
-    from srlvae.report.hardening import hardening_table, shares_table, write_curves
+    from srlvae.report.hardening import hardening_table, shares_table
+    from srlvae.report.page import write_report
     from srlvae.vae import load_vae
 
     def done(name: str, number: int, total: int) -> None:
@@ -71,9 +72,9 @@ def bench_hardening(
 
     result = hardening(load_vae(original), runs, images, out, done=done)
     show_table(*hardening_table(result))
-    if len(runs) > 1:
-        show_table(*shares_table(result))
-    console.print(f"\nCurves: [bold]{write_curves(result, out / 'curves.svg')}[/]")
+    if shares := shares_table(result):
+        show_table(*shares)
+    console.print(f"\nReport: [bold]{write_report([out])}[/]")
 
 
 @bench.command("editing")

@@ -83,8 +83,8 @@ class StreamPhotographs:
 
     def _rewind(self) -> None:
         self.position, self.rows = 0, iter(())
-        # The last few rows, as a sample that replaces an unreadable one looks ahead.
-        self.recent: deque[Any] = deque(maxlen=8)
+        # The last rows, as far as a sample that replaces an unreadable one may look ahead.
+        self.recent: deque[Any] = deque(maxlen=MAX_UNREADABLE)
 
     def __getstate__(self) -> dict:
         return {"dataset": self.dataset, "column": self.column, "decode": self.decode}
@@ -207,7 +207,7 @@ def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tup
     else:
         order = np.random.default_rng((seed, 3)).permutation(len(photographs)).tolist()
     found: list[Tensor] = []
-    used, last_error = 0, "there are none"
+    used, last_error = 0, "at least two are needed, as some are set apart"
     # At most a tenth of the photographs, at least one: few photographs are for training, too.
     wanted = max(1, min(count, len(order) // 10))
     while len(found) < wanted and used < len(order) and used - len(found) < MAX_UNREADABLE:

@@ -106,12 +106,13 @@ def _check_result(scores: dict) -> None:
 
 def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:
     """Rows: photographs. Columns: clean, attacked, and the reconstructions of the attacked one, before and after."""
-    x = x.to(original.device)
-    attacked = attack_reconstruction(original, x, seed=0)
-    with torch.no_grad():
-        columns = [x, attacked, original.reconstruct(attacked), hardened.reconstruct(attacked)]
-    captions = ["clean", "attacked 15/255", "original", "hardened"]
-    write_image(path, tile(list(zip(*columns, strict=True)), captions))
+    rows = []
+    for number, photograph in enumerate(x.to(original.device).split(1)):
+        attacked = attack_reconstruction(original, photograph, seed=0, first=number)
+        with torch.no_grad():
+            cells = [photograph, attacked, original.reconstruct(attacked), hardened.reconstruct(attacked)]
+        rows.append([cell[0] for cell in cells])
+    write_image(path, tile(rows, ["clean", "attacked 15/255", "original", "hardened"]))
 
 
 ROWS = {
@@ -136,7 +137,7 @@ def score_rows(record: dict) -> list[tuple[str, str, str]]:
     return [
         (label.format(features=features), form.format(before[key]), form.format(after[key]))
         for key, (label, form) in ROWS.items()
-        if before[key] is not None
+        if before.get(key) is not None
     ]
 
 

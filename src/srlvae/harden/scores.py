@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 
 import torch
 
@@ -13,39 +14,17 @@ from srlvae.attacks.pid import variance_objective
 from srlvae.attacks.reconstruction import reconstruction_objective
 from srlvae.images import Images
 from srlvae.metrics.features import Features
-from srlvae.metrics.pairwise import feature_distance, psnr, squared_shift
+from srlvae.metrics.pairwise import PerImage, feature_distance, psnr, squared_shift
 from srlvae.rng import generators
 from srlvae.vae import VAE, Latents
 
 # One setting for every run, so that model cards can be compared: 10 steps of a fifth of the radius.
-EPS, STEPS, AT_ONCE = 15 / 255, 10, 8
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Means over the photographs, for one encoder E beside the original E₀.
-
-    psnr: decibels of D(E(x′)) against the clean x. shift: ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖. deviation: root mean square of the
-    posterior's standard deviation. features: distance of D(E(x)) and x by the run's feature network. None where there is no
-    posterior, or no network. transfer: under attacks made on E₀; white_box: on E.
-    """
-
-    psnr_clean: float
-    features_clean: float | None
-    shift_clean: float
-    deviation_clean: float | None
-    psnr_transfer: float
-    psnr_white_box: float
-    away_transfer: float
-    away_white_box: float
-    zero_transfer: float
-    zero_white_box: float
-    deviation_white_box: float | None
+EPS, STEPS = 15 / 255, 10
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """The photographs under an attack on reconstructions, on latents, one that pulls latents to zero, and on the variance."""
+    """Photographs under an attack on reconstructions, on latents, one that pulls latents to zero, and on the variance."""
 
     reconstruction: Images
     away: Images
@@ -53,89 +32,91 @@ class Attacked:
     variance: Images | None
 
 
-def scores(original: VAE, hardened: VAE, x: Images, seed: int, features: Features | None) -> dict:
-    """The scores of the original and of `hardened` on the photographs `x`, as plain data."""
-    latents = torch.cat([original.mean(part).detach() for part in x.split(AT_ONCE)])
-    transfer, white_box = attack_all(original, x, latents, seed), attack_all(hardened, x, latents, seed)
-    return {
-        "photographs": len(x),
-        "original": asdict(score(original, x, latents, transfer, transfer, features)),
-        "hardened": asdict(score(hardened, x, latents, transfer, white_box, features)),
-    }
+def scores(original: VAE, hardened: VAE, x: Images, seed: int, features: Features | None, at_once: int = 8) -> dict:
+    """Means over the photographs `x`, of the original encoder E₀ and of the hardened one E, as plain data.
+
+    psnr: decibels of D(E(x′)) against the clean x. shift: ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖. deviation: root mean square of the
+    posterior's standard deviation, where there is one. features: distance of D(E(x)) and x by the network, where one is given.
+    transfer: under attacks made on E₀; white_box: on E. at_once: photographs at a time, which changes nothing else.
+    """
+    found: dict[str, list[dict[str, PerImage]]] = {"original": [], "hardened": []}
+    for first in range(0, len(x), at_once):
+        part = x[first : first + at_once]
+        latents = original.mean(part).detach()
+        transfer, white_box = (attack_all(vae, part, latents, seed, first) for vae in (original, hardened))
+        found["original"].append(measure(original, part, latents, transfer, transfer, features))
+        found["hardened"].append(measure(hardened, part, latents, transfer, white_box, features))
+    return {"photographs": len(x)} | {name: _mean(parts) for name, parts in found.items()}
 
 
-def attack_all(vae: VAE, x: Images, latents: Latents, seed: int) -> Attacked:
-    """The attacks of the table on `vae`."""
+def attack_all(vae: VAE, x: Images, latents: Latents, seed: int, first: int) -> Attacked:
+    """The attacks of the table on `vae`. latents: the original's of `x`. first: the number of the first photograph."""
     return Attacked(
-        attack_reconstruction(vae, x, seed),
-        attack_away(vae, x, latents, seed),
-        _attack(lambda rows: photoguard_encoder_objective(vae), x, seed),
-        _attack(lambda rows: variance_objective(vae), x, seed) if vae.has_posterior else None,
+        attack_reconstruction(vae, x, seed, first),
+        attack_away(vae, x, latents, seed, first),
+        _attack(photoguard_encoder_objective(vae), x, seed, first),
+        _attack(variance_objective(vae), x, seed, first) if vae.has_posterior else None,
     )
 
 
-def attack_reconstruction(vae: VAE, x: Images, seed: int) -> Images:
-    return _attack(lambda rows: reconstruction_objective(vae, x[rows]), x, seed)
+def attack_reconstruction(vae: VAE, x: Images, seed: int, first: int = 0) -> Images:
+    return _attack(reconstruction_objective(vae, x), x, seed, first)
 
 
-def attack_away(vae: VAE, x: Images, latents: Latents, seed: int, steps: int = STEPS) -> Images:
-    return _attack(lambda rows: latent_objective(vae, latents[rows]), x, seed, steps)
+def attack_away(vae: VAE, x: Images, latents: Latents, seed: int, first: int = 0, steps: int = STEPS) -> Images:
+    return _attack(latent_objective(vae, latents), x, seed, first, steps)
 
 
-def _attack(objective, x: Images, seed: int, steps: int = STEPS) -> Images:
-    """`x` under the attack that minimises `objective(rows)`, some images at a time."""
-
-    def part(rows: slice) -> Images:
-        made: Objective = objective(rows)
-        draws = generators(seed, range(rows.start, min(rows.stop, len(x))))
-        return pgd(x[rows], made, eps=EPS, steps=steps, step_size=2 * EPS / steps, generators=draws)
-
-    return torch.cat([part(slice(start, start + AT_ONCE)) for start in range(0, len(x), AT_ONCE)])
+def _attack(objective: Objective, x: Images, seed: int, first: int, steps: int = STEPS) -> Images:
+    draws = generators(seed, range(first, first + len(x)))
+    return pgd(x, objective, eps=EPS, steps=steps, step_size=2 * EPS / steps, generators=draws)
 
 
 @torch.no_grad()
-def score(vae: VAE, x: Images, latents: Latents, transfer: Attacked, white_box: Attacked, features: Features | None) -> Scores:
-    """latents: the original's of `x`. transfer: attacked images made on the original; white_box: made on `vae`."""
-    clean = torch.cat([vae.reconstruct(part) for part in x.split(AT_ONCE)])
-
-    def decibels(images: Images) -> float:
-        pairs = zip(images.split(AT_ONCE), x.split(AT_ONCE), strict=True)
-        return torch.cat([psnr(vae.reconstruct(attacked), part) for attacked, part in pairs]).mean().item()
-
-    def deviation(images: Images | None) -> float | None:
-        if images is None:
-            return None
-        variances = [vae.posterior(part)[1].exp().mean((1, 2, 3)) for part in images.split(AT_ONCE)]
-        return torch.cat(variances).mean().sqrt().item()
-
-    return Scores(
-        psnr_clean=psnr(clean, x).mean().item(),
-        features_clean=_distance(features, clean, x) if features else None,
-        shift_clean=shift(vae, x, latents),
-        deviation_clean=deviation(x if vae.has_posterior else None),
-        psnr_transfer=decibels(transfer.reconstruction),
-        psnr_white_box=decibels(white_box.reconstruction),
-        away_transfer=shift(vae, transfer.away, latents),
-        away_white_box=shift(vae, white_box.away, latents),
-        zero_transfer=shift(vae, transfer.zero, latents),
-        zero_white_box=shift(vae, white_box.zero, latents),
-        deviation_white_box=deviation(white_box.variance),
-    )
+def measure(
+    vae: VAE, x: Images, latents: Latents, transfer: Attacked, white_box: Attacked, features: Features | None
+) -> dict[str, PerImage]:
+    """The scores image by image; of the deviation, its square. transfer: made on the original; white_box: on `vae`."""
+    clean = vae.reconstruct(x)
+    found = {
+        "psnr_clean": psnr(clean, x),
+        "shift_clean": shift(vae, x, latents),
+        "psnr_transfer": psnr(vae.reconstruct(transfer.reconstruction), x),
+        "psnr_white_box": psnr(vae.reconstruct(white_box.reconstruction), x),
+        "away_transfer": shift(vae, transfer.away, latents),
+        "away_white_box": shift(vae, white_box.away, latents),
+        "zero_transfer": shift(vae, transfer.zero, latents),
+        "zero_white_box": shift(vae, white_box.zero, latents),
+    }
+    if features:
+        found["features_clean"] = feature_distance(features.columns(clean), features.columns(x))
+    if white_box.variance is not None:
+        found["deviation_clean"] = _variance(vae, x)
+        found["deviation_white_box"] = _variance(vae, white_box.variance)
+    return found
 
 
-def _distance(features: Features, y: Images, x: Images) -> float:
-    pairs = zip(y.split(AT_ONCE), x.split(AT_ONCE), strict=True)
-    return torch.cat([feature_distance(features.columns(a), features.columns(b)) for a, b in pairs]).mean().item()
+def _mean(parts: list[dict[str, PerImage]]) -> dict[str, float]:
+    means = {name: torch.cat([part[name] for part in parts]).mean().item() for name in parts[0]}
+    return {name: math.sqrt(value) if name.startswith("deviation") else value for name, value in means.items()}
+
+
+def _variance(vae: VAE, x: Images) -> PerImage:
+    return vae.posterior(x)[1].exp().mean((1, 2, 3))
 
 
 @torch.no_grad()
-def shift(vae: VAE, images: Images, latents: Latents) -> float:
-    """How far the latents of `images` lie from `latents`, relative to the latter's norm; a mean over images."""
-    moved = torch.cat([vae.mean(part) for part in images.split(AT_ONCE)])
-    return squared_shift(moved, latents).sqrt().mean().item()
+def shift(vae: VAE, x: Images, latents: Latents) -> PerImage:
+    """How far the latents of `x` lie from `latents`, relative to the latter's norm."""
+    return squared_shift(vae.mean(x), latents).sqrt()
 
 
-def quick_score(original: VAE, vae: VAE, x: Images, seed: int) -> tuple[float, float]:
-    """Shifts of clean latents and under a short white-box attack, for the progress bar."""
-    latents = original.mean(x).detach()
-    return shift(vae, x, latents), shift(vae, attack_away(vae, x, latents, seed, steps=5), latents)
+def quick_score(original: VAE, vae: VAE, x: Images, seed: int, at_once: int = 8) -> tuple[float, float]:
+    """Mean shifts of clean latents and under a short white-box attack, for the progress bar."""
+    clean, away = [], []
+    for first in range(0, len(x), at_once):
+        part = x[first : first + at_once]
+        latents = original.mean(part).detach()
+        clean.append(shift(vae, part, latents))
+        away.append(shift(vae, attack_away(vae, part, latents, seed, first, steps=5), latents))
+    return torch.cat(clean).mean().item(), torch.cat(away).mean().item()

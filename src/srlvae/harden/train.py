@@ -98,7 +98,8 @@ def harden(
     if trainer.is_main:
         listener.scoring()
         with trainer.accelerator.autocast():
-            table = scores(original, hardened, held_out.to(trainer.device), config.seed, trainer.networks.features)
+            x, features = held_out.to(trainer.device), trainer.networks.features
+            table = trainer.fitting(lambda n: scores(original, hardened, x, config.seed, features, n))
         finish_folder(out, original, hardened, held_out, table, run, asdict(progress))
     trainer.accelerator.wait_for_everyone()
     return hardened
@@ -153,7 +154,8 @@ def save(
     if trainer.is_main:
         x = held_out[:8].to(trainer.device)
         with trainer.accelerator.autocast():
-            clean, attacked = quick_score(trainer.networks.original, trainer.networks.result(), x, trainer.config.seed)
+            original, average, seed = trainer.networks.original, trainer.networks.result(), trainer.config.seed
+            clean, attacked = trainer.fitting(lambda n: quick_score(original, average, x, seed, n))
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.scored(progress.step, clean, attacked)

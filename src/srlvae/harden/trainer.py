@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
+from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
 from torch import Tensor, nn
 
 from srlvae.checkpoint import load_checkpoint, load_more, save_checkpoint
@@ -121,6 +121,16 @@ class Trainer:
             self.optimizer.zero_grad()
             self.micro = (self.micro + 1) // 2
             self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
+
+    def fitting(self, work: Callable[[int], T]) -> T:
+        """`work(n)`, with so many images at a time as memory has room for, beginning with a micro-batch."""
+
+        def reduced() -> int:
+            sizes.append(sizes[-1] // 2)
+            return sizes[-1]
+
+        sizes = [self.micro]
+        return find_executable_batch_size(work, self.micro, reduced)()
 
     def perturbations(self) -> dict[str, Tensor]:
         """Of all processes' images, by place."""

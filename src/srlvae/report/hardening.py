@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from srlvae.report.plots import plot_hardening
 from srlvae.report.tables import Table
 
 # (label, attack, access, measure, whether more is better)
@@ -68,17 +65,14 @@ def shares(result: dict, run: str, other: str) -> dict[str, float | None]:
     return found
 
 
-def shares_table(result: dict) -> Table:
-    """A line each other run: for which share of its cost the first is as good as it is at its end."""
+def shares_table(result: dict) -> Table | None:
+    """A line each other run: for which share of its cost the first is as good as it is at its end. None for a single run."""
     first, *others = dict.fromkeys(row["run"] for row in result["rows"] if row["run"] != "original")
+    if not others:
+        return None
     found = {other: shares(result, first, other) for other in others}
     lines = [[other, *("never" if s is None else f"{s:.2f}" for s in own.values())] for other, own in found.items()]
     return [
         f"share of its cost at which {first} is as good",
         *(label for label, attack, *_ in MEASURES if attack != "none"),
     ], lines
-
-
-def write_curves(result: dict, path: Path) -> Path:
-    path.write_text(plot_hardening(curves(result)), encoding="utf-8")
-    return path

@@ -6,18 +6,20 @@ import json
 from pathlib import Path
 
 from srlvae.bench.editing import RESULT as EDITING
+from srlvae.bench.hardening import RESULT as HARDENING
 from srlvae.bench.poisoning import RESULT as POISONING
 from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
 from srlvae.files import write_text
 from srlvae.report.editing import editing_table, load_run, page_parts, side_by_side
-from srlvae.report.plots import plot_reconstruction
+from srlvae.report.hardening import curves, hardening_table, shares_table
+from srlvae.report.plots import plot_hardening, plot_reconstruction
 from srlvae.report.poisoning import poisoning_parts
 from srlvae.report.render import inline, write_page
 from srlvae.report.tables import Table, markdown, poisoning_table, reconstruction_table
 
-PAGE, TABLE, PLOT = "report.html", "table.md", "plot.png"
+PAGE, TABLE, PLOT, CURVES = "report.html", "table.md", "plot.png", "curves.svg"
 
 
 def write_report(folders: list[Path], out: Path | None = None) -> Path:
@@ -34,6 +36,8 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
         return write_poisoning(first, page)
     if (first / RECONSTRUCTION).is_file():
         return write_reconstruction(first, page)
+    if (first / HARDENING).is_file():
+        return write_hardening(first, page)
     raise InputError(f"{first} holds no rows of a benchmark; run: srlvae bench … --out {first}")
 
 
@@ -56,7 +60,6 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
     plot_reconstruction(result, folder / PLOT)
     header, lines = reconstruction_table(result)
     _write_tables(folder, (header, lines))
-    settings = {key: value for key, value in result.items() if key not in ("rows", "images")}
     return write_page(
         page,
         "reconstruction",
@@ -67,8 +70,31 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
         lines=lines,
         grid=inline((folder / GRID).read_bytes()),
         plot=inline((folder / PLOT).read_bytes()),
-        settings=json.dumps(settings, indent=2),
+        settings=_settings(result),
     )
+
+
+def write_hardening(folder: Path, page: Path) -> Path:
+    result = json.loads((folder / HARDENING).read_text(encoding="utf-8"))
+    ends, shares = hardening_table(result), shares_table(result)
+    _write_tables(folder, ends, *([shares] if shares else []))
+    picture = plot_hardening(curves(result))
+    write_text(folder / CURVES, picture)
+    return write_page(
+        page,
+        "hardening",
+        n=len(result["images"]),
+        steps=result["protocol"]["steps"],
+        eps=result["protocol"]["eps"][0],
+        curves=picture,
+        ends=ends,
+        shares=shares,
+        settings=_settings(result),
+    )
+
+
+def _settings(result: dict) -> str:
+    return json.dumps({key: value for key, value in result.items() if key not in ("rows", "images")}, indent=2)
 
 
 def _write_tables(folder: Path, *tables: Table) -> None:
