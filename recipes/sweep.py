@@ -147,6 +147,7 @@ def main(
         if name in table["rows"] or (only and name not in only):
             continue
         folder = out / name.replace(" ", "_").replace("/", "-")
+        shutil.rmtree(folder, ignore_errors=True)  # of a row that was cut off
         steps = steps_for(vae, training, folder, config, minutes)
         config = dataclasses.replace(config, steps=steps, held_out=8, checkpoint_every=steps)
         found = scored(harden(vae, training, folder, config))

@@ -38,7 +38,7 @@ def run(monkeypatch, *words: object) -> int:
 
 
 def harden_words(folder, *more: object) -> tuple[object, ...]:
-    words = ("--images", folder / "photographs", "--out", folder / "out", "--preset", "cpu", "--features", "none")
+    words = ("--images", folder / "photographs", "--out", folder / "out", "--workers", 0, "--features", "none")
     return "harden", folder / "vae", *words, "--resolution", 32, "--steps", 2, "--batch-size", 2, "--precision", "no", *more
 
 
