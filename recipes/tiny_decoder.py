@@ -7,9 +7,9 @@ The first command trains and resumes by itself where it was stopped (about an ho
 the folder: as they are, decoded before, decoded after. The second writes the averaged decoder into the bundled VAE.
 Afterwards `tiny_vae.py --score` measures the VAE and `tiny_sd.py --score` the pipeline around it.
 
-Squared error alone decodes the mean of all pictures that a latent may stand for, which is soft. Loss: L1 + MSE + 0.1 · feature
-distance (EfficientNet-Lite0), and a patch discriminator's hinge loss (Isola et al. 2017, arXiv 1611.07004) whose weight keeps its
-gradient at a share of the others' at the decoder's last layer (Esser et al. 2021, arXiv 2012.09841, eq. 7).
+Squared error alone decodes the mean of all pictures that a latent may stand for, which is soft. Loss: L1 + MSE + 0.1 ·
+feature distance (EfficientNet-Lite0), and a patch discriminator's hinge loss (Isola et al. 2017, arXiv 1611.07004) whose
+weight keeps its gradient at a share of the others' at the decoder's last layer (Esser et al. 2021, arXiv 2012.09841, eq. 7).
 """
 
 from __future__ import annotations
