@@ -49,6 +49,7 @@ def by_hand(measure: str, vae: VAE, x: torch.Tensor, seen: torch.Tensor) -> torc
         "shift": ((z - z0) ** 2).mean((1, 2, 3)) / (z0**2).mean((1, 2, 3)),
         "latent": ((z - z0) ** 2).mean((1, 2, 3)),
         "image": ((y - x) ** 2).mean((1, 2, 3)),
+        "error": ((y - x) ** 2).mean((1, 2, 3)) / ((original.decode(z0) - x) ** 2).mean((1, 2, 3)),
         "features": feature_distance(features.columns(y), features.columns(x)),
         "detail": ((detail(y) - detail(x)) ** 2).mean((1, 2)),
     }[measure]
@@ -93,12 +94,12 @@ def test_without_attacked_images_the_clean_terms_are_left(moved, four):
 def test_what_is_known_of_a_part_is_not_computed_again(four):
     features = RandomFeatures()
     clean = known(four, features)
-    whole = {name: getattr(clean, name) for name in ("latents", "mirrored", "detail", "columns")}
+    whole = {name: getattr(clean, name) for name in ("latents", "mirrored", "error", "detail", "columns")}
     features.seen = 0
     part = clean.part(slice(1, 3))
     clean.original.model.encoder = None
     assert len(part.x) == 2 and features.seen == 0
-    for name in ("latents", "mirrored", "detail"):
+    for name in ("latents", "mirrored", "error", "detail"):
         assert torch.equal(getattr(part, name), whole[name][1:3])
     assert all(torch.equal(a, b[1:3]) for a, b in zip(part.columns, whole["columns"], strict=True))
 

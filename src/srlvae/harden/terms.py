@@ -27,7 +27,7 @@ STAGES = 3
 class Term:
     """`weight` times the mean of a measure over the images it is `on`. measure: a name in MEASURES."""
 
-    measure: Literal["shift", "latent", "image", "features", "detail"]
+    measure: Literal["shift", "latent", "image", "error", "features", "detail"]
     on: Literal["clean", "attacked"]
     weight: float
 
@@ -50,6 +50,12 @@ class Clean:
             return self.original.mean(self.x.flip(2))
 
     @cached_property
+    def error(self) -> PerImage:
+        """MSE(D(E₀(x)), x). The floor is that of rounding to grey levels twice: no picture weighs more for being flat."""
+        with torch.no_grad():
+            return (self.original.decode(self.latents) - self.x).square().mean((1, 2, 3)).clamp_min(1e-5)
+
+    @cached_property
     def columns(self) -> list[Tensor]:
         assert self.network is not None
         with torch.no_grad():
@@ -62,7 +68,7 @@ class Clean:
     def part(self, rows: slice | Tensor) -> Clean:
         """The images `rows`, with what is known of them."""
         part = Clean(self.x[rows], self.original, self.network)
-        for name in ("latents", "mirrored", "detail"):
+        for name in ("latents", "mirrored", "error", "detail"):
             if name in self.__dict__:
                 part.__dict__[name] = self.__dict__[name][rows]
         if "columns" in self.__dict__:
@@ -94,6 +100,11 @@ def image(seen: Seen) -> PerImage:
     return (_decoded(seen) - seen.clean.x).square().mean((1, 2, 3))
 
 
+def error(seen: Seen) -> PerImage:
+    """MSE(D(E(x′)), x) / MSE(D(E₀(x)), x): what the decoder feels of a shift, whatever the quality of the autoencoder."""
+    return image(seen) / seen.clean.error
+
+
 def features(seen: Seen) -> PerImage:
     """P(D(E(x′)), x), P the feature distance of the first STAGES stages; of LPIPS's networks that is not all of LPIPS."""
     assert seen.clean.network is not None
@@ -114,11 +125,12 @@ MEASURES: dict[str, Callable[[Seen], PerImage]] = {
     "shift": shift,
     "latent": latent,
     "image": image,
+    "error": error,
     "features": features,
     "detail": sharpness,
 }
 # Those that need a pass through the decoder.
-DECODED = ("image", "features", "detail")
+DECODED = ("image", "error", "features", "detail")
 
 
 def outer_loss(
