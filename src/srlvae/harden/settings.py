@@ -20,6 +20,9 @@ ATTACKS = (
     Inner("away", "original", share=1.0, steps=4, step_size=0.6),
     Inner("target", "original", share=2.0, steps=4, step_size=0.6),
 )
+# Attacked latents back to where clean ones were. The relative shift counts all directions alike and the decoder does not, the
+# less so the more channels there are: hence the pictures, attacked and clean ones.
+TERMS = (Term("shift", "attacked", 1.0), Term("image", "attacked", 2.0), Term("error", "clean", 0.05))
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Objective:
     hold_variance: make the variance of the posterior a constant, the original's mean, which no image can move.
     """
 
-    terms: tuple[Term, ...] = (Term("shift", "attacked", 1.0),)
+    terms: tuple[Term, ...] = TERMS
     attacks: tuple[Inner, ...] = ATTACKS
     closeness: float = 0.11
     ramp: float = 0.5
