@@ -67,6 +67,27 @@ def test_the_outer_loss_is_the_sum_of_its_terms(terms, moved, four, attacked):
     torch.testing.assert_close(loss, torch.stack([*expected.values()]).sum(0), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("looked", [[1, 3], [2], []])
+def test_terms_on_pictures_look_at_some_images_and_count_more_there(looked, moved, four, attacked):
+    loss, parts = outer_loss(moved.mean, moved, known(four), attacked, EVERYTHING, looked, decode_every=2)
+    images, expected = {"clean": four, "attacked": attacked}, torch.zeros(4)
+    for term in EVERYTHING:
+        value = term.weight * by_hand(term.measure, moved, four, images[term.on])
+        if term.measure in DECODED:
+            value = 2 * value * torch.tensor([row in looked for row in range(4)])
+        # The same float32 sums in another order and over a larger batch.
+        torch.testing.assert_close(parts[f"{term.measure} {term.on}"], value.mean().detach(), rtol=1e-4, atol=1e-6)
+        expected = expected + value
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_where_no_picture_is_looked_at_the_gradient_is_zero_and_not_none(moved, four, attacked):
+    loss, _ = outer_loss(moved.mean, moved, known(four), attacked, (Term("image", "attacked", 1.0),), [], 4)
+    loss.mean().backward()
+    grads = [p.grad for p in moved.model.parameters() if p.requires_grad and p.grad is not None]
+    assert grads and not any(grad.any() for grad in grads)
+
+
 def test_the_shift_of_an_encoder_that_has_not_moved_is_zero(vae, four, attacked):
     loss, _ = outer_loss(vae.mean, vae, known(four), None, (Term("shift", "clean", 1.0),))
     # Batches of the same size through the same network: bit by bit the same.

@@ -100,14 +100,15 @@ class Networks:
     def memory(self, terms: tuple[Term, ...], images: int) -> int:
         """Bytes that a run needs, estimated: weights, gradients, the optimiser's state, activations of `images` at once, and
         the batches that take turns (crops and perturbations; their latents are a few per cent of that)."""
-        x = torch.rand(1, 3, *[self.config.resolution] * 2, device=self.accelerator.device)
+        every = self.config.objective.decode_every
+        x = torch.rand(every, 3, *[self.config.resolution] * 2, device=self.accelerator.device)
 
         def once() -> None:
             with self.accelerator.autocast():
-                outer_loss(self.vae.mean, self.vae, self.clean(x), x, terms)
+                outer_loss(self.vae.mean, self.vae, self.clean(x), x, terms, [0], every)
 
         weights = sum(p.numel() * p.element_size() for vae in (self.vae, self.teacher) for p in vae.model.parameters())
         # The encoder in training has its gradient, two moments and the average beside it.
         trained = 4 * sum(p.numel() * 4 for p in self.parameters)
-        held = self.config.places * self.config.batch_size // self.accelerator.num_processes * 2 * 4 * x.numel()
-        return weights + trained + held + images * saved_bytes(once)
+        held = self.config.places * self.config.batch_size // self.accelerator.num_processes * 2 * 4 * x[0].numel()
+        return weights + trained + held + images * saved_bytes(once) // every

@@ -29,7 +29,9 @@ TERMS = (Term("shift", "attacked", 1.0), Term("image", "attacked", 2.0), Term("e
 class Objective:
     """What is minimised, on which attacks.
 
-    terms: see `Term`. attacks: of the inner step, see `Inner`; none trains on clean images alone.
+    terms: see `Term`. decode_every: terms on pictures look at one image in so many, and count so much more there: a pass
+    through the decoder costs more than one through the encoder. attacks: of the inner step, see `Inner`; none trains on clean
+    images alone.
     closeness: how far clean latents may lie from the original's, ‖E(x) − E₀(x)‖ ≤ closeness · ‖E₀(x)‖ in the mean square, which
     the weight of a further term is steered to keep (after LORE, arXiv 2505.18884); 0 leaves that out.
     The bound begins at twice that and is reached after four fifths of the run: at a high learning rate nothing holds still.
@@ -40,6 +42,7 @@ class Objective:
     """
 
     terms: tuple[Term, ...] = TERMS
+    decode_every: int = 4
     attacks: tuple[Inner, ...] = ATTACKS
     closeness: float = 0.11
     ramp: float = 0.5
@@ -105,6 +108,7 @@ class HardenConfig:
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
         objective = self.objective
+        _at_least(1, "decode_every", objective.decode_every)
         _at_least(1, "turns", objective.turns)
         _at_least(1, "visits", objective.visits)
         _at_least(0, "closeness", objective.closeness)
@@ -156,6 +160,7 @@ OBJECTIVES: dict[str, Objective] = {
     # on clean images. Their ε, steps and weights are not public.
     "srl-paper": Objective(
         terms=(Term("image", "attacked", 1.0), Term("features", "attacked", 0.01), Term("latent", "clean", 0.1)),
+        decode_every=1,
         attacks=(Inner("reconstruction", eps=8 / 255, steps=2, step_size=0.75, perceptual=0.01),),
         closeness=0.0,
         ramp=0.0,

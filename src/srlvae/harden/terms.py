@@ -129,28 +129,55 @@ MEASURES: dict[str, Callable[[Seen], PerImage]] = {
     "features": features,
     "detail": sharpness,
 }
-# Those that need a pass through the decoder.
-DECODED = ("image", "error", "features", "detail")
+# Those that need a pass through the decoder, and what they compare with.
+DECODED = {"image": "x", "error": "error", "features": "columns", "detail": "detail"}
 
 
 def outer_loss(
-    encode: Callable[[Images], Latents], vae: VAE, clean: Clean, attacked: Images | None, terms: Sequence[Term]
+    encode: Callable[[Images], Latents],
+    vae: VAE,
+    clean: Clean,
+    attacked: Images | None,
+    terms: Sequence[Term],
+    looked: Sequence[int] | None = None,
+    decode_every: int = 1,
 ) -> tuple[PerImage, dict[str, Tensor]]:
     """The loss to minimise over the encoder, one number an image, and the parts of its mean for the log.
 
     encode: images → mean latents, through whatever wraps the encoder for several processes. attacked: None leaves out the terms
-    on attacked images. Clean and attacked images go through the encoder in one call, and those that a term looks at decoded
-    through the decoder in one; what no term looks at is not computed.
+    on attacked images. looked: the rows of which pictures are decoded, one in `decode_every` of all images; terms on pictures
+    count so many times as much there. Clean and attacked images go through the encoder in one call, and those that a term looks
+    at decoded through the decoder in one; what no term looks at is not computed.
     """
     known = {"clean": clean.x} if attacked is None else {"clean": clean.x, "attacked": attacked}
     used = [term for term in terms if term.weight and term.on in known]
     sides = {side: x for side, x in known.items() if any(term.on == side for term in used)}
-    decoded = [side for side in sides if any(term.on == side and term.measure in DECODED for term in used)]
     latents = dict(zip(sides, encode(torch.cat([*sides.values()])).chunk(len(sides)), strict=True))
-    images: dict[str, Images] = {}
-    if decoded:
-        together = vae.decode(torch.cat([latents[side] for side in decoded]))
-        images = dict(zip(decoded, together.chunk(len(decoded)), strict=True))
-    seen = {side: Seen(clean, latents[side], images.get(side)) for side in sides}
-    parts = {f"{term.measure} {term.on}": term.weight * MEASURES[term.measure](seen[term.on]) for term in used}
+    seen = {side: Seen(clean, latents[side]) for side in sides}
+    rows = torch.arange(len(clean.x)) if looked is None else torch.tensor(looked, dtype=torch.long)
+    pictures = _decode(vae, clean, latents, [term for term in used if term.measure in DECODED], rows)
+    parts: dict[str, PerImage] = {}
+    for term in used:
+        if term.measure not in DECODED:
+            value = MEASURES[term.measure](seen[term.on])
+        else:
+            # Nought, with a graph: images that no term looks at have a gradient of zeros, not none.
+            value = 0 * latents[term.on].float().mean((1, 2, 3))
+            if term.on in pictures:
+                found = decode_every * MEASURES[term.measure](pictures[term.on])
+                value = value.index_copy(0, rows.to(value.device), found.float())
+        parts[f"{term.measure} {term.on}"] = term.weight * value
     return torch.stack([*parts.values()]).sum(0), {name: part.detach().mean() for name, part in parts.items()}
+
+
+def _decode(vae: VAE, clean: Clean, latents: dict[str, Latents], terms: Sequence[Term], rows: Tensor) -> dict[str, Seen]:
+    """What the `terms` look at: the pictures of `rows`, by the side that they are on."""
+    sides = [side for side in latents if any(term.on == side for term in terms)]
+    if not sides or not len(rows):
+        return {}
+    for term in terms:
+        getattr(clean, DECODED[term.measure])  # known of the whole batch, so that it is computed once
+    part = clean if len(rows) == len(clean.x) else clean.part(rows)
+    own = {side: latents[side][rows] for side in sides}
+    images = vae.decode(torch.cat([*own.values()])).chunk(len(sides))
+    return {side: Seen(part, own[side], y) for side, y in zip(sides, images, strict=True)}

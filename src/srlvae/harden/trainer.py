@@ -152,7 +152,7 @@ class Trainer:
 
     def _gradients(self, progress: Progress, place: int) -> tuple[dict[str, float], list[Tensor | None]]:
         """Accumulate the gradient of the loss; its parts, and its gradient with respect to the attacked images."""
-        terms, parts = self.terms(progress), self.held[place]
+        terms, parts, every = self.terms(progress), self.held[place], self.objective.decode_every
         moving = self.objective.visits > 1 and any(attack.goes_on for attack in self.objective.attacks)
         totals: dict[str, float] = {}
         gradients: list[Tensor | None] = []
@@ -161,7 +161,8 @@ class Trainer:
             attacked = (part.clean.x + part.delta).requires_grad_(moving) if self.objective.attacks else None
             with contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(self.encode):
                 with self.accelerator.autocast():
-                    loss, logged = outer_loss(self.encode, self.vae, part.clean, attacked, terms)
+                    looked = [row for row, image in enumerate(part.numbers) if image % every == 0]
+                    loss, logged = outer_loss(self.encode, self.vae, part.clean, attacked, terms, looked, every)
                 self.accelerator.backward(share * loss.mean())
             for name, value in logged.items():
                 totals[name] = totals.get(name, 0.0) + share * value.item()
