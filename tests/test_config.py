@@ -189,7 +189,10 @@ def test_what_is_unknown_to_a_preset_is_named(words, changes, named):
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"closeness": -0.1}, "closeness must be at least 0, got -0.1"),
         ({"objective": {"terms": [], "closeness": 0.0}}, "nothing to minimise"),
-        ({"objective": {"attacks": [], "closeness": 0.0}}, "nothing to minimise"),
+        (
+            {"objective": {"attacks": [], "closeness": 0.0, "terms": [{"measure": "shift", "on": "attacked", "weight": 1.0}]}},
+            "nothing to minimise",
+        ),
         ({"objective": {"visits": 0}}, "visits must be at least 1, got 0"),
         ({"objective": {"visits": 1}}, "aim away takes no step, now or later, so it is noise"),
         ({"objective": {"attacks": [{"aim": "target", "on": "original"}]}}, "aim target takes no step"),
