@@ -120,7 +120,7 @@ def score(images: Path, result: Path, count: int, only: list[str]) -> None:
         row = {**said, "attacked": attacked, "noise": noise}
         shown = [list(images) for images in zip(x, bench.edits, noisy, adversarial, edits, strict=True)][:SHOWN]
         captions = ("clean", "edit of it", "edit, noise", "attacked", "edit of it")
-        write_image(result.with_suffix("") / f"{name}.png", tile(shown, captions))
+        write_image(result.with_suffix("") / f"{name}.webp", tile(shown, captions))
         # Read again: another process may have written rows of other attacks.
         scores["rows"] |= json.loads(result.read_text())["rows"] if result.exists() else {}
         rows = {**scores["rows"], name: row}

@@ -142,7 +142,7 @@ def train(images: Path, out: Path, seed: int) -> None:
             print(
                 step, f"{(time.time() - started) / 60:.1f} min", json.dumps(parts), validate(after, held_out, judge), flush=True
             )
-            write_sheet(out / "sheet.png", held_out[::15][:10], before, after)
+            write_sheet(out / "sheet.webp", held_out[::15][:10], before, after)
 
 
 @torch.no_grad()

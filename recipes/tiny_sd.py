@@ -239,8 +239,8 @@ def measure(images: Path, result: Path) -> None:
     scores["judged"]["interval"] = bootstrap_interval(right.flatten(), torch.Generator().manual_seed(0))
     scores["edits"], edits = measure_edits(pipeline, judge, other[::EACH], [*prompts[1:], prompts[0]])
     write_json(result, scores)
-    write_image(result.with_name(result.stem + "-samples.png"), tile([list(y[:8]) for y in made]))
-    write_image(result.with_name(result.stem + "-edits.png"), edits)
+    write_image(result.with_name(result.stem + "-samples.webp"), tile([list(y[:8]) for y in made]))
+    write_image(result.with_name(result.stem + "-edits.webp"), edits)
     print(json.dumps(scores, indent=2, ensure_ascii=False))
 
 

@@ -192,7 +192,7 @@ def test_every_row_is_there_and_is_written_as_returned(result, folder):
         assert low - 1e-6 <= row["clip_i_small"] <= high + 1e-6
         assert np.isfinite([row["random_frechet"], row["random_kid"], row["clip_t_small"]]).all()
     assert json.loads((folder.parent / "out" / "editing.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result))
-    assert {p.name for p in (folder.parent / "out" / "sheets").iterdir()} == {"photoguard-encoder.png", "advdm.png"}
+    assert {p.name for p in (folder.parent / "out" / "sheets").iterdir()} == {"photoguard-encoder.webp", "advdm.webp"}
     assert set(result["costs"]["purifiers"]) == {"jpeg", "vae-round-trip"}
     assert result["costs"]["purifiers"]["vae-round-trip"]["passes"] == {"encoder": 1, "decoder": 1, "unet": 0}
 

@@ -169,7 +169,7 @@ def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, mo
         assert (row["target"], row["concept"], row["neither"], row["others"]) == (1, 0, 0, 0)
         assert (row["target_n"], row["others_n"], row["clip_t_n"]) == (3, 2, 2) and 0 < row["clip_t"] <= 1
     assert json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8")) == result
-    sheets = {path.name for path in (folder.parent / "out" / "sheets").glob("*.png")}
+    sheets = {path.name for path in (folder.parent / "out" / "sheets").glob("*.webp")}
     assert sheets == {row["sheet"] for row in result["rows"]} and len(sheets) == len(result["rows"])
     assert any(name.startswith("cat-dog-transfer-10-3-none-0-") for name in sheets)
     tuned: list[Point] = []

@@ -61,7 +61,7 @@ def write_run(folder: Path, hardened: float = 20.0) -> Path:
     }
     folder.mkdir(parents=True)
     (folder / "editing.json").write_text(json.dumps(result))
-    write_image(folder / "sheets" / "photoguard-encoder.png", torch.rand(3, 60, 400))
+    write_image(folder / "sheets" / "photoguard-encoder.webp", torch.rand(3, 60, 400))
     return folder
 
 
@@ -135,7 +135,7 @@ def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp
                 judged |= {f"{name}_n": 4 for name in tuple(judged)}
                 kind = "transfer" if count else ""
                 said = {"concept": "cat", "target": "dog", "kind": kind, "eps": 10 if count else 0, "count": count}
-                rows.append({**said, "defence": defence, "seed": seed, "judged": judged, "sheet": f"{len(rows)}.png"})
+                rows.append({**said, "defence": defence, "seed": seed, "judged": judged, "sheet": f"{len(rows)}.webp"})
     protocol = {"pairs": [{"concept": "cat", "target": "dog"}], "counts": [0, 80], "eps": [10], "seeds": [0, 1]}
     result = {"benchmark": "poisoning", "protocol": protocol, "points": 10, "rows": rows}
     # Eight images of two fine-tunings, half and all of which are called the target.

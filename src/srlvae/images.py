@@ -176,8 +176,8 @@ def to_pil(x: Float[Tensor, "3 h w"]) -> Image.Image:
 
 
 def write_image(path: Path, x: Float[Tensor, "3 h w"]) -> None:
-    """Write `x` in [0,1] as PNG, by rounding, atomically."""
-    write_atomically(path, to_pil(x).save)
+    """Write `x` in [0,1] by rounding, atomically: as PNG, exactly; where `path` ends in .webp, for looking at alone."""
+    write_atomically(path, lambda file: to_pil(x).save(file, quality=85))
 
 
 def pad_to_multiple(x: Tensor, factor: int) -> Tensor:

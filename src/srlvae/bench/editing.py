@@ -282,4 +282,4 @@ def write_sheet(bench: Editing, cell: Cell, reference: Set, folder: Path) -> Non
     count = len(shown)
     columns = [bench.clean.images[:count], reference.images[shown], given.images[:count], *edits]
     captions = ("clean", "its edit", "attacked", *("no defence" if d == "none" else d for d in defences))
-    write_image(folder / f"{cell.attack}.png", tile(list(zip(*columns, strict=True)), captions))
+    write_image(folder / f"{cell.attack}.webp", tile(list(zip(*columns, strict=True)), captions))

@@ -91,7 +91,7 @@ def points(protocol: PoisoningProtocol) -> Iterator[Point]:
 def sheet_name(point: Point, key: str) -> str:
     """File of the images of a point; key: of everything else that they were made from."""
     values = [str(value) for value in asdict(point).values() if value != ""]
-    return "-".join([*values, key[:8]]).replace(" ", "_") + ".png"
+    return "-".join([*values, key[:8]]).replace(" ", "_") + ".webp"
 
 
 class Poisoning:

@@ -288,7 +288,7 @@ def page_parts(run: Run) -> dict:
         "costs": cost_table(run),
         "fidelity": fidelity_table(run),
         "plots": plots(run, measures[:2]),
-        "sheets": [(path.stem, inline_sheet(path)) for path in sorted((run.folder / SHEETS).glob("*.png"))],
+        "sheets": [(path.stem, inline_sheet(path)) for path in sorted((run.folder / SHEETS).glob("*.webp"))],
         "doubts": doubts(run),
         "settings": json.dumps({k: v for k, v in run.result.items() if k not in ("rows", "images")}, indent=2),
     }
