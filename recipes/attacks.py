@@ -23,19 +23,19 @@ from torch import Tensor
 
 from captions import CONCEPTS, load_classes, word
 from srlvae.attacks import ATTACKS, Preset
-from srlvae.attacks.doubts import Trace
-from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.attacks.engine.trace import Trace
 from srlvae.files import write_json
 from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import clip_i, load_clip
 from srlvae.metrics.features import load_features
 from srlvae.metrics.pairwise import feature_distance, psnr
-from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.pipeline import Pipeline, load_pipeline
+from srlvae.models.vae import load_vae
+from srlvae.provenance import versions
 from srlvae.report.tables import markdown
 from srlvae.rng import generators
-from srlvae.vae import load_vae
-from srlvae.versions import versions
 
 BATCH = 8
 SHOWN = 4

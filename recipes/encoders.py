@@ -15,9 +15,9 @@ from typing import Annotated
 import torch
 import typer
 
-from srlvae.encoders import apply_encoder, read_encoder, write_encoder
 from srlvae.files import write_json
-from srlvae.vae import RECORD, load_vae
+from srlvae.models.encoders import apply_encoder, read_encoder, write_encoder
+from srlvae.models.vae import RECORD, load_vae
 from srlvae.zoo import FOLDER, bundled
 
 

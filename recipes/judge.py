@@ -25,7 +25,7 @@ from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import load_features
 from srlvae.metrics.judge import load_judge
-from srlvae.versions import versions
+from srlvae.provenance import versions
 
 FEATURES, PENALTY, ITERATIONS = "efficientnet-lite0", 1e-3, 200
 # Photographs at full, half and a third of their resolution: a judge of what is there, not of how sharp it is. One that saw

@@ -21,17 +21,18 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.job import Job, choose_setting
+from srlvae.attacks.request import Job, choose_setting
+from srlvae.bench.cache import Store, key_of_image
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
-from srlvae.bench.store import Store, key_of_image
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
-from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.models.pipeline import Pipeline, load_pipeline
+from srlvae.models.vae import VAE, load_vae
+from srlvae.provenance import versions
 from srlvae.purify.signal import jpeg
-from srlvae.scan import EVIDENCE, calibrate, evidence
-from srlvae.vae import VAE, load_vae
-from srlvae.versions import versions
+from srlvae.scan import EVIDENCE, calibrate
+from srlvae.scan.evidence import evidence
 
 # Fewer than published.
 STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 50, "glaze": 50}

@@ -25,9 +25,9 @@ from srlvae.harden.data import FolderPhotographs
 from srlvae.harden.scores import scores
 from srlvae.images import read_square
 from srlvae.metrics.features import load_features
-from srlvae.precision import bf16_pays
-from srlvae.vae import VAE, load_vae
-from srlvae.versions import versions
+from srlvae.models.vae import VAE, load_vae
+from srlvae.provenance import versions
+from srlvae.training.precision import bf16_pays
 
 BASE = preset("cpu")
 # Steps that tell what a step costs: as many as it takes for batches to be replaced at the usual rate.

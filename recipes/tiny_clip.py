@@ -33,12 +33,13 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from captions import CONCEPTS, TEMPLATES, TOKENS, build_tokenizer, caption, load_classes, tokenize, word
-from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, load_clip, zero_shot
 from srlvae.metrics.features import load_features
-from srlvae.versions import versions
+from srlvae.provenance import versions
+from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.training.schedule import warm_cosine
 
 TEXT_STEPS, TEXT_BATCH, TEXT_LR = 600, 256, 1e-3
 STEPS, BATCH, WARMUP, LR, WEIGHT_DECAY, EMA = 4000, 64, 200, 1e-3, 0.05, 0.995
@@ -221,7 +222,7 @@ def train(images: Path, out: Path, seed: int) -> None:
         rng, draw = np.random.default_rng((seed, 2, step)), torch.Generator().manual_seed(seed * 10**7 + step)
         chosen, target = photographs.draw(rng, BATCH)
         for group in optimizer.param_groups:
-            group["lr"] = LR * min(1, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+            group["lr"] = LR * warm_cosine(step, STEPS, WARMUP)
         template = torch.from_numpy(rng.integers(len(TEMPLATES), size=len(texts)))
         said = texts[torch.arange(len(texts)), template]
         parts = loss_of(student, teacher, augment(photographs.pixels[chosen], draw), said, target)

@@ -28,12 +28,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.images import tile, write_image
 from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.pairwise import feature_distance, psnr
-from srlvae.vae import VAE, load_vae
+from srlvae.models.vae import VAE, load_vae
+from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.training.schedule import follow, warm_cosine
 from tiny_vae import load_photographs
 
 STEPS, BATCH, WARMUP, LR, EMA = 4000, 8, 100, 2e-4, 0.998
@@ -121,7 +122,7 @@ def train(images: Path, out: Path, seed: int) -> None:
         print(0, validate(before, held_out, judge), flush=True)
     while step < STEPS:
         for group in optimizer.param_groups:
-            group["lr"] = LR * min(1, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+            group["lr"] = LR * warm_cosine(step, STEPS, WARMUP)
         x = batch_at(step, photographs, seed).contiguous(memory_format=torch.channels_last)
         loss, hinge, parts = step_loss(vae, critic, network, x, step, seed)
         optimizer.zero_grad()
@@ -132,16 +133,12 @@ def train(images: Path, out: Path, seed: int) -> None:
                 parameter.grad = gradient
             nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        decay = min(EMA, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), decoder.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
         step += 1
+        follow(average.parameters(), decoder.parameters(), step, EMA)
         if step % SAVE_EVERY == 0:
             save_checkpoint(state, modules, optimizer, {"step": step})
-            print(
-                step, f"{(time.time() - started) / 60:.1f} min", json.dumps(parts), validate(after, held_out, judge), flush=True
-            )
+            minutes = f"{(time.time() - started) / 60:.1f} min"
+            print(step, minutes, json.dumps(parts), validate(after, held_out, judge), flush=True)
             write_sheet(out / "sheet.webp", held_out[::15][:10], before, after)
 
 

@@ -38,7 +38,6 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import CLIPTextModel
 
 from captions import CONCEPTS, TEMPLATES, load_classes, tokenize, word
-from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.files import write_json
 from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
@@ -47,10 +46,12 @@ from srlvae.metrics.features import load_features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.judge import Judge, load_judge
 from srlvae.metrics.pairwise import psnr
-from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.models.pipeline import Pipeline, load_pipeline
+from srlvae.models.vae import VAE, load_vae
+from srlvae.provenance import versions
 from srlvae.rng import generators
-from srlvae.vae import VAE, load_vae
-from srlvae.versions import versions
+from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.training.schedule import follow, warm_cosine
 
 STEPS, BATCH, WARMUP, LR, EMA = 5500, 32, 200, 6e-4, 0.999
 CROPS, EMPTY = 6, 0.1
@@ -145,16 +146,14 @@ def train(images: Path, out: Path, clip: Clip, vae: VAE, begin: Path | None, ste
     board, started, recent = SummaryWriter(str(out / "log")), time.time(), []
     while step < steps:
         for group in optimizer.param_groups:
-            group["lr"] = LR * min(1, (step + 1) / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / steps))
+            group["lr"] = LR * warm_cosine(step, steps, WARMUP)
         loss = loss_of(unet, scheduler, *batch_at(step, data, members, seed))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
-        decay = min(EMA, (step + 1) / (step + 10))
-        for slow, fast in zip(average.parameters(), unet.parameters(), strict=True):
-            slow.lerp_(fast.detach(), 1 - decay)
         step += 1
+        follow(average.parameters(), unet.parameters(), step, EMA)
         recent.append(loss.item())
         board.add_scalar("train/loss", recent[-1], step)
         if step % SAVE_EVERY == 0 or step == steps:

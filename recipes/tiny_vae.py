@@ -27,14 +27,15 @@ from PIL import Image
 from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 
-from srlvae.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.files import write_json
 from srlvae.images import find_images, read_square
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import load_features
 from srlvae.metrics.pairwise import feature_distance, psnr, ssim
-from srlvae.vae import load_vae
-from srlvae.versions import versions
+from srlvae.models.vae import load_vae
+from srlvae.provenance import versions
+from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.training.schedule import follow, warm_cosine
 
 STEPS_CROPS, STEPS_WHOLE, WARMUP = 10_000, 1_500, 200
 BATCH_CROPS, BATCH_WHOLE, CROP = 16, 8, 64
@@ -78,11 +79,6 @@ def batch_at(step: int, photographs: torch.Tensor, seed: int) -> torch.Tensor:
         batch = torch.stack([b[:, i : i + CROP, j : j + CROP] for b, i, j in zip(batch, tops, lefts, strict=True)])
     flip = torch.from_numpy(rng.random(len(batch)) < 0.5)[:, None, None, None]
     return torch.where(flip, batch.flip(-1), batch).float() / 255
-
-
-def learning_rate(step: int) -> float:
-    warm = min(1.0, (step + 1) / WARMUP)
-    return LR * warm * 0.5 * (1 + np.cos(np.pi * step / (STEPS_CROPS + STEPS_WHOLE)))
 
 
 def loss_of(vae, features, x: torch.Tensor, step: int, seed: int) -> tuple[torch.Tensor, dict[str, float]]:
@@ -130,16 +126,14 @@ def train(images: Path, out: Path, seed: int) -> None:
         for module in (vae.encoder, vae.quant_conv):
             module.requires_grad_(step < STEPS_CROPS)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
+            group["lr"] = LR * warm_cosine(step, STEPS_CROPS + STEPS_WHOLE, WARMUP)
         loss, parts = loss_of(vae, features, batch_at(step, photographs, seed), step, seed)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), CLIP)
         optimizer.step()
-        decay = min(EMA, (step + 1) / (step + 10))
-        for slow, fast in zip(average.parameters(), vae.parameters(), strict=True):
-            slow.lerp_(fast.detach(), 1 - decay)
         step += 1
+        follow(average.parameters(), vae.parameters(), step, EMA)
         for name, value in parts.items():
             board.add_scalar(f"train/{name}", value, step)
         if step % SAVE_EVERY == 0:

@@ -14,7 +14,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from diffusers import AutoencoderKL, AutoencoderTiny  # noqa: E402
 
-from srlvae.vae import VAE  # noqa: E402
+from srlvae.models.vae import VAE  # noqa: E402
 
 SHARED = Path(os.environ.get("SRLVAE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

@@ -9,7 +9,7 @@ import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from srlvae.pipeline import Pipeline
+from srlvae.models.pipeline import Pipeline
 
 SIZE = 64
 

@@ -11,13 +11,13 @@ from PIL import Image
 
 from conftest import small_kl
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.apgd import apgd, checkpoints
-from srlvae.attacks.doubts import Trace, transfer_doubts
-from srlvae.attacks.expectation import encoder, jpeg, random_jpeg, random_resize
-from srlvae.attacks.memory import image_to_image_peak, saved_bytes
-from srlvae.attacks.pgd import pgd
-from srlvae.attacks.worst_case import keep_worst
+from srlvae.attacks.engine.apgd import apgd, checkpoints
+from srlvae.attacks.engine.pgd import pgd
+from srlvae.attacks.engine.trace import Trace, transfer_doubts
+from srlvae.attacks.engine.views import encoder, jpeg, random_jpeg, random_resize
+from srlvae.attacks.papers.worst_case import keep_worst
 from srlvae.images import to_levels, to_pil, to_tensor
+from srlvae.models.memory import image_to_image_peak, saved_bytes
 from srlvae.rng import generators
 
 EPS = 8 / 255

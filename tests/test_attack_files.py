@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipelines import sd15
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.pgd import pgd
-from srlvae.attacks.run import attack_files
+from srlvae.attacks.engine.pgd import pgd
+from srlvae.attacks.files import attack_files
 from srlvae.errors import InputError
 from srlvae.images import read_image
 

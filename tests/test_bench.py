@@ -21,8 +21,8 @@ from srlvae.bench.reconstruction import cells, judged, reconstruction
 from srlvae.errors import InputError
 from srlvae.images import read_image, read_square
 from srlvae.metrics.pairwise import psnr, ssim
+from srlvae.models.vae import VAE
 from srlvae.rng import generators
-from srlvae.vae import VAE
 
 # Batches of 3 do not divide 5 images.
 PROTOCOL = ReconstructionProtocol(eps=(4, 8), steps=2, images=5, clean_images=5, size=32, batch_size=3, features=("random",))

@@ -12,12 +12,12 @@ from srlvae.attacks import ATTACKS
 from srlvae.bench import reconstruction as bench
 from srlvae.bench.hardening import PROTOCOL, hardening
 from srlvae.bench.photographs import load_photographs
-from srlvae.encoders import write_encoder
 from srlvae.errors import InputError
+from srlvae.models.encoders import write_encoder
+from srlvae.models.vae import VAE
 from srlvae.report.hardening import curves, hardening_table, shares, shares_table
 from srlvae.report.page import write_report
 from srlvae.rng import generators
-from srlvae.vae import VAE
 from test_bench import PooledFeatures, folder  # noqa: F401
 
 SMALL = dataclasses.replace(PROTOCOL, steps=2, images=4, clean_images=4, size=32, features=("efficientnet-lite1",))

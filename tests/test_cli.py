@@ -16,8 +16,8 @@ from srlvae.attacks import ATTACKS
 from srlvae.cli import main
 from srlvae.finetune import CHECKPOINT
 from srlvae.images import read_image
-from srlvae.pipeline import Pipeline
-from srlvae.vae import load_vae
+from srlvae.models.pipeline import Pipeline
+from srlvae.models.vae import load_vae
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_full_disk_exits_with_2(folder, monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("srlvae.checkpoint.save_file", full)
+    monkeypatch.setattr("srlvae.training.checkpoint.save_file", full)
     assert run(monkeypatch, *harden_words(folder)) == 2
     assert "No space left" in capsys.readouterr().err
     assert not list((folder / "out").rglob("*.partial*"))

@@ -19,18 +19,18 @@ from torch.nn import functional as F
 from conftest import small_kl
 from pipelines import pixel, sd15
 from small import RandomFeatures
-from srlvae.bench import compare, store
+from srlvae.bench import compare
 from srlvae.bench import editing as bench
+from srlvae.bench.cache import Store, key_of, key_of_image
 from srlvae.bench.compare import Comparison, frechet_interval
 from srlvae.bench.editing import CLEAN, editing, plan_of, setting_of
 from srlvae.bench.protocol import AttackPlan, Cell, EditingProtocol, PurifierPlan, editing_protocol
 from srlvae.bench.purified import Purification
-from srlvae.bench.store import Store, key_of, key_of_image
 from srlvae.errors import InputError
 from srlvae.images import read_image
 from srlvae.metrics.clip import Clip
-from srlvae.pipeline import Pipeline
-from srlvae.vae import VAE
+from srlvae.models.pipeline import Pipeline
+from srlvae.models.vae import VAE
 
 PROTOCOL = EditingProtocol(
     pipeline="sd15",
@@ -241,7 +241,7 @@ def test_attacked_images_keep_their_budget(pipeline, hardened, folder, result):
 
 def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeypatch):
     who, made = threading.local(), []
-    monkeypatch.setattr(store, "PartialState", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
+    monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
     keys = [key_of(number=i) for i in range(5)]
 
     def make(part: list[int]):
@@ -259,8 +259,8 @@ def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeyp
 
 
 def test_a_process_that_is_alone_with_its_images_waits_for_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "PartialState", lambda: SimpleNamespace(process_index=1, num_processes=2))
-    monkeypatch.setattr(store, "wait_for", lambda file: file)
+    monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=1, num_processes=2))
+    monkeypatch.setattr(cache, "wait_for", lambda file: file)
     keys = [key_of(number=i) for i in range(3)]
     images = Store(tmp_path, 2, shared=False).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)))
     assert images.shape == (3, 3, 2, 2)

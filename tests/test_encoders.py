@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from conftest import small_kl, small_tiny
 from srlvae import zoo
-from srlvae.encoders import apply_encoder, base_fingerprint, read_encoder, write_encoder
 from srlvae.errors import InputError
-from srlvae.posterior import hold_variance
-from srlvae.vae import VAE, load_vae
+from srlvae.models.encoders import apply_encoder, base_fingerprint, read_encoder, write_encoder
+from srlvae.models.posterior import hold_variance
+from srlvae.models.vae import VAE, load_vae
 
 
 def hardened(build=small_kl) -> VAE:
@@ -122,7 +122,7 @@ def bundle(tmp_path, monkeypatch):
 
 def test_a_bundled_encoder_is_loaded_onto_its_base_from_the_hub(bundle, monkeypatch):
     asked = []
-    monkeypatch.setattr("srlvae.vae._load_from_hub", lambda name, dtype: asked.append(name) or small_kl().model)
+    monkeypatch.setattr("srlvae.models.vae._load_from_hub", lambda name, dtype: asked.append(name) or small_kl().model)
     vae = load_vae("small-srl", dtype=torch.bfloat16)
     assert asked == ["someone/small"] and vae.dtype == torch.bfloat16
     assert load_vae("small-srl").fingerprint() == apply_encoder(bundle, small_kl()).fingerprint()
@@ -132,7 +132,7 @@ def test_a_base_that_cannot_be_had_is_named_with_what_to_do(bundle, monkeypatch)
     def unreachable(name, dtype):
         raise InputError(f"cannot reach {name}")
 
-    monkeypatch.setattr("srlvae.vae._load_from_hub", unreachable)
+    monkeypatch.setattr("srlvae.models.vae._load_from_hub", unreachable)
     with pytest.raises(InputError, match="cannot reach someone/small.*srlvae apply small-srl --to FOLDER"):
         load_vae("small-srl")
     with pytest.raises(InputError, match="it was made from someone/small"):

@@ -13,11 +13,11 @@ import torch
 from conftest import small_kl
 from pipelines import sd15, sdxl
 from srlvae.errors import InputError
-from srlvae.finetune import CHECKPOINT, FinetuneConfig, finetune, rate, read_captions, tune
+from srlvae.finetune import CHECKPOINT, FinetuneConfig, finetune, read_captions, tune
 from srlvae.images import write_image
-from srlvae.pipeline import load_pipeline
+from srlvae.models.pipeline import load_pipeline
+from srlvae.models.vae import fingerprint
 from srlvae.rng import generators
-from srlvae.vae import fingerprint
 
 CONFIG = FinetuneConfig(steps=4, batch_size=2, learning_rate=1e-3, warmup=1, checkpoint_every=2, precision="no")
 
@@ -168,7 +168,7 @@ def test_any_seed_is_taken(latents):
 
 
 def test_several_processes_are_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("srlvae.finetune.PartialState", lambda: SimpleNamespace(num_processes=2))
+    monkeypatch.setattr("srlvae.finetune.folder.PartialState", lambda: SimpleNamespace(num_processes=2))
     with pytest.raises(InputError, match="without accelerate launch"):
         finetune(sd15(small_kl()), folder, tmp_path / "out", FinetuneConfig(steps=1), prompt="a cat")
 
@@ -216,9 +216,3 @@ def test_an_image_without_a_caption_is_named(folder):
     (folder / "broken.jsonl").write_text("{}")
     with pytest.raises(InputError, match=r"cannot read captions from .*broken\.jsonl"):
         read_captions(folder, folder / "broken.jsonl")
-
-
-def test_the_rate_warms_up_and_falls_to_nothing():
-    config = FinetuneConfig(steps=100, warmup=10)
-    rates = [rate(step, config) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1) and max(rates) > 0.95 and rates[-1] < 0.01

@@ -20,11 +20,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from conftest import small_kl, small_tiny
-from srlvae.encoders import apply_encoder, read_encoder
 from srlvae.errors import InputError
 from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Listener, Objective, harden
-from srlvae.posterior import variance_is_held
-from srlvae.vae import load_vae
+from srlvae.models.encoders import apply_encoder, read_encoder
+from srlvae.models.posterior import variance_is_held
+from srlvae.models.vae import load_vae
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 OBJECTIVE = Objective(attacks=(Inner(),), turns=8, visits=2)

@@ -13,8 +13,8 @@ from small import RandomFeatures
 from srlvae.harden.inner import Inner, go_on, perturb, targets, turns
 from srlvae.harden.rotation import visits
 from srlvae.harden.terms import Clean, Term, outer_loss
+from srlvae.models.vae import VAE
 from srlvae.rng import generators
-from srlvae.vae import VAE
 
 EPS = 8 / 255
 KINDS = [Inner(aim, on, eps=EPS, steps=3) for aim in ("away", "target", "reconstruction") for on in ("training", "original")]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from conftest import small_kl, small_tiny
-from srlvae.attacks.memory import saved_bytes
-from srlvae.layers import checkpoint_layers
+from srlvae.models.memory import saved_bytes
+from srlvae.training.recompute import checkpoint_layers
 from test_vae import every_kind
 
 

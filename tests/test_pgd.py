@@ -12,11 +12,11 @@ from conftest import small_kl, small_tiny
 from pipelines import sd15
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS, pgd
-from srlvae.attacks.latent import latent_objective
-from srlvae.attacks.mist import texture
-from srlvae.attacks.pgd import Adam, Loop, better, project, slope, steepest
-from srlvae.attacks.photoguard import photoguard_encoder, photoguard_encoder_objective
-from srlvae.attacks.reconstruction import reconstruction_objective
+from srlvae.attacks.engine.pgd import Adam, Loop, better, project, slope, steepest
+from srlvae.attacks.papers.latent import latent_objective
+from srlvae.attacks.papers.mist import texture
+from srlvae.attacks.papers.photoguard import photoguard_encoder, photoguard_encoder_objective
+from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.errors import InputError
 from srlvae.rng import generators
 

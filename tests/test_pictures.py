@@ -10,9 +10,9 @@ from PIL import Image
 
 from conftest import small_kl
 from pipelines import SIZE, sd15
+from srlvae.edits import edit_files, generate_files
 from srlvae.errors import InputError
 from srlvae.images import read_image, to_levels
-from srlvae.pictures import edit_files, generate_files
 from srlvae.rng import generators
 
 PROMPTS = ["a photo of a cat", "Ünder the sea / 海"]

@@ -10,9 +10,9 @@ from torch import nn
 from conftest import SHARED, small_kl, small_tiny
 from pipelines import SIZE, sd15, sdxl
 from srlvae.errors import InputError
-from srlvae.pipeline import Pipeline, load_pipeline
+from srlvae.models.pipeline import Pipeline, load_pipeline
+from srlvae.models.vae import load_vae
 from srlvae.rng import generators, normal_like
-from srlvae.vae import load_vae
 
 PROMPTS = ["a photo of a cat", "a zebra ☂ no caption spoke of"]
 every_kind = pytest.mark.parametrize("kind", [sd15, sdxl])

@@ -11,19 +11,19 @@ from diffusers import DDPMScheduler
 from conftest import small_kl
 from pipelines import sd15, sdxl
 from small import RandomFeatures
-from srlvae.attacks.advdm import denoising_objective
-from srlvae.attacks.antidreambooth import Surrogate, antidreambooth
-from srlvae.attacks.diffusionguard import diffusionguard, first_step_objective, shrink_mask
-from srlvae.attacks.glaze import glaze, glaze_objective
-from srlvae.attacks.mist import mist_fused_objective, mist_textural_objective
-from srlvae.attacks.nightshade import nightshade, select_sources
-from srlvae.attacks.perceptual import perceptual_penalty, within_budget
-from srlvae.attacks.photoguard import photoguard_diffusion, photoguard_diffusion_objective
-from srlvae.attacks.sds import sds_objective
+from srlvae.attacks.engine.perceptual import perceptual_penalty, within_budget
+from srlvae.attacks.papers.advdm import denoising_objective
+from srlvae.attacks.papers.antidreambooth import Surrogate, antidreambooth
+from srlvae.attacks.papers.diffusionguard import diffusionguard, first_step_objective, shrink_mask
+from srlvae.attacks.papers.glaze import glaze, glaze_objective
+from srlvae.attacks.papers.mist import mist_fused_objective, mist_textural_objective
+from srlvae.attacks.papers.nightshade import nightshade, select_sources
+from srlvae.attacks.papers.photoguard import photoguard_diffusion, photoguard_diffusion_objective
+from srlvae.attacks.papers.sds import sds_objective
 from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.pairwise import feature_distance
-from srlvae.pipeline import Pipeline
+from srlvae.models.pipeline import Pipeline
 from srlvae.rng import generators, normal_like
 
 EPS = 8 / 255

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from conftest import small_kl
 from pipelines import sd15
+from srlvae.bench.cache import Store
 from srlvae.bench.poisoning import Point, Poisoning, points, poisoning
 from srlvae.bench.protocol import Concept, Pair, PoisoningProtocol, PurifierPlan, poisoning_protocol
-from srlvae.bench.store import Store
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.metrics.clip import Clip

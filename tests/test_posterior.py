@@ -7,11 +7,11 @@ import torch
 from diffusers import AutoencoderKL
 
 from conftest import small_kl, small_tiny
-from srlvae.attacks import pid
+from srlvae.attacks.papers import pid
 from srlvae.errors import InputError
-from srlvae.posterior import hold_variance, mean_log_variance, variance_head, variance_is_held
+from srlvae.models.posterior import hold_variance, mean_log_variance, variance_head, variance_is_held
+from srlvae.models.vae import VAE
 from srlvae.rng import generators
-from srlvae.vae import VAE
 
 LAYOUTS = {
     f"{channels} channels, {'with' if quant else 'without'} quant_conv": (channels, quant)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from srlvae.precision import keep_norms_float32
+from srlvae.training.precision import keep_norms_float32
 
 
 def test_group_norms_compute_in_float32_and_convolutions_do_not():

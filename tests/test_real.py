@@ -13,13 +13,13 @@ from conftest import SHARED
 from srlvae.bench.editing import editing
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import editing_protocol
-from srlvae.encoders import apply_encoder, read_encoder
 from srlvae.harden import harden, preset
 from srlvae.images import find_images, read_square
 from srlvae.metrics.pairwise import psnr
-from srlvae.pipeline import load_pipeline
-from srlvae.scan import evidence
-from srlvae.vae import load_vae
+from srlvae.models.encoders import apply_encoder, read_encoder
+from srlvae.models.pipeline import load_pipeline
+from srlvae.models.vae import load_vae
+from srlvae.scan.evidence import evidence
 
 RESULTS = Path(__file__).parents[1] / "results"
 TEST = SHARED / "data" / "caltech101-128" / "test"

@@ -15,22 +15,11 @@ import torch
 from conftest import small_kl
 from srlvae.errors import InputError
 from srlvae.images import write_image
+from srlvae.models.vae import VAE, load_vae
 from srlvae.report.scan import write_scan_page
-from srlvae.scan import (
-    COLUMNS,
-    PATCH,
-    TILE,
-    Normal,
-    Score,
-    Seen,
-    calibrate,
-    evidence,
-    evidence_of_image,
-    scan,
-    score,
-    write_verdicts,
-)
-from srlvae.vae import VAE, load_vae
+from srlvae.scan import Normal, Score, calibrate, scan, score, write_verdicts
+from srlvae.scan.evidence import PATCH, TILE, evidence, evidence_of_image
+from srlvae.scan.folder import COLUMNS, Seen
 
 NORMAL = Normal(torch.zeros(2, 2).double(), torch.ones(2).double())
 
@@ -117,7 +106,7 @@ def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, f
     values = [score.value for score in scores[:-1]]
     assert values == sorted(values, reverse=True) and scores[-1].value is None
     assert "not a readable image" in scores[-1].error
-    monkeypatch.setattr("srlvae.scan.evidence_of_image", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr("srlvae.scan.folder.evidence_of_image", lambda *_: pytest.fail("looked again"))
     assert scan(vae, other, folder, tmp_path / "out") == seen
 
 

@@ -9,7 +9,7 @@ from conftest import small_kl, small_tiny
 from small import RandomFeatures
 from srlvae.harden.terms import DECODED, MEASURES, Clean, Term, outer_loss
 from srlvae.metrics.pairwise import detail, feature_distance
-from srlvae.vae import VAE
+from srlvae.models.vae import VAE
 
 EVERYTHING = tuple(
     Term(measure, on, float(weight))

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from conftest import small_kl, small_tiny
 from srlvae.errors import InputError
+from srlvae.models.vae import VAE, load_vae
 from srlvae.rng import generator, generators
-from srlvae.vae import VAE, load_vae
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

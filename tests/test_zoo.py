@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from conftest import small_tiny
-from srlvae.encoders import read_encoder
 from srlvae.harden import OBJECTIVES
 from srlvae.metrics.clip import load_clip
 from srlvae.metrics.judge import load_judge
-from srlvae.pipeline import load_pipeline
-from srlvae.posterior import variance_is_held
+from srlvae.models.encoders import read_encoder
+from srlvae.models.pipeline import load_pipeline
+from srlvae.models.posterior import variance_is_held
+from srlvae.models.vae import load_vae
 from srlvae.rng import generators
-from srlvae.vae import load_vae
 from srlvae.zoo import FOLDER, bundled, names
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -6,9 +6,9 @@ import importlib
 
 # Public names and where they live; loaded on first use, as importing the package should cost nothing.
 _HOMES = {
-    "VAE": "srlvae.vae",
-    "load_vae": "srlvae.vae",
-    "pgd": "srlvae.attacks.pgd",
+    "VAE": "srlvae.models.vae",
+    "load_vae": "srlvae.models.vae",
+    "pgd": "srlvae.attacks.engine.pgd",
     "ATTACKS": "srlvae.attacks",
     "InputError": "srlvae.errors",
 }

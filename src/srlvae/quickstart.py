@@ -10,8 +10,8 @@ from srlvae.errors import InputError
 from srlvae.extras import folder_of, need
 from srlvae.harden import Listener, harden, preset
 from srlvae.images import find_images, open_rgb
+from srlvae.models.vae import load_vae
 from srlvae.report.page import write_report
-from srlvae.vae import load_vae
 
 # Photographs in the package itself, no download; each in the public domain or CC0 (scikit-image's data/README.txt).
 TRAIN = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from srlvae.attacks.adaptive import ADAPTIVE, adaptive
-from srlvae.attacks.advdm import ADVDM, advdm
-from srlvae.attacks.antidreambooth import ANTIDREAMBOOTH, antidreambooth
-from srlvae.attacks.apgd import apgd
-from srlvae.attacks.diffusionguard import DIFFUSIONGUARD, diffusionguard
-from srlvae.attacks.glaze import GLAZE, glaze
-from srlvae.attacks.latent import LATENT, latent
-from srlvae.attacks.mist import FUSED, SEMANTIC, TEXTURAL, mist_fused, mist_semantic, mist_textural
-from srlvae.attacks.nightshade import NIGHTSHADE, nightshade
-from srlvae.attacks.pgd import Images, Objective, pgd
-from srlvae.attacks.photoguard import DIFFUSION, ENCODER, photoguard_diffusion, photoguard_encoder
-from srlvae.attacks.pid import PID, pid
-from srlvae.attacks.reconstruction import RECONSTRUCTION, reconstruction
-from srlvae.attacks.sds import SDS_DOWN, SDS_UP, sds
+from srlvae.attacks.engine.apgd import apgd
+from srlvae.attacks.engine.pgd import Images, Objective, pgd
+from srlvae.attacks.papers.adaptive import ADAPTIVE, adaptive
+from srlvae.attacks.papers.advdm import ADVDM, advdm
+from srlvae.attacks.papers.antidreambooth import ANTIDREAMBOOTH, antidreambooth
+from srlvae.attacks.papers.diffusionguard import DIFFUSIONGUARD, diffusionguard
+from srlvae.attacks.papers.glaze import GLAZE, glaze
+from srlvae.attacks.papers.latent import LATENT, latent
+from srlvae.attacks.papers.mist import FUSED, SEMANTIC, TEXTURAL, mist_fused, mist_semantic, mist_textural
+from srlvae.attacks.papers.nightshade import NIGHTSHADE, nightshade
+from srlvae.attacks.papers.photoguard import DIFFUSION, ENCODER, photoguard_diffusion, photoguard_encoder
+from srlvae.attacks.papers.pid import PID, pid
+from srlvae.attacks.papers.reconstruction import RECONSTRUCTION, reconstruction
+from srlvae.attacks.papers.sds import SDS_DOWN, SDS_UP, sds
+from srlvae.attacks.papers.worst_case import WORST_CASE, worst_case
 from srlvae.attacks.table import Attack, Preset
-from srlvae.attacks.worst_case import WORST_CASE, worst_case
 
 __all__ = [
     "ATTACKS",

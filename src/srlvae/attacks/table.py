@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any, Literal
 
-from srlvae.attacks.pgd import Images
+from srlvae.attacks.engine.pgd import Images
 
 
 @dataclass(frozen=True)

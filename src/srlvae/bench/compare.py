@@ -15,7 +15,7 @@ from srlvae.metrics.features import Features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance, kernel_distance
 from srlvae.metrics.pairwise import feature_distance, psnr, ssim
-from srlvae.vae import VAE
+from srlvae.models.vae import VAE
 
 # Resamples of a distance of distributions; a Fréchet distance takes the singular values of an n × n matrix.
 DRAWS = 200

@@ -24,23 +24,23 @@ from accelerate import PartialState
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.doubts import transfer_doubts
-from srlvae.attacks.job import Job, choose_setting
+from srlvae.attacks.engine.trace import transfer_doubts
+from srlvae.attacks.request import Job, choose_setting
+from srlvae.bench.cache import Store, key_of, key_of_image
 from srlvae.bench.compare import Comparison
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import Cell, EditingProtocol, PurifierPlan
 from srlvae.bench.purified import Purification
-from srlvae.bench.store import Store, key_of, key_of_image
 from srlvae.files import write_json
 from srlvae.images import tile, to_levels, write_image
 from srlvae.metrics.clip import load_clip
 from srlvae.metrics.features import load_features
-from srlvae.pipeline import Pipeline
+from srlvae.models.pipeline import Pipeline
+from srlvae.models.vae import VAE
+from srlvae.provenance import versions
 from srlvae.purify.cost import measure_cost
 from srlvae.rng import named_generator, uniform_like
-from srlvae.vae import VAE
-from srlvae.versions import versions
 
 RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
 CLEAN = Cell("none", 0, "")

@@ -13,11 +13,11 @@ from pathlib import Path
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import Cell, ReconstructionProtocol
 from srlvae.bench.reconstruction import Judge, finished_rows
-from srlvae.encoders import apply_encoder, read_encoder
 from srlvae.errors import InputError
 from srlvae.files import digest, write_json
-from srlvae.vae import VAE
-from srlvae.versions import versions
+from srlvae.models.encoders import apply_encoder, read_encoder
+from srlvae.models.vae import VAE
+from srlvae.provenance import versions
 
 RESULT = "hardening.json"
 PROTOCOL = ReconstructionProtocol(eps=(15,), images=16, clean_images=16, features=("efficientnet-lite1",))

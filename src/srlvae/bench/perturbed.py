@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from srlvae.attacks.doubts import Trace
-from srlvae.attacks.job import Job
-from srlvae.bench.store import Images, Store, key_of
-from srlvae.precision import make_accelerator
+from srlvae.attacks.engine.trace import Trace
+from srlvae.attacks.request import Job
+from srlvae.bench.cache import Images, Store, key_of
+from srlvae.training.precision import make_accelerator
 
 
 def perturbed(job: Job, x: Images, names: Sequence[str], store: Store) -> tuple[list[str], Images]:

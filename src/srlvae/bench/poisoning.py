@@ -20,13 +20,13 @@ from accelerate import PartialState
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.job import Job, choose_setting
-from srlvae.attacks.nightshade import select_sources
+from srlvae.attacks.papers.nightshade import select_sources
+from srlvae.attacks.request import Job, choose_setting
+from srlvae.bench.cache import Store, key_of, key_of_image, wait_for
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import PoisoningProtocol
 from srlvae.bench.purified import Purification
-from srlvae.bench.store import Store, key_of, key_of_image, wait_for
 from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.finetune import FinetuneConfig, Stepped, encode_images, tune
@@ -34,12 +34,13 @@ from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, clip_t
 from srlvae.metrics.judge import Judge
-from srlvae.pipeline import Pipeline
+from srlvae.models.pipeline import Pipeline
+from srlvae.models.vae import VAE
+from srlvae.provenance import versions
 from srlvae.purify import PURIFIERS
 from srlvae.rng import generators
-from srlvae.scan import EVIDENCE, Normal, calibrate, check_enough, evidence
-from srlvae.vae import VAE
-from srlvae.versions import versions
+from srlvae.scan import EVIDENCE, Normal, calibrate, check_enough
+from srlvae.scan.evidence import evidence
 
 RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
 SCAN = "scan"

@@ -10,9 +10,9 @@ from typing import Any
 
 from srlvae.attacks import ATTACKS
 from srlvae.config import read_toml
-from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.errors import InputError
 from srlvae.metrics.features import FEATURES
+from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.purify import PURIFIERS
 
 # What purifiers may need that a benchmark's own pipeline has.

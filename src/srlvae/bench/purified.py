@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from srlvae.bench.cache import Images, Store, key_of
 from srlvae.bench.protocol import PurifierPlan
-from srlvae.bench.store import Images, Store, key_of
-from srlvae.pipeline import Pipeline
+from srlvae.models.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
 from srlvae.purify.pixel_diffusion import load_pixel_pipeline
 from srlvae.rng import named_generator

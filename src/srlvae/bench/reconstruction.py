@@ -27,9 +27,9 @@ from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import kernel_distance
 from srlvae.metrics.pairwise import feature_distance, psnr, squared_shift, ssim
+from srlvae.models.vae import VAE
+from srlvae.provenance import versions
 from srlvae.rng import generators, uniform_like
-from srlvae.vae import VAE
-from srlvae.versions import versions
 
 RESULT, GRID = "reconstruction.json", "grid.png"
 

@@ -34,10 +34,10 @@ def bench_reconstruction(
 
     from srlvae.bench.protocol import RECONSTRUCTION
     from srlvae.bench.reconstruction import reconstruction
+    from srlvae.cli.drawing import cell_counter
+    from srlvae.models.vae import load_vae
     from srlvae.report.page import write_report
     from srlvae.report.tables import reconstruction_table
-    from srlvae.show import cell_counter
-    from srlvae.vae import load_vae
 
     if protocol not in RECONSTRUCTION:
         raise InputError(f"unknown protocol {protocol!r}; choose one of {', '.join(RECONSTRUCTION)}")
@@ -63,9 +63,9 @@ def bench_hardening(
     Example: `srlvae bench hardening runs/srl runs/fare --original madebyollin/taesd --images photographs --out speed`
     """
     from srlvae.bench.hardening import hardening
+    from srlvae.models.vae import load_vae
     from srlvae.report.hardening import hardening_table, shares_table
     from srlvae.report.page import write_report
-    from srlvae.vae import load_vae
 
     def done(name: str, number: int, total: int) -> None:
         console.print(f"  {number:3d} of {total}  {name}")
@@ -95,10 +95,10 @@ def bench_editing(
 
     from srlvae.bench.editing import editing
     from srlvae.bench.protocol import editing_protocol
+    from srlvae.cli.drawing import editing_bar
+    from srlvae.models.vae import load_vae
     from srlvae.report.editing import editing_table, load_run, verdicts
     from srlvae.report.page import write_report
-    from srlvae.show import editing_bar
-    from srlvae.vae import load_vae
 
     given = {"pipeline": pipeline, "hardened": hardened, "images": count}
     changed = {key: value for key, value in given.items() if value is not None}
@@ -134,13 +134,13 @@ def bench_poisoning(
 
     from srlvae.bench.poisoning import poisoning
     from srlvae.bench.protocol import poisoning_protocol
+    from srlvae.cli.drawing import poisoning_bar
     from srlvae.metrics.clip import load_clip
     from srlvae.metrics.judge import load_judge
+    from srlvae.models.vae import load_vae
     from srlvae.report.page import write_report
     from srlvae.report.poisoning import pooled_table
     from srlvae.report.tables import poisoning_table
-    from srlvae.show import poisoning_bar
-    from srlvae.vae import load_vae
 
     given = {"pipeline": pipeline, "hardened": hardened}
     changed = {key: value for key, value in given.items() if value is not None}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, pipeline_of
-from srlvae.defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
 
 
 def generate(
@@ -23,8 +23,8 @@ def generate(
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
     """Images of prompts, by a pipeline with its own or another VAE."""
-    from srlvae.pictures import generate_files
-    from srlvae.show import picture_bar
+    from srlvae.cli.drawing import picture_bar
+    from srlvae.edits import generate_files
 
     loaded = pipeline_of(pipeline, vae, device)
     with picture_bar(console) as done:
@@ -48,8 +48,8 @@ def edit(
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
     """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE."""
-    from srlvae.pictures import edit_files
-    from srlvae.show import picture_bar
+    from srlvae.cli.drawing import picture_bar
+    from srlvae.edits import edit_files
 
     loaded = pipeline_of(pipeline, vae, device)
     with picture_bar(console) as done:

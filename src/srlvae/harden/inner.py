@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from srlvae.attacks.pgd import Objective, pgd, project
-from srlvae.attacks.reconstruction import reconstruction_objective
+from srlvae.attacks.engine.pgd import Objective, pgd, project
+from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.harden.terms import Clean
+from srlvae.models.vae import VAE, Images, Latents
 from srlvae.rng import Generators, generators, uniform_like
-from srlvae.vae import VAE, Images, Latents
 
 # Turns by the golden ratio: any few neighbours in a run share the attacks about as all images do.
 GOLDEN = (5**0.5 - 1) / 2

@@ -9,15 +9,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from srlvae.attacks.memory import saved_bytes
 from srlvae.errors import InputError
 from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Clean, Term, outer_loss
-from srlvae.layers import checkpoint_layers
 from srlvae.metrics.features import load_features
-from srlvae.posterior import hold_variance, mean_log_variance
-from srlvae.precision import keep_norms_float32
-from srlvae.vae import VAE, Images
+from srlvae.models.memory import saved_bytes
+from srlvae.models.posterior import hold_variance, mean_log_variance
+from srlvae.models.vae import VAE, Images
+from srlvae.training.precision import keep_norms_float32
+from srlvae.training.recompute import checkpoint_layers
+from srlvae.training.schedule import follow
 
 
 class Encode(nn.Module):
@@ -73,12 +74,9 @@ class Networks:
             )
         return clean
 
-    @torch.no_grad()
     def follow(self, step: int) -> None:
-        """Take the encoder of after `step` steps into the average, which begins as a plain mean and soon forgets the start."""
-        decay = min(self.config.ema, step / (step + 9))
-        for slow, fast in zip(self.average.parameters(), self.parameters, strict=True):
-            slow.lerp_(fast, 1 - decay)
+        """Take the encoder of after `step` steps into the average."""
+        follow(self.average.parameters(), self.parameters, step, self.config.ema)
 
     def result(self) -> VAE:
         """The original with the averaged encoder, and the variance of its posterior held."""

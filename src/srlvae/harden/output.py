@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srlvae.encoders import NAME as ENCODER
-from srlvae.encoders import write_encoder
 from srlvae.errors import InputError
 from srlvae.files import publish, write_atomically, write_json
 from srlvae.harden.scores import attack_reconstruction
 from srlvae.images import tile, write_image
-from srlvae.vae import RECORD, VAE
-from srlvae.versions import versions
+from srlvae.models.encoders import NAME as ENCODER
+from srlvae.models.encoders import write_encoder
+from srlvae.models.vae import RECORD, VAE
+from srlvae.provenance import versions
 
 CHECKPOINT = "checkpoints/last.safetensors"
 RUN, LOG = "checkpoints/run.json", "log.jsonl"

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
-from srlvae.attacks.latent import latent_objective
-from srlvae.attacks.pgd import Objective, pgd
-from srlvae.attacks.photoguard import photoguard_encoder_objective
-from srlvae.attacks.pid import variance_objective
-from srlvae.attacks.reconstruction import reconstruction_objective
+from srlvae.attacks.engine.pgd import Objective, pgd
+from srlvae.attacks.papers.latent import latent_objective
+from srlvae.attacks.papers.photoguard import photoguard_encoder_objective
+from srlvae.attacks.papers.pid import variance_objective
+from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.images import Images
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import PerImage, feature_distance, psnr, squared_shift
+from srlvae.models.vae import VAE, Latents
 from srlvae.rng import generators
-from srlvae.vae import VAE, Latents
 
 # One setting for every run, so that model cards can be compared: 10 steps of a fifth of the radius.
 EPS, STEPS = 15 / 255, 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -12,7 +11,8 @@ from srlvae.errors import InputError
 from srlvae.harden.inner import Inner
 from srlvae.harden.terms import Term
 from srlvae.images import check_eps
-from srlvae.precision import Precision
+from srlvae.training.precision import Precision
+from srlvae.training.schedule import warm_cosine
 
 # Half of the images are pushed away on the encoder in training. The others get what published attacks do to the original one.
 ATTACKS = (
@@ -97,8 +97,7 @@ class HardenConfig:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: linear warm-up, then half a cosine to zero."""
-        warm = min(1.0, (step + 1) / max(self.warmup, 1))
-        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * warm_cosine(step, self.steps, self.warmup)
 
     def check(self) -> HardenConfig:
         """Return self. Raises InputError for a value out of its range."""

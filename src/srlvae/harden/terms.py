@@ -17,7 +17,7 @@ from torch import Tensor
 
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import PerImage, detail, detail_distance, feature_distance, squared_shift
-from srlvae.vae import VAE, Images, Latents
+from srlvae.models.vae import VAE, Images, Latents
 
 # Stages of a feature network that its distance compares, fine to coarse: gradients of deep ones hardly agree between batches.
 STAGES = 3

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from srlvae.encoders import write_encoder
 from srlvae.harden.data import Crops, FolderPhotographs, Photographs, batches, open_photographs, set_apart
 from srlvae.harden.output import CHECKPOINT, claim_folder, finish_folder, log_row
 from srlvae.harden.rotation import visits
 from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
 from srlvae.harden.trainer import Progress, Trainer
-from srlvae.vae import VAE, load_vae
+from srlvae.models.encoders import write_encoder
+from srlvae.models.vae import VAE, load_vae
 
 # Settings that do not change what comes out, but for roundings: they may differ when a run goes on.
 FREE = ("steps", "micro_batch", "gradient_checkpointing", "checkpoint_every", "snapshot_every", "workers")

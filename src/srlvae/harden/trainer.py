@@ -13,7 +13,6 @@ import torch
 from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
 from torch import Tensor, nn
 
-from srlvae.checkpoint import load_checkpoint, load_more, save_checkpoint
 from srlvae.errors import InputError
 from srlvae.harden.data import Batch
 from srlvae.harden.inner import go_on, perturb
@@ -21,8 +20,9 @@ from srlvae.harden.networks import Networks
 from srlvae.harden.rotation import Part
 from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Seen, Term, outer_loss, shift
-from srlvae.precision import make_accelerator
-from srlvae.vae import VAE, Images
+from srlvae.models.vae import VAE, Images
+from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
+from srlvae.training.precision import make_accelerator
 
 T = TypeVar("T")
 # The weight that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go.

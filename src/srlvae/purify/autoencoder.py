@@ -6,9 +6,9 @@ import torch
 
 from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.pairwise import feature_distance
+from srlvae.models.vae import VAE
 from srlvae.purify.table import Images, Purifier
 from srlvae.rng import Generators, normal_like
-from srlvae.vae import VAE
 
 
 @torch.no_grad()

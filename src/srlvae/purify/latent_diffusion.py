@@ -11,7 +11,7 @@ import itertools
 
 import torch
 
-from srlvae.pipeline import Pipeline
+from srlvae.models.pipeline import Pipeline
 from srlvae.purify.table import Images, Purifier
 from srlvae.rng import Generators
 

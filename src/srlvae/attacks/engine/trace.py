@@ -1,0 +1,68 @@
+"""When not to believe an attack: signs that it failed for a reason that is not the defence.
+
+After the checklists of Carlini et al. 2019 (arXiv 1902.06705) and AutoAttack's flags (Croce et al. 2021, arXiv 2010.09670).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from srlvae.attacks.engine.pgd import Images
+
+# Of the pixels at a step; rounding alone leaves some.
+FLAT = 0.5
+
+
+class Trace:
+    """Watches a run of one batch: the objective of each image and the share of pixels without a gradient, step by step.
+
+    stepped: told of every step, its number and the mean objective.
+    """
+
+    def __init__(self, stepped: Callable[[int, float], None] = lambda step, objective: None):
+        self.values: list[Tensor] = []
+        self.flat: list[Tensor] = []
+        self.stepped = stepped
+
+    def __call__(self, value: Tensor, gradient: Images) -> None:
+        self.values.append(value.detach().cpu())
+        self.flat.append((gradient == 0).flatten(1).float().mean(1).cpu())
+        self.stepped(len(self.values), value.mean().item())
+
+    def ends(self, image: int) -> list[float]:
+        """The objective of an image at the first and at the last step; empty for a run of no steps."""
+        return [self.values[step][image].item() for step in (0, -1)] if self.values else []
+
+    def doubts(self, count: int) -> list[list[str]]:
+        """For each of `count` images, what speaks against believing the run; nothing for runs of fewer than two steps."""
+        if len(self.values) < 2:
+            return [[] for _ in range(count)]
+        values, flat = torch.stack(self.values), torch.stack(self.flat)
+        quarter = max(1, len(values) // 4)
+        first, last = values[:quarter].mean(0), values[-quarter:].mean(0)
+        found = []
+        for i in range(count):
+            reasons = []
+            if not values[:, i].isfinite().all():
+                reasons.append("the objective is not finite")
+            elif last[i] >= first[i]:
+                reasons.append("the objective did not improve with the steps")
+            if flat[:, i].mean() > FLAT:
+                reasons.append(f"{flat[:, i].mean():.0%} of the gradient is zero")
+            found.append(reasons)
+        return found
+
+
+def transfer_doubts(transfer: Float[Tensor, " b"], white_box: Float[Tensor, " b"]) -> list[str]:
+    """A doubt where attacks made on another model hurt more, on average, than those made on the model itself.
+
+    transfer, white_box: harm of each image, larger for worse.
+    """
+    if transfer.mean() <= white_box.mean():
+        return []
+    share = (transfer > white_box).float().mean()
+    return [f"transfer is stronger than white-box on {share:.0%} of the images: the white-box attack is too weak"]

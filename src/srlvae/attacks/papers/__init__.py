@@ -1,0 +1,1 @@
+"""A file a paper: its objective, the attack, its published settings."""

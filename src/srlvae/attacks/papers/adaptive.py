@@ -1,0 +1,66 @@
+"""An attack that knows the defence: it goes for both things that a hardened encoder was tuned to keep, with APGD.
+
+Not published elsewhere; after the advice of Tramèr et al. 2020 (arXiv 2002.08347) to attack what the defence relies on.
+"""
+
+from __future__ import annotations
+
+import torch
+from typing_extensions import Unpack
+
+from srlvae.attacks.engine.apgd import apgd
+from srlvae.attacks.engine.pgd import Images, Loop, Objective
+from srlvae.attacks.engine.views import Encode, encoder
+from srlvae.attacks.table import Attack, Preset
+from srlvae.models.vae import VAE
+from srlvae.rng import Generators
+
+
+def adaptive_objective(vae: VAE, x: Images, weight: float, encode: Encode | None = None) -> Objective:
+    """x′ ↦ −[MSE(D(E(x′)), x) + weight · mean‖E(x′) − E(x)‖² / var E(x)], the variance over the latent of each image.
+
+    encode: E of the attacked images, the mean by default.
+    """
+    encode = encode or vae.mean
+    with torch.no_grad():
+        latents = vae.mean(x)
+    spread = latents.flatten(1).var(1)
+
+    def objective(adversarial: Images):
+        z = encode(adversarial)
+        shift = (z - latents).square().mean((1, 2, 3)) / spread
+        return -((vae.decode(z) - x).square().mean((1, 2, 3)) + weight * shift)
+
+    return objective
+
+
+def adaptive(
+    x: Images,
+    *,
+    vae: VAE,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators,
+    weight: float = 0.02,
+    sampled: bool = False,
+    **loop: Unpack[Loop],
+) -> Images:
+    """Attacked images with a bad reconstruction and a far latent, by APGD, which finds its own step and not `step_size`.
+
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`.
+    """
+    objective = adaptive_objective(vae, x, weight, encoder(vae, generators, sampled))
+    return apgd(x, objective, eps=eps, steps=steps, generators=generators, **loop)
+
+
+ADAPTIVE = Attack(
+    adaptive,
+    "with AutoAttack's APGD, arXiv 2003.01690",
+    "vae",
+    "E + D",
+    {
+        "default": Preset(15 / 255, 60, 2 / 255, "the largest budget of SRL-VAE's tables", {"restarts": 2}),
+    },
+    restarts=True,
+)

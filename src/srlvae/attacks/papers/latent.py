@@ -1,0 +1,60 @@
+"""The untargeted latent attack: move the mean latent as far as the budget allows.
+
+Schlarmann et al. 2024 (FARE, arXiv 2402.12336), eq. 3, on a VAE: max over δ of ‖E(x+δ) − E₀(x)‖².
+"""
+
+from __future__ import annotations
+
+from typing_extensions import Unpack
+
+from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.engine.views import Encode, encoder
+from srlvae.attacks.table import Attack, Preset
+from srlvae.models.vae import VAE, Latents
+from srlvae.rng import Generators
+
+
+def latent_objective(vae: VAE, reference: Latents, encode: Encode | None = None) -> Objective:
+    """x′ ↦ −mean‖E(x′) − reference‖² over the latent's elements; `reference` is usually E(x) itself.
+
+    encode: E of the attacked images, the mean by default.
+    """
+    encode = encode or vae.mean
+
+    def objective(adversarial: Images):
+        return -(encode(adversarial) - reference).square().mean((1, 2, 3))
+
+    return objective
+
+
+def latent(
+    x: Images,
+    *,
+    vae: VAE,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators,
+    sampled: bool = False,
+    **loop: Unpack[Loop],
+) -> Images:
+    """Attacked images whose latent lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero.
+
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`.
+    """
+    objective = latent_objective(vae, vae.mean(x).detach(), encoder(vae, generators, sampled))
+    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
+    return pgd(x, objective, **settings, keep_best=not sampled, **loop)
+
+
+LATENT = Attack(
+    latent,
+    "FARE, arXiv 2402.12336",
+    "vae",
+    "E",
+    {
+        "default": Preset(8 / 255, 40, 1 / 255, "as strong as 40 steps get it"),
+        "fare": Preset(4 / 255, 10, 1 / 255, "FARE's training attack: 10 steps of 1/255 within 4/255"),
+    },
+    restarts=True,
+)

@@ -1,0 +1,162 @@
+"""PhotoGuard: immunise a photograph against edits, through the encoder alone or through the whole edit.
+
+Salman et al. 2023 (arXiv 2302.06588). Encoder attack, eq. 3: min over δ of ‖E(x+δ) − t‖₂. Diffusion attack, eq. 4: min over δ
+of ‖edit(x+δ) − target‖₂, the gradient taken through a few denoising steps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import Unpack
+
+from srlvae.attacks.engine.pgd import Images, Loop, Mask, Norm, Objective, Schedule, pgd
+from srlvae.attacks.engine.views import Encode, encoder
+from srlvae.attacks.table import Attack, Preset
+from srlvae.errors import InputError
+from srlvae.models.inpainting import inpaint
+from srlvae.models.pipeline import Pipeline, steps_run
+from srlvae.models.vae import VAE, Latents
+from srlvae.rng import Generators, normal_like
+
+
+def photoguard_encoder_objective(vae: VAE, target: Latents | float = 0.0, encode: Encode | None = None) -> Objective:
+    """x′ ↦ ‖E(x′) − target‖₂ over the unscaled latent. encode: E of the attacked images, the mean by default."""
+    encode = encode or vae.mean
+
+    def objective(adversarial: Images):
+        return (encode(adversarial) - target).flatten(1).norm(dim=1)
+
+    return objective
+
+
+def photoguard_encoder(
+    x: Images,
+    *,
+    vae: VAE,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators | None = None,
+    target: Float[Tensor, "#b 3 h w"] | None = None,
+    grey: bool = False,
+    sampled: bool = False,
+    **loop: Unpack[Loop],
+) -> Images:
+    """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), of a mid-grey image, or the zero latent.
+
+    Zero is what the paper's code takes for image-to-image, grey its app. The step falls linearly to a hundredth, as there.
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`; wants generators.
+    """
+    if grey and target is None:
+        target = torch.full_like(x[:1], 0.5)
+    with torch.no_grad():
+        goal = 0.0 if target is None else vae.mean(target)
+    objective = photoguard_encoder_objective(vae, goal, encoder(vae, generators or (), sampled))
+    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
+    return pgd(x, objective, **settings, schedule="linear", keep_best=not sampled, **loop)
+
+
+def photoguard_diffusion_objective(
+    pipeline: Pipeline,
+    prompt: str,
+    target: Float[Tensor, "#b 3 h w"],
+    generators: Generators,
+    *,
+    repaint: Mask | None = None,
+    denoising_steps: int = 4,
+    strength: float = 0.5,
+    guidance: float = 7.5,
+) -> Objective:
+    """x′ ↦ ‖edit(x′) − target‖₂ with new noise at every call, η 1; the edit repaints where `repaint` is 1, or everything.
+
+    Of an edit of everything `strength` is run, in `denoising_steps` steps; a repainting starts from noise.
+    """
+    count = len(generators)
+    conditioning = pipeline.condition([prompt] * count, (target.shape[-2], target.shape[-1]))
+    share = 1.0 if repaint is not None else strength
+    steps = math.ceil(denoising_steps / share)
+    vae = pipeline.vae
+    z = target.new_empty(count, vae.channels, target.shape[-2] // vae.factor, target.shape[-1] // vae.factor)
+
+    def objective(adversarial: Images):
+        draws = [normal_like(z, generators) for _ in range(1 + steps_run(steps, share))]
+        settings = {"strength": share, "steps": steps, "guidance": guidance, "step_noise": draws[1:]}
+        if repaint is None:
+            y = pipeline.image_to_image(adversarial, conditioning, draws[0], **settings)
+        else:
+            y = inpaint(pipeline, adversarial, repaint, conditioning, draws[0], **settings)
+        return (y - target).flatten(1).norm(dim=1)
+
+    return objective
+
+
+def photoguard_diffusion(
+    x: Images,
+    *,
+    pipeline: Pipeline,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators,
+    prompt: str = "",
+    target: Float[Tensor, "#b 3 h w"] | None = None,
+    inpaint: bool = False,
+    norm: Norm = "linf",
+    schedule: Schedule = "constant",
+    denoising_steps: int = 4,
+    strength: float = 0.5,
+    guidance: float = 7.5,
+    **loop: Unpack[Loop],
+) -> Images:
+    """Attacked images whose edits come out like `target`, or mid-grey, which the paper gives as an example.
+
+    inpaint: the edit repaints where `mask` is 0 and sees the rest, which may be perturbed; else it is image-to-image.
+    Raises: InputError for inpainting without a mask.
+    """
+    mask = loop.get("mask")
+    if inpaint and mask is None:
+        raise InputError("inpainting needs a mask: 1 where the photograph is kept and may be perturbed")
+    target = torch.full_like(x[:1], 0.5) if target is None else target
+    repaint = 1 - mask if inpaint and mask is not None else None
+    chosen = {"denoising_steps": denoising_steps, "strength": strength, "guidance": guidance}
+    objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint, **chosen)
+    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators, "norm": norm}
+    return pgd(x, objective, **settings, schedule=schedule, keep_best=False, **loop)
+
+
+ENCODER = Attack(
+    photoguard_encoder,
+    "PhotoGuard, arXiv 2302.06588",
+    "vae",
+    "E",
+    {
+        "paper": Preset(16 / 255, 200, 2 / 255, "paper, section 5: 16/255, 200 steps"),
+        "notebook": Preset(7.65 / 255, 1000, 2.55 / 255, "demo_simple_attack_img2img.ipynb: .06 and .02 on [-1,1]"),
+        "notebook-inpainting": Preset(
+            7.65 / 255, 1000, 1.275 / 255, "demo_simple_attack_inpainting.ipynb: .06 and .01 on [-1,1]", wants=("target",)
+        ),
+        "app": Preset(15.3 / 255, 200, 1.275 / 255, "the app on Hugging Face: .12 and .01 on [-1,1]", {"grey": True}),
+    },
+    restarts=True,
+)
+DIFFUSION = Attack(
+    photoguard_diffusion,
+    "PhotoGuard, arXiv 2302.06588",
+    "pipeline",
+    "E + D + 4 U",
+    {
+        "paper": Preset(16 / 255, 200, 2 / 255, "paper, section 5: 16/255, 200 steps; image-to-image"),
+        "notebook": Preset(
+            8.0,
+            200,
+            0.5,
+            "demo_complex_attack_inpainting.ipynb: ℓ2 radius 16 and step 1 on [-1,1] at 512 pixels, 10 repeats",
+            {"norm": "l2", "repeats": 10, "inpaint": True},
+            wants=("mask",),
+        ),
+    },
+)

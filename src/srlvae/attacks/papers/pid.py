@@ -1,0 +1,66 @@
+"""PID: move the posterior, mean and log-variance at once, since pipelines draw from both.
+
+Li et al. 2024 (arXiv 2406.15305), the loss `add-log` of their code:
+max over δ of MSE(μ(x+δ), μ(x)) + MSE(log σ²(x+δ), log σ²(x)).
+Beside it the log-variance alone, which drowns every draw in noise where an encoder leaves it free.
+"""
+
+from __future__ import annotations
+
+import torch
+from typing_extensions import Unpack
+
+from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.table import Attack, Preset
+from srlvae.models.vae import VAE
+from srlvae.rng import Generators
+
+
+def pid_objective(vae: VAE, x: Images) -> Objective:
+    """x′ ↦ −[MSE(μ(x′), μ(x)) + MSE(log σ²(x′), log σ²(x))]. Raises InputError for a VAE without a posterior."""
+    with torch.no_grad():
+        mean, log_variance = vae.posterior(x)
+
+    def objective(adversarial: Images):
+        moved, log_moved = vae.posterior(adversarial)
+        return -((moved - mean).square() + (log_moved - log_variance).square()).mean((1, 2, 3))
+
+    return objective
+
+
+def variance_objective(vae: VAE) -> Objective:
+    """x′ ↦ −mean log σ²(x′). Raises InputError for a VAE without a posterior."""
+    return lambda adversarial: -vae.posterior(adversarial)[1].mean((1, 2, 3))
+
+
+def pid(
+    x: Images,
+    *,
+    vae: VAE,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators,
+    variance_alone: bool = False,
+    **loop: Unpack[Loop],
+) -> Images:
+    """Attacked images whose posterior lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero.
+
+    variance_alone: raise the log-variance and leave the mean to itself. Raises InputError for a VAE without a posterior.
+    """
+    objective = variance_objective(vae) if variance_alone else pid_objective(vae, x)
+    return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, **loop)
+
+
+PID = Attack(
+    pid,
+    "PID, arXiv 2406.15305",
+    "vae",
+    "E",
+    {
+        "paper": Preset(12.75 / 255, 1000, 1 / 255, "their code: .05 on [0,1], 1000 steps of 1/255"),
+        "variance": Preset(15 / 255, 40, 2 / 255, "the log-variance alone; not published", {"variance_alone": True}),
+    },
+    restarts=True,
+    posterior=True,
+)

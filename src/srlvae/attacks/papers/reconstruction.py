@@ -1,0 +1,76 @@
+"""The inner attack of SRL-VAE: make the reconstruction as unlike the clean image as the budget allows.
+
+Lee et al. 2025 (arXiv 2504.17219): max over δ of MSE(D(E(x+δ)), x) + λ · P(D(E(x+δ)), x).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.engine.views import Encode, encoder
+from srlvae.attacks.table import Attack, Preset
+from srlvae.metrics.features import Features
+from srlvae.metrics.pairwise import feature_distance
+from srlvae.models.vae import VAE
+from srlvae.rng import Generators
+
+
+def reconstruction_objective(
+    vae: VAE,
+    x: Images,
+    features: Features | None = None,
+    weight: float = 0.0,
+    columns: list[Tensor] | None = None,
+    encode: Encode | None = None,
+) -> Objective:
+    """x′ ↦ −[MSE(D(E(x′)), x) + weight · P(D(E(x′)), x)], P the distance on `features`.
+
+    columns: those of the clean images where they are known already, of as many stages as P compares; else all of them,
+    computed once. encode: E of the attacked images, the mean by default.
+    """
+    encode = encode or vae.mean
+    clean = (columns or features.columns(x)) if features and weight else None
+
+    def objective(adversarial: Images):
+        y = vae.decode(encode(adversarial))
+        loss = (y - x).square().mean((1, 2, 3))
+        if features and clean:
+            loss = loss + weight * feature_distance(features.columns(y, len(clean)), clean)
+        return -loss
+
+    return objective
+
+
+def reconstruction(
+    x: Images,
+    *,
+    vae: VAE,
+    eps: float,
+    steps: int,
+    step_size: float,
+    generators: Generators | None = None,
+    features: Features | None = None,
+    weight: float = 0.0,
+    sampled: bool = False,
+    **loop: Unpack[Loop],
+) -> Images:
+    """Attacked images of the strongest reconstruction attack; see `reconstruction_objective` and `pgd`.
+
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`; wants generators.
+    """
+    encode = encoder(vae, generators or (), sampled)
+    objective = reconstruction_objective(vae, x, features, weight, encode=encode)
+    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
+    return pgd(x, objective, **settings, keep_best=not sampled, **loop)
+
+
+RECONSTRUCTION = Attack(
+    reconstruction,
+    "SRL-VAE, arXiv 2504.17219",
+    "vae",
+    "E + D",
+    {"default": Preset(15 / 255, 40, 2 / 255, "the largest budget of the paper's tables; without its perceptual term")},
+    restarts=True,
+)

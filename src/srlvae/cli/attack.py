@@ -1,0 +1,73 @@
+"""`srlvae attack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, device_of, pipeline_of, show_table
+from srlvae.errors import InputError
+
+
+def attack(
+    name: Annotated[str, typer.Argument(help="See --list.", metavar="NAME")] = "",
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.", metavar="IMAGE…")] = None,
+    preset: Annotated[str | None, typer.Option(help="A published setting, see --list; the attack's first by default.")] = None,
+    vae: Annotated[str | None, typer.Option(help="The VAE that is attacked: " + VaeHelp)] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Attacked with --vae in it: " + PipelineHelp)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for PNGs, records and a contact sheet.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Budget, such as 8/255; the preset's by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Gradient steps; the preset's by default.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the pipeline is told, or a target is made from.")] = None,
+    target: Annotated[Path | None, typer.Option(help="An image to be taken for.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="White where pixels may change, and inpainting keeps them.")] = None,
+    through: Annotated[str | None, typer.Option(help="In expectation through jpeg, resize or sampling.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of --through a step.")] = 4,
+    restarts: Annotated[int | None, typer.Option(min=1, help="Random starts, the best of which is kept.")] = None,
+    features: Annotated[str | None, typer.Option(help="Network of a perceptual budget, such as lpips-alex.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once; halved where memory runs out.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random starts and draws.")] = 0,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    resume: Annotated[bool, typer.Option(help="Skip images that are there with the same settings.")] = True,
+    show_list: Annotated[bool, typer.Option("--list", help="List the attacks with their presets, and leave.")] = False,
+) -> None:
+    """Perturb images so that a VAE or a pipeline misreads them: PNGs within the budget, a JSON beside each."""
+    from srlvae.attacks import ATTACKS
+
+    if show_list:
+        from srlvae.report.tables import attack_list
+
+        show_table(*attack_list(ATTACKS))
+        return
+    if not name or not images or out is None:
+        raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
+    from srlvae.attacks.files import attack_files
+    from srlvae.attacks.request import choose_setting
+    from srlvae.cli.drawing import attack_bar
+    from srlvae.config import fraction
+    from srlvae.images import find_sources
+    from srlvae.models.memory import announce_peak
+    from srlvae.models.vae import load_vae
+    from srlvae.report.tables import attacked_table
+
+    words = {"preset": preset, "eps": fraction(eps) if eps else None, "steps": steps, "prompt": prompt, "target": target}
+    words |= {"mask": mask, "through": through, "features": features, "restarts": restarts}
+    setting = choose_setting(name, **words)
+    if ATTACKS[name].needs == "vae":
+        model = load_vae(vae or pipeline or "tiny", device_of(device))
+    else:
+        model = pipeline_of(pipeline or "tiny-sd", vae, device)
+        if name == "photoguard-diffusion":
+            for line in announce_peak(model, find_sources(images, out), batch):
+                console.print(line)
+    more = {"draws": draws, "batch": batch, "seed": seed, "resume": resume}
+    with attack_bar(console, setting.steps * setting.options.get("restarts", 1)) as (done, stepped):
+        made = attack_files(name, images, out, model, **words, **more, done=done, stepped=stepped)
+    show_table(*attacked_table(made))
+    for record in made:
+        for doubt in record["doubts"]:
+            console.print(f"[yellow]do not believe[/] {escape(Path(record['source']).name)}: {doubt}")
+    console.print(f"\nAttacked images: [bold]{out}[/]\nContact sheet: [bold]{out / 'sheet.png'}[/]")

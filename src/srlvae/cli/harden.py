@@ -1,0 +1,99 @@
+"""`srlvae harden` and `srlvae apply`, which puts what comes of it onto a VAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from srlvae.cli.shared import VaeHelp, console, show_scores
+from srlvae.errors import InputError
+
+
+def harden(
+    vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
+    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), or a Hugging Face dataset.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE.")],
+    preset: Annotated[
+        str | None, typer.Option(help="`cpu`: sized for two cores. `default`, if none is given: for a GPU.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="`srl`, the default, or for comparison: `srl-paper`, `fare`, `noise`, `none`.")
+    ] = None,
+    closeness: Annotated[
+        float | None,
+        typer.Option(help="How far clean latents may move, as a share of their norm. More gives more robustness."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, instead of a preset.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Images at once in a process; the rest accumulates.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Radius of all inner attacks, such as 8/255.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of the cosine.")] = None,
+    features: Annotated[str | None, typer.Option(help="efficientnet-lite0, lpips-alex, lpips-vgg or none.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the data's order, the crops and the attacks.")] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    snapshot_every: Annotated[
+        int | None, typer.Option(help="Steps between encoder files that are kept, for `srlvae bench hardening`.")
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None, typer.Option("--gradient-checkpointing", help="Compute activations again: less memory, slower.")
+    ] = None,
+    held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    streaming: Annotated[bool, typer.Option("--streaming", help="Stream a Hugging Face dataset.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+) -> None:
+    """Post-train a VAE's encoder so that perturbations move it less. The result loads in the original's place.
+
+    Several processes: accelerate launch -m srlvae harden …
+    """
+    from srlvae.cli.drawing import Drawing
+    from srlvae.config import fraction, read_toml
+    from srlvae.harden import HardenConfig
+    from srlvae.harden import harden as run
+    from srlvae.harden import preset as named
+    from srlvae.harden.data import open_photographs
+
+    given: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "micro_batch": micro_batch, "resolution": resolution}
+    given |= {"learning_rate": learning_rate, "closeness": closeness, "features": features, "precision": precision}
+    given |= {"checkpoint_every": checkpoint_every, "snapshot_every": snapshot_every, "held_out": held_out, "workers": workers}
+    given |= {"seed": seed, "gradient_checkpointing": gradient_checkpointing, "eps": None if eps is None else fraction(eps)}
+    if config and (preset or objective):
+        raise InputError("--config has all settings, so neither --preset nor --objective goes with it")
+    settings = read_toml(config, HardenConfig) if config else named(preset or "default", objective or "srl")
+    settings = settings.changed(**{name: value for name, value in given.items() if value is not None})
+    photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming)
+    with Drawing(console) as drawing:
+        run(vae, photographs, out, settings, resume=resume, listener=drawing)
+    if drawing.main:
+        show_scores(out)
+        console.print(f"\nHardened VAE: [bold]{out}[/]\nIts encoder alone: [bold]{out / 'encoder.safetensors'}[/]")
+        console.print(f"Next: srlvae bench reconstruction --original {vae} --hardened {out} --images FOLDER --out FOLDER")
+
+
+def apply(
+    encoder: Annotated[
+        str, typer.Argument(help="An encoder file, a folder that `harden` wrote, or a bundled name.", metavar="ENCODER")
+    ],
+    to: Annotated[str, typer.Option(help="The VAE it was made from: " + VaeHelp)],
+    out: Annotated[Path, typer.Option(help="A new folder for the whole VAE, in diffusers' format.")],
+) -> None:
+    """Put a hardened encoder onto a copy of the VAE that it was made from.
+
+    Example: `srlvae apply taesd-srl --to madebyollin/taesd --out taesd-srl`
+    """
+    from srlvae.files import write_json
+    from srlvae.models.encoders import apply_encoder, read_encoder
+    from srlvae.models.vae import RECORD, load_vae
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} has something in it; give a new folder")
+    read = read_encoder(encoder)
+    vae = apply_encoder(read, load_vae(to))
+    vae.save(out)
+    write_json(out / RECORD, {"made_by": "srlvae apply", **read.facts, "hardened": vae.fingerprint()})
+    console.print(f"Hardened VAE: [bold]{out}[/]\nfingerprint {vae.fingerprint()}")

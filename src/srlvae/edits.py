@@ -1,0 +1,112 @@
+"""Generated and edited images as files: PNGs, a record of how they were made, a contact sheet. What is there is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from srlvae.errors import InputError
+from srlvae.files import write_json
+from srlvae.images import SHEET, find_sources, read_image, read_square, tile, write_image
+from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.pipeline import Pipeline, steps_run
+from srlvae.rng import generators, named_generator
+
+BATCH = 8
+RECORD = "pictures.json"
+# How many edits the contact sheet shows.
+ROWS = 12
+
+Done = Callable[[int, int], None]
+
+
+def generate_files(
+    pipeline: Pipeline,
+    prompts: Sequence[str],
+    out: Path,
+    *,
+    count: int,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+    seed: int = 0,
+    done: Done = lambda number, total: None,
+) -> Path:
+    """Write `count` images of every prompt to `out`; image i of a prompt starts from the noise of (seed, i).
+
+    Returns the contact sheet, a row a prompt. Raises InputError where `out` holds images made with other settings.
+    """
+    settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
+    _claim(out, settings | _names(pipeline))
+    rows = []
+    for j, prompt in enumerate(prompts):
+        paths = [out / f"{j:02d}-{_slug(prompt)}-{i:03d}.png" for i in range(count)]
+        missing = [i for i in range(count) if not paths[i].exists()]
+        for part in (missing[i : i + BATCH] for i in range(0, len(missing), BATCH)):
+            y = pipeline.generate([prompt] * len(part), generators(seed, part), steps=steps, guidance=guidance)
+            for i, image in zip(part, y, strict=True):
+                write_image(paths[i], image)
+            done(j * count + part[-1] + 1, len(prompts) * count)
+        rows.append([read_image(path) for path in paths])
+    return _sheet(out, rows)
+
+
+def edit_files(
+    pipeline: Pipeline,
+    sources: Sequence[Path],
+    prompt: str,
+    out: Path,
+    *,
+    strength: float = STRENGTH,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+    seed: int = 0,
+    done: Done = lambda number, total: None,
+) -> Path:
+    """Edit the centre squares of all images in `sources` (files or folders) and write them to `out` under their names.
+
+    Returns the contact sheet: photographs beside their edits. Raises InputError for unreadable images, two of one name, an
+    edit of no step, and where `out` holds images made with other settings.
+    """
+    paths = find_sources(sources, out)
+    steps_run(steps, strength)
+    settings = {"prompt": prompt, "strength": strength, "steps": steps, "guidance": guidance, "seed": seed}
+    _claim(out, settings | _names(pipeline))
+    for number, path in enumerate(paths, 1):
+        target = out / f"{path.stem}.png"
+        if not target.exists():
+            # One at a time, so that an edit is the same to the last bit whatever stands beside it.
+            x, draws = read_square(path, pipeline.size)[None], named_generator(seed, path.stem)
+            write_image(target, pipeline.edit(x, [prompt], [draws], strength=strength, steps=steps, guidance=guidance)[0])
+        done(number, len(paths))
+    shown = paths[:ROWS]
+    return _sheet(out, [[read_square(p, pipeline.size), read_image(out / f"{p.stem}.png")] for p in shown], ("image", "edited"))
+
+
+def _names(pipeline: Pipeline) -> dict:
+    name = str(pipeline.pipe.config.get("_name_or_path"))
+    return {"pipeline": name, "networks": pipeline.fingerprint(), "vae": pipeline.vae.fingerprint()}
+
+
+def _claim(out: Path, settings: dict) -> None:
+    """Record what is made in `out`, or see that it is the same as before."""
+    record = out / RECORD
+    if record.exists():
+        if json.loads(record.read_text(encoding="utf-8")) != settings:
+            raise InputError(f"{out} holds images made with other settings ({record}); give another --out")
+    elif out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} has something else in it; give a new or empty folder")
+    else:
+        write_json(record, settings)
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"\W+", "-", prompt.lower()).strip("-")[:40] or "empty"
+
+
+def _sheet(out: Path, rows: list[list[Tensor]], captions: Sequence[str] = ()) -> Path:
+    write_image(out / SHEET, tile(rows, captions))
+    return out / SHEET

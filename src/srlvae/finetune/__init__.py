@@ -1,0 +1,12 @@
+"""Fine-tuning a pipeline on captioned images, as people do: all of the UNet, or LoRA on its attention. VAE and texts stay.
+
+What the UNet learns of an image is what the pipeline's VAE makes of it: a hardened encoder sees a poison as what it shows.
+"""
+
+from __future__ import annotations
+
+from srlvae.finetune.captions import read_captions
+from srlvae.finetune.folder import CHECKPOINT, finetune
+from srlvae.finetune.loop import FinetuneConfig, Stepped, encode_images, tune
+
+__all__ = ["CHECKPOINT", "FinetuneConfig", "Stepped", "encode_images", "finetune", "read_captions", "tune"]

@@ -1,0 +1,161 @@
+"""The loop of fine-tuning: latents and captions in, a tuned UNet out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor, nn
+
+from srlvae.errors import InputError
+from srlvae.extras import need
+from srlvae.images import read_square
+from srlvae.models.pipeline import Conditioning, Pipeline
+from srlvae.rng import generators
+from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.training.precision import make_accelerator
+from srlvae.training.schedule import warm_cosine
+
+# Of the attention layers, as diffusers' own LoRA script.
+TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
+ENCODED_AT_ONCE = 8
+# Captions whose embeddings are kept, some hundred kilobytes each.
+CAPTIONS_KEPT = 1000
+
+# Told of each step: its number and the loss.
+Stepped = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """lora_rank: 0 trains all of the UNet. empty_captions: the share of captions left out, for guidance. learning_rate: at its
+    peak, see `warm_cosine`."""
+
+    steps: int = 400
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    lora_rank: int = 0
+    empty_captions: float = 0.1
+    warmup: int = 20
+    seed: int = 0
+    checkpoint_every: int = 100
+    precision: str = "auto"
+
+
+@torch.no_grad()
+def encode(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
+    """Scaled latents `n c h w` of the centre squares, a draw of the posterior each, by the pipeline's VAE."""
+    parts = []
+    for start in range(0, len(paths), ENCODED_AT_ONCE):
+        part = paths[start : start + ENCODED_AT_ONCE]
+        x = torch.stack([read_square(path, pipeline.size) for path in part])
+        parts.append(encode_images(pipeline, x, seed, start))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def encode_images(pipeline: Pipeline, x: Tensor, seed: int, first: int = 0) -> Tensor:
+    """Scaled latents of images `n 3 h w`, image i drawn by generator (seed, first + i)."""
+    parts = []
+    for start in range(0, len(x), ENCODED_AT_ONCE):
+        part = x[start : start + ENCODED_AT_ONCE].to(pipeline.device)
+        draws = generators(seed, range(first + start, first + start + len(part)), part.device)
+        parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(part, draws)))
+    return torch.cat(parts)
+
+
+def tune(
+    pipeline: Pipeline,
+    latents: Tensor,
+    captions: list[str],
+    config: FinetuneConfig,
+    *,
+    checkpoint: Path | None = None,
+    stepped: Stepped = lambda step, loss: None,
+) -> Pipeline:
+    """A pipeline around a copy of the UNet, trained on scaled latents `n c h w` and their captions; goes on from `checkpoint`.
+
+    What a step sees is a function of (seed, step), so that a run that was cut off ends as one that was not. A KeyboardInterrupt
+    out of `stepped` leaves a checkpoint of that step.
+    """
+    unet = trainable_copy(pipeline.pipe.unet, config)
+    accelerator = make_accelerator(config.precision)
+    trained = [p for p in unet.parameters() if p.requires_grad]
+    # Prepared, so that fp16's scaling of the loss is undone where gradients are clipped.
+    optimizer: Any = accelerator.prepare(
+        torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    )
+    weights = nn.ParameterList(trained)
+    state = load_checkpoint(checkpoint, {"unet": weights}, optimizer) if checkpoint and checkpoint.exists() else {"step": 0}
+
+    def save(step: int) -> None:
+        if checkpoint:
+            save_checkpoint(checkpoint, {"unet": weights}, optimizer, {"step": step})
+
+    condition = lru_cache(CAPTIONS_KEPT)(lambda text: pipeline.condition([text]))
+    tuned = pipeline.with_unet(unet)
+    for step in range(state["step"], config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * warm_cosine(step, config.steps, config.warmup)
+        z, noise, t, said = batch_at(step, latents, captions, config, pipeline.pipe.scheduler.config.num_train_timesteps)
+        z, noise, t = (part.to(pipeline.device) for part in (z, noise, t))
+        with accelerator.autocast():
+            loss = tuned.denoising_loss(z, together([condition(text) for text in said]), t, noise).mean()
+        if not loss.isfinite():
+            raise InputError(f"the loss is no number at step {step + 1}; give a lower --learning-rate")
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        try:
+            stepped(step + 1, loss.item())
+        except KeyboardInterrupt:
+            save(step + 1)
+            raise
+        if (step + 1) % config.checkpoint_every == 0:
+            save(step + 1)
+    unet.eval().requires_grad_(False)
+    return tuned
+
+
+def trainable_copy(original: Any, config: FinetuneConfig) -> Any:
+    """A copy of the UNet of which all is trained, or LoRA on its attention."""
+    unet = copy.deepcopy(original).requires_grad_(config.lora_rank == 0)
+    if config.lora_rank:
+        (peft,) = need("finetune", "peft")
+        # peft draws the first weights from the global generator; a run is a function of its seed alone.
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            unet.add_adapter(peft.LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=TARGETS))
+    elif unet.device.type == "cpu":
+        # Plain attention: its backward pass is the faster one on CPUs.
+        unet.set_attn_processor(AttnProcessor())
+    return unet
+
+
+def batch_at(
+    step: int, latents: Tensor, captions: Sequence[str], config: FinetuneConfig, timesteps: int
+) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    """Latents, noise, timesteps and captions of a step: a function of (seed, step)."""
+    rng = np.random.default_rng((config.seed, step))
+    # Generators take 63 bits.
+    draw = torch.Generator().manual_seed((config.seed * 10**7 + step) % 2**63)
+    picked = rng.integers(len(latents), size=config.batch_size)
+    empty = rng.random(config.batch_size) < config.empty_captions
+    said = ["" if left_out else captions[int(i)] for i, left_out in zip(picked, empty, strict=True)]
+    z = latents[torch.from_numpy(picked)]
+    noise = torch.randn(z.shape, generator=draw).to(z)
+    return z, noise, torch.randint(timesteps, (len(z),), generator=draw), said
+
+
+def together(parts: list[Conditioning]) -> Conditioning:
+    """One batch of several prompts' conditionings."""
+    added = {key: torch.cat([part.added[key] for part in parts]) for key in parts[0].added}
+    return Conditioning(torch.cat([part.embeds for part in parts]), added)

@@ -1,0 +1,1 @@
+"""Autoencoders and the pipelines around them: loaded, written, put together, run."""

@@ -1,0 +1,53 @@
+"""Repainting a part of images, differentiably: for UNets made for it and for any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from srlvae.models.pipeline import Conditioning, Kept, Pipeline
+from srlvae.models.vae import Images, Latents
+
+
+def inpaint(
+    pipeline: Pipeline,
+    x: Images,
+    mask: Float[Tensor, "b 1 h w"],
+    conditioning: Conditioning,
+    noise: Latents,
+    *,
+    steps: int,
+    guidance: float,
+    strength: float = 1.0,
+    step_noise: Sequence[Latents] = (),
+) -> Images:
+    """Images repainted where `mask` is 1, *not* clamped, with a gradient to `x`; else as `Pipeline.image_to_image`.
+
+    At strength 1 they start from noise alone. A UNet made for inpainting sees what is kept beside its latents. Any other
+    has it put back after every step, as in diffusers' inpainting pipeline, from the latent of all of `x`.
+    """
+    vae = pipeline.vae
+    scheduler, timesteps = pipeline.timesteps(steps, strength)
+    scaled = vae.to_scaled(vae.mean(x))
+    z = noise if strength == 1 else scheduler.add_noise(scaled, noise, timesteps[:1])
+    kept = keep(pipeline, x, mask) if pipeline.inpaints else None
+    step = pipeline.guided_step(scheduler, pipeline.doubled(conditioning, x), guidance, kept)
+    repainted = F.interpolate(mask, scaled.shape[-2:])
+    for i, t in enumerate(timesteps):
+        z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
+        if not pipeline.inpaints:
+            after = timesteps[i + 1 : i + 2]
+            known = scheduler.add_noise(scaled, noise, after) if len(after) else scaled
+            z = repainted * z + (1 - repainted) * known
+    return vae.decode(vae.from_scaled(z))
+
+
+def keep(pipeline: Pipeline, x: Images, mask: Float[Tensor, "b 1 h w"]) -> Kept:
+    """What a UNet made for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey inside it."""
+    kept = pipeline.vae.to_scaled(pipeline.vae.mean(x * (1 - mask) + 0.5 * mask))
+    return torch.cat([F.interpolate(mask, kept.shape[-2:]), kept], dim=1)

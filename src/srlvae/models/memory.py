@@ -1,0 +1,87 @@
+"""What an attack through the whole edit will need, before it starts: activations counted on shapes alone, without computing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+
+from srlvae.images import image_size
+from srlvae.models.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes of an image-to-image attack with checkpointed steps: what is there at once at the worst moment."""
+
+    weights: int
+    encoder: int
+    step: int
+    decoder: int
+
+    @property
+    def total(self) -> int:
+        """The encoder's activations stay until the end; the decoder's and a step's are never there together."""
+        return self.weights + self.encoder + max(self.step, self.decoder)
+
+    def __str__(self) -> str:
+        parts = {"weights": self.weights, "encoder": self.encoder, "one denoising step": self.step, "decoder": self.decoder}
+        return f"about {self.total / 1e9:.1f} GB at the peak ({', '.join(f'{k} {v / 1e9:.1f}' for k, v in parts.items())})"
+
+
+def saved_bytes(run: Callable[[], Any]) -> int:
+    """Bytes that `run` keeps for its backward pass, each storage once, parameters left out."""
+    seen: dict[int, int] = {}
+    kept: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept.append(tensor)  # so that no two storages share an address
+            seen[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    return sum(seen.values())
+
+
+def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int = 1) -> Peak:
+    """The peak of `Pipeline.image_to_image` and its backward pass on `batch` images, in the precision of the weights."""
+    h, w = height // pipeline.vae.factor, width // pipeline.vae.factor
+    both = pipeline.condition([""] * 2 * batch, (height, width))
+    parts = [part for part in pipeline.pipe.components.values() if isinstance(part, torch.nn.Module)]
+    # Tensors that have a shape and no memory. Not the meta device: attention there keeps a matrix that real devices do not.
+    with FakeTensorMode():
+        vae, unet = _shell(pipeline.vae.model), _shell(pipeline.pipe.unet)
+        x = torch.empty(batch, 3, height, width, dtype=vae.dtype, requires_grad=True)
+        z = torch.empty(batch, pipeline.vae.channels, h, w, dtype=vae.dtype, requires_grad=True)
+        twice = torch.empty(2 * batch, unet.config.in_channels, h, w, dtype=unet.dtype, requires_grad=True)
+        embeds = torch.empty(both.embeds.shape, dtype=unet.dtype)
+        added = {key: torch.empty(value.shape, dtype=value.dtype) for key, value in both.added.items()}
+        t = torch.zeros(2 * batch, dtype=torch.long)
+        return Peak(
+            weights=sum(p.numel() * p.element_size() for part in parts for p in part.parameters()),
+            encoder=saved_bytes(lambda: vae.encode(x)),
+            step=saved_bytes(lambda: unet(twice, t, embeds, added_cond_kwargs=added)),
+            decoder=saved_bytes(lambda: vae.decode(z)),
+        )
+
+
+def announce_peak(pipeline: Pipeline, paths: list[Path], batch: int) -> list[str]:
+    """What one image of the largest size in `paths` will take, and a batch of them, in words."""
+    sizes = [size for path in paths if (size := image_size(path))]
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(pipeline.size, pipeline.size))
+    counts = dict.fromkeys((1, min(batch, len(paths))))
+    return [f"{n} of {width} x {height} pixels at once: {image_to_image_peak(pipeline, height, width, n)}" for n in counts]
+
+
+def _shell(model: Any) -> Any:
+    """A network of the same configuration, frozen."""
+    shell = type(model).from_config(model.config).eval().requires_grad_(False)
+    return shell if model.dtype == torch.float32 else shell.to(dtype=model.dtype)

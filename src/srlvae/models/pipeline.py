@@ -1,0 +1,291 @@
+"""Pipelines like Stable Diffusion's as functions: the differentiable pieces that attacks need, and the calls of users.
+
+One door for SD 1.x, 2.x and SDXL. The pipeline handed in stays as it was: every call builds its own scheduler, and another
+VAE makes another `Pipeline` around the same networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from srlvae.errors import InputError
+from srlvae.extras import need
+from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.vae import VAE, Images, Latents, fingerprint, load_vae
+from srlvae.rng import Generators
+
+# diffusers exports lazily, which type checkers do not follow.
+library: Any = diffusers
+# Kept by the pipelines of all versions; what else a pipeline has (safety checker, image encoder) goes along untouched.
+NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+# What diffusers calls a file of LoRA's weights.
+LORA = "pytorch_lora_weights.safetensors"
+# A mask and latents, side by side.
+Kept = Float[Tensor, "b seen hf wf"]
+# Settings that pipelines of one family share, beside their networks.
+SWITCHES = ("requires_safety_checker", "force_zeros_for_empty_prompt")
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the UNet is told of `b` prompts. embeds: `b tokens width`; added: SDXL's pooled embeddings and sizes, else empty."""
+
+    embeds: Tensor
+    added: dict[str, Tensor]
+
+
+class Pipeline:
+    """A text-to-image pipeline, used as functions. Scaled latents are those of `VAE.to_scaled`."""
+
+    def __init__(self, pipe: Any):
+        missing = [name for name in NEEDED if getattr(pipe, name, None) is None]
+        if missing:
+            raise InputError(f"{type(pipe).__name__} has no {', '.join(missing)}; give a pipeline like Stable Diffusion's")
+        self.pipe = pipe
+        self.vae = VAE(pipe.vae)
+        channels = pipe.unet.config.in_channels
+        # A UNet made for inpainting also sees the mask and the latents of what is kept.
+        self.inpaints: bool = channels == 2 * self.vae.channels + 1
+        if channels != self.vae.channels and not self.inpaints:
+            raise InputError(
+                f"the UNet takes {channels} channels and the VAE gives {self.vae.channels}; they do not belong together"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipe.unet.device
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the images that the UNet was made for."""
+        return self.pipe.unet.config.sample_size * self.vae.factor
+
+    @property
+    def is_xl(self) -> bool:
+        return getattr(self.pipe, "text_encoder_2", None) is not None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the UNet's and the text encoders' weights, see `VAE.fingerprint`."""
+        parts = [getattr(self.pipe, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
+        return fingerprint(*(part for part in parts if part is not None))
+
+    def with_vae(self, vae: VAE) -> Pipeline:
+        """The same networks around another VAE."""
+        return Pipeline(self._build(type(self.pipe), vae=vae.model))
+
+    def with_unet(self, unet: nn.Module) -> Pipeline:
+        """The same networks around another UNet."""
+        return Pipeline(self._build(type(self.pipe), unet=unet))
+
+    def without_safety_checker(self) -> Pipeline:
+        """The same networks, for measurements: the checker turns images black that it suspects."""
+        if getattr(self.pipe, "safety_checker", None) is None:
+            return self
+        return Pipeline(self._build(type(self.pipe), safety_checker=None, requires_safety_checker=False))
+
+    def _build(self, kind: Any, **changed: Any) -> Any:
+        """A pipeline of class `kind` of the same networks, with a scheduler of its own."""
+        scheduler = type(self.pipe.scheduler).from_config(self.pipe.scheduler.config)
+        switches = {name: self.pipe.config[name] for name in SWITCHES if name in self.pipe.config}
+        parts = {**self.pipe.components, "scheduler": scheduler, **switches, **changed}
+        if self.is_xl:
+            parts["add_watermarker"] = getattr(self.pipe, "watermark", None) is not None
+        pipe = kind(**parts)
+        pipe.register_to_config(_name_or_path=self.pipe.config.get("_name_or_path"))
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    # --- what attacks differentiate
+
+    def condition(self, prompts: list[str], size: tuple[int, int] | None = None) -> Conditioning:
+        """What the text encoders make of prompts. size: height and width of the images, which SDXL is told."""
+        with torch.no_grad():
+            found = self.pipe.encode_prompt(
+                prompts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            )
+        if not self.is_xl:
+            return Conditioning(found[0], {})
+        height, width = size or (self.size, self.size)
+        sizes = torch.tensor([height, width, 0, 0, height, width], dtype=found[0].dtype, device=self.device)
+        return Conditioning(found[0], {"text_embeds": found[2], "time_ids": sizes.repeat(len(prompts), 1)})
+
+    def unconditional(self, count: int, size: tuple[int, int] | None = None) -> Conditioning:
+        """What guidance leads away from: the empty prompt, or zeros where a pipeline of SDXL says so."""
+        empty = self.condition([""] * count, size)
+        if not (self.is_xl and self.pipe.config.get("force_zeros_for_empty_prompt")):
+            return empty
+        return Conditioning(
+            torch.zeros_like(empty.embeds), {**empty.added, "text_embeds": torch.zeros_like(empty.added["text_embeds"])}
+        )
+
+    def predict(
+        self, noisy: Latents, t: Int[Tensor, " b"] | Tensor, conditioning: Conditioning, kept: Kept | None = None
+    ) -> Latents:
+        """The UNet's output, in float32. kept: what a UNet for inpainting sees, see `inpainting.keep`."""
+        unet = self.pipe.unet
+        if self.inpaints and kept is None:
+            raise InputError("this UNet was made for inpainting; only attacks on inpainting run on it")
+        seen = noisy if kept is None else torch.cat([noisy, kept], dim=1)
+        output = unet(seen.to(unet.dtype), t, conditioning.embeds.to(unet.dtype), added_cond_kwargs=conditioning.added)
+        return output.sample.float()
+
+    def denoising_loss(
+        self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents
+    ) -> Float[Tensor, " b"]:
+        """‖UNet(√ᾱₜ z + √(1−ᾱₜ) n, t, c) − target‖², a mean over the latent: the loss that the UNet was trained on.
+
+        The target is the noise or v, as the scheduler's `prediction_type` says. Raises InputError for another.
+        """
+        scheduler, kind = self._training_scheduler()
+        noisy = scheduler.add_noise(scaled, noise, t)
+        target = noise if kind == "epsilon" else scheduler.get_velocity(scaled, noise, t)
+        return (self.predict(noisy, t, conditioning) - target).square().mean((1, 2, 3))
+
+    @torch.no_grad()
+    def noise_error(self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents) -> Latents:
+        """The noise that the UNet predicts less the noise that is there, without a gradient: score distillation's direction."""
+        scheduler, kind = self._training_scheduler()
+        noisy = scheduler.add_noise(scaled, noise, t)
+        found = self.predict(noisy, t, conditioning)
+        if kind == "v_prediction":
+            share = scheduler.alphas_cumprod.to(scaled)[t].view(-1, 1, 1, 1)
+            found = share.sqrt() * found + (1 - share).sqrt() * noisy
+        return found - noise
+
+    def _training_scheduler(self) -> tuple[Any, str]:
+        scheduler = library.DDPMScheduler.from_config(self.pipe.scheduler.config)
+        kind = scheduler.config.prediction_type
+        if kind not in ("epsilon", "v_prediction"):
+            raise InputError(f"prediction type {kind!r} has no denoising loss here; epsilon and v_prediction have")
+        return scheduler, kind
+
+    def image_to_image(
+        self,
+        x: Images,
+        conditioning: Conditioning,
+        noise: Latents,
+        *,
+        strength: float,
+        steps: int,
+        guidance: float,
+        step_noise: Sequence[Latents] = (),
+    ) -> Images:
+        """Edited images, *not* clamped, with a gradient to `x`: mean latent, noise, DDIM with guidance, decoder.
+
+        Of `steps` over the whole schedule the last `strength` share is run, as in diffusers' pipelines. step_noise: one draw a
+        step run for the stochastic sampler (η 1); without it, η is 0. Each step is checkpointed, so that memory does not
+        grow with their number.
+        """
+        scheduler, timesteps = self.timesteps(steps, strength)
+        z = scheduler.add_noise(self.vae.to_scaled(self.vae.mean(x)), noise, timesteps[:1])
+        step = self.guided_step(scheduler, self.doubled(conditioning, x), guidance)
+        for i, t in enumerate(timesteps):
+            z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
+        return self.vae.decode(self.vae.from_scaled(z))
+
+    def timesteps(self, steps: int, strength: float) -> tuple[Any, Tensor]:
+        """A DDIM scheduler of `steps`, and those of them that an edit of `strength` runs, the noisiest first."""
+        scheduler = library.DDIMScheduler.from_config(self.pipe.scheduler.config, clip_sample=False)
+        scheduler.set_timesteps(steps, device=self.device)
+        return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
+
+    def doubled(self, conditioning: Conditioning, x: Images) -> Conditioning:
+        """Without and with the prompt, in one batch."""
+        empty = self.unconditional(len(x), (x.shape[-2], x.shape[-1]))
+        return Conditioning(
+            torch.cat([empty.embeds, conditioning.embeds]),
+            {key: torch.cat([empty.added[key], value]) for key, value in conditioning.added.items()},
+        )
+
+    def guided_step(self, scheduler: Any, both: Conditioning, guidance: float, kept: Kept | None = None) -> Any:
+        """One denoising step z, t, noise → z with guidance; `both` from `doubled`, kept as in `predict`."""
+        twice = None if kept is None else torch.cat([kept, kept])
+
+        def step(z: Latents, t: Tensor, draw: Latents | None) -> Latents:
+            without, with_prompt = self.predict(torch.cat([z, z]), t, both, twice).chunk(2)
+            guided = without + guidance * (with_prompt - without)
+            random = {} if draw is None else {"eta": 1.0, "variance_noise": draw}
+            return scheduler.step(guided, t, z, **random).prev_sample
+
+        return step
+
+    # --- the calls of users
+
+    @torch.no_grad()
+    def generate(self, prompts: list[str], generators: Generators, *, steps: int = STEPS, guidance: float = GUIDANCE) -> Images:
+        """Images of prompts by diffusers' own text-to-image pipeline, image i from generator i."""
+        kind = library.StableDiffusionXLPipeline if self.is_xl else library.StableDiffusionPipeline
+        side = {"height": self.size, "width": self.size}
+        return self._call(kind, prompts, generators, **side, num_inference_steps=steps, guidance_scale=guidance)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        x: Images,
+        prompts: list[str],
+        generators: Generators,
+        *,
+        strength: float = STRENGTH,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+    ) -> Images:
+        """`x` edited by diffusers' own image-to-image pipeline, image i with prompt i from generator i."""
+        kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline
+        self.vae.check_size(*x.shape[-2:])
+        steps_run(steps, strength)
+        return self._call(
+            kind, prompts, generators, image=x, strength=strength, num_inference_steps=steps, guidance_scale=guidance
+        )
+
+    def _call(self, kind: Any, prompts: list[str], generators: Generators, **options: Any) -> Images:
+        pipe = self._build(kind)
+        return pipe(prompts, generator=list(generators), output_type="pt", **options).images.float()
+
+
+def steps_run(steps: int, strength: float) -> int:
+    """How many of `steps` an edit of `strength` runs. Raises InputError where that is none."""
+    if not 0 < strength <= 1:
+        raise InputError(f"strength must be above 0 and at most 1, got {strength}")
+    run = min(int(steps * strength), steps)
+    if run < 1:
+        raise InputError(f"{steps} steps at strength {strength} are less than one; give more of either")
+    return run
+
+
+def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, device: torch.device | str = "cpu") -> Pipeline:
+    """The pipeline in a folder, under a hub id, or bundled under a name; frozen, float32, with `vae` in its VAE's place.
+
+    Raises: InputError that says what is missing or why it was refused.
+    """
+    from srlvae.zoo import bundled
+
+    need("pipeline", "transformers")
+    folder = bundled(str(source)) or Path(source)
+    local = folder.is_dir()
+    if local and (folder / LORA).is_file():
+        raise InputError(f"{folder} holds LoRA's weights alone; load them in Python: pipeline.load_lora_weights(...)")
+    if local and not (folder / "model_index.json").is_file():
+        raise InputError(f"{folder} has no model_index.json; give the folder of a diffusers pipeline")
+    if not local and (str(source).count("/") != 1 or str(source).startswith((".", "/"))):
+        raise InputError(f"{source} is no folder, hub id or bundled pipeline")
+    try:
+        pipe = library.AutoPipelineForText2Image.from_pretrained(str(folder) if local else str(source), local_files_only=local)
+    except Exception as error:  # diffusers, transformers, safetensors and the hub each raise their own kinds
+        raise InputError(f"cannot load a pipeline from {source}: {error}") from error
+    pipe.to(device, torch.float32)
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.eval().requires_grad_(False)
+    found = Pipeline(pipe)
+    if vae is None:
+        return found
+    return found.with_vae(vae if isinstance(vae, VAE) else load_vae(vae, device))

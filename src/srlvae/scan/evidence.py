@@ -1,0 +1,51 @@
+"""The mathematics of evidence: how two encoders see an image and what one of them makes of it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from srlvae.images import Images, pad_to_multiple
+from srlvae.models.vae import VAE, Latents
+
+EVIDENCE = ("parting", "change", "disagreement")
+# Larger images are seen in tiles of this side, so that memory does not grow with them.
+TILE = 512
+# Side, in latents, of the patches in which the encoders are compared.
+PATCH = 4
+# Nothing is zero, for logarithms and quotients.
+TINY = 1e-6
+
+
+@torch.no_grad()
+def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b 3"]:
+    """The columns of EVIDENCE for images, with y = D(E(x)), u = E₀(x) − E₀(y) and v = E(x) − E(y):
+
+    parting: minus the cosine between u and v in a patch, median over patches;
+    change: log of the root mean square of u − v over channels, mean over places; and what both go with on clean images,
+    disagreement: log of the root mean square of E₀(y) − E(y).
+    """
+    x = pad_to_multiple(x, original.factor)
+    before, after = original.mean(x), hardened.mean(x)
+    y = hardened.decode(after).clamp(0, 1)
+    before_y, after_y = original.mean(y), hardened.mean(y)
+    u, v = before - before_y, after - after_y
+    cosine = _in_patches(u * v) / (_in_patches(u * u) * _in_patches(v * v)).sqrt().clamp(min=TINY)
+    change = (u - v).square().mean(1).sqrt().clamp(min=TINY).log().mean((1, 2))
+    disagreement = (before_y - after_y).square().mean((1, 2, 3)).sqrt().clamp(min=TINY).log()
+    return torch.stack([-cosine.median(1).values, change, disagreement], 1)
+
+
+def _in_patches(z: Latents) -> Float[Tensor, "b n"]:
+    """Means over channels and the places of a patch."""
+    return avg_pool2d(z.mean(1, keepdim=True), min(PATCH, *z.shape[2:])).flatten(1)
+
+
+def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, " 3"]:
+    """The evidence in an image of any size: the mean over its tiles, by their area."""
+    tiles = [tile for band in x.split(TILE, dim=1) for tile in band.split(TILE, dim=2)]
+    areas = torch.tensor([float(tile.shape[1] * tile.shape[2]) for tile in tiles])
+    found = torch.cat([evidence(original, hardened, tile[None].to(original.device)).cpu() for tile in tiles])
+    return (found * areas[:, None]).sum(0) / areas.sum()

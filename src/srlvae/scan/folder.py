@@ -1,0 +1,170 @@
+"""A scan of a folder: evidence line by line into a table, a share of the files a process; then scores and verdicts."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from jaxtyping import Float
+from torch import Tensor
+
+from srlvae.errors import InputError
+from srlvae.files import write_atomically, write_json
+from srlvae.images import find_images, read_image
+from srlvae.models.vae import VAE
+from srlvae.scan.calibration import Normal
+from srlvae.scan.evidence import EVIDENCE, evidence_of_image
+
+# Evidence as it comes, a file a process; the table of all at the end.
+TABLE, RECORD = "evidence-{}.csv", "scan.json"
+VERDICTS, SUMMARY = "scan.csv", "verdict.json"
+COLUMNS = ("file", "version", *EVIDENCE, "error")
+# Names of files need not be text.
+NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+
+Done = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """version: of the file, by its size and time. evidence: see `evidence`; None where the file could not be read, with the
+    reason in `error`."""
+
+    file: str
+    version: str
+    evidence: tuple[float, ...] | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """value: None where the file could not be read, with the reason in `error`."""
+
+    file: str
+    value: float | None
+    error: str = ""
+
+    def above(self, threshold: float) -> bool:
+        return self.value is not None and self.value > threshold
+
+
+def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lambda number, total: None) -> list[Seen]:
+    """Look at every image below `folder`, line by line into `out`/evidence-0.csv; returns what was seen.
+
+    One image is in memory at a time, and files that are listed already and have not changed since are passed over, so that a
+    run which was cut off goes on. Processes that run together share the files out. A file that cannot be read gets a line that
+    says so, and another look the next time. Raises InputError where `out` holds the evidence of other encoders or of another
+    folder, and for encoders that are no twins.
+    """
+    paths, state = find_images(folder), PartialState()
+    vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
+    if (original.channels, original.factor) != (hardened.channels, hardened.factor):
+        raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
+    if vaes["original"] == vaes["hardened"]:
+        raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
+    _claim(out, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
+    files = [(path, *_identity(path, folder)) for path in paths]
+    share = files[state.process_index :: state.num_processes]
+    table = out / TABLE.format(state.process_index)
+    fresh = not _mend(table)
+    known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
+    with table.open("a", newline="", **NAMES) as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(COLUMNS)
+        for number, (path, name, version) in enumerate(share, 1):
+            if (name, version) not in known:
+                writer.writerow((name, version, *_looked_at(original, hardened, path)))
+                file.flush()
+            done(number, len(share))
+    state.wait_for_everyone()
+    # Of the files that are there, evidence before an error: another look may have had more luck.
+    looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
+    found = {(seen.file, seen.version): seen for seen in looks}
+    return [found[name, version] for _, name, version in files if (name, version) in found]
+
+
+def clean_evidence(out: Path, clean: Path) -> Path:
+    """Where the evidence of a folder of clean images goes, so that another folder of them costs no more than itself."""
+    return out / f"clean-{hashlib.sha256(os.fsencode(clean.resolve())).hexdigest()[:8]}"
+
+
+def _identity(path: Path, folder: Path) -> tuple[str, str]:
+    """The name of a file below a folder, and what changes when it is replaced."""
+    about = path.stat()
+    return path.relative_to(folder).as_posix() if path != folder else path.name, f"{about.st_size}-{about.st_mtime_ns}"
+
+
+def _mend(table: Path) -> bool:
+    """Take away the half line at the end of a table whose run was cut off; whether there is a table."""
+    if not table.exists():
+        return False
+    with table.open("rb+") as file:
+        return file.truncate(file.read().rfind(b"\n") + 1) > 0
+
+
+def _looked_at(original: VAE, hardened: VAE, path: Path) -> tuple[str, ...]:
+    try:
+        found = evidence_of_image(original, hardened, read_image(path)).tolist()
+        return (*(f"{value:.6g}" for value in found), "")
+    except InputError as error:
+        return (*[""] * len(EVIDENCE), str(error))
+
+
+def read_evidence(out: Path) -> Iterator[Seen]:
+    """What was seen so far, from a folder of `scan`."""
+    for table in sorted(out.glob(TABLE.format("*"))):
+        with table.open(newline="", **NAMES) as file:
+            for row in csv.DictReader(file):
+                # Else half a line, of a process that was cut off.
+                if row["error"] is not None:
+                    found = None if row["error"] else tuple(float(row[name]) for name in EVIDENCE)
+                    yield Seen(row["file"], row["version"], found, row["error"])
+
+
+def readable(seen: list[Seen]) -> Float[Tensor, "n 3"]:
+    """The evidence in the images that could be read."""
+    return torch.tensor([one.evidence for one in seen if one.evidence is not None]).reshape(-1, len(EVIDENCE))
+
+
+def score(seen: list[Seen], normal: Normal) -> list[Score]:
+    """A score a file, the largest first."""
+    values = iter(normal.scores(readable(seen)).tolist())
+    scores = [Score(one.file, next(values) if one.evidence else None, one.error) for one in seen]
+    return sorted(scores, key=lambda score: math.inf if score.value is None else -score.value)
+
+
+def write_verdicts(out: Path, scores: list[Score], threshold: float, clean: Path, rate: float) -> Path:
+    """A table of all files with their scores and verdicts, the most suspicious first, and beside it what they rest on; returns
+    the table."""
+
+    def write(file: Path) -> None:
+        with file.open("w", newline="", **NAMES) as opened:
+            writer = csv.writer(opened)
+            writer.writerow(("file", "score", "suspicious", "error"))
+            for one in scores:
+                cells = ("", "") if one.value is None else (f"{one.value:.6g}", "yes" if one.above(threshold) else "no")
+                writer.writerow((one.file, *cells, one.error))
+
+    write_atomically(out / VERDICTS, write)
+    unreadable = sum(one.value is None for one in scores)
+    about = {"threshold": threshold, "rate": rate, "clean": str(clean.resolve()), "images": len(scores) - unreadable}
+    about |= {"suspicious": sum(one.above(threshold) for one in scores), "unreadable": unreadable}
+    write_json(out / SUMMARY, about)
+    return out / VERDICTS
+
+
+def _claim(out: Path, settings: dict) -> None:
+    record = out / RECORD
+    if record.exists() and json.loads(record.read_text(encoding="utf-8")) != settings:
+        raise InputError(f"{out} holds evidence of another kind, of other encoders or of another folder; give another --out")
+    write_json(record, settings)

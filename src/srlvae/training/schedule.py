@@ -1,0 +1,28 @@
+"""How learning rates go over a run, and the average of the weights that is kept of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def warm_cosine(step: int, steps: int, warmup: int) -> float:
+    """The share of the peak learning rate at `step`, from 0: a linear warm-up times half a cosine to zero.
+
+    Loshchilov and Hutter 2017 (arXiv 1608.03983, eq. 5), one period.
+    """
+    return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+@torch.no_grad()
+def follow(average: Iterable[Tensor], weights: Iterable[Tensor], step: int, decay: float) -> None:
+    """Take the weights of after `step` steps, from 1, into their exponential average.
+
+    It begins as a plain mean and soon forgets the start: the decay grows as step / (step + 9) up to `decay`.
+    """
+    share = 1 - min(decay, step / (step + 9))
+    for slow, fast in zip(average, weights, strict=True):
+        slow.lerp_(fast.detach(), share)
