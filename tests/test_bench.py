@@ -250,7 +250,7 @@ def test_rows_of_another_run_are_refused_and_kept(other, vae, hardened, folder):
         (folder / "0.png").rename(folder / "9.png")
     else:
         vaes[other].model.encoder.conv_in.weight.mul_(1.5)
-    with pytest.raises(InputError, match="holds the rows of other VAEs, images or settings"):
+    with pytest.raises(InputError, match="was begun with other settings"):
         run(vae, hardened, folder, protocol=protocol)
     assert path.read_bytes() == before
 

@@ -78,7 +78,7 @@ def test_what_is_done_is_kept_and_another_run_may_join(runs, folder, tmp_path, m
     monkeypatch.setattr(bench.Judge, "row", lambda self, cell, name, *rest: made.append(name) or judge(self, cell, name, *rest))
     both = hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)
     assert both["rows"][: len(first["rows"])] == json.loads(json.dumps(first["rows"])) and len(made) == 2 * 7
-    with pytest.raises(InputError, match="other VAEs, images or settings"):
+    with pytest.raises(InputError, match="was begun with other settings: protocol.steps was 2, is 3"):
         hardening(small_kl(), runs, folder, tmp_path / "out", dataclasses.replace(SMALL, steps=3))
 
 

@@ -119,7 +119,7 @@ def test_what_is_written_loads_again_and_is_not_written_over(folder, tmp_path):
     assert not (tmp_path / "out" / CHECKPOINT).exists()
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert {path.stat().st_mode for path in files} == {(tmp_path / "out" / "model_index.json").stat().st_mode}
-    with pytest.raises(InputError, match="holds a result already"):
+    with pytest.raises(InputError, match="holds a finished run"):
         finetune(pipeline, folder, tmp_path / "out", CONFIG, prompt="a dog")
     (tmp_path / "out" / "finetune.json").unlink()
     with pytest.raises(InputError, match="something else"):
@@ -135,7 +135,7 @@ def test_a_run_goes_on_with_the_same_pictures_alone_wherever_they_lie(folder, tm
         finetune(sd15(small_kl()), folder, *words, prompt="a cat", stepped=stop)
     moved, steps = folder.rename(tmp_path / "moved"), []
     write_image(moved / "0.png", torch.zeros(3, 20, 24))
-    with pytest.raises(InputError, match="other images or settings"):
+    with pytest.raises(InputError, match=r"out was begun with other settings: images\.0\.png was"):
         finetune(sd15(small_kl()), moved, *words, prompt="a cat")
     write_image(moved / "0.png", torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0)))
     finetune(sd15(small_kl()), moved, *words, prompt="a cat", stepped=lambda step, loss: steps.append(step))

@@ -112,7 +112,7 @@ def test_a_resumed_run_takes_the_steps_that_are_left_and_equals_an_uninterrupted
     with pytest.raises(Interrupted):
         harden(small_kl(), photographs, tmp_path / "cut", config, listener=StopAfter(cut))
     steps = Steps()
-    harden(small_kl(), photographs, tmp_path / "cut", config, resume=True, listener=steps)
+    harden(small_kl(), photographs, tmp_path / "cut", config, listener=steps)
     assert steps.taken == list(range(cut + 1, config.steps + 1))
     assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
@@ -122,7 +122,7 @@ def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(tmp_path, photograp
     with pytest.raises(RuntimeError, match="power cut"):
         harden(small_kl(), photographs, tmp_path / "cut", CONFIG, listener=CrashAfter(5))
     steps = Steps()
-    harden(small_kl(), photographs, tmp_path / "cut", CONFIG, resume=True, listener=steps)
+    harden(small_kl(), photographs, tmp_path / "cut", CONFIG, listener=steps)
     assert steps.taken == [5, 6]
     assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
@@ -132,7 +132,7 @@ def test_more_steps_other_micro_batches_and_checkpoints_are_a_resumption(tmp_pat
         harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=StopAfter(2))
     steps = Steps()
     longer = CONFIG.changed(steps=8, micro_batch=2, checkpoint_every=3, workers=1)
-    harden(small_kl(), photographs, tmp_path / "out", longer, resume=True, listener=steps)
+    harden(small_kl(), photographs, tmp_path / "out", longer, listener=steps)
     assert steps.taken == [3, 4, 5, 6, 7, 8]
     assert json.loads((tmp_path / "out" / "srlvae.json").read_text())["config"]["steps"] == 8
 
@@ -140,9 +140,9 @@ def test_more_steps_other_micro_batches_and_checkpoints_are_a_resumption(tmp_pat
 def test_a_run_that_was_about_to_end_may_be_told_to_go_further(tmp_path, photographs):
     for listener, config in ((StopAfter(4), CONFIG), (StopAfter(5), CONFIG)):
         with pytest.raises(Interrupted):
-            harden(small_kl(), photographs, tmp_path / "out", config, resume=True, listener=listener)
+            harden(small_kl(), photographs, tmp_path / "out", config, listener=listener)
     steps = Steps()
-    harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(steps=9), resume=True, listener=steps)
+    harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(steps=9), listener=steps)
     assert steps.taken == [6, 7, 8, 9]
 
 
@@ -152,9 +152,9 @@ def test_other_photographs_are_no_resumption_and_a_copy_elsewhere_is(tmp_path, p
     other = shutil.copytree(photographs, tmp_path / "other")
     (other / "07.png").unlink()
     with pytest.raises(InputError, match="photographs was"):
-        harden(small_kl(), other, tmp_path / "out", CONFIG, resume=True)
+        harden(small_kl(), other, tmp_path / "out", CONFIG)
     shutil.copy(photographs / "07.png", other)
-    harden(small_kl(), other, tmp_path / "out", CONFIG, resume=True)
+    harden(small_kl(), other, tmp_path / "out", CONFIG)
 
 
 def test_micro_batches_give_the_step_of_the_whole_batch(tmp_path, photographs):
@@ -295,17 +295,16 @@ def test_other_settings_are_no_resumption(tmp_path, photographs):
     with pytest.raises(Interrupted):
         harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=StopAfter(1))
     with pytest.raises(InputError, match="seed was 0, is 1"):
-        harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(seed=1), resume=True)
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(seed=1))
     with pytest.raises(InputError, match="--resume"):
-        harden(small_kl(), photographs, tmp_path / "out", CONFIG)
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG, resume=False)
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path, photographs):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    for resume in (False, True):
-        with pytest.raises(InputError, match="something else"):
-            harden(small_kl(), photographs, tmp_path / "out", CONFIG, resume=resume)
+    with pytest.raises(InputError, match="something else"):
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
@@ -346,7 +345,7 @@ def test_a_killed_run_equals_an_uninterrupted_one_byte_for_byte(tmp_path, photog
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "cut" / WEIGHTS).exists()
-    assert run_command(*command(tmp_path, photographs, "cut", *settings, "--resume")).wait() == 0
+    assert run_command(*command(tmp_path, photographs, "cut", *settings)).wait() == 0
     assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 

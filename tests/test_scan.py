@@ -188,7 +188,7 @@ def test_half_a_line_is_written_again(vae, other, folder, tmp_path):
 
 def test_scores_of_other_encoders_are_refused(vae, other, folder, tmp_path):
     scan(vae, other, folder, tmp_path / "out")
-    with pytest.raises(InputError, match="other encoders"):
+    with pytest.raises(InputError, match="begun with other settings: hardened was"):
         scan(other, vae, folder, tmp_path / "out")
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from srlvae.errors import InputError
-from srlvae.files import write_json
 from srlvae.images import SHEET, find_sources, read_image, read_square, tile, write_image
 from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.pipeline import Pipeline, steps_run
 from srlvae.rng import generators, named_generator
+from srlvae.runs import claim
 
 BATCH = 8
 RECORD = "pictures.json"
@@ -40,7 +38,7 @@ def generate_files(
     Returns the contact sheet, a row a prompt. Raises InputError where `out` holds images made with other settings.
     """
     settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
-    _claim(out, settings | _names(pipeline))
+    claim(out, RECORD, settings | _names(pipeline))
     rows = []
     for j, prompt in enumerate(prompts):
         paths = [out / f"{j:02d}-{_slug(prompt)}-{i:03d}.png" for i in range(count)]
@@ -74,7 +72,7 @@ def edit_files(
     paths = find_sources(sources, out)
     steps_run(steps, strength)
     settings = {"prompt": prompt, "strength": strength, "steps": steps, "guidance": guidance, "seed": seed}
-    _claim(out, settings | _names(pipeline))
+    claim(out, RECORD, settings | _names(pipeline))
     for number, path in enumerate(paths, 1):
         target = out / f"{path.stem}.png"
         if not target.exists():
@@ -89,18 +87,6 @@ def edit_files(
 def _names(pipeline: Pipeline) -> dict:
     name = str(pipeline.pipe.config.get("_name_or_path"))
     return {"pipeline": name, "networks": pipeline.fingerprint(), "vae": pipeline.vae.fingerprint()}
-
-
-def _claim(out: Path, settings: dict) -> None:
-    """Record what is made in `out`, or see that it is the same as before."""
-    record = out / RECORD
-    if record.exists():
-        if json.loads(record.read_text(encoding="utf-8")) != settings:
-            raise InputError(f"{out} holds images made with other settings ({record}); give another --out")
-    elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} has something else in it; give a new or empty folder")
-    else:
-        write_json(record, settings)
 
 
 def _slug(prompt: str) -> str:

@@ -31,7 +31,7 @@ def quickstart(out: Path, listener: Listener, told) -> Path:
     cut_photographs(TRAIN, train, TILE_TRAIN)
     cut_photographs(TEST, test, TILE_TEST)
     if not (out / "vae" / "srlvae.json").exists():
-        harden("tiny", train, out / "vae", preset("cpu", steps=STEPS), resume=True, listener=listener)
+        harden("tiny", train, out / "vae", preset("cpu", steps=STEPS), listener=listener)
     reconstruction(load_vae("tiny"), load_vae(out / "vae"), test, out / "bench", RECONSTRUCTION["quick"], told)
     return write_report([out / "bench"])
 

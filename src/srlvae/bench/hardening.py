@@ -12,12 +12,13 @@ from pathlib import Path
 
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import Cell, ReconstructionProtocol
-from srlvae.bench.reconstruction import Judge, finished_rows
+from srlvae.bench.reconstruction import Judge
 from srlvae.errors import InputError
 from srlvae.files import digest, write_json
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
+from srlvae.runs import begun
 
 RESULT = "hardening.json"
 PROTOCOL = ReconstructionProtocol(eps=(15,), images=16, clean_images=16, features=("efficientnet-lite1",))
@@ -46,7 +47,7 @@ def hardening(
         "versions": versions(),
         "rows": [],
     }
-    result["rows"] = finished_rows(out / RESULT, result)
+    result["rows"] = (begun(out, RESULT, result, free=("rows", "versions")) or result)["rows"]
     kept = [(run.resolve().name, path) for run in runs for path in snapshots(run)]
     judge = Judge({"original": original}, x, protocol)
     on_original = {cell: judge.attack(cell) for cell in _cells(protocol, "original")}

@@ -19,7 +19,6 @@ from torch import Tensor
 from srlvae.attacks import ATTACKS, Images
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import RECONSTRUCTION, Cell, ReconstructionProtocol
-from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
@@ -30,6 +29,7 @@ from srlvae.metrics.pairwise import feature_distance, psnr, squared_shift, ssim
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
 from srlvae.rng import generators, uniform_like
+from srlvae.runs import begun
 
 RESULT, GRID = "reconstruction.json", "grid.png"
 
@@ -72,7 +72,7 @@ def reconstruction(
         "versions": versions(),
         "rows": [],
     }
-    result["rows"] = finished_rows(out / RESULT, result)
+    result["rows"] = (begun(out, RESULT, result, free=("rows", "versions")) or result)["rows"]
     judge = Judge({"original": original, "hardened": hardened}, x, protocol)
     plan = cells(protocol)
     for number, cell in enumerate(plan, 1):
@@ -87,17 +87,6 @@ def reconstruction(
 
 def _belongs(row: dict, cell: Cell) -> bool:
     return (row["attack"], row["eps"], row["made_on"]) == (cell.attack, cell.eps, cell.made_on)
-
-
-def finished_rows(path: Path, result: dict) -> list[dict]:
-    """The rows of an earlier run of the same benchmark. Raises InputError for one of other VAEs, images or settings."""
-    if not path.exists():
-        return []
-    before = json.loads(path.read_text(encoding="utf-8"))
-    same = all(before.get(key) == value for key, value in result.items() if key not in ("rows", "versions"))
-    if not same:
-        raise InputError(f"{path} holds the rows of other VAEs, images or settings; give a new folder")
-    return before["rows"]
 
 
 class Judge:

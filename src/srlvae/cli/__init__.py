@@ -58,5 +58,5 @@ def main() -> None:
     except SystemExit as stop:
         # Typer makes 130 of a KeyboardInterrupt.
         if stop.code == 130:
-            Console(stderr=True).print("stopped; the same command goes on where it was (harden: with --resume)")
+            Console(stderr=True).print("stopped; the same command goes on where it was")
         raise

@@ -14,7 +14,7 @@ from srlvae.errors import InputError
 def harden(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
     images: Annotated[str, typer.Option(help="A folder of photographs (any depth), or a Hugging Face dataset.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE; an interrupted run goes on.")],
     preset: Annotated[
         str | None, typer.Option(help="`cpu`: sized for two cores. `default`, if none is given: for a GPU.")
     ] = None,
@@ -44,8 +44,8 @@ def harden(
     ] = None,
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with an interrupted run of the same settings in --out.")] = True,
     streaming: Annotated[bool, typer.Option("--streaming", help="Stream a Hugging Face dataset.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
 ) -> None:
     """Post-train a VAE's encoder so that perturbations move it less. The result loads in the original's place.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from srlvae.files import digest, make_readable, write_json
 from srlvae.finetune.captions import read_captions
 from srlvae.finetune.loop import FinetuneConfig, Stepped, encode, tune
 from srlvae.models.pipeline import Pipeline
+from srlvae.runs import claim
 
-RECORD, CHECKPOINT = "finetune.json", "checkpoint.safetensors"
+RECORD, RUN, CHECKPOINT = "finetune.json", "checkpoints/run.json", "checkpoints/last.safetensors"
+# Settings that change nothing of what comes out.
+FREE = ("checkpoint_every",)
 
 
 def finetune(
@@ -41,7 +44,7 @@ def finetune(
     run = {"config": asdict(config), "vae": pipeline.vae.fingerprint(), "networks": pipeline.fingerprint()}
     root = images if images.is_dir() else images.parent
     run |= {"images": {path.relative_to(root).as_posix(): digest(path) for path in paths}, "captions": texts}
-    _claim(out, run)
+    claim(out, RUN, run, free=FREE, finished=RECORD)
     latents = encode(pipeline, paths, config.seed)
     tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, stepped=stepped)
     if config.lora_rank:
@@ -50,20 +53,9 @@ def finetune(
         tuned.pipe.save_pretrained(out)
     for weights in out.rglob("*.safetensors"):
         make_readable(weights)
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    write_json(out / RECORD, run)
+    shutil.rmtree((out / CHECKPOINT).parent)
     return tuned
-
-
-def _claim(out: Path, run: dict) -> None:
-    """Record the run in `out`. A record of another run counts only where that came to a checkpoint."""
-    record = out / RECORD
-    if (out / CHECKPOINT).exists():
-        if json.loads(record.read_text(encoding="utf-8")) != json.loads(json.dumps(run)):
-            raise InputError(f"{out} holds a run of other images or settings; give another --out")
-    elif out.exists() and any(path != record and path.name[0] != "." for path in out.iterdir()):
-        holds = "holds a result already" if record.exists() else "has something else in it"
-        raise InputError(f"{out} {holds}; give a new or empty folder")
-    write_json(record, run)
 
 
 def _save_lora(tuned: Pipeline, out: Path) -> None:

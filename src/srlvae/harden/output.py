@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -23,44 +22,6 @@ from srlvae.provenance import versions
 CHECKPOINT = "checkpoints/last.safetensors"
 RUN, LOG = "checkpoints/run.json", "log.jsonl"
 CARD, PICTURE, SKIPPED = "README.md", "before_after.png", "skipped.txt"
-
-
-def claim_folder(out: Path, run: dict, resume: bool, free: Collection[str]) -> None:
-    """Make `out` this run's. Raises InputError if it holds anything but, with `resume`, an interrupted equal run.
-
-    free: settings in `run["config"]` that may differ.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a new folder")
-    if not out.exists() or not any(out.iterdir()):
-        write_json(out / RUN, run)
-        return
-    if (out / RECORD).exists():
-        raise InputError(f"{out} holds a finished run; give a new folder")
-    if not (out / RUN).exists():
-        raise InputError(f"{out} has something else in it; give a new folder")
-    if not resume:
-        raise InputError(f"{out} holds an interrupted run; go on with --resume, or give a new folder")
-    before = json.loads((out / RUN).read_text())
-    changed = _differences(_fixed(before, free), _fixed(json.loads(json.dumps(run)), free))
-    if changed:
-        raise InputError(f"{out} was begun with other settings: {'; '.join(changed)}")
-    write_json(out / RUN, run)
-
-
-def _fixed(run: dict, free: Collection[str]) -> dict:
-    return run | {"config": {key: value for key, value in run["config"].items() if key not in free}}
-
-
-def _differences(before: dict, now: dict, prefix: str = "") -> list[str]:
-    found = []
-    for key in sorted(before.keys() | now.keys()):
-        a, b = before.get(key), now.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key} was {a}, is {b}")
-    return found
 
 
 def log_row(out: Path, row: dict) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from torch import Tensor
 
 from srlvae.harden.data import Crops, FolderPhotographs, Photographs, batches, open_photographs, set_apart
-from srlvae.harden.output import CHECKPOINT, claim_folder, finish_folder, log_row
+from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.rotation import visits
 from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
 from srlvae.harden.trainer import Progress, Trainer
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import VAE, load_vae
+from srlvae.runs import claim
 
 # Settings that do not change what comes out, but for roundings: they may differ when a run goes on.
 FREE = ("steps", "micro_batch", "gradient_checkpointing", "checkpoint_every", "snapshot_every", "workers")
@@ -66,13 +67,14 @@ def harden(
     out: str | Path,
     config: HardenConfig = PRESETS["default"],
     *,
-    resume: bool = False,
+    resume: bool = True,
     listener: Listener | None = None,
 ) -> VAE:
     """Post-train the encoder of `vae` on `images` and write the hardened autoencoder to `out`, in diffusers' format.
 
     vae: a VAE (left as it was), or what `load_vae` takes. images: what `open_photographs` takes or gives. out: a new or
-    empty folder; with `resume`, that of an interrupted run with the same settings, of which `steps` may be another number.
+    empty folder, or that of an interrupted run with the same settings, which goes on unless `resume` is off; `steps` may be
+    another number.
     Returns the hardened VAE. Raises: InputError, also for a run that learnt nothing; Interrupted after a stop that the listener
     asked for.
     """
@@ -85,10 +87,10 @@ def harden(
     trainer = Trainer(original, config, held_out)
     run = {"original": original.fingerprint(), "photographs": identity(photographs, held_out), "config": asdict(config)}
     if trainer.is_main:
-        claim_folder(out, run, resume, FREE)
+        claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
     trainer.accelerator.wait_for_everyone()
     checkpoint = out / CHECKPOINT
-    progress, perturbations = trainer.restore(checkpoint) if resume and checkpoint.exists() else (Progress(), {})
+    progress, perturbations = trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
     trainer.tell(listener.planned, plan(trainer, len(chosen), len(held_out), progress.step))
 
     crops = Crops(photographs, chosen, config.resolution, config.seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from srlvae.errors import InputError
 from srlvae.files import write_atomically, write_json
 from srlvae.images import find_images, read_image
 from srlvae.models.vae import VAE
+from srlvae.runs import claim
 from srlvae.scan.calibration import Normal
 from srlvae.scan.evidence import EVIDENCE, evidence_of_image
 
@@ -71,7 +71,7 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
         raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
     if vaes["original"] == vaes["hardened"]:
         raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
-    _claim(out, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
+    claim(out, RECORD, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
     files = [(path, *_identity(path, folder)) for path in paths]
     share = files[state.process_index :: state.num_processes]
     table = out / TABLE.format(state.process_index)
@@ -161,10 +161,3 @@ def write_verdicts(out: Path, scores: list[Score], threshold: float, clean: Path
     about |= {"suspicious": sum(one.above(threshold) for one in scores), "unreadable": unreadable}
     write_json(out / SUMMARY, about)
     return out / VERDICTS
-
-
-def _claim(out: Path, settings: dict) -> None:
-    record = out / RECORD
-    if record.exists() and json.loads(record.read_text(encoding="utf-8")) != settings:
-        raise InputError(f"{out} holds evidence of another kind, of other encoders or of another folder; give another --out")
-    write_json(record, settings)

@@ -1,0 +1,71 @@
+"""Whose an output folder is: one rule for every command.
+
+A folder is free, or it has the record of a run. Asked for the same again, the run goes on; asked for anything else, or where
+something else lies, nothing is touched and the error says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from srlvae.errors import InputError
+from srlvae.files import write_json
+
+
+def claim(
+    out: Path, record: str, run: dict, *, free: Collection[str] = (), finished: str | None = None, resume: bool = True
+) -> bool:
+    """Make `out` the folder of `run` and write its record, before anything is computed; whether it goes on with what is there.
+
+    record: file in `out` for the run, as plain data. free: keys, at any depth, that change nothing of what comes out: they may
+    be others than before. finished: a file that is there once the run has ended. resume: False takes a free folder alone; one
+    with nothing but a record is free.
+    Raises InputError for a file, a folder with something else in it, another run (naming what differs), or a finished one.
+    """
+    run = json.loads(json.dumps(run))
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a new folder")
+    inside = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")] if out.exists() else []
+    if finished and (out / finished) in inside:
+        raise InputError(f"{out} holds a finished run; give a new folder")
+    if inside and (out / record) not in inside:
+        raise InputError(f"{out} has something else in it; give a new folder")
+    goes_on = len(inside) > 1
+    if goes_on and not resume:
+        raise InputError(f"{out} holds an interrupted run; go on with --resume, or give a new folder")
+    if goes_on:
+        begun(out, record, run, free)
+    write_json(out / record, run)
+    return goes_on
+
+
+def begun(out: Path, record: str, run: dict, free: Collection[str] = ()) -> dict | None:
+    """What the record of an earlier run in `out` says, None where there is none.
+
+    Raises InputError where that run was another one, naming what differs.
+    """
+    if not (out / record).exists():
+        return None
+    before = json.loads((out / record).read_text(encoding="utf-8"))
+    changed = _differences(before, json.loads(json.dumps(run)), free)
+    if changed:
+        raise InputError(f"{out} was begun with other settings: {'; '.join(changed)}; give a new folder")
+    return before
+
+
+def _differences(before: dict, now: dict, free: Collection[str], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted((before.keys() | now.keys()) - set(free)):
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, free, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} was {_short(a)}, is {_short(b)}")
+    return found
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
