@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -228,15 +227,15 @@ def test_files_do_not_depend_on_the_size_of_batches(tmp_path, vae):
 def test_where_memory_runs_out_batches_are_halved(tmp_path, vae, monkeypatch):
     for number in range(4):
         save_noise(tmp_path / "in" / f"{number}.png", 16, 16, number)
-    sizes, attack = [], ATTACKS["latent"]
+    sizes, latent = [], ATTACKS["latent"].run
 
     def hungry(x, **options):
         sizes.append(len(x))
         if len(x) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return attack.run(x, **options)
+        return latent(x, **options)
 
-    monkeypatch.setitem(ATTACKS, "latent", dataclasses.replace(attack, run=hungry))
+    monkeypatch.setattr("srlvae.attacks.papers.latent.latent", hungry)
     assert len(run(tmp_path / "in", vae, batch=4)) == 4
     assert sizes == [4, 2, 2]
 
@@ -301,12 +300,12 @@ def test_an_attack_goes_through_a_defence(through, tmp_path, vae):
 
 
 def test_a_run_without_a_gradient_says_so(tmp_path, vae, monkeypatch):
-    source, attack = save_noise(tmp_path / "a.png", 16, 16), ATTACKS["latent"]
+    source = save_noise(tmp_path / "a.png", 16, 16)
 
     def flat(x, *, vae, generators, **options):
         return pgd(x, lambda images: 0 * images.sum((1, 2, 3)), generators=generators, **options)
 
-    monkeypatch.setitem(ATTACKS, "latent", dataclasses.replace(attack, run=flat))
+    monkeypatch.setattr("srlvae.attacks.papers.latent.latent", flat)
     (record,) = attack_files("latent", [source], tmp_path / "out", vae, steps=4)
     assert record["doubts"] == ["the objective did not improve with the steps", "100% of the gradient is zero"]
 

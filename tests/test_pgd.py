@@ -11,8 +11,8 @@ import torch
 from conftest import small_kl, small_tiny
 from pipelines import sd15
 from small import RandomFeatures
-from srlvae.attacks import ATTACKS, pgd
-from srlvae.attacks.engine.pgd import Adam, Loop, better, project, slope, steepest
+from srlvae.attacks import ATTACKS
+from srlvae.attacks.engine.pgd import Adam, Loop, better, pgd, project, slope, steepest
 from srlvae.attacks.papers.latent import latent_objective
 from srlvae.attacks.papers.mist import texture
 from srlvae.attacks.papers.photoguard import photoguard_encoder, photoguard_encoder_objective

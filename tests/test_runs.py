@@ -44,6 +44,12 @@ def test_a_record_alone_is_a_free_folder(tmp_path):
     assert claim(tmp_path, "run.json", {"vae": "other"}, resume=False) is False
 
 
+def test_a_run_inside_is_a_run_of_its_own(tmp_path):
+    claim(tmp_path / "clean", "run.json", RUN)
+    (tmp_path / "clean" / "work.bin").write_bytes(b"1")
+    assert claim(tmp_path, "run.json", RUN | {"vae": "other"}) is False
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

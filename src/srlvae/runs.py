@@ -27,7 +27,7 @@ def claim(
     run = json.loads(json.dumps(run))
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a new folder")
-    inside = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")] if out.exists() else []
+    inside = _files(out, record)
     if finished and (out / finished) in inside:
         raise InputError(f"{out} holds a finished run; give a new folder")
     if inside and (out / record) not in inside:
@@ -39,6 +39,13 @@ def claim(
         begun(out, record, run, free)
     write_json(out / record, run)
     return goes_on
+
+
+def _files(out: Path, record: str) -> list[Path]:
+    """What lies in `out`: no hidden files, and no folders in it that are those of runs themselves."""
+    runs = [path.parent for path in out.rglob(record) if path != out / record]
+    files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return [path for path in files if not any(run in path.parents for run in runs)]
 
 
 def begun(out: Path, record: str, run: dict, free: Collection[str] = ()) -> dict | None:

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlvae.attacks import ATTACKS, Attack, Images, Preset
+from srlvae.attacks import ATTACKS, Attack, Preset
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.errors import InputError
 from srlvae.files import digest
-from srlvae.images import check_eps, image_size, pad_to_multiple, read_fitted, to_levels
+from srlvae.images import Images, check_eps, image_size, pad_to_multiple, read_fitted, to_levels
 from srlvae.metrics.features import Features
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE

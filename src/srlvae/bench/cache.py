@@ -16,9 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.files import write_json
-from srlvae.images import read_image, write_image
-
-Images = Float[Tensor, "n 3 h w"]
+from srlvae.images import Images, read_image, write_image
 
 
 def key_of(**made_from: Any) -> str:

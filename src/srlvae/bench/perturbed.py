@@ -9,7 +9,8 @@ from torch import Tensor
 
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.request import Job
-from srlvae.bench.cache import Images, Store, key_of
+from srlvae.bench.cache import Store, key_of
+from srlvae.images import Images
 from srlvae.training.precision import make_accelerator
 
 

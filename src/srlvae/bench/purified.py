@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from srlvae.bench.cache import Images, Store, key_of
+from srlvae.bench.cache import Store, key_of
 from srlvae.bench.protocol import PurifierPlan
+from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
 from srlvae.purify.pixel_diffusion import load_pixel_pipeline

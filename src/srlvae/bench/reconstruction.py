@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srlvae.attacks import ATTACKS, Images
+from srlvae.attacks import ATTACKS
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import RECONSTRUCTION, Cell, ReconstructionProtocol
 from srlvae.files import write_json
-from srlvae.images import tile, write_image
+from srlvae.images import Images, tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.frechet import frechet_distance

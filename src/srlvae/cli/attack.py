@@ -60,7 +60,7 @@ def attack(
         model = load_vae(vae or pipeline or "tiny", device_of(device))
     else:
         model = pipeline_of(pipeline or "tiny-sd", vae, device)
-        if name == "photoguard-diffusion":
+        if ATTACKS[name].announced:
             for line in announce_peak(model, find_sources(images, out), batch):
                 console.print(line)
     more = {"draws": draws, "batch": batch, "seed": seed, "resume": resume}

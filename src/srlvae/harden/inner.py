@@ -16,7 +16,8 @@ from torch import Tensor
 from srlvae.attacks.engine.pgd import Objective, pgd, project
 from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.harden.terms import Clean
-from srlvae.models.vae import VAE, Images, Latents
+from srlvae.images import Images
+from srlvae.models.vae import VAE, Latents
 from srlvae.rng import Generators, generators, uniform_like
 
 # Turns by the golden ratio: any few neighbours in a run share the attacks about as all images do.

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from srlvae.errors import InputError
 from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Clean, Term, outer_loss
+from srlvae.images import Images
 from srlvae.metrics.features import load_features
 from srlvae.models.memory import saved_bytes
 from srlvae.models.posterior import hold_variance, mean_log_variance
-from srlvae.models.vae import VAE, Images
+from srlvae.models.vae import VAE
 from srlvae.training.precision import keep_norms_float32
 from srlvae.training.recompute import checkpoint_layers
 from srlvae.training.schedule import follow

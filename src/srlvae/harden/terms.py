@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from srlvae.images import Images
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import PerImage, detail, detail_distance, feature_distance, squared_shift
-from srlvae.models.vae import VAE, Images, Latents
+from srlvae.models.vae import VAE, Latents
 
 # Stages of a feature network that its distance compares, fine to coarse: gradients of deep ones hardly agree between batches.
 STAGES = 3

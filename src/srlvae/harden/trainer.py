@@ -20,7 +20,8 @@ from srlvae.harden.networks import Networks
 from srlvae.harden.rotation import Part
 from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Seen, Term, outer_loss, shift
-from srlvae.models.vae import VAE, Images
+from srlvae.images import Images
+from srlvae.models.vae import VAE
 from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
 from srlvae.training.precision import make_accelerator
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from srlvae.images import Images
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline
-from srlvae.models.vae import Images, Latents
+from srlvae.models.vae import Latents
 
 
 def inpaint(

@@ -19,8 +19,9 @@ from torch.utils.checkpoint import checkpoint
 
 from srlvae.errors import InputError
 from srlvae.extras import need
+from srlvae.images import Images
 from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
-from srlvae.models.vae import VAE, Images, Latents, fingerprint, load_vae
+from srlvae.models.vae import VAE, Latents, fingerprint, load_vae
 from srlvae.rng import Generators
 
 # diffusers exports lazily, which type checkers do not follow.

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.models.autoencoder import VAE, Images
+from srlvae.images import Images
+from srlvae.models.autoencoder import VAE
 
 
 def variance_head(vae: VAE) -> nn.Conv2d | None:

@@ -14,7 +14,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from srlvae.errors import InputError
-from srlvae.models.autoencoder import VAE, Images, Latents, fingerprint
+from srlvae.images import Images
+from srlvae.models.autoencoder import VAE, Latents, fingerprint
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.posterior import variance_is_held
 from srlvae.zoo import bundled, encoder_file

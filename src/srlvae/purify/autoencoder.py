@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from srlvae.images import Images
 from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.pairwise import feature_distance
 from srlvae.models.vae import VAE
-from srlvae.purify.table import Images, Purifier
+from srlvae.purify.table import Purifier
 from srlvae.rng import Generators, normal_like
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from srlvae.purify.table import Images
+from srlvae.images import Images
 
 
 @dataclass(frozen=True)

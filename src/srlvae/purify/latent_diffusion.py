@@ -11,8 +11,9 @@ import itertools
 
 import torch
 
+from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
-from srlvae.purify.table import Images, Purifier
+from srlvae.purify.table import Purifier
 from srlvae.rng import Generators
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srlvae.errors import InputError
-from srlvae.purify.table import Images, Purifier
+from srlvae.images import Images
+from srlvae.purify.table import Purifier
 from srlvae.rng import Generators, normal_like
 
 # What `Purifier.needs` stands for.

@@ -10,8 +10,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from srlvae.extras import need
-from srlvae.images import to_levels, to_pil, to_tensor
-from srlvae.purify.table import Images, Purifier
+from srlvae.images import Images, to_levels, to_pil, to_tensor
+from srlvae.purify.table import Purifier
 from srlvae.rng import Generators, normal_like
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from srlvae.attacks.engine.pgd import Images, Mask, Objective, View, Watch, better, project, slope, steepest
+from srlvae.attacks.engine.pgd import Mask, Objective, View, Watch, better, project, slope, steepest
+from srlvae.images import Images
 from srlvae.rng import Generators, uniform_like
 
 # Images → the objective and its gradient.

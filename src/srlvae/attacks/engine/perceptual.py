@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from srlvae.attacks.engine.pgd import Images, Objective
+from srlvae.attacks.engine.pgd import Objective
+from srlvae.images import Images
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import PerImage, feature_distance
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from srlvae.attacks.engine.pgd import Images
+from srlvae.images import Images
 
 # Of the pixels at a step; rounding alone leaves some.
 FLAT = 0.5

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlvae.attacks.engine.pgd import Images, View
+from srlvae.attacks.engine.pgd import View
+from srlvae.images import Images
 from srlvae.models.vae import VAE, Latents
 from srlvae.rng import Generators
 

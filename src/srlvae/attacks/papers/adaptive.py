@@ -9,9 +9,9 @@ import torch
 from typing_extensions import Unpack
 
 from srlvae.attacks.engine.apgd import apgd
-from srlvae.attacks.engine.pgd import Images, Loop, Objective
+from srlvae.attacks.engine.pgd import Loop, Objective
 from srlvae.attacks.engine.views import Encode, encoder
-from srlvae.attacks.table import Attack, Preset
+from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators
 
@@ -52,15 +52,3 @@ def adaptive(
     """
     objective = adaptive_objective(vae, x, weight, encoder(vae, generators, sampled))
     return apgd(x, objective, eps=eps, steps=steps, generators=generators, **loop)
-
-
-ADAPTIVE = Attack(
-    adaptive,
-    "with AutoAttack's APGD, arXiv 2003.01690",
-    "vae",
-    "E + D",
-    {
-        "default": Preset(15 / 255, 60, 2 / 255, "the largest budget of SRL-VAE's tables", {"restarts": 2}),
-    },
-    restarts=True,
-)

@@ -11,8 +11,8 @@ from jaxtyping import Int
 from torch import Tensor
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
-from srlvae.attacks.table import Attack, Preset
+from srlvae.attacks.engine.pgd import Loop, Objective, pgd
+from srlvae.images import Images
 from srlvae.models.pipeline import Conditioning, Pipeline
 from srlvae.models.vae import Latents
 from srlvae.rng import Generators, normal_like
@@ -62,15 +62,3 @@ def advdm(
     objective = denoising_objective(pipeline, prompt, generators, (x.shape[-2], x.shape[-1]))
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=False, **loop)
-
-
-ADVDM = Attack(
-    advdm,
-    "AdvDM, arXiv 2302.04578",
-    "pipeline",
-    "E + U",
-    {
-        "diff-protect": Preset(16 / 255, 100, 1 / 255, "as run by Diff-Protect: 16, 1 and 100 of 255ths"),
-        "gridpure": Preset(4 / 255, 100, 0.5 / 255, 'GrIDPure\'s run of it: "8/255" on [-1,1] images is 4/255'),
-    },
-)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.papers.advdm import denoising_objective
-from srlvae.attacks.table import Attack, Preset
 from srlvae.errors import InputError
+from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators
 
@@ -83,13 +83,3 @@ def antidreambooth(
         settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": [g], "mask": part}
         found.append(pgd(x[i : i + 1], objective, **settings, keep_best=False, **loop))
     return torch.cat(found)
-
-
-ANTIDREAMBOOTH = Attack(
-    antidreambooth,
-    "Anti-DreamBooth, arXiv 2303.15433",
-    "pipeline",
-    "2 (E + U)",
-    {"aspl": Preset(6.375 / 255, 300, 0.6375 / 255, "ASPL: .05 and .005 on [-1,1], 50 rounds of 6 steps")},
-    alone=True,
-)

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Mask, Objective, pgd
-from srlvae.attacks.table import Attack, Preset
+from srlvae.attacks.engine.pgd import Loop, Mask, Objective, pgd
+from srlvae.images import Images
 from srlvae.models.inpainting import keep
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators, normal_like
@@ -81,12 +81,3 @@ def diffusionguard(
     )
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=False, **loop)
-
-
-DIFFUSIONGUARD = Attack(
-    diffusionguard,
-    "DiffusionGuard, arXiv 2410.05694",
-    "pipeline",
-    "E + U",
-    {"code": Preset(8 / 255, 800, 0.5 / 255, 'released code: "16/255" and 1/255 on [-1,1] images, 800 steps')},
-)

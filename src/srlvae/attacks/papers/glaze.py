@@ -12,8 +12,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from srlvae.attacks.engine.perceptual import perceptual_penalty, within_budget
-from srlvae.attacks.engine.pgd import Adam, Images, Loop, Objective, pgd
-from srlvae.attacks.table import Attack, Preset
+from srlvae.attacks.engine.pgd import Adam, Loop, Objective, pgd
+from srlvae.images import Images
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, Latents
@@ -59,16 +59,3 @@ def glaze(
     objective = glaze_objective(pipeline.vae, goal, perceptual_penalty(x, features, budget), weight)
     adversarial = pgd(x, objective, eps=eps, steps=steps, step_size=step_size, rule=Adam, **loop)
     return within_budget(adversarial, x, features, budget) if hard else adversarial
-
-
-GLAZE = Attack(
-    glaze,
-    "Glaze, arXiv 2302.04222",
-    "pipeline",
-    "E + P, and an edit",
-    {
-        "capped": Preset(16 / 255, 500, 0.005, "the open re-implementation's Adam, p .05 and α 30, with a cap on ℓ∞"),
-        "open": Preset(1.0, 500, 0.005, "open re-implementation: p .05 in LPIPS, α 30, lr .01 on [-1,1]; give features="),
-        "hard": Preset(1.0, 500, 0.005, "the same, and no image beyond p before it is rounded to grey levels", {"hard": True}),
-    },
-)

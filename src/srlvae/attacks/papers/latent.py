@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.engine.views import Encode, encoder
-from srlvae.attacks.table import Attack, Preset
+from srlvae.images import Images
 from srlvae.models.vae import VAE, Latents
 from srlvae.rng import Generators
 
@@ -45,16 +45,3 @@ def latent(
     objective = latent_objective(vae, vae.mean(x).detach(), encoder(vae, generators, sampled))
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=not sampled, **loop)
-
-
-LATENT = Attack(
-    latent,
-    "FARE, arXiv 2402.12336",
-    "vae",
-    "E",
-    {
-        "default": Preset(8 / 255, 40, 1 / 255, "as strong as 40 steps get it"),
-        "fare": Preset(4 / 255, 10, 1 / 255, "FARE's training attack: 10 steps of 1/255 within 4/255"),
-    },
-    restarts=True,
-)

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.papers.advdm import advdm, random_denoising_loss
-from srlvae.attacks.table import Attack, Preset
+from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, Latents
 from srlvae.rng import Generators
@@ -108,11 +108,3 @@ def mist_fused(
     objective = mist_fused_objective(pipeline, prompt, goal, generators, (x.shape[-2], x.shape[-1]))
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=False, **loop)
-
-
-PRESETS = {"v1": Preset(16 / 255, 100, 1 / 255, "mist.py, version 1: 16, 1 and 100 of 255ths")}
-V2 = {"v2": Preset(4 / 255, 100, 0.5 / 255, 'mist-v2: "8/255" on [-1,1] images is 4/255')}
-PAPER = "Mist, arXiv 2305.12683"
-TEXTURAL = Attack(mist_textural, PAPER, "vae", "E", PRESETS | V2)
-SEMANTIC = Attack(mist_semantic, PAPER, "pipeline", "E + U", PRESETS)
-FUSED = Attack(mist_fused, PAPER, "pipeline", "E + U", PRESETS)

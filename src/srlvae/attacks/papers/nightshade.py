@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from typing_extensions import Unpack
 
 from srlvae.attacks.engine.perceptual import perceptual_penalty
-from srlvae.attacks.engine.pgd import Adam, Images, Loop, pgd
+from srlvae.attacks.engine.pgd import Adam, Loop, pgd
 from srlvae.attacks.papers.photoguard import photoguard_encoder_objective
-from srlvae.attacks.table import Attack, Preset
+from srlvae.images import Images
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
@@ -71,21 +71,3 @@ def nightshade(
     penalty = perceptual_penalty(x, features, budget)
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "rule": Adam}
     return pgd(x, lambda adversarial: distance(adversarial) + weight * penalty(adversarial), **settings, **loop)
-
-
-NIGHTSHADE = Attack(
-    nightshade,
-    "Nightshade, arXiv 2310.13828",
-    "pipeline",
-    "E, and a generation",
-    {
-        "code": Preset(10.2 / 255, 500, 10.2 / 255, "gen_poison.py: .04 of [0,1], of which a PNG holds 10/255"),
-        "paper": Preset(
-            1.0,
-            500,
-            0.005,
-            "paper: a budget of .07 in LPIPS and no other; give features=",
-            {"budget": 0.07},
-        ),
-    },
-)

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Mask, Norm, Objective, Schedule, pgd
+from srlvae.attacks.engine.pgd import Loop, Mask, Norm, Objective, Schedule, pgd
 from srlvae.attacks.engine.views import Encode, encoder
-from srlvae.attacks.table import Attack, Preset
 from srlvae.errors import InputError
+from srlvae.images import Images
 from srlvae.models.inpainting import inpaint
 from srlvae.models.pipeline import Pipeline, steps_run
 from srlvae.models.vae import VAE, Latents
@@ -126,37 +126,3 @@ def photoguard_diffusion(
     objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint, **chosen)
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators, "norm": norm}
     return pgd(x, objective, **settings, schedule=schedule, keep_best=False, **loop)
-
-
-ENCODER = Attack(
-    photoguard_encoder,
-    "PhotoGuard, arXiv 2302.06588",
-    "vae",
-    "E",
-    {
-        "paper": Preset(16 / 255, 200, 2 / 255, "paper, section 5: 16/255, 200 steps"),
-        "notebook": Preset(7.65 / 255, 1000, 2.55 / 255, "demo_simple_attack_img2img.ipynb: .06 and .02 on [-1,1]"),
-        "notebook-inpainting": Preset(
-            7.65 / 255, 1000, 1.275 / 255, "demo_simple_attack_inpainting.ipynb: .06 and .01 on [-1,1]", wants=("target",)
-        ),
-        "app": Preset(15.3 / 255, 200, 1.275 / 255, "the app on Hugging Face: .12 and .01 on [-1,1]", {"grey": True}),
-    },
-    restarts=True,
-)
-DIFFUSION = Attack(
-    photoguard_diffusion,
-    "PhotoGuard, arXiv 2302.06588",
-    "pipeline",
-    "E + D + 4 U",
-    {
-        "paper": Preset(16 / 255, 200, 2 / 255, "paper, section 5: 16/255, 200 steps; image-to-image"),
-        "notebook": Preset(
-            8.0,
-            200,
-            0.5,
-            "demo_complex_attack_inpainting.ipynb: ℓ2 radius 16 and step 1 on [-1,1] at 512 pixels, 10 repeats",
-            {"norm": "l2", "repeats": 10, "inpaint": True},
-            wants=("mask",),
-        ),
-    },
-)

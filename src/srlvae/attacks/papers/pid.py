@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
-from srlvae.attacks.table import Attack, Preset
+from srlvae.attacks.engine.pgd import Loop, Objective, pgd
+from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators
 
@@ -50,17 +50,3 @@ def pid(
     """
     objective = variance_objective(vae) if variance_alone else pid_objective(vae, x)
     return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, **loop)
-
-
-PID = Attack(
-    pid,
-    "PID, arXiv 2406.15305",
-    "vae",
-    "E",
-    {
-        "paper": Preset(12.75 / 255, 1000, 1 / 255, "their code: .05 on [0,1], 1000 steps of 1/255"),
-        "variance": Preset(15 / 255, 40, 2 / 255, "the log-variance alone; not published", {"variance_alone": True}),
-    },
-    restarts=True,
-    posterior=True,
-)

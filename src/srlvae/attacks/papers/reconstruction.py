@@ -8,9 +8,9 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.engine.views import Encode, encoder
-from srlvae.attacks.table import Attack, Preset
+from srlvae.images import Images
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import feature_distance
 from srlvae.models.vae import VAE
@@ -64,13 +64,3 @@ def reconstruction(
     objective = reconstruction_objective(vae, x, features, weight, encode=encode)
     settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     return pgd(x, objective, **settings, keep_best=not sampled, **loop)
-
-
-RECONSTRUCTION = Attack(
-    reconstruction,
-    "SRL-VAE, arXiv 2504.17219",
-    "vae",
-    "E + D",
-    {"default": Preset(15 / 255, 40, 2 / 255, "the largest budget of the paper's tables; without its perceptual term")},
-    restarts=True,
-)

@@ -10,9 +10,9 @@ from functools import partial
 
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Objective, pgd
+from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.papers.advdm import draw_timesteps
-from srlvae.attacks.table import Attack, Preset
+from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators, normal_like
 
@@ -55,7 +55,4 @@ def sds(
     return pgd(x, objective, **settings, keep_best=False, **loop)
 
 
-PRESETS = {"diff-protect": Preset(16 / 255, 100, 1 / 255, "Diff-Protect: 16, 1 and 100 of 255ths")}
-PAPER = "Diff-Protect, arXiv 2311.12832"
-SDS_UP = Attack(partial(sds, sign=1), PAPER, "pipeline", "E + U forward", PRESETS)
-SDS_DOWN = Attack(partial(sds, sign=-1), PAPER, "pipeline", "E + U forward", PRESETS)
+sds_up, sds_down = partial(sds, sign=1), partial(sds, sign=-1)

@@ -13,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Images, Loop, Objective
+from srlvae.attacks.engine.pgd import Loop, Objective
 from srlvae.attacks.papers.adaptive import adaptive
 from srlvae.attacks.papers.latent import latent
 from srlvae.attacks.papers.mist import mist_textural
 from srlvae.attacks.papers.photoguard import photoguard_encoder
 from srlvae.attacks.papers.reconstruction import reconstruction
-from srlvae.attacks.table import Attack, Preset
+from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators
 
@@ -60,13 +60,3 @@ def worst_case(
     settings = {"vae": vae, "eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
     candidates = [attack(x, **settings, **(quiet if i else loop)) for i, attack in enumerate(ENSEMBLE)]
     return keep_worst(candidates, harm or harm_of(vae, x))[0]
-
-
-WORST_CASE = Attack(
-    worst_case,
-    "as AutoAttack's ensemble, arXiv 2003.01690",
-    "vae",
-    "5 E + 2 D",
-    {"default": Preset(15 / 255, 60, 2 / 255, "the largest budget of SRL-VAE's tables")},
-    restarts=True,
-)
