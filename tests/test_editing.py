@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +21,10 @@ from torch.nn import functional as F
 from conftest import small_kl
 from pipelines import pixel, sd15
 from small import RandomFeatures
-from srlvae.bench import compare
+from srlvae import provenance
+from srlvae.bench import cache, compare
 from srlvae.bench import editing as bench
-from srlvae.bench.cache import Store, key_of, key_of_image
+from srlvae.bench.cache import STAGES, Store, beat, key_of, key_of_image, wait_for
 from srlvae.bench.compare import Comparison, frechet_interval
 from srlvae.bench.editing import CLEAN, editing, plan_of, setting_of
 from srlvae.bench.protocol import AttackPlan, Cell, EditingProtocol, PurifierPlan, editing_protocol
@@ -60,6 +63,9 @@ class SmallClip(Clip):
 
     def __init__(self):
         self.name = "small"
+
+    def fingerprint(self):
+        return "small"
 
     def images(self, x):
         return F.normalize(F.adaptive_avg_pool2d(x, 2).flatten(1), dim=-1)
@@ -242,7 +248,7 @@ def test_attacked_images_keep_their_budget(pipeline, hardened, folder, result):
 def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeypatch):
     who, made = threading.local(), []
     monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
-    keys = [key_of(number=i) for i in range(5)]
+    keys = [key_of("noise", number=i) for i in range(5)]
 
     def make(part: list[int]):
         time.sleep(0.02 * who.number)  # the second finds files of the first already there
@@ -260,10 +266,40 @@ def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeyp
 
 def test_a_process_that_is_alone_with_its_images_waits_for_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=1, num_processes=2))
-    monkeypatch.setattr(cache, "wait_for", lambda file: file)
-    keys = [key_of(number=i) for i in range(3)]
+    monkeypatch.setattr(cache, "wait_for", lambda *_: pytest.fail("waited"))
+    keys = [key_of("noise", number=i) for i in range(3)]
     images = Store(tmp_path, 2, shared=False).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)))
     assert images.shape == (3, 3, 2, 2)
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_process_that_died_is_named_and_one_that_works_is_waited_for(dead, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "DEAD", 0.3)
+    sign, late = tmp_path / ".alive-1", tmp_path / "late.png"
+    sign.touch()
+    if dead:
+        with pytest.raises(InputError, match="process 1 has stopped before it made late.png; start the same command again"):
+            wait_for(late, tmp_path, 1)
+        return
+
+    def work() -> None:
+        for _ in range(10):
+            time.sleep(0.1)
+            sign.touch()
+        late.touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+        assert wait_for(late, tmp_path, 1) == late
+
+
+def test_a_living_process_shows_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "BEAT", 0.05)
+    beat(tmp_path, 3)
+    sign = tmp_path / ".alive-3"
+    os.utime(sign, (0, 0))
+    time.sleep(0.5)
+    assert sign.stat().st_mtime > 0
 
 
 def test_images_behind_a_purifier_with_a_pipeline_of_its_own_are_kept(pipeline, tmp_path, monkeypatch):
@@ -285,7 +321,25 @@ def test_an_image_is_kept_under_its_own_levels():
     other = x.clone()
     other[0, 0, 0] = 1 - other[0, 0, 0].round()
     assert key_of_image(x) == key_of_image(x.clone()) != key_of_image(other)
-    assert key_of(a=1, b=2) == key_of(b=2, a=1) != key_of(a=2, b=1)
+    assert key_of("noise", a=1) != key_of("edited", a=1)
+    assert key_of("noise", a=1, b=2) == key_of("noise", b=2, a=1) != key_of("noise", a=2, b=1)
+
+
+def test_a_changed_line_in_the_loop_changes_what_attacks_are_kept_under_and_nothing_else(tmp_path, monkeypatch):
+    copy = tmp_path / "srlvae"
+    shutil.copytree(provenance.ROOT, copy, ignore=shutil.ignore_patterns("zoo", "__pycache__"))
+    monkeypatch.setattr(provenance, "ROOT", copy)
+
+    def keys() -> dict[str, str]:
+        provenance.code.cache_clear()
+        return {stage: key_of(stage, a=1) for stage in STAGES}
+
+    before = keys()
+    with open(copy / "attacks" / "engine" / "pgd.py", "a") as file:
+        file.write("# another line\n")
+    after = keys()
+    provenance.code.cache_clear()
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == {"attacked", "poisoned"}
 
 
 # --- the numbers

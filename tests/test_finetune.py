@@ -16,7 +16,7 @@ from srlvae.errors import InputError
 from srlvae.finetune import CHECKPOINT, FinetuneConfig, finetune, read_captions, tune
 from srlvae.images import write_image
 from srlvae.models.pipeline import load_pipeline
-from srlvae.models.vae import fingerprint
+from srlvae.provenance import fingerprint
 from srlvae.rng import generators
 
 CONFIG = FinetuneConfig(steps=4, batch_size=2, learning_rate=1e-3, warmup=1, checkpoint_every=2, precision="no")

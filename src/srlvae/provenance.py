@@ -1,9 +1,17 @@
-"""What a result was made with."""
+"""What a result was made with: versions of packages, and of this package's own code."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parent
 
 
 def versions() -> dict[str, str]:
@@ -14,3 +22,24 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@functools.cache
+def code(*rooms: str) -> str:
+    """The SHA-256 of the source of rooms of this package, such as `attacks` or `images`: another after any change of a line."""
+    hashed = hashlib.sha256()
+    for room in sorted(rooms):
+        files = sorted((ROOT / room).rglob("*.py")) or [ROOT / f"{room}.py"]
+        for file in files:
+            hashed.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return hashed.hexdigest()
+
+
+def fingerprint(*models: nn.Module, rounded: torch.dtype = torch.float32) -> str:
+    """SHA-256 of all weights as float32, with names and shapes. rounded: to this precision first."""
+    digest = hashlib.sha256()
+    for model in models:
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().to(rounded).float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

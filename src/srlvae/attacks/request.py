@@ -68,7 +68,10 @@ class Job:
 
     def made_from(self) -> dict[str, Any]:
         """The settings but for where the pipeline lies: what is kept by them holds for the same weights in another folder."""
-        return {key: value for key, value in self.settings().items() if key != "pipeline"}
+        made_from = {key: value for key, value in self.settings().items() if key != "pipeline"}
+        if self.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
+            made_from["sampling"] = self.model.settings()
+        return made_from
 
     def run(self, x: Images, names: Sequence[str], watch: Trace) -> Images:
         """Attacked images of whole grey levels, within the budget."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +17,27 @@ from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor
 
+from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.images import Images, read_image, write_image
+from srlvae.provenance import code
+
+# The rooms whose code makes what a stage of a benchmark keeps: after a change in one of them it is made anew.
+GROUND = ("images", "rng", "models")
+STAGES = {
+    "noise": ("images", "rng"),
+    "attacked": (*GROUND, "attacks", "training"),
+    "purified": (*GROUND, "purify"),
+    "edited": GROUND,
+    "measured": (*GROUND, "metrics"),
+    "poisoned": (*GROUND, "attacks", "purify", "training", "finetune", "scan", "metrics"),
+}
 
 
-def key_of(**made_from: Any) -> str:
-    """A name for what is made from all that: the SHA-256 of its JSON."""
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+def key_of(stage: str, **made_from: Any) -> str:
+    """A name for what a stage in STAGES makes from all that: the SHA-256 of its JSON and of the code of the stage."""
+    made_by = {"stage": stage, "code": code(*STAGES[stage]), **made_from}
+    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
 
 
 def key_of_image(x: Float[Tensor, "3 h w"]) -> str:
@@ -47,6 +63,8 @@ class Store:
         """The images of `keys`. `make` is asked for those that are missing, by number and in batches, and gives them with a
         note on each."""
         state = PartialState()
+        if self.shared and state.num_processes > 1:
+            beat(self.folder, state.process_index)
         own = range(state.process_index, len(keys), state.num_processes) if self.shared else range(len(keys))
         share = [i for i in own if not self.path(keys[i]).exists()]
         for start in range(0, len(share), self.batch_size):
@@ -57,7 +75,10 @@ class Store:
                     write_json(self.path(keys[i]).with_suffix(".json"), note)
                 write_image(self.path(keys[i]), image)
             self.told(len(part))
-        return torch.stack([read_image(wait_for(self.path(key))) for key in keys])
+        if not self.shared or state.num_processes == 1:
+            return torch.stack([read_image(self.path(key)) for key in keys])
+        made_by = [(self.path(key), i % state.num_processes) for i, key in enumerate(keys)]
+        return torch.stack([read_image(wait_for(path, self.folder, maker)) for path, maker in made_by])
 
     def notes(self, keys: Sequence[str]) -> list[Any]:
         """The notes on the images of `keys`; None where there is none."""
@@ -65,8 +86,34 @@ class Store:
         return [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]
 
 
-def wait_for(file: Path) -> Path:
-    """Return `file` once another process has written it."""
+# Seconds between signs of life; after how many without one a process is taken for dead, and how long it may take to begin.
+BEAT, DEAD, BEGIN = 5.0, 45.0, 600.0
+
+
+@functools.cache
+def beat(folder: Path, process: int) -> None:
+    """From now on show, by the time of a file in `folder`, that this process is alive."""
+    sign = folder / f".alive-{process}"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def go_on() -> None:
+        while True:
+            sign.touch()
+            time.sleep(BEAT)
+
+    sign.touch()
+    threading.Thread(target=go_on, daemon=True).start()
+
+
+def wait_for(file: Path, folder: Path, process: int) -> Path:
+    """Return `file` once `process` has written it. Raises InputError where that process shows no sign of life in `folder`."""
+    began, sign = time.time(), folder / f".alive-{process}"
     while not file.exists():
+        seen = sign.stat().st_mtime if sign.exists() else 0.0
+        silent = time.time() - max(seen, began)
+        if silent > (DEAD if seen else BEGIN):
+            raise InputError(
+                f"process {process} has stopped before it made {file.name}; start the same command again, and it goes on"
+            )
         time.sleep(0.1)
     return file

@@ -46,8 +46,6 @@ RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
 CLEAN = Cell("none", 0, "")
 # Photographs on a contact sheet, and those whose purification is timed.
 SHOWN, TIMED = 6, 2
-# Another number wherever a measure becomes another, so that rows of before are not taken for it.
-MEASURES = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class Editing:
         if cell.attack == "none":
             return self.clean
         if cell.attack == "noise":
-            keys = [key_of(noise=cell.eps, seed=self.protocol.seed, source=key) for key in self.clean.keys]
+            keys = [key_of("noise", eps=cell.eps, seed=self.protocol.seed, source=key) for key in self.clean.keys]
             return Set(keys, self.store.images(keys, lambda part: (self._noisy(part, cell.eps), [None] * len(part))))
         return Set(*perturbed(self._job(cell), self.clean.images, self.clean.keys, self.store))
 
@@ -100,8 +98,8 @@ class Editing:
         protocol, pipeline = self.protocol, self.pipelines[vae]
         settings: dict[str, Any] = {"strength": protocol.strength, "steps": protocol.steps, "guidance": protocol.guidance}
         seed = protocol.seed if seed is None else seed
-        made_by = {**settings, "seed": seed, "vae": self.vaes[vae], "networks": self.networks}
-        keys = [key_of(**made_by, prompt=p, source=given.keys[i]) for i, p in zip(self.of, self.prompts, strict=True)]
+        made_by = {**settings, "seed": seed, "vae": self.vaes[vae], "networks": self.networks, "sampling": pipeline.settings()}
+        keys = [key_of("edited", **made_by, prompt=p, source=given.keys[i]) for i, p in zip(self.of, self.prompts, strict=True)]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
             x, prompts = given.images[[self.of[k] for k in part]], [self.prompts[k] for k in part]
@@ -190,9 +188,10 @@ def editing(
             bench.under(defence, bench.attacked(cell))
             done(cell, defence, number, len(plan))
         return {}
+    clip = load_clip(protocol.clip, pipeline.device)
     compare = Comparison(
         [load_features(name) for name in protocol.features],
-        load_clip(protocol.clip, pipeline.device),
+        clip,
         reference.images,
         bench.prompts,
         bench.of,
@@ -217,8 +216,9 @@ def editing(
     for number, (cell, defence) in enumerate(plan, 1):
         given = bench.attacked(cell)
         edits = bench.under(defence, given)
-        judges = {"features": protocol.features, "clip": protocol.clip, "measures": MEASURES}
-        key = key_of(edits=edits.keys, reference=reference.keys, **judges)
+        key = key_of(
+            "measured", edits=edits.keys, reference=reference.keys, features=protocol.features, clip=clip.fingerprint()
+        )
         measured = known.get(key) or compare.row(edits.images)
         doubts = [doubt for note in bench.store.notes(given.keys) if note for doubt in note["doubts"]]
         made = {"defence": defence, "setting": setting_of(cell, defence), "n": len(edits.keys), "doubts": doubts}

@@ -22,7 +22,7 @@ def perturbed(job: Job, x: Images, names: Sequence[str], store: Store) -> tuple[
     """
     accelerator = make_accelerator("auto")
     settings = job.made_from() | {"precision": accelerator.mixed_precision}
-    keys = [key_of(**settings, source=name) for name in names]
+    keys = [key_of("attacked", **settings, source=name) for name in names]
 
     def make(part: list[int]) -> tuple[Tensor, list[Any]]:
         trace = Trace()

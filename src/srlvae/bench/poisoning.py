@@ -22,7 +22,7 @@ from torch import Tensor
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.papers.nightshade import select_sources
 from srlvae.attacks.request import Job, choose_setting
-from srlvae.bench.cache import Store, key_of, key_of_image, wait_for
+from srlvae.bench.cache import Store, beat, key_of, key_of_image, wait_for
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import PoisoningProtocol
@@ -266,16 +266,21 @@ def poisoning(
     """
     bench = Poisoning(pipeline, hardened, folder, clip, judge, protocol, Store(out / CACHE, protocol.batch_size))
     about = {"benchmark": "poisoning", "networks": bench.networks, "clip": clip.name}
+    judges = {"clip": clip.fingerprint(), "judge": judge.fingerprint()}
+    sampling = pipeline.settings()
     vaes = {name: pipe.vae.fingerprint() for name, pipe in bench.pipelines.items()}
     settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
     plan, state = list(points(protocol)), PartialState()
     bench.make_poisons(plan)
+    if state.num_processes > 1:
+        beat(bench.store.folder, state.process_index)
 
     def file_of(point: Point) -> Path:
         # Another hardened VAE leaves the points without one as they are.
         used = vaes if point.defence in WITH_HARDENED else {"original": vaes["original"]}
         made_of = {"vaes": used, "settings": settings, "photographs": bench.keys, "purifier": bench.settings_of(point)}
-        return out / CACHE / "points" / f"{key_of(**about, **made_of, point=asdict(point))}.json"
+        made_of |= {"judges": judges, "sampling": sampling}
+        return out / CACHE / "points" / f"{key_of('poisoned', networks=bench.networks, **made_of, point=asdict(point))}.json"
 
     files = [file_of(point) for point in plan]
     result = {**about, **vaes, "protocol": json.loads(json.dumps(asdict(protocol))), "versions": versions()}
@@ -294,6 +299,7 @@ def poisoning(
         done(point, number, len(plan))
     if not state.is_main_process:
         return {}
-    result["rows"] = [json.loads(wait_for(file).read_text(encoding="utf-8")) for file in files]
+    made_by = [(file, number % state.num_processes) for number, file in enumerate(files, 1)]
+    result["rows"] = [json.loads(wait_for(file, bench.store.folder, maker).read_text("utf-8")) for file, maker in made_by]
     write_json(out / RESULT, result)
     return result

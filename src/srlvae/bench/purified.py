@@ -41,7 +41,7 @@ class Purification:
     ) -> tuple[list[str], Images]:
         """The keys and the purified images of `x`, whose own keys are `sources`, made where they are missing."""
         made_by = {"purifier": plan.name, **PURIFIERS[plan.name].settings, **plan.settings, **self.model_of(plan)[1]}
-        keys = [key_of(**made_by, seed=seed, source=source) for source in sources]
+        keys = [key_of("purified", **made_by, seed=seed, source=source) for source in sources]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
             return self.run(plan, x[part], [names[i] for i in part], seed), [None] * len(part)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.metrics.pairwise import PerImage
+from srlvae.provenance import fingerprint
 from srlvae.zoo import bundled
 
 
@@ -43,6 +44,10 @@ class Clip:
         tokens = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         pooled = self.model.text_model(**tokens.to(self.model.device)).pooler_output
         return F.normalize(self.model.text_projection(pooled), dim=-1)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights."""
+        return fingerprint(self.model)
 
 
 def clip_i(clip: Clip, x: Float[Tensor, "b 3 _ _"], y: Float[Tensor, "b 3 _ _"]) -> PerImage:

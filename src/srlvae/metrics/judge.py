@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import torch
 from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor
@@ -32,6 +34,11 @@ class Judge:
     def calls(self, x: Float[Tensor, "b 3 h w"]) -> Int[Tensor, " b"]:
         """The number of the concept that each image is called."""
         return self.scores(x).argmax(1)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the probe and the name of its features, whose weights are fixed by it."""
+        probe = torch.cat([self.weight.flatten(), self.bias]).float().cpu().numpy().tobytes()
+        return hashlib.sha256(f"{self.features.name} {self.size} {self.concepts}".encode() + probe).hexdigest()
 
 
 def load_judge(source: str | Path = "judge") -> Judge:

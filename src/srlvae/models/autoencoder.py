@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from srlvae.errors import InputError
 from srlvae.files import make_readable, write_json
 from srlvae.images import Images
+from srlvae.provenance import fingerprint
 from srlvae.rng import Generators, normal_like
 
 # The submodules whose parameters act on `encode` and not on `decode`.
@@ -117,16 +117,6 @@ class VAE:
         write_json(Path(folder) / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
         for weights in Path(folder).glob("*.safetensors"):
             make_readable(weights)
-
-
-def fingerprint(*models: nn.Module, rounded: torch.dtype = torch.float32) -> str:
-    """SHA-256 of all weights as float32, with names and shapes. rounded: to this precision first."""
-    digest = hashlib.sha256()
-    for model in models:
-        for name, tensor in sorted(model.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().to(rounded).float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _latents(output: Any) -> Tensor:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from srlvae.errors import InputError
 from srlvae.files import write_atomically
-from srlvae.models.autoencoder import VAE, fingerprint
-from srlvae.provenance import versions
+from srlvae.models.autoencoder import VAE
+from srlvae.provenance import fingerprint, versions
 from srlvae.zoo import encoder_file
 
 NAME = "encoder.safetensors"

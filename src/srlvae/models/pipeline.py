@@ -6,6 +6,7 @@ VAE makes another `Pipeline` around the same networks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.images import Images
 from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
-from srlvae.models.vae import VAE, Latents, fingerprint, load_vae
+from srlvae.models.vae import VAE, Latents, load_vae
+from srlvae.provenance import fingerprint
 from srlvae.rng import Generators
 
 # diffusers exports lazily, which type checkers do not follow.
@@ -78,6 +80,12 @@ class Pipeline:
         """SHA-256 of the UNet's and the text encoders' weights, see `VAE.fingerprint`."""
         parts = [getattr(self.pipe, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
         return fingerprint(*(part for part in parts if part is not None))
+
+    def settings(self) -> dict[str, Any]:
+        """What its pictures depend on beside weights, as plain data: the scheduler's settings and the scaling of latents."""
+        scheduler = {key: value for key, value in self.pipe.scheduler.config.items() if key[0] != "_"}
+        scaling = {key: self.vae.model.config.get(key) for key in ("scaling_factor", "shift_factor")}
+        return json.loads(json.dumps({"scheduler": type(self.pipe.scheduler).__name__, **scheduler, **scaling}, default=str))
 
     def with_vae(self, vae: VAE) -> Pipeline:
         """The same networks around another VAE."""

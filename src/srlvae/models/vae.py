@@ -14,15 +14,14 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from srlvae.errors import InputError
-from srlvae.images import Images
-from srlvae.models.autoencoder import VAE, Latents, fingerprint
+from srlvae.models.autoencoder import VAE, Latents
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.posterior import variance_is_held
 from srlvae.zoo import bundled, encoder_file
 
 # What hardening leaves in a folder.
 RECORD = "srlvae.json"
-__all__ = ["VAE", "Images", "Latents", "fingerprint", "load_vae"]
+__all__ = ["VAE", "Latents", "load_vae"]
 
 
 def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
