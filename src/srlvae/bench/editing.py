@@ -200,6 +200,7 @@ def editing(
         pipeline.device,
     )
     before = json.loads((out / RESULT).read_text(encoding="utf-8")) if (out / RESULT).exists() else {}
+    measured_with = {"reference": reference.keys, "features": protocol.features, "clip": clip.fingerprint()}
     known = {row["key"]: row["measured"] for row in before.get("rows", [])}
     result = {
         "benchmark": "editing",
@@ -216,9 +217,7 @@ def editing(
     for number, (cell, defence) in enumerate(plan, 1):
         given = bench.attacked(cell)
         edits = bench.under(defence, given)
-        key = key_of(
-            "measured", edits=edits.keys, reference=reference.keys, features=protocol.features, clip=clip.fingerprint()
-        )
+        key = key_of("measured", edits=edits.keys, **measured_with)
         measured = known.get(key) or compare.row(edits.images)
         doubts = [doubt for note in bench.store.notes(given.keys) if note for doubt in note["doubts"]]
         made = {"defence": defence, "setting": setting_of(cell, defence), "n": len(edits.keys), "doubts": doubts}
