@@ -31,7 +31,8 @@ from srlvae.metrics.clip import clip_i, load_clip
 from srlvae.metrics.features import load_features
 from srlvae.metrics.pairwise import feature_distance, psnr
 from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
-from srlvae.models.pipeline import Pipeline, load_pipeline
+from srlvae.models.load import load_pipeline
+from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import load_vae
 from srlvae.provenance import versions
 from srlvae.report.tables import markdown

@@ -17,7 +17,7 @@ import typer
 from captions import CONCEPTS, load_classes, word
 from srlvae.attacks import ATTACKS
 from srlvae.images import tile, write_image
-from srlvae.models.pipeline import load_pipeline
+from srlvae.models.load import load_pipeline
 from srlvae.rng import generators
 
 # Photographs of the first are edited towards the second.

@@ -27,7 +27,8 @@ from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
-from srlvae.models.pipeline import Pipeline, load_pipeline
+from srlvae.models.load import load_pipeline
+from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
 from srlvae.provenance import versions
 from srlvae.purify.signal import jpeg

@@ -21,7 +21,7 @@ import typer
 from srlvae.errors import InputError
 from srlvae.files import write_json
 from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Listener, Term, harden, preset
-from srlvae.harden.data import FolderPhotographs
+from srlvae.harden.photographs import FolderPhotographs
 from srlvae.harden.scores import scores
 from srlvae.images import read_square
 from srlvae.metrics.features import load_features

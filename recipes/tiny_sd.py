@@ -46,7 +46,8 @@ from srlvae.metrics.features import load_features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.judge import Judge, load_judge
 from srlvae.metrics.pairwise import psnr
-from srlvae.models.pipeline import Pipeline, load_pipeline
+from srlvae.models.load import load_pipeline
+from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
 from srlvae.provenance import versions
 from srlvae.rng import generators

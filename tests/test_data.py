@@ -13,16 +13,8 @@ from PIL import Image
 from small import Pictures, flat_pictures, level
 from srlvae.errors import InputError
 from srlvae.harden import data
-from srlvae.harden.data import (
-    Crops,
-    FolderPhotographs,
-    HubPhotographs,
-    StreamPhotographs,
-    batches,
-    open_photographs,
-    set_apart,
-    training_crop,
-)
+from srlvae.harden.crops import Crops, batches, set_apart, training_crop
+from srlvae.harden.photographs import FolderPhotographs, HubPhotographs, StreamPhotographs, open_photographs
 from srlvae.images import to_tensor
 
 SIZE = 16

@@ -15,7 +15,7 @@ from pipelines import sd15, sdxl
 from srlvae.errors import InputError
 from srlvae.finetune import CHECKPOINT, FinetuneConfig, finetune, read_captions, tune
 from srlvae.images import write_image
-from srlvae.models.pipeline import load_pipeline
+from srlvae.models.load import load_pipeline
 from srlvae.provenance import fingerprint
 from srlvae.rng import generators
 

@@ -10,7 +10,9 @@ from torch import nn
 from conftest import SHARED, small_kl, small_tiny
 from pipelines import SIZE, sd15, sdxl
 from srlvae.errors import InputError
-from srlvae.models.pipeline import Pipeline, load_pipeline
+from srlvae.models.denoising import image_to_image
+from srlvae.models.load import load_pipeline
+from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import load_vae
 from srlvae.rng import generators, normal_like
 
@@ -120,7 +122,7 @@ def test_the_differentiable_edit_is_the_edit_of_diffusers(kind, photographs):
     options = {"strength": 0.7, "steps": 6, "guidance": 4.0}
     theirs = pipeline.edit(photographs, PROMPTS, generators(3, range(2)), **options)
     x = photographs.requires_grad_()
-    ours = pipeline.image_to_image(x, pipeline.condition(PROMPTS), noise_for(pipeline, x, seed=3), **options)
+    ours = image_to_image(pipeline, x, pipeline.condition(PROMPTS), noise_for(pipeline, x, seed=3), **options)
     torch.testing.assert_close(ours.clamp(0, 1), theirs, rtol=0, atol=1e-4)
     (gradient,) = torch.autograd.grad(ours.square().sum(), x)
     assert gradient.isfinite().all() and (gradient.flatten(1).norm(dim=1) > 0).all()

@@ -23,6 +23,7 @@ from srlvae.attacks.papers.sds import sds_objective
 from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.pairwise import feature_distance
+from srlvae.models.denoising import image_to_image, timesteps
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import generators, normal_like
 
@@ -149,7 +150,7 @@ def test_photoguard_diffusion_is_the_distance_of_the_edit_to_its_target(kind, x,
         first, *later = [normal_like(z, g) for _ in range(3)]
         conditioning = p.condition([PROMPT] * 2, (32, 32))
         setting = {"strength": 0.5, "steps": 4, "guidance": 7.5, "step_noise": later}
-        return (p.image_to_image(a, conditioning, first, **setting) - target).square().sum((1, 2, 3)).sqrt()
+        return (image_to_image(p, a, conditioning, first, **setting) - target).square().sum((1, 2, 3)).sqrt()
 
     same(objective, formula, attacked)
 
@@ -176,13 +177,13 @@ def test_photoguard_on_inpainting_wants_a_mask(x):
 
 def test_diffusionguard_is_the_norm_of_the_first_prediction(attacked):
     p = pipeline()
-    _, timesteps = p.timesteps(50, 0.5)
+    _, times = timesteps(p, 50, 0.5)
 
     def formula(a):
         z = p.vae.to_scaled(p.vae.mean(a))
-        share = DDPMScheduler.from_config(p.pipe.scheduler.config).alphas_cumprod[timesteps[0]]
+        share = DDPMScheduler.from_config(p.pipe.scheduler.config).alphas_cumprod[times[0]]
         noisy = share.sqrt() * z + (1 - share).sqrt() * normal_like(z, draws())
-        return -predicted(p, noisy, timesteps[0]).square().sum((1, 2, 3)).sqrt()
+        return -predicted(p, noisy, times[0]).square().sum((1, 2, 3)).sqrt()
 
     same(first_step_objective(p, PROMPT, draws(), kept=None, strength=0.5), formula, attacked)
 

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from conftest import small_kl
 from pipelines import sd15
 from srlvae.bench.cache import Store
-from srlvae.bench.poisoning import Point, Poisoning, points, poisoning
+from srlvae.bench.poisoned import Point, Poisoning
+from srlvae.bench.poisoning import points, poisoning
 from srlvae.bench.protocol import Concept, Pair, PoisoningProtocol, PurifierPlan, poisoning_protocol
 from srlvae.errors import InputError
 from srlvae.images import write_image
@@ -222,7 +223,7 @@ def test_poison_is_kept_for_the_same_weights_in_another_folder(folder, monkeypat
     made = bench(folder)
     poisons = made.poisons(point)
     made.pipelines["original"].pipe.register_to_config(_name_or_path="moved")
-    monkeypatch.setattr("srlvae.bench.poisoning.Job.run", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr("srlvae.bench.poisoned.Job.run", lambda *_: pytest.fail("made again"))
     assert torch.equal(made.poisons(point), poisons)
 
 
@@ -233,7 +234,7 @@ def test_scan_looks_at_an_image_once(folder, monkeypatch):
         looked.extend(x)
         return brightness(x)
 
-    monkeypatch.setattr("srlvae.bench.poisoning.evidence", means)
+    monkeypatch.setattr("srlvae.bench.poisoned.evidence", means)
     x = made.photographs["cat"]
     found = made._evidence(torch.cat([x, x]))
     assert len(looked) == len(x) and torch.equal(found, torch.cat([made._evidence(x)] * 2))

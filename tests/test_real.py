@@ -17,7 +17,7 @@ from srlvae.harden import harden, preset
 from srlvae.images import find_images, read_square
 from srlvae.metrics.pairwise import psnr
 from srlvae.models.encoders import apply_encoder, read_encoder
-from srlvae.models.pipeline import load_pipeline
+from srlvae.models.load import load_pipeline
 from srlvae.models.vae import load_vae
 from srlvae.scan.evidence import evidence
 

@@ -12,9 +12,11 @@ import torch
 
 from srlvae.errors import InputError
 from srlvae.images import write_image
-from srlvae.report.editing import cost_table, doubts, editing_table, load_run, removed, verdicts
+from srlvae.report.editing import cost_table, editing_table, load_run, removed
+from srlvae.report.editing_page import doubts
 from srlvae.report.page import write_report
 from srlvae.report.poisoning import curves, pooled, pooled_table
+from srlvae.report.verdicts import verdicts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

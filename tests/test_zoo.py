@@ -17,7 +17,7 @@ from srlvae.harden import OBJECTIVES
 from srlvae.metrics.clip import load_clip
 from srlvae.metrics.judge import load_judge
 from srlvae.models.encoders import read_encoder
-from srlvae.models.pipeline import load_pipeline
+from srlvae.models.load import load_pipeline
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.vae import load_vae
 from srlvae.rng import generators

@@ -97,8 +97,9 @@ def bench_editing(
     from srlvae.bench.protocol import editing_protocol
     from srlvae.cli.drawing import editing_bar
     from srlvae.models.vae import load_vae
-    from srlvae.report.editing import editing_table, load_run, verdicts
+    from srlvae.report.editing import editing_table, load_run
     from srlvae.report.page import write_report
+    from srlvae.report.verdicts import verdicts
 
     given = {"pipeline": pipeline, "hardened": hardened, "images": count}
     changed = {key: value for key, value in given.items() if value is not None}

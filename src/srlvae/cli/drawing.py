@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from srlvae.bench.poisoning import Point
+from srlvae.bench.poisoned import Point
 from srlvae.bench.protocol import Cell
 from srlvae.harden import Listener, Objective, Plan
 

@@ -56,7 +56,7 @@ def harden(
     from srlvae.harden import HardenConfig
     from srlvae.harden import harden as run
     from srlvae.harden import preset as named
-    from srlvae.harden.data import open_photographs
+    from srlvae.harden.photographs import open_photographs
 
     given: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "micro_batch": micro_batch, "resolution": resolution}
     given |= {"learning_rate": learning_rate, "closeness": closeness, "features": features, "precision": precision}

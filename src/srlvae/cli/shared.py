@@ -37,7 +37,7 @@ def pipeline_of(source: str, vae: str | None, device: str):
     from diffusers.utils import logging as of_diffusers
 
     from srlvae.extras import need
-    from srlvae.models.pipeline import load_pipeline
+    from srlvae.models.load import load_pipeline
 
     need("pipeline", "transformers")
     from transformers.utils import logging as of_transformers

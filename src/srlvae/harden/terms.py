@@ -6,6 +6,7 @@ measure: a function of what `Seen` holds, one number an image, and a line in MEA
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,3 +183,14 @@ def _decode(vae: VAE, clean: Clean, latents: dict[str, Latents], terms: Sequence
     own = {side: latents[side][rows] for side in sides}
     images = vae.decode(torch.cat([*own.values()])).chunk(len(sides))
     return {side: Seen(part, own[side], y) for side, y in zip(sides, images, strict=True)}
+
+
+# The weight of the term that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go.
+WEIGHT, PACE, BOUNDS = 10.0, 0.05, (0.1, 1000.0)
+
+
+def steered(log_weight: float, moved: float, bound: float) -> float:
+    """Dual ascent on the logarithm of that weight: up where the squared shift `moved` is above `bound` squared, else down."""
+    error = max(-1.0, min(1.0, moved / bound**2 - 1))
+    low, high = (math.log(end) for end in BOUNDS)
+    return max(low, min(high, log_weight + PACE * error))

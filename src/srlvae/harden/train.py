@@ -11,8 +11,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from srlvae.harden.data import Crops, FolderPhotographs, Photographs, batches, open_photographs, set_apart
+from srlvae.harden.crops import Crops, batches, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
+from srlvae.harden.photographs import FolderPhotographs, Photographs, open_photographs
 from srlvae.harden.rotation import visits
 from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig

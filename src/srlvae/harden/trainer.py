@@ -14,20 +14,18 @@ from accelerate.utils.memory import find_executable_batch_size, should_reduce_ba
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.harden.data import Batch
+from srlvae.harden.crops import Batch
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.networks import Networks
 from srlvae.harden.rotation import Part
 from srlvae.harden.settings import HardenConfig
-from srlvae.harden.terms import Seen, Term, outer_loss, shift
+from srlvae.harden.terms import WEIGHT, Seen, Term, outer_loss, shift, steered
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
 from srlvae.training.precision import make_accelerator
 
 T = TypeVar("T")
-# The weight that keeps clean latents close: where it starts, how fast its logarithm follows, how far it may go.
-WEIGHT, PACE, BOUNDS = 10.0, 0.05, (0.1, 1000.0)
 
 
 @dataclass
@@ -200,9 +198,7 @@ class Trainer:
             found = [shift(Seen(part.clean, self.vae.mean(part.clean.x))) for part in self.held[place]]
         moved = float(torch.as_tensor(self.accelerator.reduce(torch.cat(found).mean(), "mean")))
         bound = self.objective.bound(progress.step / self.config.steps)
-        error = max(-1.0, min(1.0, moved / bound**2 - 1))
-        low, high = (math.log(bound) for bound in BOUNDS)
-        progress.log_weight = max(low, min(high, progress.log_weight + PACE * error))
+        progress.log_weight = steered(progress.log_weight, moved, bound)
 
     # --- checkpoints
 

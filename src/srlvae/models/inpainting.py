@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
+from srlvae.models.denoising import doubled, guided_step, timesteps
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline
 from srlvae.models.vae import Latents
 
@@ -27,22 +28,22 @@ def inpaint(
     strength: float = 1.0,
     step_noise: Sequence[Latents] = (),
 ) -> Images:
-    """Images repainted where `mask` is 1, *not* clamped, with a gradient to `x`; else as `Pipeline.image_to_image`.
+    """Images repainted where `mask` is 1, *not* clamped, with a gradient to `x`; else as `image_to_image`.
 
     At strength 1 they start from noise alone. A UNet made for inpainting sees what is kept beside its latents. Any other
     has it put back after every step, as in diffusers' inpainting pipeline, from the latent of all of `x`.
     """
     vae = pipeline.vae
-    scheduler, timesteps = pipeline.timesteps(steps, strength)
+    scheduler, times = timesteps(pipeline, steps, strength)
     scaled = vae.to_scaled(vae.mean(x))
-    z = noise if strength == 1 else scheduler.add_noise(scaled, noise, timesteps[:1])
+    z = noise if strength == 1 else scheduler.add_noise(scaled, noise, times[:1])
     kept = keep(pipeline, x, mask) if pipeline.inpaints else None
-    step = pipeline.guided_step(scheduler, pipeline.doubled(conditioning, x), guidance, kept)
+    step = guided_step(pipeline, scheduler, doubled(pipeline, conditioning, x), guidance, kept)
     repainted = F.interpolate(mask, scaled.shape[-2:])
-    for i, t in enumerate(timesteps):
+    for i, t in enumerate(times):
         z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
         if not pipeline.inpaints:
-            after = timesteps[i + 1 : i + 2]
+            after = times[i + 1 : i + 2]
             known = scheduler.add_noise(scaled, noise, after) if len(after) else scaled
             z = repainted * z + (1 - repainted) * known
     return vae.decode(vae.from_scaled(z))

@@ -52,7 +52,7 @@ def saved_bytes(run: Callable[[], Any]) -> int:
 
 
 def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int = 1) -> Peak:
-    """The peak of `Pipeline.image_to_image` and its backward pass on `batch` images, in the precision of the weights."""
+    """The peak of `image_to_image` and its backward pass on `batch` images, in the precision of the weights."""
     h, w = height // pipeline.vae.factor, width // pipeline.vae.factor
     both = pipeline.condition([""] * 2 * batch, (height, width))
     parts = [part for part in pipeline.pipe.components.values() if isinstance(part, torch.nn.Module)]

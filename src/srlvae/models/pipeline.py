@@ -7,22 +7,18 @@ VAE makes another `Pipeline` around the same networks.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from srlvae.errors import InputError
-from srlvae.extras import need
 from srlvae.images import Images
 from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
-from srlvae.models.vae import VAE, Latents, load_vae
+from srlvae.models.vae import VAE, Latents
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators
 
@@ -30,8 +26,6 @@ from srlvae.rng import Generators
 library: Any = diffusers
 # Kept by the pipelines of all versions; what else a pipeline has (safety checker, image encoder) goes along untouched.
 NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
-# What diffusers calls a file of LoRA's weights.
-LORA = "pytorch_lora_weights.safetensors"
 # A mask and latents, side by side.
 Kept = Float[Tensor, "b seen hf wf"]
 # Settings that pipelines of one family share, beside their networks.
@@ -177,56 +171,6 @@ class Pipeline:
             raise InputError(f"prediction type {kind!r} has no denoising loss here; epsilon and v_prediction have")
         return scheduler, kind
 
-    def image_to_image(
-        self,
-        x: Images,
-        conditioning: Conditioning,
-        noise: Latents,
-        *,
-        strength: float,
-        steps: int,
-        guidance: float,
-        step_noise: Sequence[Latents] = (),
-    ) -> Images:
-        """Edited images, *not* clamped, with a gradient to `x`: mean latent, noise, DDIM with guidance, decoder.
-
-        Of `steps` over the whole schedule the last `strength` share is run, as in diffusers' pipelines. step_noise: one draw a
-        step run for the stochastic sampler (η 1); without it, η is 0. Each step is checkpointed, so that memory does not
-        grow with their number.
-        """
-        scheduler, timesteps = self.timesteps(steps, strength)
-        z = scheduler.add_noise(self.vae.to_scaled(self.vae.mean(x)), noise, timesteps[:1])
-        step = self.guided_step(scheduler, self.doubled(conditioning, x), guidance)
-        for i, t in enumerate(timesteps):
-            z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
-        return self.vae.decode(self.vae.from_scaled(z))
-
-    def timesteps(self, steps: int, strength: float) -> tuple[Any, Tensor]:
-        """A DDIM scheduler of `steps`, and those of them that an edit of `strength` runs, the noisiest first."""
-        scheduler = library.DDIMScheduler.from_config(self.pipe.scheduler.config, clip_sample=False)
-        scheduler.set_timesteps(steps, device=self.device)
-        return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
-
-    def doubled(self, conditioning: Conditioning, x: Images) -> Conditioning:
-        """Without and with the prompt, in one batch."""
-        empty = self.unconditional(len(x), (x.shape[-2], x.shape[-1]))
-        return Conditioning(
-            torch.cat([empty.embeds, conditioning.embeds]),
-            {key: torch.cat([empty.added[key], value]) for key, value in conditioning.added.items()},
-        )
-
-    def guided_step(self, scheduler: Any, both: Conditioning, guidance: float, kept: Kept | None = None) -> Any:
-        """One denoising step z, t, noise → z with guidance; `both` from `doubled`, kept as in `predict`."""
-        twice = None if kept is None else torch.cat([kept, kept])
-
-        def step(z: Latents, t: Tensor, draw: Latents | None) -> Latents:
-            without, with_prompt = self.predict(torch.cat([z, z]), t, both, twice).chunk(2)
-            guided = without + guidance * (with_prompt - without)
-            random = {} if draw is None else {"eta": 1.0, "variance_noise": draw}
-            return scheduler.step(guided, t, z, **random).prev_sample
-
-        return step
-
     # --- the calls of users
 
     @torch.no_grad()
@@ -268,33 +212,3 @@ def steps_run(steps: int, strength: float) -> int:
     if run < 1:
         raise InputError(f"{steps} steps at strength {strength} are less than one; give more of either")
     return run
-
-
-def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, device: torch.device | str = "cpu") -> Pipeline:
-    """The pipeline in a folder, under a hub id, or bundled under a name; frozen, float32, with `vae` in its VAE's place.
-
-    Raises: InputError that says what is missing or why it was refused.
-    """
-    from srlvae.zoo import bundled
-
-    need("pipeline", "transformers")
-    folder = bundled(str(source)) or Path(source)
-    local = folder.is_dir()
-    if local and (folder / LORA).is_file():
-        raise InputError(f"{folder} holds LoRA's weights alone; load them in Python: pipeline.load_lora_weights(...)")
-    if local and not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder} has no model_index.json; give the folder of a diffusers pipeline")
-    if not local and (str(source).count("/") != 1 or str(source).startswith((".", "/"))):
-        raise InputError(f"{source} is no folder, hub id or bundled pipeline")
-    try:
-        pipe = library.AutoPipelineForText2Image.from_pretrained(str(folder) if local else str(source), local_files_only=local)
-    except Exception as error:  # diffusers, transformers, safetensors and the hub each raise their own kinds
-        raise InputError(f"cannot load a pipeline from {source}: {error}") from error
-    pipe.to(device, torch.float32)
-    for part in pipe.components.values():
-        if isinstance(part, nn.Module):
-            part.eval().requires_grad_(False)
-    found = Pipeline(pipe)
-    if vae is None:
-        return found
-    return found.with_vae(vae if isinstance(vae, VAE) else load_vae(vae, device))

@@ -6,16 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from srlvae.bench.editing import RESULT, SHEETS
+from srlvae.bench.editing import RESULT
 from srlvae.errors import InputError
-from srlvae.report.plots import STYLES, plot_costs, plot_editing
-from srlvae.report.render import inline_sheet
 from srlvae.report.tables import Table
 
-# What the paper reports for PhotoGuard: FID 221.1 to 68.42, and CLIP-I 0.8832 afterwards (Lee et al. 2025).
-FACTOR, CLIP_I = 3.2, 0.88
-# White-box attacks are to keep at most this share of the distance.
-WHITE_BOX = 0.5
+# The budgets, in 255ths, of what is said of a run in one number.
 BUDGETS = (15, 16)
 # The network whose Fréchet distance is FID.
 INCEPTION = "inception-v3-compat"
@@ -152,112 +147,6 @@ def fidelity_table(run: Run) -> Table:
     return ["clean reconstruction", "original", "hardened"], lines
 
 
-def verdicts(run: Run) -> list[tuple[bool, str]]:
-    """What the paper claims, line by line: whether it holds in this run, and the numbers."""
-    key, found = f"{run.network}_frechet", _clean_verdicts(run)
-    for attack, eps in dict.fromkeys((r["attack"], r["eps"]) for r in run.result["rows"] if r["made_on"] == "original"):
-        if eps not in BUDGETS:
-            continue
-        by = {r["defence"]: r["measured"] for r in run.find(attack=attack, eps=eps, made_on="original")}
-        if len(by) < 2:  # a run that was cut off between them
-            continue
-        none, own = by["none"], by["hardened"]
-        factor = none[key] / own[key]
-        found.append(
-            (
-                factor >= FACTOR and own[run.clip] > CLIP_I,
-                f"{attack}, {eps}/255, transfer: Fréchet distance {none[key]:.1f} → {own[key]:.1f}, a factor of {factor:.2f} "
-                f"(wanted {FACTOR}); CLIP-I {none[run.clip]:.3f} → {own[run.clip]:.3f} (wanted above {CLIP_I})",
-            )
-        )
-        for row in run.find(attack=attack, eps=eps, made_on="hardened"):
-            share = row["measured"][key] / none[key]
-            found.append(
-                (
-                    share <= WHITE_BOX,
-                    f"{attack}, {eps}/255, white-box: {share:.0%} of the distance is left (wanted at most half)",
-                )
-            )
-    return found + _purifier_verdicts(run, key)
-
-
-def _clean_verdicts(run: Run) -> list[tuple[bool, str]]:
-    before, after = (run.result["reconstruction"][name] for name in ("original", "hardened"))
-    distance = f"{run.pairwise}_distance"
-    found = [
-        (
-            after["psnr"] > before["psnr"] and after[distance] < before[distance],
-            f"clean reconstruction: {before['psnr']:.2f} → {after['psnr']:.2f} dB, {run.pairwise} distance "
-            f"{before[distance]:.3f} → {after[distance]:.3f} (wanted better)",
-        )
-    ]
-    key, floor = f"{run.network}_frechet", run.result["floor"]["other noise"]
-    for row in run.find(attack="none", defence="hardened"):
-        moved = row["measured"][key]
-        text = f"clean edits: {moved:.1f} from those of the original VAE, another draw of noise moves these by {floor[key]:.1f}"
-        found.append((moved < floor[key], text))
-    return found
-
-
-def _purifier_verdicts(run: Run, key: str) -> list[tuple[bool, str]]:
-    found = []
-    for defence in run.defences():
-        rows = [r for r in run.find(defence=defence, made_on="original") if r["eps"] in BUDGETS]
-        if defence in ("none", "hardened") or not rows:
-            continue
-        own = [run.find(attack=r["attack"], eps=r["eps"], made_on="original", defence="hardened")[0] for r in rows]
-        worse = [r["attack"] for r, h in zip(rows, own, strict=True) if r["measured"][key] < h["measured"][key]]
-        text = (
-            f"better than hardening on {', '.join(worse)}"
-            if worse
-            else f"hardening is at least as good on all {len(rows)} sets"
-        )
-        if cost := run.result["costs"].get("purifiers", {}).get(defence):
-            text += f"; it takes {cost['seconds']:.2g} s an image, hardening none"
-        found.append((not worse, f"{defence}: {text}"))
-    return found
-
-
-def doubts(run: Run) -> list[str]:
-    """What should not be believed, or not without a look."""
-    result, n = run.result, run.result["rows"][0]["n"]
-    found = [] if "doubts" in result else ["The run is not finished; the same command goes on where it was."]
-    found.append(
-        "Edits and their reference share photographs, prompts and noise, so no change at all is a distance of 0. For scale: "
-        f"another draw of noise moves the clean edits by {result['floor']['other noise'][f'{run.network}_frechet']:.1f}."
-    )
-    if n < 2048:
-        found.append(f"Fréchet distances of {n} images are biased; compare them only with one another.")
-    if run.network != INCEPTION:
-        found.append(f"No number here is FID: the network is {run.network}.")
-    sets: dict[str, int] = {}
-    for row in run.find(defence="hardened"):
-        for doubt in row["doubts"]:
-            name = f"{row['attack']} at {row['eps']}/255 made on the {row['made_on']} VAE: {doubt}"
-            sets[name] = sets.get(name, 0) + 1
-    found += [f"{name} ({count} of {len(result['images'])} photographs)" for name, count in sets.items()]
-    return found + result.get("doubts", [])
-
-
-def plots(run: Run, measures: list[Measure]) -> list[str]:
-    """Over ε for every attack of more than one budget, and gain over cost."""
-    plans = run.result["protocol"]["attacks"]
-    names = [plan["name"] for plan in plans if len(plan["eps"]) > 1 and run.find(attack=plan["name"])]
-    lines = {name: [[_points(run, name, m.key, style) for style in STYLES] for m in measures] for name in names}
-    costs = [("hardened", 0.0)] + [(name, cost["seconds"]) for name, cost in run.result["costs"].get("purifiers", {}).items()]
-    gains = [(name, seconds, gain) for name, seconds in costs if (gain := removed(run, name)) is not None]
-    found = [plot_editing(lines, [f"{m.label} {m.better}" for m in measures])] if lines else []
-    return [*found, plot_costs(gains, "share of the Fréchet distance removed")]
-
-
-def _points(run: Run, attack: str, key: str, style: tuple[str, str]) -> list[tuple]:
-    """(ε, value, interval) of the original VAE under the attack, or of the hardened one in one of the settings."""
-    vae, setting = style
-    defence = "none" if vae == "original" else "hardened"
-    rows = run.find(attack=attack, defence=defence, setting=setting)
-    return [(row["eps"], row["measured"][key], row["measured"][f"{key}_interval"]) for row in rows]
-
-
 def side_by_side(runs: list[Run]) -> Table:
     """A line an attack in transfer, a column a run: Fréchet distance and CLIP-I without and with the hardened VAE."""
     sets = dict.fromkeys((r["attack"], r["eps"]) for run in runs for r in run.find(made_on="original", defence="hardened"))
@@ -274,21 +163,3 @@ def side_by_side(runs: list[Run]) -> Table:
             cells.append(f"{none[key]:.1f} → {own[key]:.1f}; {none[run.clip]:.3f} → {own[run.clip]:.3f}")
         lines.append([attack, f"{eps}/255", *cells])
     return ["attack", "ε", *(f"{run.name} ({run.network}, {run.result['protocol']['clip']})" for run in runs)], lines
-
-
-def page_parts(run: Run) -> dict:
-    """Everything that the page shows of a run."""
-    measures = run.measures()
-    return {
-        "name": run.name,
-        "protocol": run.result["protocol"],
-        "n": run.result["rows"][0]["n"],
-        "verdicts": verdicts(run),
-        "tables": [(f"{m.label} {m.better}", *editing_table(run, m)) for m in measures],
-        "costs": cost_table(run),
-        "fidelity": fidelity_table(run),
-        "plots": plots(run, measures[:2]),
-        "sheets": [(path.stem, inline_sheet(path)) for path in sorted((run.folder / SHEETS).glob("*.webp"))],
-        "doubts": doubts(run),
-        "settings": json.dumps({k: v for k, v in run.result.items() if k not in ("rows", "images")}, indent=2),
-    }

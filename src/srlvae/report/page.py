@@ -12,7 +12,8 @@ from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
 from srlvae.files import write_text
-from srlvae.report.editing import editing_table, load_run, page_parts, side_by_side
+from srlvae.report.editing import editing_table, load_run, side_by_side
+from srlvae.report.editing_page import page_parts
 from srlvae.report.hardening import curves, hardening_table, shares_table
 from srlvae.report.plots import plot_hardening, plot_reconstruction
 from srlvae.report.poisoning import poisoning_parts

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from srlvae.attacks.engine.pgd import Loop, Mask, Objective, pgd
 from srlvae.images import Images
+from srlvae.models.denoising import timesteps
 from srlvae.models.inpainting import keep
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators, normal_like
@@ -46,8 +47,8 @@ def first_step_objective(
     image's latent, noised to the first step of an edit of `strength`. size: what SDXL is told.
     """
     conditioning = pipeline.condition([prompt] * len(generators), size)
-    scheduler, timesteps = pipeline.timesteps(50, 1.0 if pipeline.inpaints else strength)
-    first = timesteps[:1]
+    scheduler, times = timesteps(pipeline, 50, 1.0 if pipeline.inpaints else strength)
+    first = times[:1]
 
     def objective(adversarial: Images):
         vae = pipeline.vae

@@ -17,6 +17,7 @@ from srlvae.attacks.engine.pgd import Loop, Mask, Norm, Objective, Schedule, pgd
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.errors import InputError
 from srlvae.images import Images
+from srlvae.models.denoising import image_to_image
 from srlvae.models.inpainting import inpaint
 from srlvae.models.pipeline import Pipeline, steps_run
 from srlvae.models.vae import VAE, Latents
@@ -86,7 +87,7 @@ def photoguard_diffusion_objective(
         draws = [normal_like(z, generators) for _ in range(1 + steps_run(steps, share))]
         settings = {"strength": share, "steps": steps, "guidance": guidance, "step_noise": draws[1:]}
         if repaint is None:
-            y = pipeline.image_to_image(adversarial, conditioning, draws[0], **settings)
+            y = image_to_image(pipeline, adversarial, conditioning, draws[0], **settings)
         else:
             y = inpaint(pipeline, adversarial, repaint, conditioning, draws[0], **settings)
         return (y - target).flatten(1).norm(dim=1)

@@ -1,0 +1,114 @@
+"""What is trained on: an endless numbered sequence of crops.
+
+Sample n of a run is a function of (seed, n) alone. So a resumed run, another batch size in memory or another number of
+processes sees the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from srlvae.errors import InputError
+from srlvae.harden.photographs import MAX_UNREADABLE, Photographs, StreamPhotographs
+from srlvae.images import to_tensor
+
+
+def training_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Float[Tensor, "3 size size"]:
+    """A random square of `size` pixels, flipped half of the time.
+
+    Photographs larger than twice the crop are first reduced to it, so that crops show things and not texture alone.
+    Raises InputError for a picture under half the crop: enlarging it that far would teach blur.
+    """
+    short = min(image.size)
+    if short < size / 2:
+        raise InputError(f"{image.width} x {image.height} pixels: too small for crops of {size}")
+    scale = min(max(short, size), 2 * size) / short
+    if scale != 1:
+        shape = [max(size, round(side * scale)) for side in image.size]
+        image = image.resize((shape[0], shape[1]), Image.Resampling.LANCZOS)
+    left, top = (int(rng.integers(side - size + 1)) for side in image.size)
+    image = image.crop((left, top, left + size, top + size))
+    return to_tensor(ImageOps.mirror(image) if rng.random() < 0.5 else image)
+
+
+@dataclass
+class Batch:
+    """Crops `b 3 size size`, their sample numbers, and what had to be skipped on the way: (number, reason)."""
+
+    x: Float[Tensor, "b 3 size size"]
+    numbers: list[int]
+    skipped: list[tuple[int, str]]
+
+
+class Crops(Dataset):
+    """Sample n: every epoch a new order of the photographs `chosen`, every sample its own crop."""
+
+    def __init__(self, photographs: Photographs, chosen: Sequence[int] | range, size: int, seed: int):
+        self.photographs, self.chosen, self.size, self.seed = photographs, chosen, size, seed
+        self.epoch, self.order = -1, np.arange(0)
+
+    def __getitem__(self, n: int) -> tuple[Tensor, int, list[tuple[int, str]]]:
+        skipped: list[tuple[int, str]] = []
+        rng = np.random.default_rng((self.seed, 1, n))
+        for attempt in range(MAX_UNREADABLE):
+            index = self._index(n + attempt)
+            try:
+                return training_crop(self.photographs[index], self.size, rng), n, skipped
+            except InputError as error:
+                skipped.append((index, str(error)))
+        raise InputError(f"{MAX_UNREADABLE} images in a row could not be used; the last: {skipped[-1][1]}")
+
+    def _index(self, n: int) -> int:
+        epoch, place = divmod(n, len(self.chosen))
+        if isinstance(self.chosen, range):  # a stream is in an order of its own
+            return self.chosen[place]
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.order = np.random.default_rng((self.seed, 2, epoch)).permutation(len(self.chosen))
+        return self.chosen[self.order[place]]
+
+
+def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tuple[Tensor, Photographs, Sequence[int] | range]:
+    """The centres of `count` readable photographs, `count 3 size size`, and what is left: photographs, and their numbers."""
+    if isinstance(photographs, StreamPhotographs):
+        order: Sequence[int] | range = range(len(photographs))
+    else:
+        order = np.random.default_rng((seed, 3)).permutation(len(photographs)).tolist()
+    found: list[Tensor] = []
+    used, last_error = 0, "at least two are needed, as some are set apart"
+    # At most a tenth of the photographs, at least one: few photographs are for training, too.
+    wanted = max(1, min(count, len(order) // 10))
+    while len(found) < wanted and used < len(order) and used - len(found) < MAX_UNREADABLE:
+        try:
+            image = photographs[order[used]]
+            if min(image.size) < size / 2:
+                raise InputError(f"{image.width} x {image.height} pixels: too small for crops of {size}")
+            found.append(to_tensor(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)))
+        except InputError as error:
+            last_error = str(error)
+        used += 1
+    if not found or used >= len(order):
+        raise InputError(f"too few readable images: {len(found)} of {used} ({last_error})")
+    if isinstance(photographs, StreamPhotographs):
+        return torch.stack(found), photographs.without_first(used), order
+    return torch.stack(found), photographs, order[used:]
+
+
+def batches(crops: Crops, numbers: Sequence[list[int]], workers: int) -> Iterator[Batch]:
+    """The samples of each list of numbers in turn, read by `workers` processes (0: in this one)."""
+    # Inside workers, `datasets` deals out the files of a stream: row n would depend on their number.
+    workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
+    return iter(DataLoader(crops, batch_sampler=numbers, collate_fn=_collate, num_workers=workers))
+
+
+def _collate(samples: list[tuple[Tensor, int, list[tuple[int, str]]]]) -> Batch:
+    x, numbers, skipped = zip(*samples, strict=True)
+    return Batch(torch.stack(x), list(numbers), [entry for entries in skipped for entry in entries])

@@ -1,0 +1,68 @@
+"""Edits with a gradient: denoising step by step, checkpointed, as diffusers' DDIM does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from srlvae.images import Images
+from srlvae.models.pipeline import Conditioning, Kept, Pipeline, library, steps_run
+from srlvae.models.vae import Latents
+
+
+def image_to_image(
+    pipeline: Pipeline,
+    x: Images,
+    conditioning: Conditioning,
+    noise: Latents,
+    *,
+    strength: float,
+    steps: int,
+    guidance: float,
+    step_noise: Sequence[Latents] = (),
+) -> Images:
+    """Edited images, *not* clamped, with a gradient to `x`: mean latent, noise, DDIM with guidance, decoder.
+
+    Of `steps` over the whole schedule the last `strength` share is run, as in diffusers' pipelines. step_noise: one draw a
+    step run for the stochastic sampler (η 1); without it, η is 0. Each step is checkpointed, so that memory does not
+    grow with their number.
+    """
+    scheduler, times = timesteps(pipeline, steps, strength)
+    z = scheduler.add_noise(pipeline.vae.to_scaled(pipeline.vae.mean(x)), noise, times[:1])
+    step = guided_step(pipeline, scheduler, doubled(pipeline, conditioning, x), guidance)
+    for i, t in enumerate(times):
+        z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
+    return pipeline.vae.decode(pipeline.vae.from_scaled(z))
+
+
+def timesteps(pipeline: Pipeline, steps: int, strength: float) -> tuple[Any, Tensor]:
+    """A DDIM scheduler of `steps`, and those of them that an edit of `strength` runs, the noisiest first."""
+    scheduler = library.DDIMScheduler.from_config(pipeline.pipe.scheduler.config, clip_sample=False)
+    scheduler.set_timesteps(steps, device=pipeline.device)
+    return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
+
+
+def doubled(pipeline: Pipeline, conditioning: Conditioning, x: Images) -> Conditioning:
+    """Without and with the prompt, in one batch."""
+    empty = pipeline.unconditional(len(x), (x.shape[-2], x.shape[-1]))
+    return Conditioning(
+        torch.cat([empty.embeds, conditioning.embeds]),
+        {key: torch.cat([empty.added[key], value]) for key, value in conditioning.added.items()},
+    )
+
+
+def guided_step(pipeline: Pipeline, scheduler: Any, both: Conditioning, guidance: float, kept: Kept | None = None) -> Any:
+    """One denoising step z, t, noise → z with guidance; `both` from `doubled`, kept as in `predict`."""
+    twice = None if kept is None else torch.cat([kept, kept])
+
+    def step(z: Latents, t: Tensor, draw: Latents | None) -> Latents:
+        without, with_prompt = pipeline.predict(torch.cat([z, z]), t, both, twice).chunk(2)
+        guided = without + guidance * (with_prompt - without)
+        random = {} if draw is None else {"eta": 1.0, "variance_noise": draw}
+        return scheduler.step(guided, t, z, **random).prev_sample
+
+    return step
