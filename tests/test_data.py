@@ -12,7 +12,7 @@ from PIL import Image
 
 from small import Pictures, flat_pictures, level
 from srlvae.errors import InputError
-from srlvae.harden import data
+from srlvae.harden import photographs
 from srlvae.harden.crops import Crops, batches, set_apart, training_crop
 from srlvae.harden.photographs import FolderPhotographs, HubPhotographs, StreamPhotographs, open_photographs
 from srlvae.images import to_tensor
@@ -119,7 +119,7 @@ def test_a_batch_reports_what_was_skipped_for_any_of_its_samples():
 
 
 def test_photographs_that_are_all_broken_end_the_run_with_the_last_reason():
-    with pytest.raises(InputError, match=f"{data.MAX_UNREADABLE} images in a row.*is broken"):
+    with pytest.raises(InputError, match=f"{photographs.MAX_UNREADABLE} images in a row.*is broken"):
         crops(3, broken=(0, 1, 2))[0]
 
 
