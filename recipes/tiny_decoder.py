@@ -153,7 +153,7 @@ def export(run: Path, target: Path) -> None:
     """The averaged decoder in float16, beside the encoder that is there."""
     model = AutoencoderKL.from_pretrained(target, torch_dtype=torch.float16)
     load_checkpoint(run / "checkpoint.safetensors", {"average": trained(model)}, None)
-    model.save_pretrained(target)
+    VAE(model).save(target)
 
 
 def main(

@@ -24,14 +24,23 @@ Images = Float[Tensor, "b 3 h w"]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 
 
-def check_images(x: Tensor) -> Tensor:
-    """Return `x` if it keeps the contract. Raises InputError that quotes the offending shape, dtype, minimum or maximum."""
+# x + δ may leave the box by what float32 rounds.
+ROUNDING = 1e-6
+
+
+def check_images(x: Tensor, clamped: bool = True) -> Tensor:
+    """Return `x` if it keeps the contract. clamped: False for what a decoder gives, which may leave [0,1].
+
+    Raises InputError that quotes the offending shape, dtype, minimum or maximum.
+    """
     if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
         raise InputError(f"images must be `batch 3 height width`, got the shape {tuple(x.shape)}")
     if x.dtype != torch.float32:
         raise InputError(f"images must be float32 in [0,1], got {x.dtype}")
+    if not clamped:
+        return x
     low, high = torch.aminmax(x.detach())
-    if not (low >= 0 and high <= 1):
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
         raise InputError(f"images must lie in [0,1], got values from {low:.4g} to {high:.4g}")
     return x
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from srlvae.errors import InputError
 from srlvae.extras import need
+from srlvae.images import check_images
 from srlvae.metrics.pairwise import PerImage
 from srlvae.provenance import fingerprint
 from srlvae.zoo import bundled
@@ -32,7 +33,7 @@ class Clip:
 
     def images(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Unit vectors of images, which are resized to the network's square as they are."""
-        if x.shape[-2:] != (self.size, self.size):
+        if check_images(x).shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
         pixels = (x - self.mean.to(x)) / self.std.to(x)
         pooled = self.model.vision_model(pixel_values=pixels).pooler_output

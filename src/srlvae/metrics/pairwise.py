@@ -7,14 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlvae.images import Images
+from srlvae.images import Images, check_images
 
 PerImage = Float[Tensor, " b"]
 
 
 def psnr(x: Images, y: Images) -> PerImage:
     """Peak signal-to-noise ratio in dB for images in [0,1]; infinite where they are equal."""
-    return -10 * (x - y).square().mean((1, 2, 3)).log10()
+    return -10 * (check_images(x) - check_images(y)).square().mean((1, 2, 3)).log10()
 
 
 def squared_shift(x: Float[Tensor, "b c h w"], reference: Float[Tensor, "b c h w"]) -> PerImage:
@@ -27,7 +27,7 @@ def ssim(x: Images, y: Images) -> PerImage:
 
     The mean over the positions where the window fits and over channels. Raises ValueError under 11 pixels.
     """
-    if min(x.shape[-2:]) < 11:
+    if min(check_images(x).shape[-2:] + check_images(y).shape[-2:]) < 11:
         raise ValueError(f"SSIM needs at least 11 x 11 pixels, got {tuple(x.shape[-2:])}")
     ticks = torch.arange(11, dtype=x.dtype, device=x.device) - 5
     line = torch.exp(-ticks.square() / (2 * 1.5**2))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from srlvae.errors import InputError
 from srlvae.files import make_readable, write_json
-from srlvae.images import Images
+from srlvae.images import Images, check_images
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators, normal_like
 
@@ -68,7 +68,7 @@ class VAE:
             raise InputError(f"{height} x {width} pixels: this VAE takes multiples of {self.factor}")
 
     def _encode(self, x: Images):
-        return self.model.encode((x * 2 - 1).to(self.dtype))
+        return self.model.encode((check_images(x) * 2 - 1).to(self.dtype))
 
     def mean(self, x: Images) -> Latents:
         """The mean latent, in float32."""

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.images import Images
+from srlvae.images import Images, check_images
 from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.vae import VAE, Latents
 from srlvae.provenance import fingerprint
@@ -193,7 +193,7 @@ class Pipeline:
     ) -> Images:
         """`x` edited by diffusers' own image-to-image pipeline, image i with prompt i from generator i."""
         kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline
-        self.vae.check_size(*x.shape[-2:])
+        self.vae.check_size(*check_images(x).shape[-2:])
         steps_run(steps, strength)
         return self._call(
             kind, prompts, generators, image=x, strength=strength, num_inference_steps=steps, guidance_scale=guidance

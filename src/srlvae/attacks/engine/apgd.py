@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from srlvae.attacks.engine.pgd import Mask, Objective, View, Watch, better, project, slope, steepest
-from srlvae.images import Images
+from srlvae.images import Images, check_images
 from srlvae.rng import Generators, uniform_like
 
 # Images → the objective and its gradient.
@@ -48,7 +48,7 @@ def apgd(
     mask, repeats, view, watch: as in `pgd`, but the best iterate is kept by its value even where that is an estimate.
     Costs restarts · (steps + 1) forward and backward passes.
     """
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = check_images(x).contiguous(memory_format=torch.channels_last)
     best, best_value = torch.zeros_like(x), torch.full((len(x),), torch.inf, device=x.device)
     seen = objective if view is None else lambda images: objective(view(images))
     for _ in range(restarts):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from srlvae.images import Images
+from srlvae.images import Images, check_images
 from srlvae.rng import Generators, uniform_like
 
 Mask = Float[Tensor, "b 1 h w"]
@@ -68,7 +68,7 @@ def pgd(
     Costs restarts · steps · repeats forward and backward passes; gradients of parameters are neither computed nor touched.
     """
     # The layout in which CPUs and tensor cores convolve.
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = check_images(x).contiguous(memory_format=torch.channels_last)
     mask_ = 1.0 if mask is None else mask
     keep_best = keep_best and view is None
     seen = objective if view is None else lambda images: objective(view(images))
