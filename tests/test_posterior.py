@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from conftest import small_kl, small_tiny
-from srlvae.attacks.papers import pid
+from srlvae.attacks.papers.pid import pid
 from srlvae.errors import InputError
 from srlvae.models.posterior import hold_variance, mean_log_variance, variance_head, variance_is_held
 from srlvae.models.vae import VAE
