@@ -34,7 +34,10 @@ def attack(
     resume: Annotated[bool, typer.Option(help="Skip images that are there with the same settings.")] = True,
     show_list: Annotated[bool, typer.Option("--list", help="List the attacks with their presets, and leave.")] = False,
 ) -> None:
-    """Perturb images so that a VAE or a pipeline misreads them: PNGs within the budget, a JSON beside each."""
+    """Perturb images so that a VAE or a pipeline misreads them: PNGs within the budget, a JSON beside each.
+
+    Example: `srlvae attack photoguard-encoder photo.png --vae madebyollin/taesd --out attacked`
+    """
     from srlvae.attacks import ATTACKS
 
     if show_list:

@@ -29,7 +29,10 @@ def bench_reconstruction(
     size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the choice of photographs and the attacks.")] = None,
 ) -> None:
-    """Reconstruction and latents, clean and under each attack, transfer and white-box, over ε."""
+    """Reconstruction and latents, clean and under each attack, transfer and white-box, over ε.
+
+    Example: `srlvae bench reconstruction --original tiny --hardened tiny-srl --images photographs --out bench`
+    """
     import dataclasses
 
     from srlvae.bench.protocol import RECONSTRUCTION
@@ -89,7 +92,9 @@ def bench_editing(
 ) -> None:
     """Edits of attacked photographs under each defence, beside the edits of the clean ones: the paper's table.
 
-    Several processes: accelerate launch -m srlvae bench editing …
+    Example: `srlvae bench editing --images photographs --out edits`
+
+    Several processes: `accelerate launch -m srlvae bench editing …`
     """
     import dataclasses
 
@@ -129,7 +134,9 @@ def bench_poisoning(
 ) -> None:
     """Fine-tune on clean images and Nightshade's poisons, with either encoder, and judge what is generated afterwards.
 
-    Several processes: accelerate launch -m srlvae bench poisoning …
+    Example: `srlvae bench poisoning --images class-folders --out poison`
+
+    Several processes: `accelerate launch -m srlvae bench poisoning …`
     """
     import dataclasses
 

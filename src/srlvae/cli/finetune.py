@@ -34,6 +34,8 @@ def finetune(
     """Fine-tune a pipeline's UNet on captioned images: metadata.jsonl or .csv in the folder, or a .txt beside each.
 
     Every image needs a caption; --prompt gives all of them one.
+
+    Example: `srlvae finetune --images mine --prompt "a photo of my cat" --out tuned`
     """
     from srlvae.cli.drawing import step_bar
     from srlvae.finetune import FinetuneConfig

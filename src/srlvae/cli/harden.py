@@ -49,7 +49,9 @@ def harden(
 ) -> None:
     """Post-train a VAE's encoder so that perturbations move it less. The result loads in the original's place.
 
-    Several processes: accelerate launch -m srlvae harden …
+    Example: `srlvae harden madebyollin/taesd --images photographs --out my-taesd --preset cpu`
+
+    Several processes: `accelerate launch -m srlvae harden …`
     """
     from srlvae.cli.drawing import Drawing
     from srlvae.config import fraction, read_toml

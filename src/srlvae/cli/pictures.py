@@ -22,7 +22,10 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise: image i of every prompt starts from the same.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
-    """Images of prompts, by a pipeline with its own or another VAE."""
+    """Images of prompts, by a pipeline with its own or another VAE.
+
+    Example: `srlvae generate --prompt "a photo of a starfish" --out made`
+    """
     from srlvae.cli.drawing import picture_bar
     from srlvae.edits import generate_files
 
@@ -47,7 +50,10 @@ def edit(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise; each file's depends on its name too.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
-    """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE."""
+    """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE.
+
+    Example: `srlvae edit photo.png --prompt "a photo of a motorbike" --vae tiny-srl --out edited`
+    """
     from srlvae.cli.drawing import picture_bar
     from srlvae.edits import edit_files
 

@@ -14,7 +14,10 @@ def report(
     folders: Annotated[list[Path], typer.Argument(help="What `srlvae bench` wrote.", metavar="DIR…")],
     out: Annotated[Path | None, typer.Option(help="Folder of the page; the first DIR by default.")] = None,
 ) -> None:
-    """Rebuild the page of a benchmark from its numbers; several runs of the editing benchmark side by side."""
+    """Rebuild the page of a benchmark from its numbers; several runs of the editing benchmark side by side.
+
+    Example: `srlvae report runs/bench`
+    """
     from srlvae.report.page import write_report
 
     console.print(f"Report: [bold]{write_report(folders, out)}[/]")

@@ -27,7 +27,10 @@ def scan(
     """Find images that were perturbed: the original and the hardened encoder disagree on them.
 
     What is called suspicious is so at a chosen share of false alarms: no proof, and no word of who perturbed it and why.
-    Several processes: accelerate launch -m srlvae scan …
+
+    Example: `srlvae scan downloads --clean photographs --out scanned`
+
+    Several processes: `accelerate launch -m srlvae scan …`
     """
     from accelerate import PartialState
 
