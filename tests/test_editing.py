@@ -293,6 +293,15 @@ def test_a_process_that_died_is_named_and_one_that_works_is_waited_for(dead, tmp
         assert wait_for(late, tmp_path, 1) == late
 
 
+def test_a_sign_of_an_earlier_run_is_none_of_this_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "DEAD", 0.1)
+    (tmp_path / ".alive-1").touch()
+    os.utime(tmp_path / ".alive-1", (0, 0))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: (time.sleep(0.5), (tmp_path / "late.png").touch()))
+        assert wait_for(tmp_path / "late.png", tmp_path, 1).exists()
+
+
 def test_a_living_process_shows_it(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "BEAT", 0.05)
     beat(tmp_path, 3)
@@ -325,7 +334,17 @@ def test_an_image_is_kept_under_its_own_levels():
     assert key_of("noise", a=1, b=2) == key_of("noise", b=2, a=1) != key_of("noise", a=2, b=1)
 
 
-def test_a_changed_line_in_the_loop_changes_what_attacks_are_kept_under_and_nothing_else(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("changed", "stages"),
+    [
+        ("attacks/engine/pgd.py", {"attacked", "poisoned"}),
+        ("bench/compare.py", {"measured"}),
+        ("bench/poisoned.py", {"poisoned"}),
+        ("rng.py", set(STAGES)),
+        ("report/plots.py", set()),
+    ],
+)
+def test_a_changed_line_changes_what_it_makes_is_kept_under_and_nothing_else(changed, stages, tmp_path, monkeypatch):
     copy = tmp_path / "srlvae"
     shutil.copytree(provenance.ROOT, copy, ignore=shutil.ignore_patterns("zoo", "__pycache__"))
     monkeypatch.setattr(provenance, "ROOT", copy)
@@ -335,11 +354,11 @@ def test_a_changed_line_in_the_loop_changes_what_attacks_are_kept_under_and_noth
         return {stage: key_of(stage, a=1) for stage in STAGES}
 
     before = keys()
-    with open(copy / "attacks" / "engine" / "pgd.py", "a") as file:
+    with open(copy / changed, "a") as file:
         file.write("# another line\n")
     after = keys()
     provenance.code.cache_clear()
-    assert {stage for stage in STAGES if before[stage] != after[stage]} == {"attacked", "poisoned"}
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == stages
 
 
 # --- the numbers

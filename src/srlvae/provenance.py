@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def code(*rooms: str) -> str:
-    """The SHA-256 of the source of rooms of this package, such as `attacks` or `images`: another after any change of a line."""
+    """The SHA-256 of the source of rooms or files of this package, such as `attacks` or `bench/compare`."""
     hashed = hashlib.sha256()
     for room in sorted(rooms):
         files = sorted((ROOT / room).rglob("*.py")) or [ROOT / f"{room}.py"]

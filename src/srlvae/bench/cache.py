@@ -25,12 +25,12 @@ from srlvae.provenance import code
 # The rooms whose code makes what a stage of a benchmark keeps: after a change in one of them it is made anew.
 GROUND = ("images", "rng", "models")
 STAGES = {
-    "noise": ("images", "rng"),
-    "attacked": (*GROUND, "attacks", "training"),
-    "purified": (*GROUND, "purify"),
-    "edited": GROUND,
-    "measured": (*GROUND, "metrics"),
-    "poisoned": (*GROUND, "attacks", "purify", "training", "finetune", "scan", "metrics"),
+    "noise": ("images", "rng", "bench/edited"),
+    "attacked": (*GROUND, "attacks", "training", "bench/perturbed"),
+    "purified": (*GROUND, "purify", "bench/purified"),
+    "edited": (*GROUND, "bench/edited"),
+    "measured": (*GROUND, "metrics", "bench/compare"),
+    "poisoned": (*GROUND, "attacks", "purify", "training", "finetune", "scan", "metrics", "bench/poisoned"),
 }
 
 
@@ -86,6 +86,8 @@ class Store:
         return [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]
 
 
+# Signs of life from before are those of an earlier run.
+STARTED = time.time()
 # Seconds between signs of life; after how many without one a process is taken for dead, and how long it may take to begin.
 BEAT, DEAD, BEGIN = 5.0, 45.0, 600.0
 
@@ -111,7 +113,7 @@ def wait_for(file: Path, folder: Path, process: int) -> Path:
     while not file.exists():
         seen = sign.stat().st_mtime if sign.exists() else 0.0
         silent = time.time() - max(seen, began)
-        if silent > (DEAD if seen else BEGIN):
+        if silent > (DEAD if seen >= STARTED else BEGIN):
             raise InputError(
                 f"process {process} has stopped before it made {file.name}; start the same command again, and it goes on"
             )
