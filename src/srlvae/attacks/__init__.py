@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from srlvae.attacks.table import ATTACKS, Attack, Preset
+from srlvae.attacks.attack import Attack, Preset
+from srlvae.attacks.table import ATTACKS
 
 __all__ = ["ATTACKS", "Attack", "Preset"]

@@ -13,84 +13,49 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.trace import Trace
-from srlvae.attacks.request import Job, choose_setting
-from srlvae.errors import InputError
+from srlvae.attacks.prepared import PreparedAttack
+from srlvae.events import Listener
 from srlvae.files import digest, write_json
 from srlvae.images import SHEET, find_sources, image_size, pad_to_multiple, read_image, tile, write_image
-from srlvae.metrics.features import load_features
-from srlvae.models.pipeline import Pipeline
-from srlvae.models.vae import VAE
 
 # How many images the contact sheet shows, their largest side, and how much it magnifies differences.
 ROWS, SIDE, GAIN = 8, 256, 10
 
-# Told of each finished image: its record, its number, how many there are.
-Done = Callable[[dict, int, int], None]
-# Told of each step of a batch: its number and the mean objective.
-Stepped = Callable[[int, float], None]
-
 
 def attack_files(
-    name: str,
+    attack: PreparedAttack,
     sources: list[Path],
     out: Path,
-    model: VAE | Pipeline,
     *,
-    preset: str | None = None,
-    eps: float | None = None,
-    steps: int | None = None,
-    prompt: str | None = None,
-    target: Path | None = None,
-    mask: Path | None = None,
-    through: str | None = None,
-    draws: int = 4,
-    restarts: int | None = None,
-    features: str | None = None,
-    seed: int = 0,
     batch: int = 8,
     resume: bool = True,
-    done: Done = lambda record, number, total: None,
-    stepped: Stepped = lambda step, objective: None,
+    listener: Listener | None = None,
 ) -> list[dict]:
     """Attack every image in `sources` (files or folders) and write `out`/<source's name>.png with a .json beside it.
 
     Neighbours of one size are attacked together, `batch` at a time, and half as many where memory runs out; what comes of an
     image is then the same but for the order of sums. An image whose PNG and record are there with the same settings is not
-    made again, unless `resume` is off. preset, eps, steps, prompt, restarts: in place of the attack's own. target, mask:
-    picture files; the mask is white where pixels may change. through, draws: a view in VIEWS, or sampled latents, seen `draws`
-    times a step. features: the network of a perceptual budget. Returns the records; `done` is told of each, `stepped` of each
-    step.
-    Raises: InputError for an unknown attack, preset or view, an option that the attack has not, a bad budget, unreadable
-    images, two sources of one name, or sources in `out` itself.
+    made again, unless `resume` is off. Returns the records; the listener hears of `images` and of the `steps` of each batch.
+    Raises InputError for unreadable images, two sources of one name, or sources in `out` itself.
     """
-    given = {"prompt": prompt, "target": target, "mask": mask, "through": through, "features": features}
-    setting = choose_setting(name, preset, eps=eps, steps=steps, restarts=restarts, **given)
-    if ATTACKS[name].needs == "pipeline" and not isinstance(model, Pipeline):
-        raise InputError(f"{name} attacks a whole pipeline; give one with --pipeline")
-    network = load_features(features).to(model.device) if features else None
-    job = Job(name, ATTACKS[name], setting, model, seed, target, mask, through, draws, network)
-    paths, settings = find_sources(sources, out), job.settings()
+    paths, settings, listener = find_sources(sources, out), attack.settings(), listener or Listener()
     wanted = {path: {**settings, "source": str(path), "source_sha256": digest(path)} for path in paths}
     records = {path: found for path in paths if resume and (found := _found(out, path, wanted[path]))}
-    told: set[Path] = set()
+    before, told = set(records), set[Path]()
 
     def attack_all(size: int) -> None:
         for part in _batches(paths, size):
             missing = [path for path in part if path not in records]
             if missing:
                 # All of them, so that a run which was cut off goes on with the batches that it had.
-                records.update(_attack_batch(job, part, missing, out, wanted, stepped))
-            for path in part:
-                if path not in told:
-                    told.add(path)
-                    done(records[path], len(told), len(paths))
+                records.update(_attack_batch(attack, part, missing, out, wanted, listener))
+            told.update(part)
+            listener.at("images", len(told), len(paths))
 
-    before = set(records)
-    _halving(attack_all, 1 if job.attack.alone else batch)
+    _halving(attack_all, 1 if attack.request.attack.alone else batch)
     if before != set(paths) or not (out / SHEET).exists():
-        _write_sheet(job, paths[:ROWS], out)
+        _write_sheet(attack, paths[:ROWS], out)
     return [records[path] for path in paths]
 
 
@@ -113,25 +78,33 @@ def _batches(paths: list[Path], size: int) -> Iterator[list[Path]]:
 
 
 def _attack_batch(
-    job: Job, paths: list[Path], missing: list[Path], out: Path, wanted: dict[Path, dict], stepped: Stepped
+    attack: PreparedAttack, paths: list[Path], missing: list[Path], out: Path, wanted: dict[Path, dict], listener: Listener
 ) -> dict[Path, dict]:
     """Attack `paths`, write those of them that are `missing` and return their records."""
-    vae, trace = job.vae, Trace(stepped)
+    vae, preset = attack.vae, attack.request.changed
+    total = preset.ball.steps * preset.restarts
+
+    def stepped(step: int, objective: float) -> None:
+        listener.at("steps", step, total, f"objective {objective:.4g}")
+        if listener.should_stop():
+            raise KeyboardInterrupt
+
+    trace = Trace(stepped)
     x = torch.stack([read_image(path) for path in paths]).to(vae.device)
-    adversarial = job.run(x, [path.stem for path in paths], trace)
+    adversarial = attack.perturb(x, [path.stem for path in paths], trace)
     doubts, records = trace.doubts(len(x)), {}
     for path in missing:
         i, target = paths.index(path), _target(out, path)
         write_image(target, adversarial[i])
         back = read_image(target)[None].to(vae.device)
-        effective = job.size(back, x[i : i + 1]).item()
-        if effective > job.setting.eps + 1e-6:
-            raise AssertionError(f"{target}: moved by {effective:g}, more than the budget of {job.setting.eps:g}")
+        effective = attack.size(back, x[i : i + 1]).item()
+        if preset.ball.eps is not None and effective > preset.ball.eps + 1e-6:
+            raise AssertionError(f"{target}: moved by {effective:g}, more than the budget of {preset.ball.eps:g}")
         with torch.no_grad():
             padded = (pad_to_multiple(image, vae.factor) for image in (back, x[i : i + 1]))
             shift = torch.sub(*(vae.mean(image) for image in padded)).square().mean().sqrt().item()
         measured = {"latent_shift": shift, "width": x.shape[-1], "height": x.shape[-2], "doubts": doubts[i]}
-        shown = f"{effective:.4g} (ℓ2)" if job.norm == "l2" else f"{round(effective * 255)}/255"
+        shown = f"{effective:.4g} (ℓ2)" if preset.ball.norm == "l2" else f"{round(effective * 255)}/255"
         records[path] = {**wanted[path], "effective_eps": shown, "objective": trace.ends(i), **measured}
         write_json(target.with_suffix(".json"), records[path])
     return records
@@ -155,13 +128,13 @@ def _target(out: Path, path: Path) -> Path:
 
 
 @torch.no_grad()
-def _write_sheet(job: Job, paths: list[Path], out: Path) -> None:
+def _write_sheet(attack: PreparedAttack, paths: list[Path], out: Path) -> None:
     """The middle of each image as it is: clean, attacked, what was changed, and what the VAE makes of the attacked image."""
     rows = []
     for path in paths:
         x, adversarial = (_middle(read_image(file)) for file in (path, _target(out, path)))
-        padded = pad_to_multiple(adversarial[None], job.vae.factor).to(job.vae.device)
-        again = job.vae.reconstruct(padded)[0, :, : x.shape[-2], : x.shape[-1]].cpu()
+        padded = pad_to_multiple(adversarial[None], attack.vae.factor).to(attack.vae.device)
+        again = attack.vae.reconstruct(padded)[0, :, : x.shape[-2], : x.shape[-1]].cpu()
         rows.append([x, adversarial, 0.5 + GAIN * (adversarial - x), again])
     side = [max(row[0].shape[axis] for row in rows) for axis in (1, 2)]
     cells = [[F.pad(c, (0, side[1] - c.shape[2], 0, side[0] - c.shape[1]), value=1.0) for c in row] for row in rows]

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from srlvae.attacks import ATTACKS
-from srlvae.attacks.request import Job, choose_setting
+from srlvae.attacks.prepared import PreparedAttack, prepare
+from srlvae.attacks.request import Request
 from srlvae.bench.cache import Store, key_of, key_of_image
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.protocol import Cell, EditingProtocol, PurifierPlan
@@ -56,12 +56,12 @@ class Editing:
         if cell.attack == "noise":
             keys = [key_of("noise", eps=cell.eps, seed=self.protocol.seed, source=key) for key in self.clean.keys]
             return Set(keys, self.store.images(keys, lambda part: (self._noisy(part, cell.eps), [None] * len(part))))
-        return Set(*perturbed(self._job(cell), self.clean.images, self.clean.keys, self.store))
+        return Set(*perturbed(self._prepared(cell), self.clean.images, self.clean.keys, self.store))
 
-    def _job(self, cell: Cell) -> Job:
+    def _prepared(self, cell: Cell) -> PreparedAttack:
         plan = next(plan for plan in self.protocol.attacks if plan.name == cell.attack)
-        setting = choose_setting(cell.attack, eps=cell.eps / 255, steps=plan.steps or None)
-        return Job(cell.attack, ATTACKS[cell.attack], setting, self.pipelines[cell.made_on], self.protocol.seed)
+        request = Request(cell.attack, eps=cell.eps / 255, steps=plan.steps or None, seed=self.protocol.seed)
+        return prepare(request, self.pipelines[cell.made_on])
 
     def _noisy(self, part: list[int], eps: int) -> Tensor:
         x = self.clean.images[part]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srlvae.attacks import ATTACKS
 from srlvae.attacks.papers.nightshade import select_sources
-from srlvae.attacks.request import Job, choose_setting
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
 from srlvae.bench.cache import Store, key_of_image
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
@@ -112,9 +112,8 @@ class Poisoning:
         """Nightshade on all sources of a concept, kept by what it was made from."""
         pipeline = self.pipelines["hardened" if point.kind == "white-box" else "original"]
         steps, prompt = self.protocol.attack_steps, prompt_of(point.target)
-        setting = choose_setting("nightshade", eps=point.eps / 255, steps=steps, prompt=prompt)
-        job = Job("nightshade", ATTACKS["nightshade"], setting, pipeline)
-        return perturbed(job, sources, [key_of_image(x) for x in sources], self.store)[1]
+        attack = prepare(Request("nightshade", eps=point.eps / 255, steps=steps, prompt=prompt), pipeline)
+        return perturbed(attack, sources, [key_of_image(x) for x in sources], self.store)[1]
 
     def tuned(self, point: Point, stepped: Stepped) -> Pipeline:
         """The pipeline after fine-tuning on what the point says; without poison the last one is kept, which all pairs share."""

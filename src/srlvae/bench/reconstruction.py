@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS
+from srlvae.attacks.engine.ball import Ball
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import RECONSTRUCTION, Cell, ReconstructionProtocol
 from srlvae.files import write_json
@@ -116,7 +117,7 @@ class Judge:
                     yield (part + eps * uniform_like(part, draws)).clamp(0, 1)
                 else:
                     run, vae = ATTACKS[cell.attack].run, self.vaes[cell.made_on]
-                    yield run(part, vae=vae, eps=eps, steps=steps, step_size=2.5 * eps / steps, generators=draws)
+                    yield run(part, vae=vae, ball=Ball.crossed(eps, steps), generators=draws)
 
         return torch.cat(list(attacked()))
 
@@ -152,7 +153,7 @@ def write_grid(path: Path, original: VAE, hardened: VAE, x: Images, protocol: Re
     eps = 15 / 255 if 15 in protocol.eps else max(protocol.eps) / 255
     steps, draws = protocol.steps, generators(protocol.seed, range(len(x)))
     run = ATTACKS["reconstruction"].run
-    attacked = run(x, vae=original, eps=eps, steps=steps, step_size=2.5 * eps / steps, generators=draws)
+    attacked = run(x, vae=original, ball=Ball.crossed(eps, steps), generators=draws)
     with torch.no_grad():
         before, after = original.reconstruct(attacked), hardened.reconstruct(attacked)
     columns = [x, attacked, before, after, (before - x).abs(), (after - x).abs()]

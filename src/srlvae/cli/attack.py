@@ -48,27 +48,38 @@ def attack(
     if not name or not images or out is None:
         raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
     from srlvae.attacks.files import attack_files
-    from srlvae.attacks.request import choose_setting
-    from srlvae.cli.drawing import attack_bar
+    from srlvae.attacks.prepared import prepare
+    from srlvae.attacks.request import Request
+    from srlvae.cli.drawing import Bars
     from srlvae.config import fraction
     from srlvae.images import find_sources
     from srlvae.models.memory import announce_peak
     from srlvae.models.vae import load_vae
     from srlvae.report.tables import attacked_table
 
-    words = {"preset": preset, "eps": fraction(eps) if eps else None, "steps": steps, "prompt": prompt, "target": target}
-    words |= {"mask": mask, "through": through, "features": features, "restarts": restarts}
-    setting = choose_setting(name, **words)
-    if ATTACKS[name].needs == "vae":
+    request = Request(
+        name,
+        preset=preset,
+        eps=fraction(eps) if eps else None,
+        steps=steps,
+        restarts=restarts,
+        prompt=prompt,
+        target=target,
+        mask=mask,
+        through=through,
+        draws=draws,
+        features=features,
+        seed=seed,
+    )
+    if request.attack.needs == "vae":
         model = load_vae(vae or pipeline or "tiny", device_of(device))
     else:
         model = pipeline_of(pipeline or "tiny-sd", vae, device)
-        if ATTACKS[name].announced:
+        if request.attack.announced:
             for line in announce_peak(model, find_sources(images, out), batch):
                 console.print(line)
-    more = {"draws": draws, "batch": batch, "seed": seed, "resume": resume}
-    with attack_bar(console, setting.steps * setting.options.get("restarts", 1)) as (done, stepped):
-        made = attack_files(name, images, out, model, **words, **more, done=done, stepped=stepped)
+    with Bars(console) as bars:
+        made = attack_files(prepare(request, model), images, out, batch=batch, resume=resume, listener=bars)
     show_table(*attacked_table(made))
     for record in made:
         for doubt in record["doubts"]:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from srlvae.bench.poisoned import Point
 from srlvae.bench.protocol import Cell
+from srlvae.events import Listener as AnyListener
 from srlvae.harden import Listener, Objective, Plan
 
 # Steps between lines in a log file.
 LOGGED = 50
+# Seconds between lines of one bar in a log file.
+LOG_SECONDS = 10.0
 
 
 class Stop:
@@ -124,17 +137,44 @@ def _said(cell: Cell) -> str:
     return "clean" if cell.attack == "none" else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
 
 
-@contextmanager
-def attack_bar(console: Console, steps: int) -> Iterator[tuple[Callable[[dict, int, int], None], Callable[[int, float], None]]]:
-    """A bar over attacked images and one over a batch's steps; gives the functions that are told of each."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
-        images = progress.add_task("images", total=None, notes="")
-        batch = progress.add_task("steps", total=steps, notes="")
-        yield (
-            lambda record, number, total: progress.update(images, completed=number, total=total),
-            lambda step, objective: progress.update(batch, completed=step, notes=f"objective {objective:.4g}"),
-        )
+class Bars(AnyListener):
+    """A bar for everything that long work counts. Ctrl-C or SIGTERM stop it at the next step; in a log file there are lines."""
+
+    def __init__(self, console: Console):
+        self.console, self.stop = console, Stop(console)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
+        self.tasks: dict[str, TaskID] = {}
+        self.logged: dict[str, float] = {}
+
+    def __enter__(self) -> Bars:
+        self.stop.__enter__()
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.progress.stop()
+        self.stop.__exit__()
+
+    def says(self, text: str) -> None:
+        self.console.print(text)
+
+    def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
+        if bar not in self.tasks:
+            self.tasks[bar] = self.progress.add_task(bar, total=total, note=note)
+        self.progress.update(self.tasks[bar], completed=number, total=total, note=note)
+        if not self.console.is_terminal:
+            self._log(bar, number, total, note)
+
+    def _log(self, bar: str, number: int, total: int | None, note: str) -> None:
+        """A line at the end of a bar, and in between one in ten seconds."""
+        now = time.monotonic()
+        if number == total or now - self.logged.get(bar, -math.inf) >= LOG_SECONDS:
+            self.logged[bar] = now
+            self.console.print(f"{bar} {number}{f' of {total}' if total else ''}{f': {note}' if note else ''}")
+
+    def should_stop(self) -> bool:
+        return self.stop.wanted
 
 
 @contextmanager

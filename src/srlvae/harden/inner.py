@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Objective, pgd, project
 from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.harden.terms import Clean
@@ -75,8 +76,8 @@ def _attack(attack: Inner, vae: VAE, clean: Clean, draws: Generators, eps: float
         return project(eps * uniform_like(clean.x, draws), clean.x, eps, "linf")
     attacked = clean.original if attack.on == "original" else vae
     objective = _objective(attack, attacked, clean, draws)
-    settings = {"eps": eps, "steps": attack.steps, "step_size": attack.step_size * eps, "generators": draws}
-    return pgd(clean.x, objective, **settings, keep_best=False) - clean.x
+    ball = Ball(eps, attack.steps, attack.step_size * eps)
+    return pgd(clean.x, objective, ball, generators=draws, keep_best=False) - clean.x
 
 
 def _objective(attack: Inner, vae: VAE, clean: Clean, draws: Generators) -> Objective:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Objective, pgd
 from srlvae.attacks.papers.latent import latent_objective
 from srlvae.attacks.papers.photoguard import photoguard_encoder_objective
@@ -18,7 +19,7 @@ from srlvae.metrics.pairwise import PerImage, feature_distance, psnr, squared_sh
 from srlvae.models.vae import VAE, Latents
 from srlvae.rng import generators
 
-# One setting for every run, so that model cards can be compared: 10 steps of a fifth of the radius.
+# One setting for every run, so that model cards can be compared.
 EPS, STEPS = 15 / 255, 10
 
 
@@ -69,7 +70,7 @@ def attack_away(vae: VAE, x: Images, latents: Latents, seed: int, first: int = 0
 
 def _attack(objective: Objective, x: Images, seed: int, first: int, steps: int = STEPS) -> Images:
     draws = generators(seed, range(first, first + len(x)))
-    return pgd(x, objective, eps=EPS, steps=steps, step_size=2 * EPS / steps, generators=draws)
+    return pgd(x, objective, Ball.crossed(EPS, steps), generators=draws)
 
 
 @torch.no_grad()

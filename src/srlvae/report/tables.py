@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from srlvae.attacks.table import Attack
+from srlvae.attacks.attack import Attack
+from srlvae.attacks.engine.ball import Ball
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -56,9 +57,14 @@ def attack_list(attacks: Mapping[str, Attack]) -> Table:
     for name, attack in attacks.items():
         lines.append([f"[bold]{name}[/]", "", "", attack.needs, attack.passes, attack.paper])
         for preset, s in attack.presets.items():
-            unit = f"{s.eps:g} (ℓ2)" if s.options.get("norm") == "l2" else "none" if s.eps == 1 else f"{s.eps * 255:.4g}/255"
-            lines.append([f"  {preset}", unit, str(s.steps), "", "", ""])
+            lines.append([f"  {preset}", _radius(s.ball), str(s.ball.steps), "", "", ""])
     return ["attack, presets", "ε", "steps", "needs", "a step", "paper"], lines
+
+
+def _radius(ball: Ball) -> str:
+    if ball.eps is None:
+        return "none"
+    return f"{ball.eps:g} (ℓ2)" if ball.norm == "l2" else f"{ball.eps * 255:.4g}/255"
 
 
 def attacked_table(records: list[dict]) -> Table:

@@ -1,13 +1,33 @@
-"""A perceptual budget, P(x+δ, x) ≤ p: as a penalty while an attack runs, and as a bound on its result."""
+"""The search within a perceptual budget, P(x+δ, x) ≤ p: a penalty while it runs, and a bound on its result."""
 
 from __future__ import annotations
 
 import torch
 
-from srlvae.attacks.engine.pgd import Objective
+from srlvae.attacks.engine.ball import Ball
+from srlvae.attacks.engine.pgd import Adam, Loop, Objective, pgd
 from srlvae.images import Images
-from srlvae.metrics.features import Features
+from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.pairwise import PerImage, feature_distance
+
+# In place of the LPIPS of the papers, whose weights do not come with the package.
+NETWORK = "efficientnet-lite0"
+
+
+def perceptual_pgd(
+    x: Images, objective: Objective, ball: Ball, *, features: Features | None = None, loop: Loop | None = None
+) -> Images:
+    """`pgd` from `x` itself, under Adam and with a penalty, where the ball has a perceptual budget; else `pgd` as it is.
+
+    features: the network of P, by default EfficientNet-Lite0; LPIPS in the papers.
+    """
+    budget = ball.perceptual
+    if budget is None:
+        return pgd(x, objective, ball, loop=loop)
+    features = features or load_features(NETWORK).to(x.device)
+    penalty = perceptual_penalty(x, features, budget.budget)
+    found = pgd(x, lambda images: objective(images) + budget.weight * penalty(images), ball, loop=loop, rule=Adam)
+    return within_budget(found, x, features, budget.budget) if budget.hard else found
 
 
 def perceptual_penalty(x: Images, features: Features, budget: float) -> Objective:

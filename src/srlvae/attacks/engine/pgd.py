@@ -1,103 +1,120 @@
-"""The norm balls and the one loop: projected gradient descent on an objective `images → one number an image`.
+"""The one loop: projected gradient descent on an objective `images → one number an image`.
 
-Madry et al. 2018 (arXiv 1706.06083). Every attack of the package is an objective handed to `pgd`.
+Madry et al. 2018 (arXiv 1706.06083). Every attack of the package is an objective that is handed to `pgd`, or to `apgd`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypedDict
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from srlvae.attacks.engine.ball import Ball, Norm
+from srlvae.errors import InputError
 from srlvae.images import Images, check_images
 from srlvae.rng import Generators, uniform_like
 
 Mask = Float[Tensor, "b 1 h w"]
 Objective = Callable[[Images], Float[Tensor, " b"]]
-Norm = Literal["linf", "l2"]
-Schedule = Literal["constant", "linear"]
 # Gradient → direction of a step, of about unit size; may remember what it saw.
 Rule = Callable[[Images], Images]
 # Images as a defence would pass them on, drawn anew at every call; differentiable.
 View = Callable[[Images], Images]
 # Told of every step: the objective of each image and its gradient.
 Watch = Callable[[Tensor, Images], None]
+# The gradient of one pixel in a thousand is below what float16 holds. A power of two, so that nothing is rounded.
+SCALE = 2.0**10
 
 
-class Loop(TypedDict, total=False):
-    """What every attack hands on to the loop as it is; see `pgd`."""
+@dataclass(frozen=True)
+class Loop:
+    """How the loop looks at images, whatever the attack.
 
-    mask: Mask | None
-    restarts: int
-    repeats: int
-    view: View | None
-    watch: Watch | None
+    mask: 1 where pixels may change, `b 1 h w`. restarts: random starts, of which each image keeps the best. repeats:
+    evaluations a step, whose gradients are averaged. view: what the objective sees of the images, a random one for the
+    expectation over transformations (Athalye et al. 2018, arXiv 1707.07397). watch: told of every step.
+    """
+
+    mask: Mask | None = None
+    restarts: int = 1
+    repeats: int = 1
+    view: View | None = None
+    watch: Watch | None = None
+
+    def slope(self, objective: Objective, images: Images) -> tuple[Float[Tensor, " b"], Images]:
+        """The objective and its gradient, as means over `repeats` evaluations of what `view` lets it see."""
+        view = self.view
+        return slope(objective if view is None else lambda seen: objective(view(seen)), images, self.repeats)
+
+    def masked(self, change: Images) -> Images:
+        """`change` where pixels may change, and 0 elsewhere."""
+        return change if self.mask is None else change * self.mask
 
 
 def pgd(
     x: Images,
     objective: Objective,
+    ball: Ball,
     *,
-    eps: float,
-    steps: int,
-    step_size: float,
     generators: Generators | None = None,
-    norm: Norm = "linf",
-    schedule: Schedule = "constant",
-    keep_best: bool = True,
+    loop: Loop | None = None,
+    keep_best: bool | None = None,
     rule: Callable[[], Rule] | None = None,
-    mask: Mask | None = None,
-    restarts: int = 1,
-    repeats: int = 1,
-    view: View | None = None,
-    watch: Watch | None = None,
 ) -> Images:
-    """Images near `x` that make `objective` small, each on its own.
+    """Images in the ball around `x` that make `objective` small, each on its own.
 
-    eps: radius of the ball around `x`, in [0,1] units (for ℓ2: of the whole image's vector). step_size: in the same units;
-    `linear` lets it fall towards a hundredth, as PhotoGuard's and Nightshade's codes do. generators: one an image for a
-    uniform random start; None starts at `x`. keep_best: return the best iterate seen, for one more forward pass, and not the
-    last; to be turned off where an objective draws anew at every call, so that its values do not compare. rule: makes the
-    maker of directions; the steepest of the norm by default. mask: 1 where pixels may change. restarts: random starts, of
-    which the best is kept image by image (with keep_best). repeats: evaluations a step whose gradients are averaged. view:
-    what the objective sees of the images, a random one for the expectation over transformations (Athalye et al. 2018, arXiv
-    1707.07397); the last iterate is returned then. watch: told of every step.
+    generators: one an image, for a uniform random start; None starts at `x`. keep_best: return the best iterate seen, for one
+    more forward pass, and not the last; by default where values compare, which they do not behind a view. To be turned off
+    where an objective draws anew at every call. rule: makes the maker of directions; the steepest of the norm by default.
     Costs restarts · steps · repeats forward and backward passes; gradients of parameters are neither computed nor touched.
+    Raises InputError for a best iterate behind a view, and for restarts that would be paid for and thrown away.
     """
     # The layout in which CPUs and tensor cores convolve.
-    x = check_images(x).contiguous(memory_format=torch.channels_last)
-    mask_ = 1.0 if mask is None else mask
-    keep_best = keep_best and view is None
-    seen = objective if view is None else lambda images: objective(view(images))
-    best, best_value = torch.zeros_like(x), torch.full((len(x),), torch.inf, device=x.device)
-    delta = best
-    for _ in range(restarts):
-        delta = torch.zeros_like(x) if generators is None else eps * uniform_like(x, generators)
-        delta = project(delta * mask_, x, eps, norm)
-        direction = rule() if rule else lambda gradient: steepest(gradient, norm)
-        for step in range(steps):
-            value, gradient = slope(seen, x + delta, repeats)
-            if watch:
-                watch(value, gradient)
+    x, loop = check_images(x).contiguous(memory_format=torch.channels_last), loop or Loop()
+    keep_best = _keeps_best(keep_best, loop, random_start=generators is not None)
+    delta = best = torch.zeros_like(x)
+    best_value = torch.full((len(x),), torch.inf, device=x.device)
+    for _ in range(loop.restarts):
+        delta = torch.zeros_like(x) if generators is None else random_start(x, ball, generators, loop)
+        direction = rule() if rule else partial(steepest, norm=ball.norm)
+        for number in range(ball.steps):
+            value, gradient = loop.slope(objective, x + delta)
+            if loop.watch:
+                loop.watch(value, gradient)
             if keep_best:
                 best, best_value = better(delta, value, best, best_value)
-            size = step_size * (1 - 0.99 * step / steps if schedule == "linear" else 1.0)
-            delta = project(delta - size * direction(gradient * mask_), x, eps, norm)
+            delta = project(delta - ball.step(number) * direction(loop.masked(gradient)), x, ball.eps, ball.norm)
         if keep_best:
             with torch.no_grad():
                 best, best_value = better(delta, objective(x + delta), best, best_value)
     return (x + (best if keep_best else delta)).clamp(0, 1).detach()
 
 
-# The gradient of one pixel in a thousand is below what float16 holds. A power of two, so that nothing is rounded.
-SCALE = 2.0**10
+def _keeps_best(wanted: bool | None, loop: Loop, random_start: bool) -> bool:
+    if wanted and loop.view is not None:
+        raise InputError("behind a view, values at different steps do not compare, so that there is no best iterate")
+    keeps = loop.view is None if wanted is None else wanted
+    if loop.restarts > 1 and not (keeps and random_start):
+        raise InputError(
+            f"{loop.restarts} restarts, of which all but one would be thrown away: they need a random start and an objective "
+            "whose values compare from step to step"
+        )
+    return keeps
+
+
+def random_start(x: Images, ball: Ball, generators: Generators, loop: Loop) -> Images:
+    """A uniform draw from the ball, where pixels may change. Raises InputError for a ball without a radius."""
+    if ball.eps is None:
+        raise InputError("a random start needs a radius: give eps, or start at the image")
+    return project(loop.masked(ball.eps * uniform_like(x, generators)), x, ball.eps, ball.norm)
 
 
 def slope(objective: Objective, images: Images, repeats: int = 1) -> tuple[Float[Tensor, " b"], Images]:
-    """The objective and its gradient, means over `repeats` evaluations."""
+    """The objective and its gradient, as means over `repeats` evaluations."""
     images = images.detach().requires_grad_()
     values, gradients = [], []
     for _ in range(repeats):
@@ -117,7 +134,7 @@ def steepest(gradient: Images, norm: Norm) -> Images:
 
 
 class Adam:
-    """Adam's step on pixels (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), for attacks with a penalty and no ball."""
+    """Adam's step on pixels (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1), for attacks with a penalty."""
 
     def __init__(self):
         self.mean, self.square, self.step = 0.0, 0.0, 0
@@ -130,11 +147,11 @@ class Adam:
         return mean / (square.sqrt() + 1e-8)
 
 
-def project(delta: Images, x: Images, eps: float, norm: Norm) -> Images:
+def project(delta: Images, x: Images, eps: float | None, norm: Norm) -> Images:
     """The nearest perturbation in the ball, then in the box: x + δ in [0,1]. Clipping to the box only shortens it."""
-    if norm == "linf":
+    if eps is not None and norm == "linf":
         delta = delta.clamp(-eps, eps)
-    else:
+    elif eps is not None:
         length = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
         delta = delta * (eps / length).clamp(max=1)[:, None, None, None]
     return (x + delta).clamp(0, 1) - x

@@ -6,9 +6,9 @@ Not published elsewhere; after the advice of Tramèr et al. 2020 (arXiv 2002.083
 from __future__ import annotations
 
 import torch
-from typing_extensions import Unpack
 
 from srlvae.attacks.engine.apgd import apgd
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
@@ -38,17 +38,15 @@ def adaptive(
     x: Images,
     *,
     vae: VAE,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     weight: float = 0.02,
     sampled: bool = False,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
-    """Attacked images with a bad reconstruction and a far latent, by APGD, which finds its own step and not `step_size`.
+    """Attacked images with a bad reconstruction and a far latent, by APGD, which finds its own step.
 
-    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`.
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`.
     """
     objective = adaptive_objective(vae, x, weight, encoder(vae, generators, sampled))
-    return apgd(x, objective, eps=eps, steps=steps, generators=generators, **loop)
+    return apgd(x, objective, ball, generators=generators, loop=loop)

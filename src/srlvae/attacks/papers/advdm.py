@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from typing_extensions import Unpack
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.images import Images
 from srlvae.models.pipeline import Conditioning, Pipeline
@@ -51,14 +51,11 @@ def advdm(
     x: Images,
     *,
     pipeline: Pipeline,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     prompt: str = "a painting",
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images with a high denoising loss under `prompt`."""
     objective = denoising_objective(pipeline, prompt, generators, (x.shape[-2], x.shape[-1]))
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, keep_best=False, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)

@@ -8,11 +8,12 @@ so that it does not depend on its neighbours; prior preservation is left out.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from typing_extensions import Unpack
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.papers.advdm import denoising_objective
 from srlvae.errors import InputError
@@ -21,19 +22,30 @@ from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators
 
 
-class Surrogate:
-    """A fine-tuned copy of a pipeline's UNet, and the objective of the attack on it; tuned anew after every `inner` calls."""
+@dataclass(frozen=True)
+class Tuning:
+    """How surrogates are tuned: after every `every` steps of the attack for `steps` steps on each side, at a learning rate of
+    `rate`."""
 
-    def __init__(
-        self, pipeline: Pipeline, x: Images, prompt: str, generators: Generators, tuning: int, inner: int, rate: float
-    ):
+    steps: int = 3
+    every: int = 6
+    rate: float = 5e-7
+
+
+class Surrogate:
+    """A fine-tuned copy of a pipeline's UNet, and the objective of the attack on it; tuned anew after some calls.
+
+    repeats: calls a step of the attack.
+    """
+
+    def __init__(self, pipeline: Pipeline, x: Images, prompt: str, generators: Generators, tuning: Tuning, repeats: int = 1):
         self.x, self.prompt, self.generators = x, prompt, generators
-        self.tuning, self.inner, self.rate = tuning, inner, rate
+        self.tuning, self.every = tuning, tuning.every * repeats
         self.poisoned = self.attacked = pipeline.with_unet(copy.deepcopy(pipeline.pipe.unet))
         self.calls = 0
 
     def __call__(self, adversarial: Images) -> Tensor:
-        if self.calls % self.inner == 0:
+        if self.calls % self.every == 0:
             if self.calls:
                 self._tune(self.poisoned, adversarial.detach())
             self.attacked = self.poisoned.with_unet(copy.deepcopy(self.poisoned.pipe.unet))
@@ -49,8 +61,8 @@ class Surrogate:
         unet, loss = pipeline.pipe.unet, self._loss(pipeline)
         unet.requires_grad_(True)
         weights = list(unet.parameters())
-        optimizer = torch.optim.AdamW(weights, lr=self.rate)
-        for _ in range(self.tuning):
+        optimizer = torch.optim.AdamW(weights, lr=self.tuning.rate)
+        for _ in range(self.tuning.steps):
             # Of these weights alone: the VAE may ask for gradients of its own.
             for weight, gradient in zip(weights, torch.autograd.grad((-loss(images)).sum(), weights), strict=True):
                 weight.grad = gradient
@@ -63,23 +75,19 @@ def antidreambooth(
     x: Images,
     *,
     pipeline: Pipeline,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     prompt: str = "a photo of sks person",
-    tuning: int = 3,
-    inner: int = 6,
-    rate: float = 5e-7,
-    **loop: Unpack[Loop],
+    tuning: Tuning | None = None,
+    loop: Loop | None = None,
 ) -> Images:
-    """Attacked images that resist being learnt. Every `inner` steps the surrogate is tuned for `tuning` steps on each side."""
-    found, mask, evaluations = [], loop.pop("mask", None), inner * loop.get("repeats", 1)
-    if len(x) > 1 and (loop.get("view") or loop.get("watch")):
+    """Attacked images that resist being learnt. Raises InputError for several images behind a view or under a watch."""
+    found, tuning, loop = [], tuning or Tuning(), loop or Loop()
+    if len(x) > 1 and (loop.view or loop.watch):
         raise InputError("images are attacked one after another here: give one at a time where a view or a watch is wanted")
-    for i, g in enumerate(generators):
-        objective = Surrogate(pipeline, x[i : i + 1], prompt, [g], tuning=tuning, inner=evaluations, rate=rate)
-        part = None if mask is None else mask[i : i + 1]
-        settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": [g], "mask": part}
-        found.append(pgd(x[i : i + 1], objective, **settings, keep_best=False, **loop))
+    for i, draw in enumerate(generators):
+        own = slice(i, i + 1)
+        objective = Surrogate(pipeline, x[own], prompt, [draw], tuning, loop.repeats)
+        alone = replace(loop, mask=None if loop.mask is None else loop.mask[own])
+        found.append(pgd(x[own], objective, ball, generators=[draw], loop=alone, keep_best=False))
     return torch.cat(found)

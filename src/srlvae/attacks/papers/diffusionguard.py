@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
-from typing_extensions import Unpack
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Mask, Objective, pgd
 from srlvae.images import Images
 from srlvae.models.denoising import timesteps
@@ -68,17 +68,14 @@ def diffusionguard(
     x: Images,
     *,
     pipeline: Pipeline,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     prompt: str = "",
     strength: float = 0.5,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images that throw off the first step of an edit. `mask` is 1 where an inpainter keeps the image."""
     objective = first_step_objective(
-        pipeline, prompt, generators, kept=loop.get("mask"), strength=strength, size=(x.shape[-2], x.shape[-1])
+        pipeline, prompt, generators, kept=loop.mask if loop else None, strength=strength, size=(x.shape[-2], x.shape[-1])
     )
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, keep_best=False, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)

@@ -5,8 +5,7 @@ Schlarmann et al. 2024 (FARE, arXiv 2402.12336), eq. 3, on a VAE: max over δ of
 
 from __future__ import annotations
 
-from typing_extensions import Unpack
-
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
@@ -31,17 +30,14 @@ def latent(
     x: Images,
     *,
     vae: VAE,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     sampled: bool = False,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose latent lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero.
 
-    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`.
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`.
     """
     objective = latent_objective(vae, vae.mean(x).detach(), encoder(vae, generators, sampled))
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, keep_best=not sampled, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False if sampled else None)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Unpack
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.papers.advdm import advdm, random_denoising_loss
 from srlvae.images import Images
@@ -48,33 +48,27 @@ def mist_textural(
     x: Images,
     *,
     vae: VAE,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     target: Float[Tensor, "#b 3 h w"] | None = None,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), or of `texture`."""
     objective = mist_textural_objective(vae, _target_latent(x, vae, target, generators), generators)
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, keep_best=False, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)
 
 
 def mist_semantic(
     x: Images,
     *,
     pipeline: Pipeline,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     prompt: str = "a photo",
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """AdvDM under another `prompt`, which the authors set to "a photo" or "a painting"."""
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return advdm(x, pipeline=pipeline, prompt=prompt, **settings, **loop)
+    return advdm(x, pipeline=pipeline, ball=ball, generators=generators, prompt=prompt, loop=loop)
 
 
 def mist_fused_objective(
@@ -95,16 +89,13 @@ def mist_fused(
     x: Images,
     *,
     pipeline: Pipeline,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     prompt: str = "a photo",
     target: Float[Tensor, "#b 3 h w"] | None = None,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images of both aims at once; see `mist_fused_objective`."""
     goal = _target_latent(x, pipeline.vae, target, generators)
     objective = mist_fused_objective(pipeline, prompt, goal, generators, (x.shape[-2], x.shape[-1]))
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, keep_best=False, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)

@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-from typing_extensions import Unpack
 
-from srlvae.attacks.engine.perceptual import perceptual_penalty
-from srlvae.attacks.engine.pgd import Adam, Loop, pgd
+from srlvae.attacks.engine.ball import Ball
+from srlvae.attacks.engine.perceptual import perceptual_pgd
+from srlvae.attacks.engine.pgd import Loop
 from srlvae.attacks.papers.photoguard import photoguard_encoder_objective
 from srlvae.images import Images
 from srlvae.metrics.clip import Clip
-from srlvae.metrics.features import Features, load_features
+from srlvae.metrics.features import Features
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators
 
@@ -45,29 +45,19 @@ def nightshade(
     x: Images,
     *,
     pipeline: Pipeline,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     prompt: str = "a photo of a butterfly",
     target: Float[Tensor, "#b 3 h w"] | None = None,
-    budget: float | None = None,
-    weight: float = 30.0,
     features: Features | None = None,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images with the latents of `target`, by default of pictures generated from `prompt`. Starts at the image.
 
-    budget: a perceptual one, kept by a penalty of `weight` under Adam, in place of steps that fall from ε to ε/100.
-    features: for that budget, EfficientNet-Lite0 by default, where the paper has LPIPS.
+    features: the network of a perceptual budget, where the ball has one; see `perceptual_pgd`.
     """
     if target is None:
         target = generate_anchor(pipeline, prompt, generators, (x.shape[-2], x.shape[-1])).to(x)
     with torch.no_grad():
         distance = photoguard_encoder_objective(pipeline.vae, pipeline.vae.mean(target))
-    if budget is None:
-        return pgd(x, distance, eps=eps, steps=steps, step_size=step_size, schedule="linear", **loop)
-    features = load_features("efficientnet-lite0").to(x.device) if features is None else features
-    penalty = perceptual_penalty(x, features, budget)
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "rule": Adam}
-    return pgd(x, lambda adversarial: distance(adversarial) + weight * penalty(adversarial), **settings, **loop)
+    return perceptual_pgd(x, distance, ball, features=features, loop=loop)

@@ -7,13 +7,14 @@ of ‖edit(x+δ) − target‖₂, the gradient taken through a few denoising st
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Unpack
 
-from srlvae.attacks.engine.pgd import Loop, Mask, Norm, Objective, Schedule, pgd
+from srlvae.attacks.engine.ball import Ball
+from srlvae.attacks.engine.pgd import Loop, Mask, Objective, pgd
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.errors import InputError
 from srlvae.images import Images
@@ -38,27 +39,34 @@ def photoguard_encoder(
     x: Images,
     *,
     vae: VAE,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators | None = None,
     target: Float[Tensor, "#b 3 h w"] | None = None,
     grey: bool = False,
     sampled: bool = False,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), of a mid-grey image, or the zero latent.
 
-    Zero is what the paper's code takes for image-to-image, grey its app. The step falls linearly to a hundredth, as there.
-    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`; wants generators.
+    Zero is what the paper's code takes for image-to-image, grey its app.
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`; wants generators.
     """
     if grey and target is None:
         target = torch.full_like(x[:1], 0.5)
     with torch.no_grad():
         goal = 0.0 if target is None else vae.mean(target)
     objective = photoguard_encoder_objective(vae, goal, encoder(vae, generators or (), sampled))
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, schedule="linear", keep_best=not sampled, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False if sampled else None)
+
+
+@dataclass(frozen=True)
+class ShortEdit:
+    """The edit that the diffusion attack goes back through: `steps` denoising steps, which run from `strength` of the noise
+    (an inpainting always from noise alone), with classifier-free guidance of `guidance`."""
+
+    steps: int = 4
+    strength: float = 0.5
+    guidance: float = 7.5
 
 
 def photoguard_diffusion_objective(
@@ -68,24 +76,19 @@ def photoguard_diffusion_objective(
     generators: Generators,
     *,
     repaint: Mask | None = None,
-    denoising_steps: int = 4,
-    strength: float = 0.5,
-    guidance: float = 7.5,
+    edit: ShortEdit | None = None,
 ) -> Objective:
-    """x′ ↦ ‖edit(x′) − target‖₂ with new noise at every call, η 1; the edit repaints where `repaint` is 1, or everything.
-
-    Of an edit of everything `strength` is run, in `denoising_steps` steps; a repainting starts from noise.
-    """
-    count = len(generators)
+    """x′ ↦ ‖edit(x′) − target‖₂ with new noise at every call, η 1; the edit repaints where `repaint` is 1, or everything."""
+    edit, count = edit or ShortEdit(), len(generators)
     conditioning = pipeline.condition([prompt] * count, (target.shape[-2], target.shape[-1]))
-    share = 1.0 if repaint is not None else strength
-    steps = math.ceil(denoising_steps / share)
+    share = 1.0 if repaint is not None else edit.strength
+    steps = math.ceil(edit.steps / share)
     vae = pipeline.vae
     z = target.new_empty(count, vae.channels, target.shape[-2] // vae.factor, target.shape[-1] // vae.factor)
 
     def objective(adversarial: Images):
         draws = [normal_like(z, generators) for _ in range(1 + steps_run(steps, share))]
-        settings = {"strength": share, "steps": steps, "guidance": guidance, "step_noise": draws[1:]}
+        settings = {"strength": share, "steps": steps, "guidance": edit.guidance, "step_noise": draws[1:]}
         if repaint is None:
             y = image_to_image(pipeline, adversarial, conditioning, draws[0], **settings)
         else:
@@ -99,31 +102,23 @@ def photoguard_diffusion(
     x: Images,
     *,
     pipeline: Pipeline,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     prompt: str = "",
     target: Float[Tensor, "#b 3 h w"] | None = None,
     inpaint: bool = False,
-    norm: Norm = "linf",
-    schedule: Schedule = "constant",
-    denoising_steps: int = 4,
-    strength: float = 0.5,
-    guidance: float = 7.5,
-    **loop: Unpack[Loop],
+    edit: ShortEdit | None = None,
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose edits come out like `target`, or mid-grey, which the paper gives as an example.
 
     inpaint: the edit repaints where `mask` is 0 and sees the rest, which may be perturbed; else it is image-to-image.
     Raises: InputError for inpainting without a mask.
     """
-    mask = loop.get("mask")
+    mask = loop.mask if loop else None
     if inpaint and mask is None:
         raise InputError("inpainting needs a mask: 1 where the photograph is kept and may be perturbed")
     target = torch.full_like(x[:1], 0.5) if target is None else target
     repaint = 1 - mask if inpaint and mask is not None else None
-    chosen = {"denoising_steps": denoising_steps, "strength": strength, "guidance": guidance}
-    objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint, **chosen)
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators, "norm": norm}
-    return pgd(x, objective, **settings, schedule=schedule, keep_best=False, **loop)
+    objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint, edit=edit)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)

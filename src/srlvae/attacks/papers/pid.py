@@ -8,8 +8,8 @@ Beside it the log-variance alone, which drowns every draw in noise where an enco
 from __future__ import annotations
 
 import torch
-from typing_extensions import Unpack
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.images import Images
 from srlvae.models.vae import VAE
@@ -37,16 +37,14 @@ def pid(
     x: Images,
     *,
     vae: VAE,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     variance_alone: bool = False,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose posterior lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero.
 
     variance_alone: raise the log-variance and leave the mean to itself. Raises InputError for a VAE without a posterior.
     """
     objective = variance_objective(vae) if variance_alone else pid_objective(vae, x)
-    return pgd(x, objective, eps=eps, steps=steps, step_size=step_size, generators=generators, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop)

@@ -6,8 +6,8 @@ Lee et al. 2025 (arXiv 2504.17219): max over δ of MSE(D(E(x+δ)), x) + λ · P(
 from __future__ import annotations
 
 from torch import Tensor
-from typing_extensions import Unpack
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
@@ -47,20 +47,17 @@ def reconstruction(
     x: Images,
     *,
     vae: VAE,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators | None = None,
     features: Features | None = None,
     weight: float = 0.0,
     sampled: bool = False,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images of the strongest reconstruction attack; see `reconstruction_objective` and `pgd`.
 
-    sampled: attack draws from the posterior in place of its mean, see `repeats` of `pgd`; wants generators.
+    sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`; wants generators.
     """
     encode = encoder(vae, generators or (), sampled)
     objective = reconstruction_objective(vae, x, features, weight, encode=encode)
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, keep_best=not sampled, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False if sampled else None)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from typing_extensions import Unpack
-
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.papers.advdm import draw_timesteps
 from srlvae.images import Images
@@ -41,18 +40,15 @@ def sds(
     x: Images,
     *,
     pipeline: Pipeline,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     sign: int,
     prompt: str = "a painting",
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images along score distillation's gradient: up with `sign` 1, down with −1."""
     objective = sds_objective(pipeline, prompt, generators, sign, (x.shape[-2], x.shape[-1]))
-    settings = {"eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    return pgd(x, objective, **settings, keep_best=False, **loop)
+    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)
 
 
 sds_up, sds_down = partial(sds, sign=1), partial(sds, sign=-1)

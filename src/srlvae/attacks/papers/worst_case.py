@@ -5,14 +5,15 @@ As AutoAttack's ensemble does (Croce and Hein 2020, arXiv 2003.01690): a defence
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from typing_extensions import Unpack
 
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective
 from srlvae.attacks.papers.adaptive import adaptive
 from srlvae.attacks.papers.latent import latent
@@ -22,10 +23,6 @@ from srlvae.attacks.papers.reconstruction import reconstruction
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators
-
-ENSEMBLE: tuple[Callable[..., Images], ...] = (
-    partial(adaptive, restarts=1), reconstruction, latent, photoguard_encoder, mist_textural
-)  # fmt: skip
 
 
 def harm_of(vae: VAE, x: Images) -> Objective:
@@ -45,18 +42,24 @@ def worst_case(
     x: Images,
     *,
     vae: VAE,
-    eps: float,
-    steps: int,
-    step_size: float,
+    ball: Ball,
     generators: Generators,
     harm: Objective | None = None,
-    **loop: Unpack[Loop],
+    loop: Loop | None = None,
 ) -> Images:
     """Attacked images of the ensemble, the worst of each by `harm`: by default the error of the reconstruction.
 
     `watch` is told of the first attack alone, since the objectives of several do not compare.
     """
-    quiet: Loop = {**loop, "watch": None}
-    settings = {"vae": vae, "eps": eps, "steps": steps, "step_size": step_size, "generators": generators}
-    candidates = [attack(x, **settings, **(quiet if i else loop)) for i, attack in enumerate(ENSEMBLE)]
+    loop = loop or Loop()
+    quiet = replace(loop, watch=None)
+    common: dict[str, Any] = {"vae": vae, "generators": generators}
+    candidates = [
+        adaptive(x, ball=ball, loop=loop, **common),
+        reconstruction(x, ball=ball, loop=quiet, **common),
+        latent(x, ball=ball, loop=quiet, **common),
+        photoguard_encoder(x, ball=replace(ball, falls=True), loop=quiet, **common),
+        # Its objective draws anew at every call, so that restarts would be thrown away.
+        mist_textural(x, ball=ball, loop=replace(quiet, restarts=1), **common),
+    ]
     return keep_worst(candidates, harm or harm_of(vae, x))[0]

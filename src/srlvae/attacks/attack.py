@@ -1,0 +1,68 @@
+"""What an attack is, and a published setting of it; loads nothing that computes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal
+
+from srlvae.attacks.engine.ball import Ball
+
+if TYPE_CHECKING:
+    from srlvae.images import Images
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published setting of an attack.
+
+    ball: with the *effective* radius, on images in [0,1]. source: where it was published. options: further arguments of the
+    attack. wants: what has to be given with it, `mask` or `target`. restarts, repeats: see `Loop`.
+    """
+
+    ball: Ball
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    wants: tuple[str, ...] = ()
+    restarts: int = 1
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack and its published settings, of which the first is the default.
+
+    function: `file.name` in `papers`. needs: what it takes beside the images, as `vae=` or as `pipeline=`. passes: what a step
+    costs, in forward and backward passes of E the encoder, D the decoder, U the UNet (at twice the batch where guided), P the
+    perceptual network. alone: takes the images of a batch one after another, so that a batch saves no time. restarts: takes
+    several random starts and keeps the best, which means nothing where the objective itself is drawn anew at every call.
+    posterior: attacks the log-variance, too, so that the VAE has to have one. announced: back through whole denoising steps,
+    whose memory is told before it starts.
+    """
+
+    function: str
+    paper: str
+    needs: Literal["vae", "pipeline"]
+    passes: str
+    presets: Mapping[str, Preset]
+    alone: bool = False
+    restarts: bool = False
+    posterior: bool = False
+    announced: bool = False
+
+    @property
+    def run(self) -> Callable[..., Images]:
+        """The attack's function, imported when it is first asked for."""
+        file, name = self.function.split(".")
+        return getattr(importlib.import_module(f"srlvae.attacks.papers.{file}"), name)
+
+    @property
+    def default(self) -> Preset:
+        """The first of the published settings."""
+        return next(iter(self.presets.values()))
+
+    def takes(self, option: str) -> bool:
+        """Whether the attack's function has an argument of that name."""
+        return option in signature(self.run).parameters

@@ -1,0 +1,17 @@
+"""What long work tells of itself while it runs: one channel for every command, whoever listens."""
+
+from __future__ import annotations
+
+
+class Listener:
+    """Told of the progress of long work. Nothing happens here: a bar in a terminal, a log or a test is a subclass."""
+
+    def says(self, text: str) -> None:
+        """Something about the work as a whole, in one line or several."""
+
+    def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
+        """`number` of `total` pieces are done of what `bar` names, such as images or steps; total None: as said before."""
+
+    def should_stop(self) -> bool:
+        """Whether to stop at the next step and keep what is there."""
+        return False
