@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,11 @@ from rich.progress import track
 from torch import Tensor
 
 from captions import CONCEPTS, load_classes, word
-from srlvae.attacks import ATTACKS, Preset
+from srlvae.attacks import ATTACKS
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.trace import Trace
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
 from srlvae.files import write_json
 from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
@@ -63,10 +67,10 @@ class Bench:
         draws, parts = generators(1, range(len(x))), [slice(i, i + BATCH) for i in range(0, len(x), BATCH)]
         return torch.cat([self.pipeline.edit(x[part], self.prompts[part], draws[part]) for part in parts])
 
-    def noise(self, setting: Preset) -> Tensor:
+    def noise(self, eps: float) -> Tensor:
         """Random signs of the budget's size: as strong as noise of an ℓ∞ radius gets."""
         draw = torch.Generator().manual_seed(0)
-        return (self.x + setting.eps * torch.randn(self.x.shape, generator=draw).sign()).clamp(0, 1)
+        return (self.x + eps * torch.randn(self.x.shape, generator=draw).sign()).clamp(0, 1)
 
     @torch.no_grad()
     def measure(self, adversarial: Tensor) -> tuple[dict, Tensor]:
@@ -88,18 +92,15 @@ class Bench:
         return row, edits
 
     def attack(self, name: str) -> tuple[dict, Tensor]:
-        attack, traces, started = ATTACKS[name], [], time.time()
-        setting, found = attack.default, []
-        model = {"vae": self.pipeline.vae} if attack.needs == "vae" else {"pipeline": self.pipeline}
-        size = 1 if attack.alone else BATCH
+        attack, preset = prepare(Request(name), self.pipeline), ATTACKS[name].default
+        size = 1 if ATTACKS[name].alone else BATCH
+        started, found, traces = time.time(), [], []
         for i in track(range(0, len(self.x), size), name):
             traces.append(Trace())
-            draws = generators(0, range(len(self.x))[i : i + size])
-            options = {"eps": setting.eps, "steps": setting.steps, "step_size": setting.step_size, "generators": draws}
-            part = self.x[i : i + size]
-            found.append(attack.run(part, **model, **options, watch=traces[-1], **setting.options))
+            names = [str(number) for number in range(len(self.x))[i : i + size]]
+            found.append(attack.perturb(self.x[i : i + size], names, traces[-1]))
         seconds = (time.time() - started) / len(self.x)
-        said = {"preset": next(iter(attack.presets)), "eps_255": setting.eps * 255, "steps": setting.steps}
+        said = {"preset": next(iter(ATTACKS[name].presets)), "eps_255": preset.ball.eps * 255, "steps": preset.ball.steps}
         ends = [sum(trace.values[k].mean().item() for trace in traces) / len(traces) for k in (0, -1)]
         return said | {"objective": ends, "seconds_an_image": seconds}, torch.cat(found)
 
@@ -117,7 +118,7 @@ def score(images: Path, result: Path, count: int, only: list[str]) -> None:
             continue
         said, adversarial = bench.attack(name)
         attacked, edits = bench.measure(adversarial)
-        noise, noisy = bench.measure(bench.noise(ATTACKS[name].default))
+        noise, noisy = bench.measure(bench.noise(ATTACKS[name].default.ball.eps))
         row = {**said, "attacked": attacked, "noise": noise}
         shown = [list(images) for images in zip(x, bench.edits, noisy, adversarial, edits, strict=True)][:SHOWN]
         captions = ("clean", "edit of it", "edit, noise", "attacked", "edit of it")
@@ -145,12 +146,12 @@ def table(scores: dict) -> str:
     return markdown((["attack", "ε", "steps", *measures], lines))
 
 
-def notebook(x: Tensor, vae, eps: float, step: float, iterations: int) -> Tensor:
+def notebook(x: Tensor, vae, ball: Ball) -> Tensor:
     """PhotoGuard's encoder attack as its notebook writes it: one image on [-1,1], no best iterate, the default layout."""
-    x = x * 2 - 1
+    x, eps, step = x * 2 - 1, ball.eps, ball.step_size
     adversarial = (x + (torch.rand_like(x) * 2 - 1) * 2 * eps).clamp(-1, 1)
-    for i in range(iterations):
-        size = 2 * (step - (step - step / 100) / iterations * i)
+    for i in range(ball.steps):
+        size = 2 * (step - (step - step / 100) / ball.steps * i)
         adversarial = adversarial.detach().requires_grad_()
         loss = vae.model.encode(adversarial).latent_dist.mean.norm()
         (gradient,) = torch.autograd.grad(loss, adversarial)
@@ -162,22 +163,19 @@ def notebook(x: Tensor, vae, eps: float, step: float, iterations: int) -> Tensor
 def speed(images: Path, result: Path, rounds: int = 5, steps: int = 20) -> None:
     """Seconds for eight images of 128 pixels, medians of alternating rounds."""
     x, _ = photographs(images, BATCH)
-    vae, setting = load_vae("tiny"), ATTACKS["photoguard-encoder"].default
-    options = {"eps": setting.eps, "steps": steps, "step_size": setting.step_size}
+    vae, ball = load_vae("tiny"), replace(ATTACKS["photoguard-encoder"].default.ball, steps=steps)
 
     def alone(name: str) -> Tensor:
         run = ATTACKS[name].run
-        return torch.cat([run(x[i : i + 1], vae=vae, generators=generators(0, [i]), **options) for i in range(BATCH)])
+        return torch.cat([run(x[i : i + 1], vae=vae, generators=generators(0, [i]), ball=ball) for i in range(BATCH)])
 
     def together(name: str) -> Tensor:
-        return ATTACKS[name].run(x, vae=vae, generators=generators(0, range(BATCH)), **options)
+        return ATTACKS[name].run(x, vae=vae, generators=generators(0, range(BATCH)), ball=ball)
 
     ways = {
         "photoguard-encoder, batch of 8": lambda: together("photoguard-encoder"),
         "photoguard-encoder, one by one": lambda: alone("photoguard-encoder"),
-        "its notebook, one by one": lambda: torch.cat(
-            [notebook(x[i : i + 1], vae, setting.eps, setting.step_size, steps) for i in range(BATCH)]
-        ),
+        "its notebook, one by one": lambda: torch.cat([notebook(x[i : i + 1], vae, ball) for i in range(BATCH)]),
         "reconstruction, batch of 8": lambda: together("reconstruction"),
         "reconstruction, one by one": lambda: alone("reconstruction"),
     }

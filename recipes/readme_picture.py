@@ -31,7 +31,7 @@ def main(
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("docs/tiny-sd.webp"),
 ) -> None:
     original = load_pipeline("tiny-sd")
-    twin, setting = load_pipeline("tiny-sd", hardened), ATTACKS["photoguard-encoder"].default
+    twin, attack = load_pipeline("tiny-sd", hardened), ATTACKS["photoguard-encoder"]
     names, pixels, labels = load_classes(images, CONCEPTS)
     x = torch.stack([pixels[labels == names.index(source)][0] for source, _ in PAIRS]).float() / 255
     prompts = [f"a photo of a {word(target)}" for _, target in PAIRS]
@@ -39,8 +39,7 @@ def main(
     def draws():
         return generators(0, range(len(x)))
 
-    options = {"eps": setting.eps, "steps": setting.steps, "step_size": setting.step_size}
-    attacked = ATTACKS["photoguard-encoder"].run(x, vae=original.vae, **options, generators=draws())
+    attacked = attack.run(x, vae=original.vae, ball=attack.default.ball, generators=draws())
     made = [pipeline.generate(prompts, draws()) for pipeline in (original, twin)]
     if not torch.equal(*made):
         raise SystemExit("the two VAEs do not have the same decoder: their generated images differ")

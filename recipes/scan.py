@@ -20,8 +20,8 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from srlvae.attacks import ATTACKS
-from srlvae.attacks.request import Job, choose_setting
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
 from srlvae.bench.cache import Store, key_of_image
 from srlvae.bench.perturbed import perturbed
 from srlvae.bench.photographs import load_photographs
@@ -47,11 +47,11 @@ HANDLED: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def attacked(name: str, eps: int, pipeline: Pipeline, x: Tensor, cache: Path) -> Tensor:
-    job = Job(name, ATTACKS[name], choose_setting(name, eps=eps / 255, steps=STEPS[name]), pipeline)
+    attack = prepare(Request(name, eps=eps / 255, steps=STEPS[name]), pipeline)
     with Progress() as progress:
         bar = progress.add_task(f"{name} {eps}/255", total=len(x))
         store = Store(cache, BATCH, lambda count: progress.advance(bar, count))
-        return perturbed(job, x, [key_of_image(image) for image in x], store)[1]
+        return perturbed(attack, x, [key_of_image(image) for image in x], store)[1]
 
 
 def shares_below(positive: Tensor, negative: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from PIL import Image
 from conftest import small_kl
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.apgd import apgd, checkpoints
-from srlvae.attacks.engine.pgd import pgd
+from srlvae.attacks.engine.ball import Ball
+from srlvae.attacks.engine.pgd import Loop, pgd
 from srlvae.attacks.engine.trace import Trace, transfer_doubts
 from srlvae.attacks.engine.views import encoder, jpeg, random_jpeg, random_resize
 from srlvae.attacks.papers.worst_case import keep_worst
@@ -39,16 +40,16 @@ def valley(x):
 
 
 def test_apgd_finds_what_a_long_fixed_step_jumps_over(x):
-    objective, setting = valley(x), {"eps": EPS, "generators": generators(0, [0, 1])}
-    fixed = pgd(x, objective, **setting, steps=40, step_size=2 * EPS)
-    found = apgd(x, objective, eps=EPS, generators=generators(0, [0, 1]), steps=40)
+    objective = valley(x)
+    fixed = pgd(x, objective, Ball(EPS, 40, 2 * EPS), generators=generators(0, [0, 1]))
+    found = apgd(x, objective, Ball(EPS, 40, EPS), generators=generators(0, [0, 1]))
     assert (objective(found) < 0.05 * objective(fixed)).all()
 
 
 def test_apgd_stays_in_ball_box_and_mask_and_treats_images_alone(x):
     objective, mask = valley(x), torch.zeros(2, 1, 32, 32)
     mask[..., :16] = 1
-    both = apgd(x, objective, eps=EPS, generators=generators(0, [0, 1]), steps=9, mask=mask)
+    both = apgd(x, objective, Ball(EPS, 9, EPS), generators=generators(0, [0, 1]), loop=Loop(mask=mask))
     assert 0 <= both.min() and both.max() <= 1 and torch.equal(both[..., 16:], x[..., 16:])
     # x + δ is rounded in float32.
     assert (both - x).abs().max() <= EPS + 1e-6
@@ -59,18 +60,18 @@ def test_apgd_stays_in_ball_box_and_mask_and_treats_images_alone(x):
     def drawn(images):
         return noisy(images) * (1 + torch.stack([torch.rand((), generator=g) for g in draws])[-len(images) :])
 
-    with_neighbour = apgd(x, drawn, eps=EPS, generators=generators(0, [0, 1]), steps=30)
+    with_neighbour = apgd(x, drawn, Ball(EPS, 30, EPS), generators=generators(0, [0, 1]))
     draws = generators(2, [0, 1])[1:]
     noisy = valley(x[1:])
-    torch.testing.assert_close(apgd(x[1:], drawn, eps=EPS, generators=generators(0, [1]), steps=30), with_neighbour[1:])
-    alone = apgd(x[1:], valley(x[1:]), eps=EPS, generators=generators(0, [1]), steps=9, mask=mask[1:])
+    torch.testing.assert_close(apgd(x[1:], drawn, Ball(EPS, 30, EPS), generators=generators(0, [1])), with_neighbour[1:])
+    alone = apgd(x[1:], valley(x[1:]), Ball(EPS, 9, EPS), generators=generators(0, [1]), loop=Loop(mask=mask[1:]))
     torch.testing.assert_close(alone, both[1:])
 
 
 def test_the_best_of_apgds_restarts_is_kept(x):
     objective = valley(x)
-    once = apgd(x, objective, eps=EPS, generators=generators(0, [0, 1]), steps=3)
-    often = apgd(x, objective, eps=EPS, generators=generators(0, [0, 1]), steps=3, restarts=4)
+    once = apgd(x, objective, Ball(EPS, 3, EPS), generators=generators(0, [0, 1]))
+    often = apgd(x, objective, Ball(EPS, 3, EPS), generators=generators(0, [0, 1]), loop=Loop(restarts=4))
     assert (objective(often) <= objective(once)).all() and (objective(often) < objective(once)).any()
 
 
@@ -117,15 +118,16 @@ def test_an_encoder_gives_the_mean_or_draws_from_the_posterior(x):
 @pytest.mark.parametrize("name", ["latent", "reconstruction", "photoguard-encoder", "adaptive"])
 def test_attacks_on_the_mean_also_go_through_sampled_latents(name, x):
     vae, attack = small_kl(), ATTACKS[name].run
-    setting = {"eps": EPS, "steps": 2, "step_size": EPS / 2}
+    ball = Ball(EPS, 2, EPS / 2)
 
-    def run(indices=(0, 1), images=x, **options):
-        return attack(images, vae=vae, generators=generators(0, indices), **setting, **options)
+    def run(indices=(0, 1), images=x, sampled=True):
+        draws, loop = generators(0, indices), Loop(repeats=2 if sampled else 1)
+        return attack(images, vae=vae, ball=ball, generators=draws, sampled=sampled, loop=loop)
 
-    drawn = run(sampled=True, repeats=2)
-    assert not torch.equal(drawn, run()) and torch.equal(drawn, run(sampled=True, repeats=2))
+    drawn = run()
+    assert not torch.equal(drawn, run(sampled=False)) and torch.equal(drawn, run())
     # Image 1 does not depend on image 0, up to the sign of gradients near zero.
-    assert (run((1,), x[1:], sampled=True, repeats=2) != drawn[1:]).float().mean() < 0.001
+    assert (run((1,), x[1:]) != drawn[1:]).float().mean() < 0.001
 
 
 # --- the worst of several

@@ -14,7 +14,10 @@ from pipelines import sd15
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.pgd import pgd
 from srlvae.attacks.files import attack_files
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.images import read_image
 
 SIZES = {"a.png": (37, 53), "b.jpg": (64, 30), "c.webp": (5, 7)}
@@ -36,8 +39,13 @@ def folder(tmp_path) -> Path:
     return tmp_path / "in"
 
 
+def attacked(name: str, source: Path, out: Path, model, *, batch=8, resume=True, listener=None, **asked) -> list[dict]:
+    attack = prepare(Request(name, **asked), model)
+    return attack_files(attack, [source], out, batch=batch, resume=resume, listener=listener)
+
+
 def run(folder: Path, vae, name: str = "latent", out: str = "out", **options) -> list[dict]:
-    return attack_files(name, [folder], folder.parent / out, vae, **{"eps": EPS, "steps": 2, **options})
+    return attacked(name, folder, folder.parent / out, vae, **{"eps": EPS, "steps": 2, **options})
 
 
 def levels_moved(source: Path, attacked: Path) -> int:
@@ -96,9 +104,9 @@ def test_the_latent_shift_is_measured_on_the_file(tmp_path, vae):
 
 
 def test_the_published_setting_is_the_default_and_its_step_scales_with_the_radius(tmp_path, vae):
-    source, entry = save_noise(tmp_path / "a.png", 16, 16), ATTACKS["latent"].default
-    (default,) = attack_files("latent", [source], tmp_path / "default", vae)
-    (half,) = attack_files("latent", [source], tmp_path / "half", vae, eps=entry.eps / 2)
+    source, entry = save_noise(tmp_path / "a.png", 16, 16), ATTACKS["latent"].default.ball
+    (default,) = attacked("latent", source, tmp_path / "default", vae)
+    (half,) = attacked("latent", source, tmp_path / "half", vae, eps=entry.eps / 2)
     assert [default[key] for key in ("eps", "steps", "step_size")] == [entry.eps, entry.steps, entry.step_size]
     # One product and one quotient in float64.
     assert half["step_size"] == pytest.approx(entry.step_size / 2, rel=1e-12)
@@ -174,24 +182,47 @@ def test_an_image_is_attacked_alike_alone_and_among_others(tmp_path, vae):
     for name in ("a.png", "b.png"):
         save_noise(tmp_path / "in" / name, 16, 16)
     run(tmp_path / "in", vae)
-    attack_files("latent", [tmp_path / "in" / "b.png"], tmp_path / "alone", vae, eps=EPS, steps=2)
+    attacked("latent", tmp_path / "in" / "b.png", tmp_path / "alone", vae, eps=EPS, steps=2)
     assert (tmp_path / "alone" / "b.png").read_bytes() == (tmp_path / "out" / "b.png").read_bytes()
 
 
-def test_done_is_told_of_every_record_made_or_found(folder, vae):
-    told: list[tuple] = []
-    records = run(folder, vae, done=lambda *seen: told.append(seen))
-    assert told == [(record, number, len(records)) for number, record in enumerate(records, 1)]
-    run(folder, vae, done=lambda *seen: told.append(seen))
-    assert told[len(records) :] == told[: len(records)]
+class Heard(Listener):
+    """Remembers what it is told of images."""
+
+    def __init__(self):
+        self.images: list[tuple[int, int | None]] = []
+        self.steps: list[tuple[int, int | None]] = []
+
+    def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
+        {"images": self.images, "steps": self.steps}[bar].append((number, total))
+
+
+def test_a_listener_hears_of_images_made_or_found_and_of_steps(folder, vae):
+    heard = Heard()
+    run(folder, vae, listener=heard)
+    # Three sizes, so that each is a batch of its own.
+    assert heard.images == [(1, 3), (2, 3), (3, 3)] and heard.steps == [(1, 2), (2, 2)] * 3
+    again = Heard()
+    run(folder, vae, listener=again)
+    assert again.images == heard.images and again.steps == []
+
+
+def test_a_listener_stops_a_run_and_what_is_done_is_kept(folder, vae):
+    class Stopping(Heard):
+        def should_stop(self) -> bool:
+            return len(self.images) == 1
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, vae, listener=Stopping())
+    assert set(times(folder.parent / "out")) == {"a.png", "a.json"}
 
 
 def test_an_output_folder_below_the_sources_is_not_attacked_in_turn(folder, vae):
-    first = attack_files("latent", [folder], folder / "attacked", vae, eps=EPS, steps=1)
-    assert attack_files("latent", [folder], folder / "attacked", vae, eps=EPS, steps=1) == first
+    first = attacked("latent", folder, folder / "attacked", vae, eps=EPS, steps=1)
+    assert attacked("latent", folder, folder / "attacked", vae, eps=EPS, steps=1) == first
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3])
+@pytest.mark.parametrize("cut", [3, 4])
 def test_a_run_that_was_cut_off_goes_on_with_the_same_files(cut, tmp_path, vae):
     for number in range(4):
         save_noise(tmp_path / "in" / f"{number}.png", 16, 16, number)
@@ -201,12 +232,13 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_files(cut, tmp_path, vae):
     class Killed(Exception):
         pass
 
-    def kill(record, number, total):
-        if number == cut:
-            raise Killed
+    class Killing(Listener):
+        def at(self, bar, number, total=None, note=""):
+            if (bar, number) == ("images", cut):
+                raise Killed
 
     with pytest.raises(Killed):
-        run(tmp_path / "in", vae, batch=3, out="cut", done=kill)
+        run(tmp_path / "in", vae, batch=3, out="cut", listener=Killing())
     # What a kill between two files of a batch leaves.
     (tmp_path / "cut" / "1.json").unlink()
     run(tmp_path / "in", vae, batch=3, out="cut")
@@ -253,7 +285,7 @@ def test_images_can_all_be_made_anew(folder, vae):
 
 def test_a_preset_is_the_published_setting(tmp_path, vae):
     source = save_noise(tmp_path / "a.png", 16, 16)
-    (record,) = attack_files("photoguard-encoder", [source], tmp_path / "out", vae, preset="app", steps=2)
+    (record,) = attacked("photoguard-encoder", source, tmp_path / "out", vae, preset="app", steps=2)
     assert record["eps"] == pytest.approx(15.3 / 255) and record["options"] == {"grey": True}
     # The file holds whole levels.
     assert record["effective_eps"] in {f"{k}/255" for k in range(1, 16)}
@@ -264,7 +296,7 @@ def test_an_l2_budget_is_kept_on_the_file(tmp_path, vae):
     mask = tmp_path / "mask.png"
     Image.new("L", (16, 16), 255).save(mask)
     setting = {"preset": "notebook", "steps": 2, "eps": 0.4, "mask": mask}
-    (record,) = attack_files("photoguard-diffusion", [source], tmp_path / "out", pipeline, **setting)
+    (record,) = attacked("photoguard-diffusion", source, tmp_path / "out", pipeline, **setting)
     moved = (read_image(tmp_path / "out" / "a.png") - read_image(source)).norm().item()
     # The budget is 0.4 for the whole image; the norm is a sum in float32.
     assert 0.1 < moved <= 0.4 + 1e-6 and record["effective_eps"] == f"{moved:.4g} (ℓ2)"
@@ -275,18 +307,18 @@ def test_only_pixels_in_the_white_of_a_mask_change(tmp_path, vae):
     halves = Image.new("L", (32, 16), 0)
     halves.paste(255, (16, 0, 32, 16))
     halves.save(mask)
-    attack_files("latent", [source], tmp_path / "out", vae, mask=mask, steps=2)
+    attacked("latent", source, tmp_path / "out", vae, mask=mask, steps=2)
     before, after = read_image(source), read_image(tmp_path / "out" / "a.png")
     assert torch.equal(before[..., :16], after[..., :16]) and not torch.equal(before[..., 16:], after[..., 16:])
 
 
 def test_a_target_is_a_picture_of_any_size(tmp_path, vae):
     source, target = save_noise(tmp_path / "a.png", 16, 16), save_noise(tmp_path / "target.png", 50, 40, 1)
-    attack_files("photoguard-encoder", [source], tmp_path / "zero", vae, steps=2)
-    (record,) = attack_files("photoguard-encoder", [source], tmp_path / "out", vae, target=target, steps=2)
+    attacked("photoguard-encoder", source, tmp_path / "zero", vae, steps=2)
+    (record,) = attacked("photoguard-encoder", source, tmp_path / "out", vae, target=target, steps=2)
     assert record["target"].startswith(f"{target} ")
     save_noise(target, 50, 40, 2)
-    (other,) = attack_files("photoguard-encoder", [source], tmp_path / "out", vae, target=target, steps=2)
+    (other,) = attacked("photoguard-encoder", source, tmp_path / "out", vae, target=target, steps=2)
     assert other["target"] != record["target"]
     assert not torch.equal(read_image(tmp_path / "zero" / "a.png"), read_image(tmp_path / "out" / "a.png"))
 
@@ -295,18 +327,18 @@ def test_a_target_is_a_picture_of_any_size(tmp_path, vae):
 def test_an_attack_goes_through_a_defence(through, tmp_path, vae):
     source = save_noise(tmp_path / "a.png", 16, 16)
     run(source.parent, vae, out="plain")
-    (record,) = attack_files("latent", [source], tmp_path / "out", vae, eps=EPS, steps=2, through=through, draws=2)
+    (record,) = attacked("latent", source, tmp_path / "out", vae, eps=EPS, steps=2, through=through, draws=2)
     assert (record["through"], record["draws"]) == (through, 2)
 
 
 def test_a_run_without_a_gradient_says_so(tmp_path, vae, monkeypatch):
     source = save_noise(tmp_path / "a.png", 16, 16)
 
-    def flat(x, *, vae, generators, **options):
-        return pgd(x, lambda images: 0 * images.sum((1, 2, 3)), generators=generators, **options)
+    def flat(x, *, vae, ball, generators, loop):
+        return pgd(x, lambda images: 0 * images.sum((1, 2, 3)), ball, generators=generators, loop=loop)
 
     monkeypatch.setattr("srlvae.attacks.papers.latent.latent", flat)
-    (record,) = attack_files("latent", [source], tmp_path / "out", vae, steps=4)
+    (record,) = attacked("latent", source, tmp_path / "out", vae, steps=4)
     assert record["doubts"] == ["the objective did not improve with the steps", "100% of the gradient is zero"]
 
 
@@ -345,7 +377,7 @@ def test_a_folder_of_nothing_but_attacked_images_has_none_to_attack(tmp_path, va
     (tmp_path / "out").mkdir()
     save_noise(tmp_path / "out" / "a.png", 16, 16)
     with pytest.raises(InputError, match="only images below"):
-        attack_files("latent", [tmp_path], tmp_path / "out", vae, eps=EPS, steps=1)
+        attacked("latent", tmp_path, tmp_path / "out", vae, eps=EPS, steps=1)
 
 
 def test_an_unknown_attack_is_refused_with_the_known_ones(folder, vae):
@@ -364,20 +396,20 @@ def test_a_budget_outside_0_to_1_or_below_a_level_is_refused(eps, message, folde
 def test_a_picture_named_as_the_contact_sheet_is_refused(tmp_path, vae):
     source = save_noise(tmp_path / "sheet.jpg", 16, 16)
     with pytest.raises(InputError, match="would be overwritten by the contact sheet"):
-        attack_files("latent", [source], tmp_path / "out", vae)
+        attacked("latent", source, tmp_path / "out", vae)
 
 
 def test_a_mask_of_other_proportions_is_refused(tmp_path, vae):
     source, mask = save_noise(tmp_path / "a.png", 32, 16), save_noise(tmp_path / "mask.png", 16, 32)
     with pytest.raises(InputError, match="same proportions"):
-        attack_files("latent", [source], tmp_path / "out", vae, mask=mask, steps=1)
+        attacked("latent", source, tmp_path / "out", vae, mask=mask, steps=1)
 
 
 def test_another_unet_makes_the_files_anew(tmp_path, vae):
     source, pipeline = save_noise(tmp_path / "a.png", 16, 16), sd15(vae)
-    (one,) = attack_files("advdm", [source], tmp_path / "out", pipeline, steps=1)
+    (one,) = attacked("advdm", source, tmp_path / "out", pipeline, steps=1)
     pipeline.pipe.unet.conv_in.weight.mul_(1.1)
-    (other,) = attack_files("advdm", [source], tmp_path / "out", pipeline, steps=1)
+    (other,) = attacked("advdm", source, tmp_path / "out", pipeline, steps=1)
     assert one["networks"] != other["networks"]
 
 
@@ -410,7 +442,7 @@ def test_a_source_is_never_overwritten(tmp_path, vae):
     source = save_noise(tmp_path / "a.png", 16, 16)
     before = source.read_bytes()
     try:
-        attack_files("latent", [source], tmp_path, vae, eps=EPS, steps=1)
+        attacked("latent", source, tmp_path, vae, eps=EPS, steps=1)
     except InputError:
         pass
     assert source.read_bytes() == before

@@ -14,6 +14,7 @@ from PIL import Image
 from conftest import small_kl
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS
+from srlvae.attacks.engine.ball import Ball
 from srlvae.bench import reconstruction as bench
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import RECONSTRUCTION, Cell, ReconstructionProtocol
@@ -162,7 +163,7 @@ def test_the_clean_row_is_the_reconstruction_of_the_clean_images(vae, hardened, 
 def test_a_cell_is_the_attack_on_its_vae_with_one_generator_an_image(made_on, vae, hardened, folder):
     vaes, (x, _) = {"original": vae, "hardened": hardened}, photographs(folder)
     eps, draws = 8 / 255, generators(PROTOCOL.seed, range(len(x)))
-    whole = ATTACKS["latent"].run(x, vae=vaes[made_on], eps=eps, steps=2, step_size=1.25 * eps, generators=draws)
+    whole = ATTACKS["latent"].run(x, vae=vaes[made_on], ball=Ball.crossed(eps, 2), generators=draws)
     attacked = bench.Judge(vaes, x, PROTOCOL).attack(Cell("latent", 8, made_on))
     # Other batch sizes: a rounding of the gradient may flip the sign of a few pixels.
     assert (attacked != whole).float().mean() < 0.01

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import small_kl
 from srlvae.attacks import ATTACKS
+from srlvae.attacks.engine.ball import Ball
 from srlvae.bench import reconstruction as bench
 from srlvae.bench.hardening import PROTOCOL, hardening
 from srlvae.bench.photographs import load_photographs
@@ -61,7 +62,7 @@ def test_every_encoder_has_its_rows_and_they_are_what_the_attack_on_it_does(runs
     vaes, eps = {"transfer": small_kl(), "white-box": scaled(1.4)}, 15 / 255
     for setting, made_on in vaes.items():
         draws = generators(SMALL.seed, range(4))
-        attacked = ATTACKS["latent"].run(x, vae=made_on, eps=eps, steps=2, step_size=1.25 * eps, generators=draws)
+        attacked = ATTACKS["latent"].run(x, vae=made_on, ball=Ball.crossed(eps, 2), generators=draws)
         z0 = small_kl().mean(x)
         expected = ((scaled(1.4).mean(attacked) - z0).flatten(1).norm(dim=1) / z0.flatten(1).norm(dim=1)).mean().item()
         (row,) = [

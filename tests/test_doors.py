@@ -12,6 +12,7 @@ from torch import Tensor
 from conftest import small_kl
 from pipelines import sd15
 from srlvae.attacks.engine.apgd import apgd
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import pgd
 from srlvae.errors import InputError
 from srlvae.metrics.clip import load_clip
@@ -20,7 +21,7 @@ from srlvae.metrics.judge import load_judge
 from srlvae.metrics.pairwise import psnr, ssim
 from srlvae.rng import generators
 
-BALL = {"eps": 8 / 255, "steps": 1}
+BALL = Ball(8 / 255, 1, 1 / 255)
 
 
 def total(x: Tensor) -> Tensor:
@@ -33,8 +34,8 @@ DOORS: dict[str, Callable[[Tensor], object]] = {
     "sample": lambda x: small_kl().sample(x, generators(0, range(len(x)))),
     "reconstruct": lambda x: small_kl().reconstruct(x),
     "edit": lambda x: sd15(small_kl()).edit(x, ["a cat"] * len(x), generators(0, range(len(x))), steps=2, strength=1.0),
-    "pgd": lambda x: pgd(x, total, **BALL, step_size=1 / 255),
-    "apgd": lambda x: apgd(x, total, **BALL, generators=generators(0, range(len(x)))),
+    "pgd": lambda x: pgd(x, total, BALL),
+    "apgd": lambda x: apgd(x, total, BALL, generators=generators(0, range(len(x)))),
     "psnr": lambda x: psnr(x, torch.zeros(2, 3, 32, 32)),
     "ssim": lambda x: ssim(x, torch.zeros(2, 3, 32, 32)),
     "features": lambda x: load_features("efficientnet-lite0").pooled(x),

@@ -12,10 +12,11 @@ from conftest import small_kl, small_tiny
 from pipelines import sd15
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS
+from srlvae.attacks.engine.ball import Ball, Perceptual, step_across
 from srlvae.attacks.engine.pgd import Adam, Loop, better, pgd, project, slope, steepest
 from srlvae.attacks.papers.latent import latent_objective
 from srlvae.attacks.papers.mist import texture
-from srlvae.attacks.papers.photoguard import photoguard_encoder, photoguard_encoder_objective
+from srlvae.attacks.papers.photoguard import ShortEdit, photoguard_encoder, photoguard_encoder_objective
 from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.errors import InputError
 from srlvae.rng import generators
@@ -63,10 +64,11 @@ def run(name: str, vae, x, indices=None, steps: int = 4, **options):
     if ATTACKS[name].needs == "pipeline":
         steps = min(steps, 2)
     if name == "photoguard-diffusion":
-        options["denoising_steps"] = 2
+        options["edit"] = ShortEdit(steps=2)
     if name in PERCEPTUAL:
         options["features"] = RandomFeatures()
-    return ATTACKS[name].run(x, **model, eps=EPS, steps=steps, step_size=EPS / 2, generators=draws, **options)
+    ball = Ball(EPS, steps, EPS / 2, perceptual=Perceptual(0.05) if name == "glaze" else None)
+    return ATTACKS[name].run(x, **model, ball=ball, generators=draws, **options)
 
 
 @pytest.fixture
@@ -147,7 +149,7 @@ def test_an_attack_gains_by_its_steps(name, vae, x):
 def test_pixels_outside_the_mask_stay_as_they_were(name, vae, x):
     mask = torch.zeros(2, 1, 32, 32)
     mask[0, :, :16], mask[1, :, :, 8:] = 1, 1
-    adversarial = run(name, vae, x, mask=mask)
+    adversarial = run(name, vae, x, loop=Loop(mask=mask))
     inside = mask.bool().expand_as(x)
     assert torch.equal(adversarial[~inside], x[~inside])
     assert not torch.equal(adversarial[inside], x[inside])
@@ -155,11 +157,13 @@ def test_pixels_outside_the_mask_stay_as_they_were(name, vae, x):
 
 @every_attack
 def test_the_settings_of_an_attack_are_budgets_in_0_to_1_and_are_sourced(name):
-    for setting in ATTACKS[name].presets.values():
-        assert setting.steps > 0 and 0 < setting.step_size <= setting.eps and len(setting.source) > 10
-        if setting.options.get("norm") != "l2":
-            assert setting.eps <= 16 / 255 or setting.eps == 1
-        assert all(ATTACKS[name].takes(option) or option in Loop.__annotations__ for option in setting.options)
+    for preset in ATTACKS[name].presets.values():
+        ball = preset.ball
+        assert ball.steps > 0 and len(preset.source) > 10
+        # Where there is no radius there is a perceptual budget.
+        assert 0 < ball.step_size <= ball.eps if ball.eps is not None else ball.perceptual is not None
+        assert ball.norm == "l2" or ball.eps is None or ball.eps <= 16 / 255
+        assert all(ATTACKS[name].takes(option) for option in preset.options)
 
 
 # Effective radii of the published codes in 255ths, half of which run on [-1,1] images and say twice as much.
@@ -174,7 +178,7 @@ EFFECTIVE = {
 @pytest.mark.parametrize(("name", "preset"), EFFECTIVE)
 def test_published_budgets_are_the_effective_ones(name, preset):
     # Decimal fractions in float64.
-    assert ATTACKS[name].presets[preset].eps * 255 == pytest.approx(EFFECTIVE[name, preset], rel=1e-12)
+    assert ATTACKS[name].presets[preset].ball.eps * 255 == pytest.approx(EFFECTIVE[name, preset], rel=1e-12)
 
 
 def test_small_gradients_survive_half_precision():
@@ -210,14 +214,14 @@ def weight() -> torch.Tensor:
 
 
 def test_a_linear_objective_ends_in_the_corner_of_the_ball(weight, extreme):
-    best = pgd(extreme, linear(weight), eps=EPS, steps=6, step_size=EPS / 2, generators=generators(0, [0, 1]))
+    best = pgd(extreme, linear(weight), Ball(EPS, 6, EPS / 2), generators=generators(0, [0, 1]))
     # The corner is reached by clamping: only x + δ is rounded.
     torch.testing.assert_close(best, (extreme - EPS * weight.sign()).clamp(0, 1), rtol=0, atol=1e-7)
 
 
 def test_a_linear_objective_ends_along_its_gradient_in_l2(weight):
     x, radius = torch.full((2, 3, 32, 32), 0.5), 2.0
-    best = pgd(x, linear(weight), eps=radius, steps=8, step_size=0.5, norm="l2")
+    best = pgd(x, linear(weight), Ball(radius, 8, 0.5, "l2"))
     direction = weight / weight.flatten(1).norm(dim=1)[:, None, None, None]
     # Eight sums of float32 steps of at most 0.1 a pixel.
     torch.testing.assert_close(best, x - radius * direction, rtol=0, atol=1e-6)
@@ -226,27 +230,27 @@ def test_a_linear_objective_ends_along_its_gradient_in_l2(weight):
 def test_a_step_in_l2_has_its_length_within_the_mask(weight):
     x, mask = torch.full((2, 3, 32, 32), 0.5), torch.zeros(2, 1, 32, 32)
     mask[..., :4] = 1
-    moved = pgd(x, linear(weight), eps=2.0, steps=1, step_size=0.5, norm="l2", mask=mask) - x
+    moved = pgd(x, linear(weight), Ball(2.0, 1, 0.5, "l2"), loop=Loop(mask=mask)) - x
     # Norms of 3072 numbers summed in float32.
     torch.testing.assert_close(moved.flatten(1).norm(dim=1), torch.full((2,), 0.5), rtol=1e-4, atol=0)
 
 
 def test_a_linear_schedule_falls_towards_a_hundredth(weight):
     x = torch.full((2, 3, 32, 32), 0.5)
-    best = pgd(x, linear(weight), eps=0.4, steps=3, step_size=0.1, schedule="linear")
+    best = pgd(x, linear(weight), Ball(0.4, 3, 0.1, falls=True))
     # Three sums of numbers under one in float32.
     torch.testing.assert_close(best, x - 0.1 * (1 + 0.67 + 0.34) * weight.sign(), rtol=0, atol=1e-6)
 
 
 def test_a_zero_gradient_moves_nothing(x):
     for norm in ("linf", "l2"):
-        assert torch.equal(pgd(x, linear(torch.zeros_like(x)), eps=EPS, steps=2, step_size=EPS, norm=norm), x)
+        assert torch.equal(pgd(x, linear(torch.zeros_like(x)), Ball(EPS, 2, EPS, norm)), x)
 
 
 def test_no_budget_changes_nothing(x, weight):
     for norm in ("linf", "l2"):
         draws = generators(0, [0, 1])
-        assert torch.equal(pgd(x, linear(weight), eps=0.0, steps=2, step_size=0.1, norm=norm, generators=draws), x)
+        assert torch.equal(pgd(x, linear(weight), Ball(0.0, 2, 0.1, norm), generators=draws), x)
 
 
 def test_steepest_has_unit_norm(weight):
@@ -272,9 +276,9 @@ def test_the_best_of_restarts_is_kept_image_by_image(x):
         moved = (images - x).mean((1, 2, 3))
         return -moved.abs() - 0.2 * moved.clamp_min(0)
 
-    setting = {"eps": EPS, "steps": 4, "step_size": EPS / 2}
-    once = pgd(x, basins, **setting, generators=generators(0, [0, 1]))
-    often = pgd(x, basins, **setting, generators=generators(0, [0, 1]), restarts=8)
+    ball = Ball(EPS, 4, EPS / 2)
+    once = pgd(x, basins, ball, generators=generators(0, [0, 1]))
+    often = pgd(x, basins, ball, generators=generators(0, [0, 1]), loop=Loop(restarts=8))
     assert (basins(often) <= basins(once)).all() and (basins(often) < -EPS).any()
 
 
@@ -285,14 +289,48 @@ def test_the_gradient_is_averaged_over_repeats(x, weight):
     def noisy(images):
         return next(draws) * linear(weight)(images)
 
-    pgd(x, noisy, eps=EPS, steps=1, step_size=EPS, repeats=2, keep_best=False, watch=lambda v, g: seen.append(g))
+    pgd(x, noisy, Ball(EPS, 1, EPS), keep_best=False, loop=Loop(repeats=2, watch=lambda v, g: seen.append(g)))
     # (3 − 1) / 2 = 1, in float32.
     torch.testing.assert_close(seen[0], weight)
 
 
+def test_what_would_be_paid_for_and_thrown_away_is_refused(x, weight):
+    ball, draws, flip = Ball(EPS, 1, EPS), generators(0, [0, 1]), torch.Tensor.clone
+    for refused in (
+        lambda: pgd(x, linear(weight), ball, loop=Loop(restarts=2)),
+        lambda: pgd(x, linear(weight), ball, generators=draws, loop=Loop(restarts=2), keep_best=False),
+        lambda: pgd(x, linear(weight), ball, generators=draws, loop=Loop(restarts=2, view=flip)),
+    ):
+        with pytest.raises(InputError, match="thrown away"):
+            refused()
+    with pytest.raises(InputError, match="no best iterate"):
+        pgd(x, linear(weight), ball, loop=Loop(view=flip), keep_best=True)
+    with pytest.raises(InputError, match="needs a radius"):
+        pgd(x, linear(weight), Ball(None, 1, EPS), generators=draws)
+
+
+def test_a_resized_ball_keeps_its_ratio_and_can_still_be_crossed():
+    ball = Ball(8 / 255, 40, 1 / 255)
+    assert ball.resized() == ball
+    # Fractions in float64.
+    assert ball.resized(eps=16 / 255).step_size == pytest.approx(2 / 255, rel=1e-12)
+    assert ball.resized(steps=100).step_size == ball.step_size
+    short = ball.resized(steps=4)
+    assert short.steps == 4 and short.step_size == step_across(8 / 255, 4) == pytest.approx(5 / 255, rel=1e-12)
+    # Without a radius a step is a learning rate.
+    assert Ball(None, 500, 0.005).resized(steps=2).step_size == 0.005
+    assert Ball(None, 500, 0.005).resized(eps=16 / 255).step_size == 0.005
+    assert Ball.crossed(EPS, 10) == Ball(EPS, 10, 0.25 * EPS)
+
+
+def test_without_a_radius_pixels_are_bound_by_the_box_alone(x, weight):
+    moved = pgd(x, linear(weight), Ball(None, 4, 0.5))
+    assert torch.equal(moved, (weight < 0).float())
+
+
 def test_the_objective_sees_the_view(x, weight):
-    flipped = pgd(x, linear(weight), eps=EPS, steps=1, step_size=EPS, view=lambda images: images.flip(-1))
-    assert torch.equal(flipped, pgd(x, linear(weight.flip(-1)), eps=EPS, steps=1, step_size=EPS, keep_best=False))
+    flipped = pgd(x, linear(weight), Ball(EPS, 1, EPS), loop=Loop(view=lambda images: images.flip(-1)))
+    assert torch.equal(flipped, pgd(x, linear(weight.flip(-1)), Ball(EPS, 1, EPS), keep_best=False))
 
 
 def test_the_loop_costs_a_pass_a_step_and_one_to_keep_the_best(x, weight):
@@ -302,9 +340,9 @@ def test_the_loop_costs_a_pass_a_step_and_one_to_keep_the_best(x, weight):
         calls.append(images)
         return linear(weight)(images)
 
-    pgd(x, counted, eps=EPS, steps=3, step_size=EPS, keep_best=False)
+    pgd(x, counted, Ball(EPS, 3, EPS), keep_best=False)
     assert len(calls) == 3
-    pgd(x, counted, eps=EPS, steps=3, step_size=EPS)
+    pgd(x, counted, Ball(EPS, 3, EPS))
     assert len(calls) == 3 + 4
 
 
@@ -341,7 +379,7 @@ def test_projection_on_the_l2_ball_keeps_the_direction(weight):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_random_start_is_in_ball_and_box(norm, extreme, weight):
-    start = pgd(extreme, linear(weight), eps=EPS, steps=0, step_size=0.0, norm=norm, generators=generators(0, [0, 1]))
+    start = pgd(extreme, linear(weight), Ball(EPS, 0, 0.0, norm), generators=generators(0, [0, 1]))
     assert start.min() >= 0 and start.max() <= 1
     moved = start - extreme
     size = moved.abs().flatten(1).amax(1) if norm == "linf" else moved.flatten(1).norm(dim=1)
@@ -355,11 +393,11 @@ def test_the_objective_sees_images_only_from_its_random_start_on(extreme, weight
         assert images.min() >= -1e-7 and images.max() <= 1 + 1e-7
         return linear(weight)(images)
 
-    pgd(extreme, checked, eps=0.5, steps=3, step_size=0.5, generators=generators(0, [0, 1]))
+    pgd(extreme, checked, Ball(0.5, 3, 0.5), generators=generators(0, [0, 1]))
 
 
 def test_without_generators_the_start_is_the_image_itself(x, weight):
-    assert torch.equal(pgd(x, linear(weight), eps=EPS, steps=0, step_size=0.0), x)
+    assert torch.equal(pgd(x, linear(weight), Ball(EPS, 0, 0.0)), x)
 
 
 # --- the best iterate
@@ -372,8 +410,8 @@ def overshooting(x):
 
 
 def test_the_best_iterate_is_kept_and_not_the_last(x):
-    objective, setting = overshooting(x), {"eps": EPS, "steps": 3, "step_size": 2 * EPS}
-    best, last = pgd(x, objective, **setting), pgd(x, objective, **setting, keep_best=False)
+    objective, ball = overshooting(x), Ball(EPS, 3, 2 * EPS)
+    best, last = pgd(x, objective, ball), pgd(x, objective, ball, keep_best=False)
     assert (objective(best) < objective(last)).all()
     assert torch.equal(best, x)
 
@@ -384,7 +422,7 @@ def test_the_best_iterate_is_kept_for_each_image(x, weight):
     def mixed(images):
         return torch.stack([overshoots(images)[0], linear(weight)(images)[1]])
 
-    best = pgd(x, mixed, eps=EPS, steps=3, step_size=2 * EPS)
+    best = pgd(x, mixed, Ball(EPS, 3, 2 * EPS))
     assert torch.equal(best[0], x[0])
     # The corner is reached by clamping: only x + δ is rounded.
     torch.testing.assert_close(best[1], (x[1] - EPS * weight[1].sign()).clamp(0, 1), rtol=0, atol=1e-7)
@@ -408,10 +446,10 @@ def test_an_objective_that_breaks_for_one_image_returns_its_last_good_iterate(no
         moved = (images - x).detach().abs().flatten(1).amax(1) > 1e-6
         return torch.where(moved & torch.tensor([True, False]), torch.nan, 1.0) * linear(weight)(images)
 
-    adversarial = pgd(x, broken, eps=EPS, steps=3, step_size=EPS / 2, norm=norm)
+    adversarial = pgd(x, broken, Ball(EPS, 3, EPS / 2, norm))
     assert torch.equal(adversarial[0], x[0]) and not torch.equal(adversarial[1], x[1])
     # Clean arithmetic for the other image: the same as without the broken one.
-    assert torch.equal(adversarial[1], pgd(x, linear(weight), eps=EPS, steps=3, step_size=EPS / 2, norm=norm)[1])
+    assert torch.equal(adversarial[1], pgd(x, linear(weight), Ball(EPS, 3, EPS / 2, norm))[1])
 
 
 # --- the objectives against their papers
@@ -500,15 +538,16 @@ def test_photoguard_takes_one_target_for_all_images(vae, x):
     )
 
 
-def test_photoguard_lets_its_step_fall_linearly(vae, x):
-    setting = {"eps": EPS, "steps": 4, "step_size": EPS / 2}
-    expected = pgd(x, photoguard_encoder_objective(vae), **setting, schedule="linear")
-    assert torch.equal(photoguard_encoder(x, vae=vae, **setting), expected)
-    assert not torch.equal(pgd(x, photoguard_encoder_objective(vae), **setting), expected)
+def test_photoguard_lets_its_step_fall_linearly_as_published(vae, x):
+    assert all(preset.ball.falls for preset in ATTACKS["photoguard-encoder"].presets.values())
+    falling, steady = Ball(EPS, 4, EPS / 2, falls=True), Ball(EPS, 4, EPS / 2)
+    expected = pgd(x, photoguard_encoder_objective(vae), falling)
+    assert torch.equal(photoguard_encoder(x, vae=vae, ball=falling), expected)
+    assert not torch.equal(photoguard_encoder(x, vae=vae, ball=steady), expected)
 
 
 def test_photoguard_starts_at_the_image_without_generators(vae, x):
-    assert torch.equal(photoguard_encoder(x, vae=vae, eps=EPS, steps=0, step_size=EPS), x)
+    assert torch.equal(photoguard_encoder(x, vae=vae, ball=Ball(EPS, 0, EPS)), x)
 
 
 def test_the_latent_attack_starts_where_its_gradient_is_not_zero(vae, x):

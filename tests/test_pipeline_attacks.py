@@ -11,14 +11,16 @@ from diffusers import DDPMScheduler
 from conftest import small_kl
 from pipelines import sd15, sdxl
 from small import RandomFeatures
+from srlvae.attacks.engine.ball import Ball, Perceptual
 from srlvae.attacks.engine.perceptual import perceptual_penalty, within_budget
+from srlvae.attacks.engine.pgd import Loop
 from srlvae.attacks.papers.advdm import denoising_objective
-from srlvae.attacks.papers.antidreambooth import Surrogate, antidreambooth
+from srlvae.attacks.papers.antidreambooth import Surrogate, Tuning, antidreambooth
 from srlvae.attacks.papers.diffusionguard import diffusionguard, first_step_objective, shrink_mask
 from srlvae.attacks.papers.glaze import glaze, glaze_objective
 from srlvae.attacks.papers.mist import mist_fused_objective, mist_textural_objective
 from srlvae.attacks.papers.nightshade import nightshade, select_sources
-from srlvae.attacks.papers.photoguard import photoguard_diffusion, photoguard_diffusion_objective
+from srlvae.attacks.papers.photoguard import ShortEdit, photoguard_diffusion, photoguard_diffusion_objective
 from srlvae.attacks.papers.sds import sds_objective
 from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip
@@ -136,13 +138,14 @@ def test_glaze_is_a_distance_of_latents_and_a_hinge(x, attacked):
         hinge = (feature_distance(features.columns(a), features.columns(x)) - 0.001).clamp_min(0)
         return ((p.vae.mean(a) - target) ** 2).sum((1, 2, 3)) + 30 * hinge
 
-    same(glaze_objective(p.vae, target, perceptual_penalty(x, features, 0.001), 30.0), formula, attacked)
+    penalty, distance = perceptual_penalty(x, features, 0.001), glaze_objective(p.vae, target)
+    same(lambda a: distance(a) + Perceptual(0.001).weight * penalty(a), formula, attacked)
 
 
 @every_kind
 def test_photoguard_diffusion_is_the_distance_of_the_edit_to_its_target(kind, x, attacked):
     p, target = pipeline(kind), x.flip(0)
-    objective = photoguard_diffusion_objective(p, PROMPT, target, draws(), denoising_steps=2)
+    objective = photoguard_diffusion_objective(p, PROMPT, target, draws(), edit=ShortEdit(steps=2))
 
     def formula(a):
         g = draws()
@@ -156,7 +159,7 @@ def test_photoguard_diffusion_is_the_distance_of_the_edit_to_its_target(kind, x,
 
 
 def test_photoguard_diffusion_draws_anew_at_every_call(x, attacked):
-    objective = photoguard_diffusion_objective(pipeline(), PROMPT, x, draws(), denoising_steps=2)
+    objective = photoguard_diffusion_objective(pipeline(), PROMPT, x, draws(), edit=ShortEdit(steps=2))
     assert not torch.equal(objective(attacked), objective(attacked))
 
 
@@ -164,15 +167,15 @@ def test_photoguard_diffusion_draws_anew_at_every_call(x, attacked):
 def test_photoguard_on_inpainting_moves_what_is_kept(inpainting, x):
     mask = torch.zeros(2, 1, 32, 32)
     mask[..., :16] = 1
-    setting = {"eps": EPS, "steps": 2, "step_size": EPS / 2, "generators": draws(), "denoising_steps": 2}
-    adversarial = photoguard_diffusion(x, pipeline=pipeline(inpainting=inpainting), mask=mask, inpaint=True, **setting)
+    given = {"generators": draws(), "edit": ShortEdit(steps=2), "loop": Loop(mask=mask)}
+    model, ball = pipeline(inpainting=inpainting), Ball(EPS, 2, EPS / 2)
+    adversarial = photoguard_diffusion(x, pipeline=model, ball=ball, inpaint=True, **given)
     assert torch.equal(adversarial[..., 16:], x[..., 16:]) and not torch.equal(adversarial[..., :16], x[..., :16])
 
 
 def test_photoguard_on_inpainting_wants_a_mask(x):
-    setting = {"eps": EPS, "steps": 1, "step_size": EPS, "generators": draws()}
     with pytest.raises(ValueError, match="needs a mask"):
-        photoguard_diffusion(x, pipeline=pipeline(), inpaint=True, **setting)
+        photoguard_diffusion(x, pipeline=pipeline(), ball=Ball(EPS, 1, EPS), generators=draws(), inpaint=True)
 
 
 def test_diffusionguard_is_the_norm_of_the_first_prediction(attacked):
@@ -191,8 +194,8 @@ def test_diffusionguard_is_the_norm_of_the_first_prediction(attacked):
 def test_diffusionguard_sees_what_an_inpainter_keeps(x):
     mask = torch.zeros(2, 1, 32, 32)
     mask[..., :24] = 1
-    setting = {"eps": EPS, "steps": 2, "step_size": EPS / 2, "generators": draws()}
-    adversarial = diffusionguard(x, pipeline=pipeline(inpainting=True), mask=mask, **setting)
+    given = {"ball": Ball(EPS, 2, EPS / 2), "generators": draws(), "loop": Loop(mask=mask)}
+    adversarial = diffusionguard(x, pipeline=pipeline(inpainting=True), **given)
     assert torch.equal(adversarial[..., 24:], x[..., 24:]) and not torch.equal(adversarial[..., :16], x[..., :16])
 
 
@@ -211,7 +214,7 @@ def test_a_shrunk_mask_lies_in_the_mask_and_moves_by_a_tenth_at_most():
 def test_the_surrogate_is_tuned_between_rounds_and_the_pipeline_is_not(x):
     p = pipeline()
     before = {name: weight.clone() for name, weight in p.pipe.unet.state_dict().items()}
-    objective = Surrogate(p, x[:1], PROMPT, draws()[:1], tuning=1, inner=2, rate=1e-3)
+    objective = Surrogate(p, x[:1], PROMPT, draws()[:1], Tuning(steps=1, every=2, rate=1e-3))
     networks = []
     for _ in range(4):
         objective(x[:1])
@@ -224,8 +227,8 @@ def test_the_surrogate_is_tuned_between_rounds_and_the_pipeline_is_not(x):
 def test_antidreambooth_keeps_to_each_images_mask(x):
     mask = torch.zeros(2, 1, 32, 32)
     mask[0, ..., :16], mask[1, ..., 16:] = 1, 1
-    setting = {"eps": EPS, "steps": 1, "step_size": EPS, "generators": draws(), "tuning": 1}
-    adversarial = antidreambooth(x, pipeline=pipeline(), mask=mask, **setting)
+    given = {"ball": Ball(EPS, 1, EPS), "generators": draws(), "tuning": Tuning(steps=1), "loop": Loop(mask=mask)}
+    adversarial = antidreambooth(x, pipeline=pipeline(), **given)
     assert torch.equal(adversarial[(mask == 0).expand_as(x)], x[(mask == 0).expand_as(x)])
 
 
@@ -258,9 +261,8 @@ def test_a_hard_budget_is_kept_and_used(x, attacked):
 
 @pytest.mark.parametrize("attack", [glaze, nightshade])
 def test_attacks_with_a_perceptual_budget_need_no_ball(attack, x):
-    options = {"hard": True, "budget": 0.01} if attack is glaze else {"budget": 1.0}
-    setting = {"eps": 1.0, "steps": 3, "step_size": 0.05, "generators": draws(), "features": RandomFeatures()}
-    adversarial = attack(x, pipeline=pipeline(), **setting, **options)
+    ball = Ball(None, 3, 0.05, perceptual=Perceptual(0.01, hard=True) if attack is glaze else Perceptual(1.0))
+    adversarial = attack(x, pipeline=pipeline(), ball=ball, generators=draws(), features=RandomFeatures())
     assert not torch.equal(adversarial, x) and adversarial.min() >= 0 and adversarial.max() <= 1
 
 

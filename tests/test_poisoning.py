@@ -223,7 +223,7 @@ def test_poison_is_kept_for_the_same_weights_in_another_folder(folder, monkeypat
     made = bench(folder)
     poisons = made.poisons(point)
     made.pipelines["original"].pipe.register_to_config(_name_or_path="moved")
-    monkeypatch.setattr("srlvae.bench.poisoned.Job.run", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr("srlvae.attacks.prepared.PreparedAttack.perturb", lambda *_: pytest.fail("made again"))
     assert torch.equal(made.poisons(point), poisons)
 
 

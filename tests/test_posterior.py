@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from conftest import small_kl, small_tiny
+from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.papers.pid import pid
 from srlvae.errors import InputError
 from srlvae.models.posterior import hold_variance, mean_log_variance, variance_head, variance_is_held
@@ -54,7 +55,7 @@ def test_the_attack_that_opens_a_free_variance_finds_nothing_to_raise_in_a_held_
     head = variance_head(vae)
     # A random encoder hardly varies: let it answer to its input as a trained one does.
     head.weight[vae.channels :] *= 5
-    settings = {"vae": vae, "eps": 15 / 255, "steps": 20, "step_size": 2 / 255, "variance_alone": True}
+    settings = {"vae": vae, "ball": Ball(15 / 255, 20, 2 / 255), "variance_alone": True}
     attacked = pid(x, **settings, generators=generators(0, range(2)))
     assert deviations(vae, attacked).log().mean() > deviations(vae, x).log().mean() + 0.1
     hold_variance(vae, mean_log_variance(vae, x))

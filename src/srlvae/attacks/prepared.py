@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srlvae.attacks.engine.ball import Ball
-from srlvae.attacks.engine.pgd import Loop, Mask
+from srlvae.attacks.engine.pgd import Loop
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.attacks.request import Request
@@ -107,7 +107,7 @@ class PreparedAttack:
             given["target"] = pad_to_multiple(_fitted(self.request.target, x), self.vae.factor)
         return given
 
-    def _mask(self, x: Images) -> Mask | None:
+    def _mask(self, x: Images) -> Float[Tensor, "b 1 _ _"] | None:
         """Where pixels may change, in the size of the images, padded like them; None for everywhere."""
         file, factor = self.request.mask, self.vae.factor
         height, width = -x.shape[-2] % factor, -x.shape[-1] % factor
