@@ -167,7 +167,7 @@ def test_photoguard_diffusion_draws_anew_at_every_call(x, attacked):
 def test_photoguard_on_inpainting_moves_what_is_kept(inpainting, x):
     mask = torch.zeros(2, 1, 32, 32)
     mask[..., :16] = 1
-    given = {"generators": draws(), "edit": ShortEdit(steps=2), "loop": Loop(mask=mask)}
+    given = {"generators": draws(), "loop": Loop(mask=mask)}
     model, ball = pipeline(inpainting=inpainting), Ball(EPS, 2, EPS / 2)
     adversarial = photoguard_diffusion(x, pipeline=model, ball=ball, inpaint=True, **given)
     assert torch.equal(adversarial[..., 16:], x[..., 16:]) and not torch.equal(adversarial[..., :16], x[..., :16])

@@ -107,7 +107,6 @@ def photoguard_diffusion(
     prompt: str = "",
     target: Float[Tensor, "#b 3 h w"] | None = None,
     inpaint: bool = False,
-    edit: ShortEdit | None = None,
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose edits come out like `target`, or mid-grey, which the paper gives as an example.
@@ -120,5 +119,5 @@ def photoguard_diffusion(
         raise InputError("inpainting needs a mask: 1 where the photograph is kept and may be perturbed")
     target = torch.full_like(x[:1], 0.5) if target is None else target
     repaint = 1 - mask if inpaint and mask is not None else None
-    objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint, edit=edit)
+    objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint)
     return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)
