@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
@@ -17,7 +16,7 @@ from srlvae.metrics.features import load_features
 from srlvae.models.memory import saved_bytes
 from srlvae.models.posterior import hold_variance, mean_log_variance
 from srlvae.models.vae import VAE
-from srlvae.training.precision import keep_norms_float32
+from srlvae.training.precision import MixedAccelerator, keep_norms_float32
 from srlvae.training.recompute import checkpoint_layers
 from srlvae.training.schedule import follow
 
@@ -40,7 +39,7 @@ class Networks:
     is held at the original's on `held_out`, where the objective says so.
     """
 
-    def __init__(self, original: VAE, config: HardenConfig, accelerator: Accelerator, held_out: Images):
+    def __init__(self, original: VAE, config: HardenConfig, accelerator: MixedAccelerator, held_out: Images):
         self.config, self.accelerator = config, accelerator
         # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
         model: Any = original.model
@@ -109,5 +108,5 @@ class Networks:
         weights = sum(p.numel() * p.element_size() for vae in (self.vae, self.teacher) for p in vae.model.parameters())
         # The encoder in training has its gradient, two moments and the average beside it.
         trained = 4 * sum(p.numel() * 4 for p in self.parameters)
-        held = self.config.places * self.config.batch_size // self.accelerator.num_processes * 2 * 4 * x[0].numel()
+        held = self.config.places * self.config.batch_size // self.accelerator.processes.num_processes * 2 * 4 * x[0].numel()
         return weights + trained + held + images * saved_bytes(once) // every

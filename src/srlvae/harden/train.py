@@ -89,7 +89,7 @@ def harden(
     run = {"original": original.fingerprint(), "photographs": identity(photographs, held_out), "config": asdict(config)}
     if trainer.is_main:
         claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
-    trainer.accelerator.wait_for_everyone()
+    trainer.processes.wait_for_everyone()
     checkpoint = out / CHECKPOINT
     progress, perturbations = trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
     trainer.tell(listener.planned, plan(trainer, len(chosen), len(held_out), progress.step))
@@ -104,7 +104,7 @@ def harden(
             x, features = held_out.to(trainer.device), trainer.networks.features
             table = trainer.fitting(lambda n: scores(original, hardened, x, config.seed, features, n))
         finish_folder(out, original, hardened, held_out, table, run, asdict(progress))
-    trainer.accelerator.wait_for_everyone()
+    trainer.processes.wait_for_everyone()
     return hardened
 
 
@@ -162,7 +162,7 @@ def save(
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.scored(progress.step, clean, attacked)
-    trainer.accelerator.wait_for_everyone()
+    trainer.processes.wait_for_everyone()
 
 
 def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:
@@ -180,7 +180,7 @@ def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> 
         parameters=sum(p.numel() for p in trainer.parameters),
         photographs=photographs,
         held_out=held_out,
-        processes=trainer.accelerator.num_processes,
+        processes=trainer.processes.num_processes,
         precision=trainer.accelerator.mixed_precision,
         device=str(trainer.device),
         memory=trainer.networks.memory(trainer.terms(Progress()), trainer.micro),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
@@ -46,26 +46,27 @@ class Trainer:
     def __init__(self, original: VAE, config: HardenConfig, held_out: Images):
         self.config, self.objective = config, config.objective
         self.accelerator = make_accelerator(config.precision)
-        self.device, processes = self.accelerator.device, self.accelerator.num_processes
-        self.per_process, rest = divmod(config.batch_size, processes)
+        self.device, self.processes = self.accelerator.device, self.accelerator.processes
+        self.per_process, rest = divmod(config.batch_size, self.processes.num_processes)
         self.micro = config.micro_batch or self.per_process
         if rest or self.per_process % self.micro:
             raise InputError(
-                f"a batch of {config.batch_size} does not divide into {processes} processes and micro-batches of {self.micro}"
+                f"a batch of {config.batch_size} does not divide into {self.processes.num_processes} processes "
+                f"and micro-batches of {self.micro}"
             )
         self.networks = Networks(original, config, self.accelerator, held_out)
         self.parameters, self.vae = self.networks.parameters, self.networks.vae
-        optimizer = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
         encode = self.networks.encode
         self.modules: dict[str, nn.Module] = {"encoder": encode.parts, "average": self.networks.average}
-        self.encode, self.optimizer = self.accelerator.prepare(encode, optimizer)
+        self.encode: Any = self.processes.prepare(encode)
         self.held: dict[int, list[Part]] = {}
 
     @property
     def is_main(self) -> bool:
-        return self.accelerator.is_main_process
+        return self.processes.is_main_process
 
     def tell(self, method, *arguments) -> None:
         if self.is_main:
@@ -73,14 +74,14 @@ class Trainer:
 
     def any_process(self, flag: bool) -> bool:
         """Whether `flag` is set in any process, so that all stop after the same step."""
-        if self.accelerator.num_processes == 1:
+        if self.processes.num_processes == 1:
             return flag
-        flags = self.accelerator.gather(torch.tensor([flag], device=self.device))
+        flags = self.processes.gather(torch.tensor([flag], device=self.device))
         return bool(torch.as_tensor(flags).any())
 
     def numbers(self, batch: int) -> list[int]:
         """The numbers in the run of this process's images of a batch."""
-        start = batch * self.config.batch_size + self.accelerator.process_index * self.per_process
+        start = batch * self.config.batch_size + self.processes.process_index * self.per_process
         return list(range(start, start + self.per_process))
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:
@@ -115,7 +116,7 @@ class Trainer:
             try:
                 return work()
             except RuntimeError as error:
-                if self.micro == 1 or self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
+                if self.micro == 1 or self.processes.num_processes > 1 or not should_reduce_batch_size(error):
                     raise
             self.optimizer.zero_grad()
             self.micro = (self.micro + 1) // 2
@@ -134,7 +135,7 @@ class Trainer:
     def perturbations(self) -> dict[str, Tensor]:
         """Of all processes' images, by place."""
         own = {place: torch.cat([part.delta for part in parts]).contiguous() for place, parts in sorted(self.held.items())}
-        return {str(place): torch.as_tensor(self.accelerator.gather(delta)) for place, delta in own.items()}
+        return {str(place): torch.as_tensor(self.processes.gather(delta)) for place, delta in own.items()}
 
     # --- a step
 
@@ -158,7 +159,7 @@ class Trainer:
         for number, part in enumerate(parts, 1):
             share = len(part.numbers) / self.per_process
             attacked = (part.clean.x + part.delta).requires_grad_(moving) if self.objective.attacks else None
-            with contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(self.encode):
+            with contextlib.nullcontext() if number == len(parts) else self.processes.no_sync(self.encode):
                 with self.accelerator.autocast():
                     looked = [row for row, image in enumerate(part.numbers) if image % every == 0]
                     loss, logged = outer_loss(self.encode, self.vae, part.clean, attacked, terms, looked, every)
@@ -172,14 +173,14 @@ class Trainer:
         """The optimiser's step and the average's. A step without a finite gradient is left out and counted."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(progress.step)
-        norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
+        norm = self.accelerator.clip_gradients(self.optimizer, self.parameters, self.config.clip)
         finite = norm is None or bool(torch.isfinite(norm))
         if not finite:
             progress.steps_skipped += 1
             # A scaler of gradients has to hear of it; without one, nothing may reach the weights.
             if self.accelerator.scaler is None:
                 self.optimizer.zero_grad()
-        self.optimizer.step()
+        self.accelerator.step(self.optimizer)
         self.optimizer.zero_grad()
         if progress.steps_skipped > 10 + progress.step // 20:
             raise InputError(
@@ -196,7 +197,7 @@ class Trainer:
         """
         with self.accelerator.autocast():
             found = [shift(Seen(part.clean, self.vae.mean(part.clean.x))) for part in self.held[place]]
-        moved = float(torch.as_tensor(self.accelerator.reduce(torch.cat(found).mean(), "mean")))
+        moved = float(torch.as_tensor(self.processes.reduce(torch.cat(found).mean(), "mean")))
         bound = self.objective.bound(progress.step / self.config.steps)
         progress.log_weight = steered(progress.log_weight, moved, bound)
 
@@ -215,6 +216,6 @@ class Trainer:
         progress = Progress(**load_checkpoint(path, self.modules, self.optimizer))
         if self.accelerator.scaler is not None and progress.scaler:
             self.accelerator.scaler.load_state_dict(progress.scaler)
-        start = self.accelerator.process_index * self.per_process
+        start = self.processes.process_index * self.per_process
         own = {int(place): tensor[start : start + self.per_process] for place, tensor in load_more(path).items()}
         return progress, own
