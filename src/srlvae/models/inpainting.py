@@ -1,4 +1,4 @@
-"""Repainting a part of images, differentiably: for UNets made for it and for any other."""
+"""Differentiable inpainting, by UNets that were made for it and by any other."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def inpaint(
     strength: float = 1.0,
     step_noise: Sequence[Latents] = (),
 ) -> Images:
-    """Images repainted where `mask` is 1, *not* clamped, with a gradient to `x`; else as `image_to_image`.
+    """Repaint `x` where `mask` is 1. Differentiable in `x`, and *not* clamped. All else is as in `image_to_image`.
 
-    At strength 1 they start from noise alone. A UNet made for inpainting sees what is kept beside its latents. Any other
-    has it put back after every step, as in diffusers' inpainting pipeline, from the latent of all of `x`.
+    At strength 1 the images start from noise alone. A UNet that was made for inpainting sees what is kept beside its latents.
+    With any other UNet, what is kept is put back after every step, from the latent of all of `x`, as in diffusers' inpainting
+    pipeline.
     """
     vae = pipeline.vae
     scheduler, times = timesteps(pipeline, steps, strength)
@@ -50,6 +51,6 @@ def inpaint(
 
 
 def keep(pipeline: Pipeline, x: Images, mask: Float[Tensor, "b 1 h w"]) -> Kept:
-    """What a UNet made for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey inside it."""
+    """What a UNet for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey under the mask."""
     kept = pipeline.vae.to_scaled(pipeline.vae.mean(x * (1 - mask) + 0.5 * mask))
     return torch.cat([F.interpolate(mask, kept.shape[-2:]), kept], dim=1)
