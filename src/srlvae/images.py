@@ -1,4 +1,4 @@
-"""The image contract: float32 `batch 3 height width`, sRGB, in [0,1]. All reading, writing and resizing of images happens here."""
+"""The image contract: float32 `batch 3 height width`, sRGB, in [0,1]. Images are read, written and resized here alone."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def open_rgb(path: Path, at_least: int | None = None) -> Image.Image:
             image.draft("RGB", (at_least, at_least))
         return image
 
-    return rgb_of(read, str(path))
+    return read_rgb(read, str(path))
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
@@ -142,7 +142,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def rgb_of(read: Callable[[], Image.Image | None], name: str) -> Image.Image:
+def read_rgb(read: Callable[[], Image.Image | None], name: str) -> Image.Image:
     """Convert the picture that `read` opens to 8-bit RGB, as `open_rgb` does. `name` is what errors call it.
 
     Raises InputError as `open_rgb` does, or if `read` returns None.

@@ -1,4 +1,4 @@
-"""The whole package in minutes: harden the bundled VAE on photographs that ship with scikit-image, attack it, write a report."""
+"""The whole package in minutes: harden the bundled VAE on photographs from scikit-image, attack it, write a report."""
 
 from __future__ import annotations
 

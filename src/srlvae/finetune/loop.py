@@ -1,4 +1,4 @@
-"""The loop of fine-tuning: latents and captions in, a tuned UNet out."""
+"""The training loop of fine-tuning: latents and captions go in, a tuned UNet comes out."""
 
 from __future__ import annotations
 
@@ -35,8 +35,14 @@ Stepped = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """lora_rank: 0 trains all of the UNet. empty_captions: the share of captions left out, for guidance. learning_rate: at its
-    peak, see `warm_cosine`."""
+    """Settings of a fine-tuning run.
+
+    - `learning_rate` is the peak; see `warm_cosine`.
+    - `lora_rank` is the rank of LoRA, and 0 trains all of the UNet.
+    - `empty_captions` is the share of captions that are left out, which guidance needs.
+    - `warmup` and `checkpoint_every` are in steps.
+    - `precision` is as in `make_accelerator`.
+    """
 
     steps: int = 400
     batch_size: int = 8
@@ -50,8 +56,8 @@ class FinetuneConfig:
 
 
 @torch.no_grad()
-def encode(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
-    """Scaled latents `n c h w` of the centre squares, a draw of the posterior each, by the pipeline's VAE."""
+def encode_files(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
+    """Scaled latents `n c h w` of the centre squares of images, each a draw from the posterior of the pipeline's VAE."""
     parts = []
     for start in range(0, len(paths), ENCODED_AT_ONCE):
         part = paths[start : start + ENCODED_AT_ONCE]
@@ -62,7 +68,7 @@ def encode(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
 
 @torch.no_grad()
 def encode_images(pipeline: Pipeline, x: Tensor, seed: int, first: int = 0) -> Tensor:
-    """Scaled latents of images `n 3 h w`, image i drawn by generator (seed, first + i)."""
+    """Scaled latents of images `n 3 h w` in [0,1], image i drawn by generator (seed, first + i)."""
     parts = []
     for start in range(0, len(x), ENCODED_AT_ONCE):
         part = x[start : start + ENCODED_AT_ONCE].to(pipeline.device)
@@ -80,10 +86,12 @@ def tune(
     checkpoint: Path | None = None,
     stepped: Stepped = lambda step, loss: None,
 ) -> Pipeline:
-    """A pipeline around a copy of the UNet, trained on scaled latents `n c h w` and their captions; goes on from `checkpoint`.
+    """Train a copy of the UNet on scaled latents `n c h w` and their captions, and return a pipeline with it.
 
-    What a step sees is a function of (seed, step), so that a run that was cut off ends as one that was not. A KeyboardInterrupt
-    out of `stepped` leaves a checkpoint of that step.
+    Each step is a function of (seed, step), so a run that was cut off and goes on from `checkpoint` ends as one that was not. A
+    KeyboardInterrupt raised by `stepped` leaves a checkpoint of that step.
+
+    Raises InputError for a loss that is not finite.
     """
     tuner = Tuner(pipeline, config)
     start = tuner.restore(checkpoint) if checkpoint and checkpoint.exists() else 0
@@ -144,7 +152,7 @@ class Tuner:
 
 
 def trainable_copy(original: Any, config: FinetuneConfig) -> Any:
-    """A copy of the UNet of which all is trained, or LoRA on its attention."""
+    """A copy of the UNet in which all weights are trained, or LoRA on its attention."""
     unet = copy.deepcopy(original).requires_grad_(config.lora_rank == 0)
     if config.lora_rank:
         (peft,) = need("finetune", "peft")
@@ -161,7 +169,7 @@ def trainable_copy(original: Any, config: FinetuneConfig) -> Any:
 def batch_at(
     step: int, latents: Tensor, captions: Sequence[str], config: FinetuneConfig, timesteps: int
 ) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """Latents, noise, timesteps and captions of a step: a function of (seed, step)."""
+    """Latents, noise, timesteps and captions of a step, as a function of (seed, step)."""
     rng = np.random.default_rng((config.seed, step))
     # Generators take 63 bits.
     draw = torch.Generator().manual_seed((config.seed * 10**7 + step) % 2**63)
@@ -174,6 +182,6 @@ def batch_at(
 
 
 def join_conditionings(parts: list[Conditioning]) -> Conditioning:
-    """One batch of several prompts' conditionings."""
+    """Join the conditionings of several prompts into one batch."""
     added = {key: torch.cat([part.added[key] for part in parts]) for key in parts[0].added}
     return Conditioning(torch.cat([part.embeds for part in parts]), added)

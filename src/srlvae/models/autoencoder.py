@@ -1,4 +1,4 @@
-"""Every image autoencoder of diffusers behind one class: images in [0,1] go in, and latents named for what they are come out."""
+"""Image autoencoders of diffusers behind one class: images in [0,1] go in, and mean, sampled or scaled latents come out."""
 
 from __future__ import annotations
 

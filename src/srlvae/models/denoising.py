@@ -35,7 +35,7 @@ def image_to_image(
     """
     scheduler, times = timesteps(pipeline, steps, strength)
     z = scheduler.add_noise(pipeline.vae.to_scaled(pipeline.vae.mean(x)), noise, times[:1])
-    step = guided_step(pipeline, scheduler, doubled(pipeline, conditioning, x), guidance)
+    step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), guidance)
     for i, t in enumerate(times):
         z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
     return pipeline.vae.decode(pipeline.vae.from_scaled(z))
@@ -48,7 +48,7 @@ def timesteps(pipeline: Pipeline, steps: int, strength: float) -> tuple[Any, Ten
     return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
 
 
-def doubled(pipeline: Pipeline, conditioning: Conditioning, x: Images) -> Conditioning:
+def guidance_batch(pipeline: Pipeline, conditioning: Conditioning, x: Images) -> Conditioning:
     """The conditionings of classifier-free guidance in one batch: first without the prompts, then with them."""
     empty = pipeline.unconditional(len(x), (x.shape[-2], x.shape[-1]))
     return Conditioning(
@@ -60,7 +60,7 @@ def doubled(pipeline: Pipeline, conditioning: Conditioning, x: Images) -> Condit
 def guided_step(pipeline: Pipeline, scheduler: Any, both: Conditioning, guidance: float, kept: Kept | None = None) -> Any:
     """A function that takes one denoising step with guidance: latents, timestep and noise in, latents out.
 
-    `both` comes from `doubled`. `kept` is what a UNet for inpainting sees, as in `Pipeline.predict`.
+    `both` comes from `guidance_batch`. `kept` is what a UNet for inpainting sees, as in `Pipeline.predict`.
     """
     twice = None if kept is None else torch.cat([kept, kept])
 

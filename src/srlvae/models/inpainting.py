@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
-from srlvae.models.denoising import doubled, guided_step, timesteps
+from srlvae.models.denoising import guidance_batch, guided_step, timesteps
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline
 from srlvae.models.vae import Latents
 
@@ -39,13 +39,12 @@ def inpaint(
     scaled = vae.to_scaled(vae.mean(x))
     z = noise if strength == 1 else scheduler.add_noise(scaled, noise, times[:1])
     kept = keep(pipeline, x, mask) if pipeline.inpaints else None
-    step = guided_step(pipeline, scheduler, doubled(pipeline, conditioning, x), guidance, kept)
+    step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), guidance, kept)
     repainted = F.interpolate(mask, scaled.shape[-2:])
     for i, t in enumerate(times):
         z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
         if not pipeline.inpaints:
-            after = times[i + 1 : i + 2]
-            known = scheduler.add_noise(scaled, noise, after) if len(after) else scaled
+            known = scheduler.add_noise(scaled, noise, times[i + 1 : i + 2]) if i + 1 < len(times) else scaled
             z = repainted * z + (1 - repainted) * known
     return vae.decode(vae.from_scaled(z))
 

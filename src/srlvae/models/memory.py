@@ -17,7 +17,7 @@ from srlvae.models.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
-class Peak:
+class PeakMemory:
     """The bytes of an image-to-image attack with checkpointed steps, part by part."""
 
     weights: int
@@ -54,7 +54,7 @@ def saved_bytes(run: Callable[[], Any]) -> int:
     return sum(seen.values())
 
 
-def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int = 1) -> Peak:
+def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int = 1) -> PeakMemory:
     """The peak of `image_to_image` and its backward pass on `batch` images, in the precision of the weights.
 
     `height` and `width` are in pixels.
@@ -71,7 +71,7 @@ def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int 
         embeds = torch.empty(both.embeds.shape, dtype=unet.dtype)
         added = {key: torch.empty(value.shape, dtype=value.dtype) for key, value in both.added.items()}
         t = torch.zeros(2 * batch, dtype=torch.long)
-        return Peak(
+        return PeakMemory(
             weights=sum(p.numel() * p.element_size() for part in parts for p in part.parameters()),
             encoder=saved_bytes(lambda: vae.encode(x)),
             step=saved_bytes(lambda: unet(twice, t, embeds, added_cond_kwargs=added)),

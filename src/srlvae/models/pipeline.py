@@ -119,7 +119,7 @@ class Pipeline:
     # --- what attacks differentiate
 
     def condition(self, prompts: list[str], size: tuple[int, int] | None = None) -> Conditioning:
-        """Encode prompts. `size` is the height and width of the images, which SDXL is told; the default is the pipeline's own."""
+        """Encode prompts. `size` is the height and width of the images, which SDXL is told; by default the pipeline's own."""
         with torch.no_grad():
             found = self.pipe.encode_prompt(
                 prompts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False

@@ -62,7 +62,7 @@ class MixedAccelerator:
 def make_accelerator(precision: str) -> MixedAccelerator:
     """An accelerator that computes in a `Precision`; "auto" is bfloat16 where the machine multiplies it in hardware.
 
-    Raises InputError for an unknown precision.
+    Raises InputError for an unknown precision, or if the caller has set accelerate up for a precision of its own.
     """
     if precision not in get_args(Precision):
         raise InputError(f"precision is one of {', '.join(get_args(Precision))}, got {precision}")
@@ -83,7 +83,7 @@ def _processes() -> Accelerator:
 
 
 def bf16_pays() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware; where it does not, autocast is slower than float32."""
+    """Whether this machine multiplies bfloat16 in hardware. If it does not, autocast is slower than float32."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if hasattr(torch.cpu, "get_capabilities"):
@@ -93,7 +93,10 @@ def bf16_pays() -> bool:
 
 
 def keep_norms_float32(model: nn.Module) -> None:
-    """Have group norms compute in float32 under autocast: on CPUs their backward pass in bfloat16 takes four times as long."""
+    """Make group norms compute in float32 under autocast.
+
+    On CPUs, their backward pass in bfloat16 takes four times as long.
+    """
     for module in model.modules():
         if isinstance(module, nn.GroupNorm):
             module.register_forward_pre_hook(_to_float32)
