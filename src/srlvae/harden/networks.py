@@ -67,9 +67,7 @@ class Networks:
 
         Raises InputError if the original encoder gives latents that are not finite.
         """
-        objective = self.config.objective
-        looks = any(term.measure == "features" for term in objective.terms) or any(a.perceptual for a in objective.attacks)
-        clean = Clean(x, self.teacher, self.features if looks else None)
+        clean = Clean(x, self.teacher, self.features if self.config.objective.uses_features else None)
         if not clean.latents.isfinite().all():
             raise InputError(
                 "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "

@@ -52,6 +52,11 @@ class Objective:
     visits: int = 8
     hold_variance: bool = True
 
+    @property
+    def uses_features(self) -> bool:
+        """Whether a term or an attack compares features, for which a feature network is needed."""
+        return any(term.measure == "features" for term in self.terms) or any(attack.perceptual for attack in self.attacks)
+
     def radius(self, progress: float) -> float:
         """The share of their `eps` that attacks have at `progress`, the finished share of the run in [0,1]."""
         return 0.25 + 0.75 * min(1.0, progress / self.ramp) if self.ramp else 1.0
@@ -59,6 +64,24 @@ class Objective:
     def bound(self, progress: float) -> float:
         """How far clean latents may lie from the original's at `progress`, relative to their norm."""
         return self.closeness * (1 + max(0.0, 1 - progress / 0.8))
+
+    def check(self) -> None:
+        """Raise InputError for a value out of its range, or if there is nothing to minimise."""
+        _at_least(1, "decode_every", self.decode_every)
+        _at_least(1, "turns", self.turns)
+        _at_least(1, "visits", self.visits)
+        _at_least(0, "closeness", self.closeness)
+        for attack in self.attacks:
+            check_eps(attack.eps)
+            _at_least(0, "the share of an attack", attack.share)
+            _at_least(0, "the steps of an attack", attack.steps)
+            if attack.aim != "noise" and attack.steps == 0 and not (attack.goes_on and self.visits > 1):
+                raise InputError(
+                    f"an attack with the aim {attack.aim} takes no step, now or later, so it is noise: give it steps"
+                )
+        on = {term.on for term in self.terms if term.weight}
+        if not on - (set() if self.attacks else {"attacked"}) and not self.closeness:
+            raise InputError("the objective has no term with a weight: there is nothing to minimise")
 
 
 @dataclass(frozen=True)
@@ -115,25 +138,8 @@ class HardenConfig:
         _at_least(0, "snapshot_every", self.snapshot_every)
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
-        objective = self.objective
-        _at_least(1, "decode_every", objective.decode_every)
-        _at_least(1, "turns", objective.turns)
-        _at_least(1, "visits", objective.visits)
-        _at_least(0, "closeness", objective.closeness)
-        for attack in objective.attacks:
-            check_eps(attack.eps)
-            _at_least(0, "the share of an attack", attack.share)
-            _at_least(0, "the steps of an attack", attack.steps)
-            if attack.aim != "noise" and attack.steps == 0 and not (attack.goes_on and objective.visits > 1):
-                raise InputError(
-                    f"an attack with the aim {attack.aim} takes no step, now or later, so it is noise: give it steps"
-                )
-        on = {term.on for term in objective.terms if term.weight}
-        if not on - (set() if objective.attacks else {"attacked"}) and not objective.closeness:
-            raise InputError("the objective has no term with a weight: there is nothing to minimise")
-        if self.features == "none" and (
-            any(term.measure == "features" for term in objective.terms) or any(a.perceptual for a in objective.attacks)
-        ):
+        self.objective.check()
+        if self.features == "none" and self.objective.uses_features:
             raise InputError("the objective has a perceptual term, which needs a network: features must not be none")
         return self
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from accelerate import PartialState
@@ -74,32 +74,33 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
     have latents of different sizes.
     """
-    paths, state = find_images(folder), PartialState()
-    vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
-    if (original.channels, original.factor) != (hardened.channels, hardened.factor):
-        raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
-    if vaes["original"] == vaes["hardened"]:
-        raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
+    state = PartialState()
+    files = [(path, *_identity(path, folder)) for path in find_images(folder)]
+    vaes = _fingerprints(original, hardened)
     claim(out, RECORD, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
-    files = [(path, *_identity(path, folder)) for path in paths]
-    share = files[state.process_index :: state.num_processes]
-    table = out / TABLE.format(state.process_index)
-    fresh = not _drop_half_line(table)
     known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
-    with table.open("a", newline="", **NAMES) as file:
-        writer = csv.writer(file)
-        if fresh:
-            writer.writerow(COLUMNS)
+    with _open_table(out / TABLE.format(state.process_index)) as table:
+        share = files[state.process_index :: state.num_processes]
         for number, (path, name, version) in enumerate(share, 1):
             if (name, version) not in known:
-                writer.writerow((name, version, *_evidence_or_error(original, hardened, path)))
-                file.flush()
+                csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path)))
+                table.flush()
             done(number, len(share))
     state.wait_for_everyone()
     # Of the files that are there, evidence before an error: another look may have had more luck.
     looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
     found = {(seen.file, seen.version): seen for seen in looks}
     return [found[name, version] for _, name, version in files if (name, version) in found]
+
+
+def _fingerprints(original: VAE, hardened: VAE) -> dict[str, str]:
+    """The fingerprints of the two VAEs. Raises InputError if they are the same or have latents of different sizes."""
+    if (original.channels, original.factor) != (hardened.channels, hardened.factor):
+        raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
+    found = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
+    if found["original"] == found["hardened"]:
+        raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
+    return found
 
 
 def clean_evidence(out: Path, clean: Path) -> Path:
@@ -113,12 +114,15 @@ def _identity(path: Path, folder: Path) -> tuple[str, str]:
     return path.relative_to(folder).as_posix() if path != folder else path.name, f"{about.st_size}-{about.st_mtime_ns}"
 
 
-def _drop_half_line(table: Path) -> bool:
-    """Remove the half line at the end of a table whose run was cut off. Returns whether there is a table."""
-    if not table.exists():
-        return False
-    with table.open("rb+") as file:
-        return file.truncate(file.read().rfind(b"\n") + 1) > 0
+def _open_table(path: Path) -> TextIO:
+    """Open a table to add lines to it, without the half line that a run which was cut off left at its end."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    table = path.open("a", newline="", **NAMES)
+    if table.tell() == 0:
+        csv.writer(table).writerow(COLUMNS)
+    return table
 
 
 def _evidence_or_error(original: VAE, hardened: VAE, path: Path) -> tuple[str, ...]:
