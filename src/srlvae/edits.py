@@ -1,4 +1,4 @@
-"""Generated and edited images as files: PNGs, a record of how they were made, a contact sheet. What is there is kept."""
+"""Generated and edited images as files: PNGs, a record of how they were made, and a contact sheet. Existing images are kept."""
 
 from __future__ import annotations
 
@@ -33,9 +33,12 @@ def generate_files(
     seed: int = 0,
     done: Done = lambda number, total: None,
 ) -> Path:
-    """Write `count` images of every prompt to `out`; image i of a prompt starts from the noise of (seed, i).
+    """Write `count` images of every prompt to `out` and return the contact sheet, which has one row for each prompt.
 
-    Returns the contact sheet, a row a prompt. Raises InputError where `out` holds images made with other settings.
+    Image i of every prompt starts from the noise of (seed, i). Images that exist already are not made again. `done` is called
+    with the number of finished images and their total.
+
+    Raises InputError if `out` holds images that were made with other settings.
     """
     settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
     claim(out, RECORD, settings | _names(pipeline))
@@ -64,10 +67,13 @@ def edit_files(
     seed: int = 0,
     done: Done = lambda number, total: None,
 ) -> Path:
-    """Edit the centre squares of all images in `sources` (files or folders) and write them to `out` under their names.
+    """Edit the centre square of every image in `sources` (files or folders) and write it to `out` under the image's name.
 
-    Returns the contact sheet: photographs beside their edits. Raises InputError for unreadable images, two of one name, an
-    edit of no step, and where `out` holds images made with other settings.
+    Returns the contact sheet, which shows photographs beside their edits. Edits that exist already are not made again. `done`
+    is called with the number of finished images and their total.
+
+    Raises InputError for an unreadable image, for two images of the same name, if the strength leaves no step to run, or if
+    `out` holds images that were made with other settings.
     """
     paths = find_sources(sources, out)
     steps_run(steps, strength)

@@ -1,4 +1,4 @@
-"""Everything once, in minutes: the bundled VAE hardened on photographs that ship with scikit-image, attacked, reported."""
+"""The whole package in minutes: harden the bundled VAE on photographs from scikit-image, attack it, write a report."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ STEPS = 250
 
 
 def quickstart(out: Path, listener: Listener, told) -> Path:
-    """Harden `tiny` into `out`/vae, benchmark it into `out`/bench, and return the report. Goes on where it was cut off.
+    """Harden `tiny` into `out`/vae, benchmark it into `out`/bench, and return the report. An interrupted run goes on.
 
-    told: called as `reconstruction`'s `done`. Raises: InputError if `out` holds something else.
+    `told` is called as the argument `done` of `reconstruction` is.
+
+    Raises InputError if `out` holds something else.
     """
     if out.exists() and {path.name for path in out.iterdir()} - {"photographs", "vae", "bench"}:
         raise InputError(f"{out} has something else in it; give a new folder with --out")
@@ -37,7 +39,7 @@ def quickstart(out: Path, listener: Listener, told) -> Path:
 
 
 def cut_photographs(names: tuple[str, ...], folder: Path, size: int) -> None:
-    """Cut scikit-image's photographs `names` into squares of `size` pixels below `folder`."""
+    """Cut the photographs of scikit-image called `names` into squares of `size` pixels, and write them to `folder`."""
     if folder.exists() and find_images(folder):
         return
     (skimage,) = need("quickstart", "skimage")

@@ -1,4 +1,4 @@
-"""Hardening: what is minimised on which attacks, what it is trained on, the loop, and the folder that comes out."""
+"""Hardening: the objective, the attacks it trains against, the photographs, the training loop, and the folder it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hardening run from beginning to end: batches in, steps on the encoder, a folder out. Runs on accelerate."""
+"""A hardening run from beginning to end: photographs go in, the encoder is trained, and a folder comes out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is about to do. memory: bytes, estimated from one image's pass."""
+    """What a run is about to do. `memory` is in bytes, estimated from a pass of one image."""
 
     vae: str
     trained: str
@@ -48,17 +48,22 @@ class Plan:
 
 
 class Listener:
-    """What a run tells the outside, on its main process; the command line draws it."""
+    """Receives news of a run, on its main process. The command line draws it; here every method does nothing."""
 
-    def planned(self, plan: Plan) -> None: ...
+    def planned(self, plan: Plan) -> None:
+        """The run is about to start."""
 
-    def stepped(self, step: int, losses: dict[str, float]) -> None: ...
+    def stepped(self, step: int, losses: dict[str, float]) -> None:
+        """A step was taken. `losses` has the parts of the loss by name."""
 
-    def scored(self, step: int, shift_clean: float, shift_attacked: float) -> None: ...
+    def scored(self, step: int, shift_clean: float, shift_attacked: float) -> None:
+        """The average so far was scored: its mean relative shifts of clean latents and of attacked ones."""
 
-    def scoring(self) -> None: ...
+    def scoring(self) -> None:
+        """The final scores are about to be computed."""
 
     def should_stop(self) -> bool:
+        """Whether the run is to stop after this step. It then writes a checkpoint and raises `Interrupted`."""
         return False
 
 
@@ -71,13 +76,14 @@ def harden(
     resume: bool = True,
     listener: Listener | None = None,
 ) -> VAE:
-    """Post-train the encoder of `vae` on `images` and write the hardened autoencoder to `out`, in diffusers' format.
+    """Post-train the encoder of `vae` on `images`, write the hardened autoencoder to `out`, and return it.
 
-    vae: a VAE (left as it was), or what `load_vae` takes. images: what `open_photographs` takes or gives. out: a new or
-    empty folder, or that of an interrupted run with the same settings, which goes on unless `resume` is off; `steps` may be
-    another number.
-    Returns the hardened VAE. Raises: InputError, also for a run that learnt nothing; Interrupted after a stop that the listener
-    asked for.
+    `vae` is a VAE, which is left as it was, or anything that `load_vae` takes. `images` is what `open_photographs` takes or
+    returns. `out` is a new or an empty folder, or that of an interrupted run with the same settings. Such a run goes on, if
+    `resume` is on; its `steps` may be another number. The result is in diffusers' format.
+
+    Raises InputError for wrong settings or input and for a run that learnt nothing, and Interrupted if the listener asked to
+    stop.
     """
     out, listener = Path(out), listener or Listener()
     config.check()
@@ -86,10 +92,14 @@ def harden(
     photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
     held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed)
     trainer = Trainer(original, config, held_out)
-    run = {"original": original.fingerprint(), "photographs": identity(photographs, held_out), "config": asdict(config)}
+    run = {
+        "original": original.fingerprint(),
+        "photographs": photographs_digest(photographs, held_out),
+        "config": asdict(config),
+    }
     if trainer.is_main:
         claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
-    trainer.accelerator.wait_for_everyone()
+    trainer.processes.wait_for_everyone()
     checkpoint = out / CHECKPOINT
     progress, perturbations = trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
     trainer.tell(listener.planned, plan(trainer, len(chosen), len(held_out), progress.step))
@@ -104,7 +114,7 @@ def harden(
             x, features = held_out.to(trainer.device), trainer.networks.features
             table = trainer.fitting(lambda n: scores(original, hardened, x, config.seed, features, n))
         finish_folder(out, original, hardened, held_out, table, run, asdict(progress))
-    trainer.accelerator.wait_for_everyone()
+    trainer.processes.wait_for_everyone()
     return hardened
 
 
@@ -117,7 +127,10 @@ def train(
     held_out: Tensor,
     listener: Listener,
 ) -> None:
-    """Take the steps that are left, with a checkpoint every so often, and stop where the listener asks for it."""
+    """Take the steps that are left, with regular checkpoints, and stop when the listener asks for it.
+
+    Raises Interrupted after such a stop.
+    """
     config, objective = trainer.config, trainer.objective
     ahead = visits(config.steps, config.places, objective.visits)[progress.step :]
     # Those in their places before the interruption, in ascending order, as a stream is read in; then the new ones.
@@ -162,17 +175,18 @@ def save(
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.scored(progress.step, clean, attacked)
-    trainer.accelerator.wait_for_everyone()
+    trainer.processes.wait_for_everyone()
 
 
 def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:
-    """Keep the encoder of now as an encoder file, with what it has cost so far."""
+    """Keep the current average as an encoder file, with what it has cost so far."""
     facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
     path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
     write_encoder(path, trainer.networks.result(), trainer.networks.original, facts)
 
 
 def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> Plan:
+    """Describe what the run is about to do."""
     vae = trainer.vae
     return Plan(
         vae=f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
@@ -180,7 +194,7 @@ def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> 
         parameters=sum(p.numel() for p in trainer.parameters),
         photographs=photographs,
         held_out=held_out,
-        processes=trainer.accelerator.num_processes,
+        processes=trainer.processes.num_processes,
         precision=trainer.accelerator.mixed_precision,
         device=str(trainer.device),
         memory=trainer.networks.memory(trainer.terms(Progress()), trainer.micro),
@@ -189,8 +203,11 @@ def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> 
     )
 
 
-def identity(photographs: Photographs, held_out: Tensor) -> str:
-    """SHA-256 of what tells sets of photographs apart: those set apart, how many there are, and files' names and sizes."""
+def photographs_digest(photographs: Photographs, held_out: Tensor) -> str:
+    """A SHA-256 that tells sets of photographs apart.
+
+    It covers the photographs set apart, the number of photographs and, for a folder, the names and sizes of the files.
+    """
     digest = hashlib.sha256(held_out.contiguous().numpy().tobytes())
     digest.update(str(len(photographs)).encode())
     if isinstance(photographs, FolderPhotographs):
@@ -200,4 +217,5 @@ def identity(photographs: Photographs, held_out: Tensor) -> str:
 
 
 def frozen_copy(vae: VAE) -> VAE:
+    """A copy of a VAE in float32, frozen and in evaluation mode."""
     return VAE(copy.deepcopy(vae.model).float().eval().requires_grad_(False))

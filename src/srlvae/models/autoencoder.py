@@ -1,4 +1,4 @@
-"""Every image autoencoder of diffusers behind one door: images in [0,1] in, latents named for what they are out."""
+"""Image autoencoders of diffusers behind one class: images in [0,1] go in, and mean, sampled or scaled latents come out."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ Latents = Float[Tensor, "b c hf wf"]
 
 
 class VAE:
-    """An autoencoder of diffusers, used as a function. Differentiable; the model inside keeps its mode and `requires_grad`.
+    """An autoencoder of diffusers, used as differentiable functions. The model inside keeps its mode and its `requires_grad`.
 
-    Images are float32 `b 3 h w` in [0,1], sides multiples of `factor`. Latents are `b channels h/factor w/factor`, unscaled
-    unless called `scaled`. Where a model has no posterior (AutoencoderTiny), its latents are mean and sample both.
+    Images are float32 `b 3 h w` in [0,1], with sides that are multiples of `factor`. Latents are `b channels h/factor w/factor`
+    and unscaled unless they are called `scaled`. A model without a posterior, such as AutoencoderTiny, has `has_posterior`
+    False, and its latents serve as both mean and sample.
+
+    Raises InputError for a model that is not an image autoencoder.
     """
 
     def __init__(self, model: ModelMixin):
@@ -37,7 +40,7 @@ class VAE:
         self.channels, self.factor = self._probe()
 
     def _probe(self) -> tuple[int, int]:
-        """Latent channels and reduction factor, from a small image there and back."""
+        """Latent channels and reduction factor, found by sending a small image there and back."""
         size, name = 64, type(self.model).__name__
         try:
             with torch.no_grad():
@@ -52,10 +55,12 @@ class VAE:
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return next(self.model.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
         return next(self.model.parameters()).dtype
 
     def encoder_modules(self) -> dict[str, nn.Module]:
@@ -64,6 +69,7 @@ class VAE:
         return {name: module for name, module in found.items() if module is not None}
 
     def check_size(self, height: int, width: int) -> None:
+        """Raise InputError if a height or width in pixels is not a multiple of `factor`."""
         if height % self.factor or width % self.factor:
             raise InputError(f"{height} x {width} pixels: this VAE takes multiples of {self.factor}")
 
@@ -71,46 +77,47 @@ class VAE:
         return self.model.encode((check_images(x) * 2 - 1).to(self.dtype))
 
     def mean(self, x: Images) -> Latents:
-        """The mean latent, in float32."""
+        """The mean latent of each image, in float32."""
         output = self._encode(x)
         posterior = getattr(output, "latent_dist", None)
         return (posterior.mean if posterior is not None else _latents(output)).float()
 
     def posterior(self, x: Images) -> tuple[Latents, Latents]:
-        """Mean and log-variance of the latent, in float32. Raises InputError for a model without a posterior."""
+        """The mean and the log-variance of the latent, in float32. Raises InputError for a model without a posterior."""
         posterior = getattr(self._encode(x), "latent_dist", None)
         if posterior is None:
             raise InputError(f"{type(self.model).__name__} has no posterior: its latents have no variance")
         return posterior.mean.float(), posterior.logvar.float()
 
     def sample(self, x: Images, generators: Generators) -> Latents:
-        """A draw from the posterior, image i from generator i; the mean where there is no posterior."""
+        """A draw from the posterior, image i from generator i. Without a posterior this is the mean."""
         if not self.has_posterior:
             return self.mean(x)
         mean, log_variance = self.posterior(x)
         return mean + (log_variance / 2).exp() * normal_like(mean, generators)
 
     def to_scaled(self, latents: Latents) -> Latents:
-        """What the diffusion model sees: (latents − shift) · scale."""
+        """Convert latents to what the diffusion model sees: (latents − shift) · scale."""
         return (latents - self.shift_factor) * self.scaling_factor
 
     def from_scaled(self, scaled: Latents) -> Latents:
+        """Undo `to_scaled`: scaled / scale + shift."""
         return scaled / self.scaling_factor + self.shift_factor
 
     def decode(self, latents: Latents) -> Images:
-        """Images of unscaled latents, in float32, *not* clamped: a clamp would stop the gradient."""
+        """Images of unscaled latents, in float32 and *not* clamped, as a clamp would stop the gradient."""
         return (self.model.decode(latents.to(self.dtype)).sample.float() + 1) / 2
 
     def reconstruct(self, x: Images) -> Images:
-        """decode(mean(x)), clamped to [0,1]."""
+        """The image that decoding the mean latent gives, clamped to [0,1]."""
         return self.decode(self.mean(x)).clamp(0, 1)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all weights as float32, with names and shapes: the same for the same values in any file or precision."""
+        """The SHA-256 of all weights as float32, with names and shapes. It is the same for the same values in any file."""
         return fingerprint(self.model)
 
     def save(self, folder: Path) -> None:
-        """Write config.json and safetensors in diffusers' format."""
+        """Write config.json and safetensors to `folder` in diffusers' format, without the path that the model came from."""
         self.model.save_pretrained(folder, safe_serialization=True)
         # Where the model was loaded from is nobody's business.
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
@@ -120,5 +127,5 @@ class VAE:
 
 
 def _latents(output: Any) -> Tensor:
-    """What an encoder without a posterior returns; AutoencoderDC's field is in the singular."""
+    """What an encoder without a posterior returns. The field of AutoencoderDC is in the singular."""
     return output.latents if hasattr(output, "latents") else output.latent

@@ -1,4 +1,4 @@
-"""How pictures are generated and edited where nothing else is said: one place, so that benchmarks measure what users get."""
+"""The default settings of generated and edited images. Benchmarks use the same ones, so they measure what users get."""
 
 from __future__ import annotations
 

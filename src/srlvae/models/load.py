@@ -1,4 +1,4 @@
-"""The door for pipelines: a folder, a hub id, or what is bundled, as functions."""
+"""Loading pipelines from a folder, from the hub, or from the bundled models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ LORA = "pytorch_lora_weights.safetensors"
 
 
 def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, device: torch.device | str = "cpu") -> Pipeline:
-    """The pipeline in a folder, under a hub id, or bundled under a name; frozen, float32, with `vae` in its VAE's place.
+    """Load a pipeline from a folder, a hub id, or the name of a bundled model; frozen, in float32.
 
-    Raises: InputError that says what is missing or why it was refused.
+    With `vae`, that VAE takes the place of the pipeline's own. It is a `VAE`, or anything that `load_vae` takes.
+
+    Raises InputError that says what is missing or why the source was refused.
     """
     need("pipeline", "transformers")
     folder = bundled(str(source)) or Path(source)

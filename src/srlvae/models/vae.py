@@ -1,4 +1,4 @@
-"""The one door for autoencoders: a folder, a pipeline's folder, a hub id, or what comes with the package."""
+"""Loading autoencoders from a folder, a pipeline's folder, the hub, or the bundled models."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ __all__ = ["VAE", "Latents", "load_vae"]
 
 
 def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
-    """The VAE in a folder, in a pipeline's folder, under a hub id, or bundled under a name; frozen, in evaluation mode.
+    """Load a VAE from a folder, a pipeline's folder, a hub id, or the name of a bundled model; frozen, in evaluation mode.
 
-    Raises: InputError that says what is missing or why the weights were refused.
+    Warns of a VAE that was hardened without holding its variance. Raises InputError that says what is missing or why the
+    weights were refused.
     """
     if encoder_file(str(source)) and not Path(source).is_dir():
         return _load_encoder(str(source), device, dtype)

@@ -1,4 +1,7 @@
-"""The purifiers by name. To add one: its function and its `Purifier` in the file of its family, and a line here."""
+"""The purifiers by name.
+
+To add one, write its function and its `Purifier` in the file of its family, and add a line here.
+"""
 
 from __future__ import annotations
 
