@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 
 from conftest import small_kl, small_tiny
 from srlvae.errors import InputError
-from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Listener, Objective, harden
+from srlvae.events import Listener
+from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Objective, harden
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.vae import load_vae
@@ -57,8 +58,8 @@ class StopAfter(Listener):
     def __init__(self, step: int):
         self.step, self.seen = step, 0
 
-    def stepped(self, step, losses):
-        self.seen = step
+    def at(self, bar, number, total=None, note=""):
+        self.seen = number
 
     def should_stop(self):
         return self.seen >= self.step
@@ -68,16 +69,16 @@ class Steps(Listener):
     def __init__(self):
         self.taken = []
 
-    def stepped(self, step, losses):
-        self.taken.append(step)
+    def at(self, bar, number, total=None, note=""):
+        self.taken.append(number)
 
 
 class CrashAfter(Listener):
     def __init__(self, step: int):
         self.step = step
 
-    def stepped(self, step, losses):
-        if step == self.step:
+    def at(self, bar, number, total=None, note=""):
+        if number == self.step:
             raise RuntimeError("power cut")
 
 

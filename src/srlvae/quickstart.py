@@ -7,8 +7,9 @@ from pathlib import Path
 from srlvae.bench.protocol import RECONSTRUCTION
 from srlvae.bench.reconstruction import reconstruction
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.extras import folder_of, need
-from srlvae.harden import Listener, harden, preset
+from srlvae.harden import harden, preset
 from srlvae.images import find_images, open_rgb
 from srlvae.models.vae import load_vae
 from srlvae.report.page import write_report
@@ -20,10 +21,8 @@ TILE_TRAIN, TILE_TEST = 192, 128
 STEPS = 250
 
 
-def quickstart(out: Path, listener: Listener, told) -> Path:
+def quickstart(out: Path, listener: Listener) -> Path:
     """Harden `tiny` into `out`/vae, benchmark it into `out`/bench, and return the report. An interrupted run goes on.
-
-    `told` is called as the argument `done` of `reconstruction` is.
 
     Raises InputError if `out` holds something else.
     """
@@ -34,8 +33,12 @@ def quickstart(out: Path, listener: Listener, told) -> Path:
     cut_photographs(TEST, test, TILE_TEST)
     if not (out / "vae" / "srlvae.json").exists():
         harden("tiny", train, out / "vae", preset("cpu", steps=STEPS), listener=listener)
-    reconstruction(load_vae("tiny"), load_vae(out / "vae"), test, out / "bench", RECONSTRUCTION["quick"], told)
+    reconstruction(load_vae("tiny"), load_vae(out / "vae"), test, out / "bench", RECONSTRUCTION["quick"], _told(listener))
     return write_report([out / "bench"])
+
+
+def _told(listener: Listener):
+    return lambda cell, number, total: listener.at("sets", number, total)
 
 
 def cut_photographs(names: tuple[str, ...], folder: Path, size: int) -> None:

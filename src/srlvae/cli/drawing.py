@@ -21,8 +21,7 @@ from rich.progress import (
 
 from srlvae.bench.poisoned import Point
 from srlvae.bench.protocol import Cell
-from srlvae.events import Listener as AnyListener
-from srlvae.harden import Listener, Objective, Plan
+from srlvae.events import Listener
 
 # Steps between lines in a log file.
 LOGGED = 50
@@ -51,79 +50,6 @@ class Stop:
         self.console.print("stopping after this step; again to stop at once")
 
 
-class Drawing(Listener):
-    """A run's plan, its bar with losses and scores, and a stop at the next step on Ctrl-C or SIGTERM."""
-
-    def __init__(self, console: Console):
-        self.console, self.stop, self.main = console, Stop(console), False
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, TextColumn("{task.fields[notes]}"), console=console)
-        self.losses, self.scores = "", ""
-
-    def __enter__(self) -> Drawing:
-        self.stop.__enter__()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.progress.stop()
-        self.stop.__exit__()
-
-    def planned(self, plan: Plan) -> None:
-        self.main = True
-        config = plan.config
-        self.console.print(
-            f"[bold]{plan.vae}[/]\n"
-            f"training {plan.trained}: {plan.parameters:,} parameters on {plan.device}, precision {plan.precision}, "
-            f"{plan.processes} process{'es' if plan.processes > 1 else ''}\n"
-            f"{plan.photographs:,} photographs, {plan.held_out} more set apart; {config.steps} steps of {config.batch_size} "
-            f"crops of {config.resolution} pixels\n"
-            f"inner attacks: {_attacks(config.objective)}\n"
-            f"minimised: {_terms(config.objective)}\n"
-            f"memory, estimated: {plan.memory / 2**30:.1f} GiB"
-        )
-        if plan.first_step:
-            self.console.print(f"going on after step {plan.first_step}")
-        self.progress.start()
-        self.task = self.progress.add_task("hardening", total=config.steps, completed=plan.first_step, notes="")
-
-    def stepped(self, step: int, losses: dict[str, float]) -> None:
-        self.losses = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        self._update(step)
-
-    def scored(self, step: int, shift_clean: float, shift_attacked: float) -> None:
-        self.scores = f"[bold]latents moved by {shift_clean:.3f} clean, {shift_attacked:.3f} attacked[/]  "
-        self._update(step)
-        if not self.console.is_terminal:  # no bar in a log file
-            self.console.print(f"step {step}: {self.scores}{self.losses}")
-
-    def scoring(self) -> None:
-        self.progress.stop()
-        self.console.print("comparing before and after …")
-
-    def should_stop(self) -> bool:
-        return self.stop.wanted
-
-    def _update(self, step: int) -> None:
-        self.progress.update(self.task, completed=step, notes=self.scores + self.losses)
-
-
-def _attacks(objective: Objective) -> str:
-    said = [f"{a.aim} on the {a.on} encoder within {a.eps * 255:.0f}/255" for a in objective.attacks if a.share]
-    return ", ".join(said) or "none"
-
-
-def _terms(objective: Objective) -> str:
-    said = [f"{term.weight:g} × {term.measure} on {term.on} images" for term in objective.terms]
-    close = [f"clean latents within {objective.closeness:g} of the original's"] if objective.closeness else []
-    return ", ".join(said + close)
-
-
 def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
     """Tells of each finished cell of a benchmark in a line."""
 
@@ -137,7 +63,7 @@ def _said(cell: Cell) -> str:
     return "clean" if cell.attack == "none" else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
 
 
-class Bars(AnyListener):
+class Bars(Listener):
     """A bar for everything that long work counts. Ctrl-C or SIGTERM stop it at the next step; in a log file there are lines."""
 
     def __init__(self, console: Console):
@@ -161,7 +87,8 @@ class Bars(AnyListener):
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
         if bar not in self.tasks:
-            self.tasks[bar] = self.progress.add_task(bar, total=total, note=note)
+            # What an earlier run did says nothing of the speed of this one.
+            self.tasks[bar] = self.progress.add_task(bar, total=total, completed=number, note=note)
         self.progress.update(self.tasks[bar], completed=number, total=total, note=note)
         if not self.console.is_terminal:
             self._log(bar, number, total, note)

@@ -6,14 +6,16 @@ import copy
 import hashlib
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
+from srlvae.events import Listener
 from srlvae.harden.crops import Crops, batches, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import FolderPhotographs, Photographs, open_photographs
+from srlvae.harden.plan import plan
 from srlvae.harden.rotation import visits
 from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
@@ -28,43 +30,6 @@ FREE = ("steps", "micro_batch", "gradient_checkpointing", "checkpoint_every", "s
 
 class Interrupted(KeyboardInterrupt):
     """The run was asked to stop and has written its checkpoint."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is about to do. `memory` is in bytes, estimated from a pass of one image."""
-
-    vae: str
-    trained: str
-    parameters: int
-    photographs: int
-    held_out: int
-    processes: int
-    precision: str
-    device: str
-    memory: int
-    first_step: int
-    config: HardenConfig
-
-
-class Listener:
-    """Receives news of a run, on its main process. The command line draws it; here every method does nothing."""
-
-    def planned(self, plan: Plan) -> None:
-        """The run is about to start."""
-
-    def stepped(self, step: int, losses: dict[str, float]) -> None:
-        """A step was taken. `losses` has the parts of the loss by name."""
-
-    def scored(self, step: int, shift_clean: float, shift_attacked: float) -> None:
-        """The average so far was scored: its mean relative shifts of clean latents and of attacked ones."""
-
-    def scoring(self) -> None:
-        """The final scores are about to be computed."""
-
-    def should_stop(self) -> bool:
-        """Whether the run is to stop after this step. It then writes a checkpoint and raises `Interrupted`."""
-        return False
 
 
 def harden(
@@ -102,14 +67,16 @@ def harden(
     trainer.processes.wait_for_everyone()
     checkpoint = out / CHECKPOINT
     progress, perturbations = trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
-    trainer.tell(listener.planned, plan(trainer, len(chosen), len(held_out), progress.step))
+    trainer.tell(listener.says, plan(trainer, len(chosen), len(held_out)))
+    if progress.step:
+        trainer.tell(listener.says, f"going on after step {progress.step}")
 
     crops = Crops(photographs, chosen, config.resolution, config.seed)
     train(trainer, crops, out, progress, perturbations, held_out, listener)
     trainer.networks.check_learnt()
     hardened = trainer.networks.result()
     if trainer.is_main:
-        listener.scoring()
+        listener.says("comparing before and after …")
         with trainer.accelerator.autocast():
             x, features = held_out.to(trainer.device), trainer.networks.features
             table = trainer.fitting(lambda n: scores(original, hardened, x, config.seed, features, n))
@@ -151,7 +118,8 @@ def train(
                 trainer.steer(progress, visit.place)
         losses = trainer.step(progress, visit.place)
         progress.seconds += time.process_time() - began
-        trainer.tell(listener.stepped, progress.step, losses)
+        note = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        trainer.tell(listener.at, "steps", progress.step, config.steps, note)
         if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
             snapshot(trainer, out, progress)
         done = progress.step == config.steps
@@ -174,7 +142,7 @@ def save(
             clean, attacked = trainer.fitting(lambda n: quick_score(original, average, x, seed, n))
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
-        listener.scored(progress.step, clean, attacked)
+        listener.says(f"step {progress.step}: latents moved by {clean:.3f} clean, {attacked:.3f} attacked")
     trainer.processes.wait_for_everyone()
 
 
@@ -183,24 +151,6 @@ def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:
     facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
     path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
     write_encoder(path, trainer.networks.result(), trainer.networks.original, facts)
-
-
-def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> Plan:
-    """Describe what the run is about to do."""
-    vae = trainer.vae
-    return Plan(
-        vae=f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
-        trained=" + ".join(vae.encoder_modules()),
-        parameters=sum(p.numel() for p in trainer.parameters),
-        photographs=photographs,
-        held_out=held_out,
-        processes=trainer.processes.num_processes,
-        precision=trainer.accelerator.mixed_precision,
-        device=str(trainer.device),
-        memory=trainer.networks.memory(trainer.terms(Progress()), trainer.micro),
-        first_step=first_step,
-        config=trainer.config,
-    )
 
 
 def photographs_digest(photographs: Photographs, held_out: Tensor) -> str:
