@@ -23,8 +23,6 @@ from srlvae.bench.poisoned import Point
 from srlvae.bench.protocol import Cell
 from srlvae.events import Listener
 
-# Steps between lines in a log file.
-LOGGED = 50
 # Seconds between lines of one bar in a log file.
 LOG_SECONDS = 10.0
 
@@ -105,15 +103,6 @@ class Bars(Listener):
 
 
 @contextmanager
-def picture_bar(console: Console, what: str = "denoising") -> Iterator[Callable[[int, int], None]]:
-    """A bar over images; gives the function that is told how many of how many are done."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda number, total: progress.update(task, completed=number, total=total)
-
-
-@contextmanager
 def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, int], None], Callable[[int], None]]]:
     """A bar over rows with a count of images made; gives the functions that are told of each."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -131,24 +120,6 @@ def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, in
             progress.update(task, notes=f"{made[0]} images made")
 
         yield done, told
-
-
-@contextmanager
-def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, float], None]]:
-    """A bar over optimiser steps; gives the function that is told of each and of its loss, and stops there where asked to."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    notes = TextColumn("{task.fields[notes]}")
-    with Stop(console) as stop, Progress(TextColumn("tuning"), *columns, notes, console=console) as progress:
-        task = progress.add_task("", total=steps, notes="")
-
-        def stepped(step: int, loss: float) -> None:
-            progress.update(task, completed=step, notes=f"loss {loss:.4f}")
-            if not console.is_terminal and step % LOGGED == 0:  # no bar in a log file
-                console.print(f"step {step} of {steps}: loss {loss:.4f}")
-            if stop.wanted:
-                raise KeyboardInterrupt
-
-        yield stepped
 
 
 @contextmanager

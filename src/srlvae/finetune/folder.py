@@ -9,10 +9,11 @@ from pathlib import Path
 from accelerate import PartialState
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.extras import need
 from srlvae.files import digest, make_readable, write_json
 from srlvae.finetune.captions import read_captions
-from srlvae.finetune.loop import FinetuneConfig, Stepped, encode_files, tune
+from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
 from srlvae.models.pipeline import Pipeline
 from srlvae.runs import claim
 
@@ -29,13 +30,13 @@ def finetune(
     *,
     captions: Path | None = None,
     prompt: str | None = None,
-    stepped: Stepped = lambda step, loss: None,
+    listener: Listener | None = None,
 ) -> Pipeline:
     """Fine-tune a copy of the pipeline's UNet on the images below `images`, write it to `out`, and return the tuned pipeline.
 
     Captions are as in `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA the file
-    `pytorch_lora_weights.safetensors` alone. An interrupted run goes on from its checkpoint in `out`. `stepped` is told of each
-    step: its number and its loss.
+    `pytorch_lora_weights.safetensors` alone. An interrupted run goes on from its checkpoint in `out`. The
+    listener hears of the images encoded and of each step.
 
     Raises InputError for images without captions, for several processes, if `out` holds a run with other settings or a finished
     one, or for a loss that is not finite.
@@ -47,8 +48,9 @@ def finetune(
     root = images if images.is_dir() else images.parent
     run |= {"images": {path.relative_to(root).as_posix(): digest(path) for path in paths}, "captions": texts}
     claim(out, RUN, run, free=FREE, finished=RECORD)
-    latents = encode_files(pipeline, paths, config.seed)
-    tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, stepped=stepped)
+    listener = listener or Listener()
+    latents = encode_files(pipeline, paths, config.seed, listener)
+    tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, listener=listener)
     if config.lora_rank:
         _save_lora(tuned, out)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.extras import need
 from srlvae.images import read_square
 from srlvae.models.pipeline import Conditioning, Pipeline
@@ -28,9 +29,6 @@ TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 ENCODED_AT_ONCE = 8
 # Captions whose embeddings are kept, some hundred kilobytes each.
 CAPTIONS_KEPT = 1000
-
-# Told of each step: its number and the loss.
-Stepped = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,14 @@ class FinetuneConfig:
 
 
 @torch.no_grad()
-def encode_files(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
+def encode_files(pipeline: Pipeline, paths: Sequence[Path], seed: int, listener: Listener) -> Tensor:
     """Scaled latents `n c h w` of the centre squares of images, each a draw from the posterior of the pipeline's VAE."""
     parts = []
     for start in range(0, len(paths), ENCODED_AT_ONCE):
         part = paths[start : start + ENCODED_AT_ONCE]
         x = torch.stack([read_square(path, pipeline.size) for path in part])
         parts.append(encode_images(pipeline, x, seed, start))
+        listener.at("images encoded", start + len(part), len(paths))
     return torch.cat(parts)
 
 
@@ -84,27 +83,25 @@ def tune(
     config: FinetuneConfig,
     *,
     checkpoint: Path | None = None,
-    stepped: Stepped = lambda step, loss: None,
+    listener: Listener | None = None,
 ) -> Pipeline:
     """Train a copy of the UNet on scaled latents `n c h w` and their captions, and return a pipeline with it.
 
-    Each step is a function of (seed, step), so a run that was cut off and goes on from `checkpoint` ends as one that was not. A
-    KeyboardInterrupt raised by `stepped` leaves a checkpoint of that step.
+    Each step is a function of (seed, step), so a run that was cut off and goes on from `checkpoint` ends as one that was not.
+    The listener hears of each step.
 
-    Raises InputError for a loss that is not finite.
+    Raises InputError for a loss that is not finite, and KeyboardInterrupt, after a checkpoint, if the listener asks to stop.
     """
-    tuner = Tuner(pipeline, config)
+    tuner, listener = Tuner(pipeline, config), listener or Listener()
     start = tuner.restore(checkpoint) if checkpoint and checkpoint.exists() else 0
     for step in range(start, config.steps):
         loss = tuner.step(step, latents, captions)
-        try:
-            stepped(step + 1, loss)
-        except KeyboardInterrupt:
-            if checkpoint:
-                tuner.save(checkpoint, step + 1)
-            raise
-        if checkpoint and (step + 1) % config.checkpoint_every == 0:
+        listener.at("steps", step + 1, config.steps, f"loss {loss:.4f}")
+        stop = listener.should_stop()
+        if checkpoint and (stop or (step + 1) % config.checkpoint_every == 0):
             tuner.save(checkpoint, step + 1)
+        if stop:
+            raise KeyboardInterrupt
     return tuner.result()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
+from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline, library, steps_run
 from srlvae.models.vae import Latents
 
@@ -19,23 +20,20 @@ def image_to_image(
     x: Images,
     conditioning: Conditioning,
     noise: Latents,
-    *,
-    strength: float,
-    steps: int,
-    guidance: float,
+    settings: EditSettings,
     step_noise: Sequence[Latents] = (),
 ) -> Images:
     """Edit `x` by its mean latent, noise, DDIM with guidance, and the decoder. Differentiable in `x`, and *not* clamped.
 
-    Of `steps` over the whole schedule the last share `strength` is run, as in diffusers' pipelines. `step_noise` has one draw
+    As in diffusers' pipelines, the last share `settings.strength` of the steps is run. `step_noise` has one draw
     for each step that is run and makes the sampler stochastic (η = 1); without it η is 0. Each step is checkpointed, so memory
     does not grow with the number of steps.
 
-    Raises InputError if `strength` is not above 0 and at most 1, or leaves no step to run.
+    Raises InputError if the strength is not above 0 and at most 1, or leaves no step to run.
     """
-    scheduler, times = timesteps(pipeline, steps, strength)
+    scheduler, times = timesteps(pipeline, settings.steps, settings.strength)
     z = scheduler.add_noise(pipeline.vae.to_scaled(pipeline.vae.mean(x)), noise, times[:1])
-    step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), guidance)
+    step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), settings.guidance)
     for i, t in enumerate(times):
         z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
     return pipeline.vae.decode(pipeline.vae.from_scaled(z))

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
 from srlvae.models.denoising import guidance_batch, guided_step, timesteps
+from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline
 from srlvae.models.vae import Latents
 
@@ -22,10 +23,7 @@ def inpaint(
     mask: Float[Tensor, "b 1 h w"],
     conditioning: Conditioning,
     noise: Latents,
-    *,
-    steps: int,
-    guidance: float,
-    strength: float = 1.0,
+    settings: EditSettings,
     step_noise: Sequence[Latents] = (),
 ) -> Images:
     """Repaint `x` where `mask` is 1. Differentiable in `x`, and *not* clamped. All else is as in `image_to_image`.
@@ -35,11 +33,11 @@ def inpaint(
     pipeline.
     """
     vae = pipeline.vae
-    scheduler, times = timesteps(pipeline, steps, strength)
+    scheduler, times = timesteps(pipeline, settings.steps, settings.strength)
     scaled = vae.to_scaled(vae.mean(x))
-    z = noise if strength == 1 else scheduler.add_noise(scaled, noise, times[:1])
+    z = noise if settings.strength == 1 else scheduler.add_noise(scaled, noise, times[:1])
     kept = keep(pipeline, x, mask) if pipeline.inpaints else None
-    step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), guidance, kept)
+    step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), settings.guidance, kept)
     repainted = F.interpolate(mask, scaled.shape[-2:])
     for i, t in enumerate(times):
         z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.files import write_atomically, write_json
 from srlvae.images import find_images, read_image
 from srlvae.models.vae import VAE
@@ -33,8 +34,6 @@ VERDICTS, SUMMARY = "scan.csv", "verdict.json"
 COLUMNS = ("file", "version", *EVIDENCE, "error")
 # Names of files need not be text.
 NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
-
-Done = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -64,17 +63,17 @@ class Score:
         return self.value is not None and self.value > threshold
 
 
-def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lambda number, total: None) -> list[FileEvidence]:
+def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
     One image is in memory at a time. Files that are listed already and have not changed since are skipped, so an interrupted
     scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, and is
-    tried again the next time. `done` is called with the number of files behind and their total.
+    tried again the next time. The listener hears of each file.
 
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
     have latents of different sizes.
     """
-    state = PartialState()
+    state, listener = PartialState(), listener or Listener()
     files = [(path, *_identity(path, folder)) for path in find_images(folder)]
     vaes = _fingerprints(original, hardened)
     claim(out, RECORD, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
@@ -85,7 +84,7 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
             if (name, version) not in known:
                 csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path)))
                 table.flush()
-            done(number, len(share))
+            listener.at(str(folder), number, len(share))
     state.wait_for_everyone()
     # Of the files that are there, evidence before an error: another look may have had more luck.
     looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
