@@ -81,9 +81,11 @@ class Bars(Listener):
         self.stop.__exit__()
 
     def says(self, text: str) -> None:
+        """Print above the bars."""
         self.console.print(text)
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
+        """Move a bar, and make it when it is first heard of."""
         if bar not in self.tasks:
             # What an earlier run did says nothing of the speed of this one.
             self.tasks[bar] = self.progress.add_task(bar, total=total, completed=number, note=note)
@@ -99,6 +101,7 @@ class Bars(Listener):
             self.console.print(f"{bar} {number}{f' of {total}' if total else ''}{f': {note}' if note else ''}")
 
     def should_stop(self) -> bool:
+        """Whether Ctrl-C or SIGTERM has come."""
         return self.stop.wanted
 
 
