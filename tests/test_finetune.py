@@ -131,10 +131,11 @@ def test_a_run_goes_on_with_the_same_pictures_alone_wherever_they_lie(folder, tm
 
 
 def test_a_run_that_came_to_nothing_claims_nothing(folder, tmp_path):
-    (folder / "broken.png").write_text("no picture")
-    with pytest.raises(InputError, match="broken"):
-        finetune(sd15(small_kl()), folder, tmp_path / "out", CONFIG, prompt="a cat")
-    (folder / "broken.png").unlink()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"none of the 1 images can be used; the first is .*a\.png: not a readable image"):
+        finetune(sd15(small_kl()), tmp_path / "broken", tmp_path / "out", CONFIG, prompt="a cat")
+    assert "a.png" in (tmp_path / "out" / "left-out.csv").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="precision is one of"):
         finetune(sd15(small_kl()), folder, tmp_path / "out", dataclasses.replace(CONFIG, precision="half"), prompt="a cat")
     finetune(sd15(small_kl()), folder, tmp_path / "out", CONFIG, prompt="a cat")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from srlvae.errors import UnreadableError
 from srlvae.events import Listener
-from srlvae.images import SHEET, find_sources, read_image, read_square, tile, write_image
+from srlvae.images import SHEET, LeftOut, Source, find_sources, fit, read_image, read_picture, tile, write_image
 from srlvae.models.edit_defaults import GUIDANCE, STEPS, EditSettings
 from srlvae.models.pipeline import Pipeline, steps_run
 from srlvae.rng import generators, named_generator
@@ -66,26 +67,46 @@ def edit_files(
     seed: int = 0,
     listener: Listener | None = None,
 ) -> Path:
-    """Edit the centre square of every image in `sources` (files or folders) and write it to `out` under the image's name.
+    """Edit the centre square of every image in `sources` (files or folders) and write a PNG to `out`, as `find_sources` says.
 
-    Returns the contact sheet, which shows photographs beside their edits. Edits that exist already are not made again. The
-    listener hears of each image.
+    Transparency is laid on white; EXIF, XMP and texts are carried over. Returns the contact sheet, which shows photographs
+    beside their edits. Edits that exist already are not made again. Images that cannot be read are left out, told to the
+    listener and listed in `out`. The listener also hears of each image.
 
-    Raises InputError for an unreadable image, for two images of the same name, if the strength leaves no step to run, or if
+    Raises InputError if no image can be read, for two images of the same name, if the strength leaves no step to run, or if
     `out` holds images that were made with other settings.
     """
-    paths, settings, listener = find_sources(sources, out), settings or EditSettings(), listener or Listener()
+    listener, settings = listener or Listener(), settings or EditSettings()
+    left_out = LeftOut(listener)
+    found = find_sources(sources, out, left_out)
     steps_run(settings.steps, settings.strength)
     claim(out, RECORD, {"prompt": prompt, **asdict(settings), "seed": seed} | _names(pipeline))
-    for number, path in enumerate(paths, 1):
-        target = out / f"{path.stem}.png"
-        if not target.exists():
-            # One at a time, so that an edit is the same to the last bit whatever stands beside it.
-            x, draws = read_square(path, pipeline.size)[None], named_generator(seed, path.stem)
-            write_image(target, pipeline.edit(x, [prompt], [draws], **asdict(settings))[0])
-        listener.at("images", number, len(paths))
-    shown = paths[:ROWS]
-    return _sheet(out, [[read_square(p, pipeline.size), read_image(out / f"{p.stem}.png")] for p in shown], ("image", "edited"))
+    rows: list[list[Tensor]] = []
+    try:
+        for number, source in enumerate(found, 1):
+            try:
+                row = _edit_file(pipeline, source, out / f"{source.target}.png", prompt, settings, seed, left_out)
+                rows += [row] if len(rows) < ROWS else []
+            except UnreadableError as error:
+                left_out.add(source.path, error.reason)
+            listener.at("images", number, len(found))
+        left_out.check_left(len(rows))
+    finally:
+        left_out.write(out)
+    return _sheet(out, rows, ("image", "edited"))
+
+
+def _edit_file(
+    pipeline: Pipeline, source: Source, target: Path, prompt: str, settings: EditSettings, seed: int, left_out: LeftOut
+) -> list[Tensor]:
+    """The square that is edited, and its edit, which is made if it is not there."""
+    picture = read_picture(source.path, left_out=left_out)
+    x = fit(picture.on_white(), pipeline.size, pipeline.size)
+    if not target.exists():
+        # One at a time, so that an edit is the same to the last bit whatever stands beside it.
+        draws = [named_generator(seed, source.name)]
+        write_image(target, pipeline.edit(x[None], [prompt], draws, **asdict(settings))[0], picture.carried)
+    return [x, read_image(target)]
 
 
 def _names(pipeline: Pipeline) -> dict:

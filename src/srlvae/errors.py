@@ -1,4 +1,4 @@
-"""The one exception for input that a user can correct."""
+"""The exceptions for input that a user can correct."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,14 @@ class InputError(ValueError):
 
     The command line exits with code 2 on it.
     """
+
+
+class UnreadableError(InputError):
+    """An image that cannot be read, called `name`, and the reason."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(name, reason)
+        self.name, self.reason = name, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"

@@ -5,8 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from srlvae.errors import InputError
+
+# The table of what a run left out, in its output folder.
+LEFT_OUT = "left-out.csv"
+# How text files are opened that hold names of files: those need not be text, and come back as the same bytes.
+NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -16,13 +25,31 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The same suffix, as writers choose a format by it.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    # Short, as `path` may have the longest name there is; the same suffix, as writers choose a format by it.
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    partial = path.with_name(f".{short}.{os.getpid()}.partial{path.suffix}")
     try:
         write(partial)
         publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def try_writing(out: Path) -> None:
+    """Write and remove a small file where the folder `out` is or will be, to learn before long work that it can be written.
+
+    Raises InputError that names the folder and says why not.
+    """
+    out = Path(out)
+    try:
+        there = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
+        if not there.is_dir():
+            raise NotADirectoryError(f"{there} is a file")
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"srlvae")
+            file.flush()
+    except OSError as error:
+        raise InputError(f"cannot write to {out} ({error.strerror or error}); give another --out") from error
 
 
 def publish(partial: Path, path: Path) -> None:
@@ -38,6 +65,12 @@ def make_readable(path: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)
+
+
+def shown(text: object) -> str:
+    """A path or a text with one for printing: what is no text, and what would move the cursor, is written as an escape."""
+    said = str(text).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in said)
 
 
 def digest(path: Path) -> str:

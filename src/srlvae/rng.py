@@ -24,8 +24,11 @@ def generators(seed: int, indices: Iterable[int], device: torch.device | str = "
 
 
 def named_generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator of the file called `name`, so that what is made of a file does not depend on the files beside it."""
-    return generator(seed, zlib.crc32(name.encode()), device)
+    """The generator of the file called `name`, so that what is made of a file does not depend on the files beside it.
+
+    A name that is not text comes with the escapes with which the system hands such names over.
+    """
+    return generator(seed, zlib.crc32(name.encode("utf-8", "surrogateescape")), device)
 
 
 def uniform_like(x: Tensor, generators: Generators) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from srlvae.errors import InputError
-from srlvae.files import write_json
+from srlvae.files import LEFT_OUT, write_json
 
 
 def claim(
@@ -43,9 +43,9 @@ def claim(
 
 
 def _files(out: Path, record: str) -> list[Path]:
-    """The files in `out`, without hidden ones and without those in folders of other runs."""
+    """The files in `out` that a run made: no hidden ones, no table of what was left out, none in folders of other runs."""
     runs = [path.parent for path in out.rglob(record) if path != out / record]
-    files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".") and path.name != LEFT_OUT]
     return [path for path in files if not any(run in path.parents for run in runs)]
 
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn import functional as F
 
 from srlvae.attacks.engine.trace import Trace
+from srlvae.attacks.memory import Size, plan, too_large
 from srlvae.attacks.prepared import PreparedAttack
+from srlvae.attacks.sheet import write_sheet
+from srlvae.attacks.written import found_record, write_attacked
+from srlvae.errors import UnreadableError
 from srlvae.events import Listener
-from srlvae.files import digest, write_json
-from srlvae.images import SHEET, find_sources, image_size, pad_to_multiple, read_image, tile, write_image
-
-# How many images the contact sheet shows, their largest side, and how much it magnifies differences.
-ROWS, SIDE, GAIN = 8, 256, 10
+from srlvae.files import digest, try_writing, write_json
+from srlvae.images import SHEET, LeftOut, Picture, Source, find_sources, image_size, read_picture, to_tensor
 
 
 def attack_files(
@@ -32,116 +31,123 @@ def attack_files(
     resume: bool = True,
     listener: Listener | None = None,
 ) -> list[dict]:
-    """Attack every image in `sources` (files or folders) and write `out`/<source's name>.png with a .json beside it.
+    """Attack every image in `sources` (files or folders) and write a PNG with a .json beside it to `out`, as `find_sources` says.
 
-    Neighbours of one size are attacked together, `batch` at a time, and half as many where memory runs out; what comes of an
+    The colours are perturbed. Alpha, EXIF, XMP and texts are carried over, so that a PNG differs from its source in nothing but
+    the perturbation and what the record calls converted or left out.
+
+    Neighbours of one size are attacked together, `batch` at a time, and fewer where memory does not suffice; what comes of an
     image is then the same but for the order of sums. An image whose PNG and record are there with the same settings is not
-    made again, unless `resume` is off. Returns the records; the listener hears of `images` and of the `steps` of each batch.
-    Raises InputError for unreadable images, two sources of one name, or sources in `out` itself.
+    made again, unless `resume` is off. Images that cannot be read, or that are too large for the memory, are left out, told to
+    the listener and listed in `out`. The listener also hears of `images` and of the `steps` of each batch.
+
+    Returns the records. Raises InputError if no image is left, for two sources of one name, or for sources in `out` itself.
     """
-    paths, settings, listener = find_sources(sources, out), attack.settings(), listener or Listener()
-    wanted = {path: {**settings, "source": str(path), "source_sha256": digest(path)} for path in paths}
-    records = {path: found for path in paths if resume and (found := _found(out, path, wanted[path]))}
-    before, told = set(records), set[Path]()
-
-    def attack_all(size: int) -> None:
-        for part in _batches(paths, size):
-            missing = [path for path in part if path not in records]
-            if missing:
-                # All of them, so that a run which was cut off goes on with the batches that it had.
-                records.update(_attack_batch(attack, part, missing, out, wanted, listener))
-            told.update(part)
-            listener.at("images", len(told), len(paths))
-
-    _halving(attack_all, 1 if attack.request.attack.alone else batch)
-    if before != set(paths) or not (out / SHEET).exists():
-        _write_sheet(attack, paths[:ROWS], out)
-    return [records[path] for path in paths]
-
-
-def _halving(work: Callable[[int], None], size: int) -> None:
-    """`work(size)`, and again with half the size where memory runs out."""
-    while True:
-        try:
-            return work(size)
-        except RuntimeError as error:
-            if size == 1 or not should_reduce_batch_size(error):
-                raise
-            size //= 2
-
-
-def _batches(paths: list[Path], size: int) -> Iterator[list[Path]]:
-    """Runs of up to `size` neighbours with pictures of one size."""
-    for _, group in itertools.groupby(paths, key=image_size):
-        same = list(group)
-        yield from (same[i : i + size] for i in range(0, len(same), size))
-
-
-def _attack_batch(
-    attack: PreparedAttack, paths: list[Path], missing: list[Path], out: Path, wanted: dict[Path, dict], listener: Listener
-) -> dict[Path, dict]:
-    """Attack `paths`, write those of them that are `missing` and return their records."""
-    vae, preset = attack.vae, attack.request.changed
-    total = preset.ball.steps * preset.restarts
-
-    def stepped(step: int, objective: float) -> None:
-        listener.at("steps", step, total, f"objective {objective:.4g}")
-        if listener.should_stop():
-            raise KeyboardInterrupt
-
-    trace = Trace(stepped)
-    x = torch.stack([read_image(path) for path in paths]).to(vae.device)
-    adversarial = attack.perturb(x, [path.stem for path in paths], trace)
-    doubts, records = trace.doubts(len(x)), {}
-    for path in missing:
-        i, target = paths.index(path), _target(out, path)
-        write_image(target, adversarial[i])
-        back = read_image(target)[None].to(vae.device)
-        effective = attack.size(back, x[i : i + 1]).item()
-        if preset.ball.eps is not None and effective > preset.ball.eps + 1e-6:
-            raise AssertionError(f"{target}: moved by {effective:g}, more than the budget of {preset.ball.eps:g}")
-        with torch.no_grad():
-            padded = (pad_to_multiple(image, vae.factor) for image in (back, x[i : i + 1]))
-            shift = torch.sub(*(vae.mean(image) for image in padded)).square().mean().sqrt().item()
-        measured = {"latent_shift": shift, "width": x.shape[-1], "height": x.shape[-2], "doubts": doubts[i]}
-        shown = f"{effective:.4g} (ℓ2)" if preset.ball.norm == "l2" else f"{round(effective * 255)}/255"
-        records[path] = {**wanted[path], "effective_eps": shown, "objective": trace.ends(i), **measured}
-        write_json(target.with_suffix(".json"), records[path])
-    return records
-
-
-def _found(out: Path, path: Path, wanted: dict) -> dict | None:
-    """The record of an image that is there with the same settings."""
-    target = _target(out, path)
-    record = target.with_suffix(".json")
-    if not (target.exists() and record.exists()):
-        return None
+    try_writing(out)
+    left_out = LeftOut(listener)
+    found = find_sources(sources, out, left_out)
+    run = _Run(attack, out, left_out, listener or Listener())
     try:
-        said = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return said if isinstance(said, dict) and wanted.items() <= said.items() else None
+        run.look_at(found, resume)
+        made = run.attack_all(1 if attack.request.attack.alone else batch)
+        left_out.check_left(len(run.records))
+    finally:
+        left_out.write(out)
+    done = [source for source in found if source in run.records]
+    if made or not (out / SHEET).exists():
+        write_sheet(attack.vae, [(source.path, run.png(source)) for source in done], out)
+    return [run.records[source] for source in done]
 
 
-def _target(out: Path, path: Path) -> Path:
-    return out / f"{path.stem}.png"
+@dataclass
+class _Run:
+    """The images that can be used, with what their records are to say, and the records that are there."""
 
+    attack: PreparedAttack
+    out: Path
+    left_out: LeftOut
+    listener: Listener
+    wanted: dict[Source, dict[str, Any]] = field(default_factory=dict)
+    records: dict[Source, dict[str, Any]] = field(default_factory=dict)
 
-@torch.no_grad()
-def _write_sheet(attack: PreparedAttack, paths: list[Path], out: Path) -> None:
-    """The middle of each image as it is: clean, attacked, what was changed, and what the VAE makes of the attacked image."""
-    rows = []
-    for path in paths:
-        x, adversarial = (_middle(read_image(file)) for file in (path, _target(out, path)))
-        padded = pad_to_multiple(adversarial[None], attack.vae.factor).to(attack.vae.device)
-        again = attack.vae.reconstruct(padded)[0, :, : x.shape[-2], : x.shape[-1]].cpu()
-        rows.append([x, adversarial, 0.5 + GAIN * (adversarial - x), again])
-    side = [max(row[0].shape[axis] for row in rows) for axis in (1, 2)]
-    cells = [[F.pad(c, (0, side[1] - c.shape[2], 0, side[0] - c.shape[1]), value=1.0) for c in row] for row in rows]
-    write_image(out / SHEET, tile(cells, ("clean", "attacked", f"difference × {GAIN}", "reconstruction")))
+    def png(self, source: Source) -> Path:
+        return self.out / f"{source.target}.png"
 
+    def look_at(self, found: Sequence[Source], resume: bool) -> None:
+        """Find out what each record is to say, and which are there."""
+        settings = self.attack.settings()
+        for source in found:
+            try:
+                wanted = {**settings, "source": str(source.path), "source_sha256": digest(source.path)}
+            except OSError as error:
+                self.left_out.add(source.path, f"not a readable image ({error.strerror})")
+                continue
+            self.wanted[source] = wanted
+            if resume and (record := found_record(self.png(source), wanted)):
+                self.records[source] = record
 
-def _middle(x: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 _ _"]:
-    """At most SIDE pixels of each side, not resized: resizing would take the perturbation away."""
-    top, left = (max(0, (side - SIDE) // 2) for side in x.shape[1:])
-    return x[:, top : top + SIDE, left : left + SIDE]
+    def attack_all(self, batch: int) -> bool:
+        """Attack every image that is not there, neighbours of one size together. Returns whether there was one."""
+        sizes = {source: image_size(source.path) for source in self.wanted}
+        missing = {s.path: size for s, size in sizes.items() if size and s not in self.records}
+        limits, told, before = plan(self.attack, missing, batch, self.listener), 0, len(self.records)
+        for size, same in itertools.groupby(sizes, key=lambda source: sizes[source]):
+            group = list(same)
+            # What has no size cannot be read, and what is there may have any.
+            for part in self.attack_group(group, limits.get(size, batch) if size else 1, size):
+                told += len(part)
+                self.listener.at("images", told, len(sizes))
+        return len(self.records) > before
+
+    def attack_group(self, group: list[Source], count: int, size: Size | None) -> Iterator[list[Source]]:
+        """Attack images of one size, `count` at a time, half as many where memory runs out; gives each batch when it is done.
+
+        An image that is too large on its own is left out.
+        """
+        while group:
+            part = group[: max(1, count)]
+            try:
+                if count == 0 and size and part[0] not in self.records:
+                    self.left_out.add(part[0].path, too_large(size))
+                elif any(source not in self.records for source in part):
+                    self.attack_batch(part)
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error):
+                    raise
+                count //= 2
+                continue
+            yield part
+            group = group[len(part) :]
+
+    def attack_batch(self, part: Sequence[Source]) -> None:
+        """Attack the images of a batch, all of them, so that a run which was cut off goes on with the batches that it had."""
+        pictures: dict[Source, Picture] = {}
+        for source in part:
+            try:
+                pictures[source] = read_picture(source.path, left_out=self.left_out)
+            except UnreadableError as error:
+                self.left_out.add(source.path, error.reason)
+        # Some headers promise another size than the picture has.
+        for _, same in itertools.groupby(pictures, key=lambda source: pictures[source].rgb.size):
+            self.attack_pictures({source: pictures[source] for source in same})
+
+    def attack_pictures(self, pictures: dict[Source, Picture]) -> None:
+        """Attack pictures of one size, and write those whose records are missing."""
+        preset = self.attack.request.changed
+        total = preset.ball.steps * preset.restarts
+
+        def stepped(step: int, objective: float) -> None:
+            self.listener.at("steps", step, total, f"objective {objective:.4g}")
+            if self.listener.should_stop():
+                raise KeyboardInterrupt
+
+        trace = Trace(stepped)
+        x = torch.stack([to_tensor(picture.rgb) for picture in pictures.values()]).to(self.attack.vae.device)
+        adversarial = self.attack.perturb(x, [source.name for source in pictures], trace)
+        doubts = trace.doubts(len(x))
+        for i, (source, picture) in enumerate(pictures.items()):
+            if source not in self.records:
+                measured = write_attacked(self.attack, self.png(source), picture, adversarial[i])
+                record = {**self.wanted[source], "objective": trace.ends(i), **measured, "doubts": doubts[i]}
+                write_json(self.png(source).with_suffix(".json"), record)
+                self.records[source] = record

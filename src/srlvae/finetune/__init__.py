@@ -6,8 +6,8 @@ a hardened encoder sees a poison as what it shows.
 
 from __future__ import annotations
 
-from srlvae.finetune.captions import read_captions
+from srlvae.finetune.captions import Captions, read_captions
 from srlvae.finetune.folder import CHECKPOINT, finetune
 from srlvae.finetune.loop import FinetuneConfig, encode_images, tune
 
-__all__ = ["CHECKPOINT", "FinetuneConfig", "encode_images", "finetune", "read_captions", "tune"]
+__all__ = ["CHECKPOINT", "Captions", "FinetuneConfig", "encode_images", "finetune", "read_captions", "tune"]

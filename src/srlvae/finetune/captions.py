@@ -2,66 +2,81 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
-from srlvae.errors import InputError
-from srlvae.images import find_images
+from srlvae.errors import InputError, UnreadableError
+from srlvae.finetune.tables import TABLES, captions_of, find_tables, read_text
+from srlvae.images import LeftOut, find_images, read_picture
 
-METADATA = ("metadata.jsonl", "metadata.csv")
+# Files beside an image, of its name.
+BESIDE = (".txt", ".caption")
 
 
-def read_captions(images: Path, captions: Path | None = None, prompt: str | None = None) -> tuple[list[Path], list[str]]:
+@dataclass(frozen=True)
+class Captions:
+    """Where captions are: a table, or the folder's own if None, and the column that has them, or `text` or `caption` if None."""
+
+    table: Path | None = None
+    column: str | None = None
+
+
+def read_captions(
+    images: Path,
+    captions: Path | None = None,
+    prompt: str | None = None,
+    *,
+    column: str | None = None,
+    left_out: LeftOut | None = None,
+) -> tuple[list[Path], list[str]]:
     """List the images below a folder, and the caption of each.
 
-    With `prompt`, all images have that caption. Otherwise captions come from the file `captions`, or from metadata.jsonl or
-    metadata.csv in the folder, with the columns `file_name` (relative to the folder) and `text` as in Hugging Face's
-    imagefolder. If there is no such file, each image has a .txt file beside it.
+    With `prompt`, all images have that caption. Otherwise captions come from the file `captions`, or from a metadata.jsonl,
+    metadata.csv or meta_cap.json in the folder and in folders below it, as `captions_of` reads them; an image that is not in
+    there has a .txt or .caption file beside it. `column` names the column of the tables that has the captions.
 
-    Raises InputError that names the first image without a caption, or the file that cannot be read.
+    An image without a caption that cannot be read is added to `left_out`. Raises InputError that names the first other image
+    without a caption and says how many there are, or the table that cannot be read.
     """
     if prompt is not None and captions is not None:
         raise InputError("give one caption for all images or a file of captions, not both")
-    paths = find_images(images)
+    left_out = left_out or LeftOut()
+    paths = find_images(images, left_out)
     if prompt is not None:
         return paths, [prompt] * len(paths)
-    found = [images / name for name in METADATA if (images / name).is_file()]
-    table = captions or (found[0] if found else None)
-    if table is not None:
-        said = _read_table(table)
-        root = images if images.is_dir() else images.parent
-        texts = [said.get(path.relative_to(root).as_posix()) for path in paths]
-    else:
-        beside = [path.with_suffix(".txt") for path in paths]
-        texts = [_read_text(file).strip() if file.is_file() else None for file in beside]
-    missing = [path for path, text in zip(paths, texts, strict=True) if text is None]
-    if missing:
-        where = f"{table} has no line for it" if table else f"no {METADATA[0]} in {images} and no .txt beside it"
-        raise InputError(f"{missing[0]} has no caption: {where}; give --captions or --prompt")
-    return paths, [text for text in texts if text is not None]
+    root = images if images.is_dir() else images.parent
+    said: dict[Path, str] = {}
+    for table in [captions] if captions else find_tables(root):
+        said |= captions_of(table, paths, root, column)
+    for path in paths:
+        if path not in said and (text := _beside(path)) is not None:
+            said[path] = text
+    missing = [path for path in paths if path not in said]
+    for path in missing:
+        if _readable(path, left_out):
+            raise InputError(_without(path, len(missing), len(paths), captions))
+    paths = [path for path in paths if path in said]
+    return paths, [said[path] for path in paths]
 
 
-def _read_table(path: Path) -> dict[str, str]:
-    text = _read_text(path)
+def _beside(path: Path) -> str | None:
+    """The text in the file beside an image, or None if there is no such file."""
+    beside = (path.with_suffix(suffix) for suffix in BESIDE)
+    return next((read_text(file).strip() for file in beside if file.is_file()), None)
+
+
+def _readable(path: Path, left_out: LeftOut) -> bool:
     try:
-        if path.suffix.lower() == ".csv":
-            rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        else:
-            # Not splitlines: captions may have separators that JSON leaves as they are.
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-        said = {PurePosixPath(row["file_name"]).as_posix(): row["text"] for row in rows}
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise InputError(f"cannot read captions from {path}, lines with file_name and text: {error!r}") from error
-    if wrong := [name for name, caption in said.items() if not isinstance(caption, str)]:
-        raise InputError(f"the caption of {wrong[0]} in {path} is no text")
-    return said
+        read_picture(path)
+        return True
+    except UnreadableError as error:
+        left_out.add(path, error.reason)
+        return False
 
 
-def _read_text(path: Path) -> str:
-    """Read UTF-8, with or without the byte order mark that spreadsheets write."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read captions from {path}, text in UTF-8: {error}") from error
+def _without(path: Path, missing: int, count: int, table: Path | None) -> str:
+    where = f"{table} has no line for it" if table else f"it is in no {', '.join(TABLES)}"
+    return (
+        f"{path} has no caption: {where}, and there is no {' or '.join(BESIDE)} beside it ({missing} of {count} images have "
+        "none); give --captions or --prompt"
+    )

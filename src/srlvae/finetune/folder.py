@@ -11,13 +11,16 @@ from accelerate import PartialState
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.extras import need
-from srlvae.files import digest, make_readable, write_json
-from srlvae.finetune.captions import read_captions
+from srlvae.files import digest, make_readable, try_writing, write_json
+from srlvae.finetune.captions import Captions, read_captions
 from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
+from srlvae.images import LeftOut
 from srlvae.models.pipeline import Pipeline
-from srlvae.runs import claim
+from srlvae.runs import begun, claim
 
 RECORD, RUN, CHECKPOINT = "finetune.json", "checkpoints/run.json", "checkpoints/last.safetensors"
+# The images that could be read; hidden, as a folder with nothing but a record counts as free.
+USED = "checkpoints/.images.json"
 # Settings that change nothing of what comes out.
 FREE = ("checkpoint_every",)
 
@@ -28,28 +31,38 @@ def finetune(
     out: Path,
     config: FinetuneConfig,
     *,
-    captions: Path | None = None,
+    captions: Captions | Path | None = None,
     prompt: str | None = None,
     listener: Listener | None = None,
 ) -> Pipeline:
     """Fine-tune a copy of the pipeline's UNet on the images below `images`, write it to `out`, and return the tuned pipeline.
 
-    Captions are as in `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA the file
-    `pytorch_lora_weights.safetensors` alone. An interrupted run goes on from its checkpoint in `out`. The
-    listener hears of the images encoded and of each step.
+    Captions are as in `read_captions`: `captions` is a file, or a file and the column of it that has them. `out` gets the whole
+    pipeline in diffusers' format, or with LoRA the file `pytorch_lora_weights.safetensors` alone. An interrupted run goes on
+    from its checkpoint in `out`. Images that cannot be read are left out, told to the listener and listed in `out`. The
+    listener also hears of the images encoded and of each step.
 
-    Raises InputError for images without captions, for several processes, if `out` holds a run with other settings or a finished
-    one, or for a loss that is not finite.
+    Raises InputError for images without captions, if no image can be read, for several processes, if `out` holds a run with
+    other settings or a finished one, or for a loss that is not finite.
     """
     if PartialState().num_processes > 1:
         raise InputError("fine-tuning runs in one process; start it without accelerate launch")
-    paths, texts = read_captions(images, captions, prompt)
+    try_writing(out)
+    left_out = LeftOut(listener)
+    given = captions if isinstance(captions, Captions) else Captions(captions)
+    paths, texts = read_captions(images, given.table, prompt, column=given.column, left_out=left_out)
     run = {"config": asdict(config), "vae": pipeline.vae.fingerprint(), "networks": pipeline.fingerprint()}
     root = images if images.is_dir() else images.parent
-    run |= {"images": {path.relative_to(root).as_posix(): digest(path) for path in paths}, "captions": texts}
-    claim(out, RUN, run, free=FREE, finished=RECORD)
-    listener = listener or Listener()
-    latents = encode_files(pipeline, paths, config.seed, listener)
+    run |= {"images": {path.relative_to(root).as_posix(): _digest(path) for path in paths}, "captions": texts}
+    try:
+        left_out.check_left(len(paths))
+        claim(out, RUN, run, free=FREE, finished=RECORD)
+        latents, numbers = encode_files(pipeline, paths, config.seed, left_out)
+        left_out.check_left(len(numbers))
+    finally:
+        left_out.write(out)
+    _check_same(out, [paths[number].relative_to(root).as_posix() for number in numbers])
+    texts = [texts[number] for number in numbers]
     tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, listener=listener)
     if config.lora_rank:
         _save_lora(tuned, out)
@@ -60,6 +73,21 @@ def finetune(
     write_json(out / RECORD, run)
     shutil.rmtree((out / CHECKPOINT).parent)
     return tuned
+
+
+def _digest(path: Path) -> str:
+    """The digest of a file, or why there is none; reading it as a picture will say so again."""
+    try:
+        return digest(path)
+    except OSError as error:
+        return f"not readable: {error.strerror}"
+
+
+def _check_same(out: Path, used: list[str]) -> None:
+    """Raise InputError if a run goes on with other images than it had, as after a package for more formats was installed."""
+    if (out / CHECKPOINT).exists():
+        begun(out, USED, {"images": used})
+    write_json(out / USED, {"images": used})
 
 
 def _save_lora(tuned: Pipeline, out: Path) -> None:

@@ -14,10 +14,10 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
-from srlvae.errors import InputError
+from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.extras import need
-from srlvae.images import read_square
+from srlvae.images import LeftOut, fit, read_picture
 from srlvae.models.pipeline import Conditioning, Pipeline
 from srlvae.rng import generators
 from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
@@ -54,15 +54,28 @@ class FinetuneConfig:
 
 
 @torch.no_grad()
-def encode_files(pipeline: Pipeline, paths: Sequence[Path], seed: int, listener: Listener) -> Tensor:
-    """Scaled latents `n c h w` of the centre squares of images, each a draw from the posterior of the pipeline's VAE."""
-    parts = []
+def encode_files(pipeline: Pipeline, paths: Sequence[Path], seed: int, left_out: LeftOut) -> tuple[Tensor, list[int]]:
+    """Scaled latents `n c h w` of the centre squares of images, each a draw from the posterior of the pipeline's VAE.
+
+    Returns them and the numbers of the images in `paths`, which also number the draws; images that cannot be read are added to
+    `left_out`. Its listener hears of the images encoded.
+    """
+    parts, numbers = [], []
     for start in range(0, len(paths), ENCODED_AT_ONCE):
-        part = paths[start : start + ENCODED_AT_ONCE]
-        x = torch.stack([read_square(path, pipeline.size) for path in part])
-        parts.append(encode_images(pipeline, x, seed, start))
-        listener.at("images encoded", start + len(part), len(paths))
-    return torch.cat(parts)
+        squares: dict[int, Tensor] = {}
+        for number, path in enumerate(paths[start : start + ENCODED_AT_ONCE], start):
+            try:
+                picture = read_picture(path, left_out=left_out)
+                squares[number] = fit(picture.on_white(), pipeline.size, pipeline.size)
+            except UnreadableError as error:
+                left_out.add(path, error.reason)
+        if squares:
+            x = torch.stack(list(squares.values())).to(pipeline.device)
+            draws = generators(seed, squares, pipeline.device)
+            parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(x, draws)))
+        numbers += squares
+        left_out.listener.at("images encoded", min(start + ENCODED_AT_ONCE, len(paths)), len(paths))
+    return (torch.cat(parts) if parts else torch.empty(0)), numbers
 
 
 @torch.no_grad()

@@ -1,0 +1,46 @@
+"""An attacked picture as files: a PNG that keeps the budget and what its source carried, and the record beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from srlvae.attacks.prepared import PreparedAttack
+from srlvae.images import Picture, pad_to_multiple, read_picture, to_tensor, write_image
+
+
+def write_attacked(
+    attack: PreparedAttack, target: Path, picture: Picture, adversarial: Float[Tensor, "3 h w"]
+) -> dict[str, Any]:
+    """Write an attacked image to the PNG `target` with what `picture` carries, and return what is measured on the file.
+
+    Raises AssertionError if the file, read back, is not within the budget or has lost its transparency.
+    """
+    write_image(target, adversarial, picture.carried, picture.alpha)
+    written, vae, ball = read_picture(target), attack.vae, attack.request.changed.ball
+    x, back = (to_tensor(image)[None].to(vae.device) for image in (picture.rgb, written.rgb))
+    effective = attack.size(back, x).item()
+    if ball.eps is not None and effective > ball.eps + 1e-6:
+        raise AssertionError(f"{target}: moved by {effective:g}, more than the budget of {ball.eps:g}")
+    if (picture.alpha and picture.alpha.tobytes()) != (written.alpha and written.alpha.tobytes()):
+        raise AssertionError(f"{target}: another transparency than its source has")
+    with torch.no_grad():
+        shift = torch.sub(*(vae.mean(pad_to_multiple(image, vae.factor)) for image in (back, x))).square().mean().sqrt()
+    measured = {"latent_shift": shift.item(), "width": x.shape[-1], "height": x.shape[-2]}
+    about = {"converted": list(picture.converted), "left_out": list(picture.lost)}
+    shown = f"{effective:.4g} (ℓ2)" if ball.norm == "l2" else f"{round(effective * 255)}/255"
+    return {"effective_eps": shown, **measured, **{key: value for key, value in about.items() if value}}
+
+
+def found_record(png: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The record beside a PNG that is there and was made as `wanted` says; otherwise None."""
+    try:
+        said = json.loads(png.with_suffix(".json").read_text(encoding="utf-8")) if png.exists() else None
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) and wanted.items() <= said.items() else None

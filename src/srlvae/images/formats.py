@@ -1,0 +1,83 @@
+"""Which files are pictures, and how one is opened: by a list of formats, so that a file never starts another program."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+from srlvae.errors import InputError
+
+SUFFIXES = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".heic", ".heif", ".hif", ".jxl"),
+}
+# Archives of many pictures: not pictures themselves.
+SHARDS = {".tar", ".tgz", ".parquet", ".arrow", ".zip"}
+# Pillow has others, of which EPS starts Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000")
+# Formats of other packages: how such a file begins, the extra, and the package that reads it.
+FURTHER = {
+    "HEIF": (re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOTALL), "heif", "pillow_heif"),
+    "JXL": (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "jxl", "pillow_jxl"),
+}
+
+
+def open_picture(file: Path | IO[bytes]) -> Image.Image:
+    """Open a picture by what it contains, whatever its name is; its pixels are not read yet.
+
+    Raises whatever Pillow raises, or InputError for a file that is empty, in none of the formats, or in need of an extra.
+    """
+    head = _head(file)
+    if not head:
+        raise InputError("the file is empty")
+    for name, (begins, extra, package) in FURTHER.items():
+        if begins.match(head):
+            if not _registered(name, package):
+                raise InputError(f"a {name} picture needs a package that is not installed; run: pip install 'srlvae[{extra}]'")
+            return Image.open(file, formats=[name])
+    try:
+        return Image.open(file, formats=_known())
+    except Image.UnidentifiedImageError as error:
+        raise InputError(f"in none of the formats {', '.join(_known())}, or broken at its beginning") from error
+
+
+def set_max_pixels(count: int | None) -> None:
+    """Let pictures of up to `count` pixels be read in this process; None leaves Pillow's limit of 89 million.
+
+    For commands, and for the processes that they start: a library function never changes the process.
+    """
+    if count is not None:
+        Image.MAX_IMAGE_PIXELS = count
+
+
+def _head(file: Path | IO[bytes]) -> bytes:
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as opened:
+            return opened.read(32)
+    head = file.read(32)
+    file.seek(0)
+    return head
+
+
+@functools.cache
+def _known() -> list[str]:
+    """Those of FORMATS that this build of Pillow reads."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+@functools.cache
+def _registered(name: str, package: str) -> bool:
+    """Whether Pillow reads the format `name`, by `package` if that is installed."""
+    try:
+        module = __import__(package)
+    except ImportError:
+        return False
+    if name == "HEIF":
+        module.register_heif_opener()
+    return name in Image.OPEN

@@ -1,0 +1,103 @@
+"""Which files below a folder are pictures. Whatever cannot be looked at is named, and never ends the walk."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from srlvae.errors import InputError
+from srlvae.images.formats import SHARDS, SUFFIXES
+from srlvae.images.left_out import LeftOut
+
+
+def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    """List every image file below `folder`, at any depth, sorted. A path to one file gives a list of one.
+
+    Linked folders are entered, each folder once. Folders without permission, links to nothing and whatever else has the name of
+    an image and is no file are added to `left_out`.
+
+    Raises InputError if the folder does not exist, holds no images, or is a shard.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [_no_shard(folder)]
+    if not folder.is_dir():
+        kind = "no such folder" if not os.path.lexists(folder) else "neither a file nor a folder"
+        raise InputError(f"{kind}: {folder}")
+    left_out = left_out or LeftOut()
+    found = sorted(path for path in _files(folder, left_out) if is_image_name(path))
+    for path in _named_as_images(folder):
+        if not any(path in image.parents for image in found):
+            left_out.add(path, "a folder with the name of an image, and no image in it")
+    if not found and not left_out.files:
+        raise InputError(_nothing(folder))
+    return found
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether the name of a file is that of an image."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def count_others(folder: Path) -> Counter[str]:
+    """Count the files below `folder` that `find_images` leaves out because their suffix is not that of an image, by suffix."""
+    if not Path(folder).is_dir():
+        return Counter()
+    names = (path for path in _files(Path(folder), LeftOut()) if not is_image_name(path))
+    return Counter(path.suffix.lower() or "no suffix" for path in names)
+
+
+def _no_shard(path: Path) -> Path:
+    if path.suffix.lower() in SHARDS or path.name.lower().endswith(".tar.gz"):
+        raise InputError(f"{path} is an archive and no image; unpack it into a folder (srlvae harden reads shards as they are)")
+    return path
+
+
+def _nothing(folder: Path) -> str:
+    others = count_others(folder)
+    shards = sum(count for suffix, count in others.items() if suffix in SHARDS)
+    also = f"; it has {shards} archives, which have to be unpacked (srlvae harden reads shards as they are)" if shards else ""
+    return f"no images below {folder}; looked for {', '.join(sorted(SUFFIXES))}{also}"
+
+
+def _files(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+    """Every file below a folder except hidden ones."""
+    for above, _, names in _walk(folder, left_out):
+        for path in (Path(above, name) for name in names if name[0] != "."):
+            if os.path.isfile(path):
+                yield path
+            elif is_image_name(path):
+                left_out.add(path, _why_no_file(path))
+
+
+def _why_no_file(path: Path) -> str:
+    try:
+        path.stat()
+    except OSError as error:
+        return f"a link that leads nowhere ({error.strerror})" if path.is_symlink() else f"{error.strerror}"
+    return "a device or a pipe and no file"
+
+
+def _named_as_images(folder: Path) -> list[Path]:
+    """The folders below `folder` that have names of images."""
+    walk = _walk(folder, LeftOut())
+    return sorted(Path(above, name) for above, names, _ in walk for name in names if is_image_name(Path(name)))
+
+
+def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, in order, through linked folders too, each folder once."""
+    entered: set[str] = set()
+
+    def refused(error: OSError) -> None:
+        left_out.add(error.filename or folder, f"a folder that cannot be opened ({error.strerror})")
+
+    for above, folders, names in os.walk(folder, followlinks=True, onerror=refused):
+        real = os.path.realpath(above)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders.sort()
+        yield above, folders, sorted(names)
