@@ -74,7 +74,7 @@ def test_the_folder_describes_itself(tmp_path, photographs):
     assert record["config"]["objective"]["attacks"] == [asdict(attack) for attack in OBJECTIVE.attacks]
     assert "_name_or_path" not in json.loads((tmp_path / "out" / "config.json").read_text())
     assert record["images_skipped"] == 1
-    assert "broken.png" in (tmp_path / "out" / "skipped.txt").read_text()
+    assert "broken.png" in (tmp_path / "out" / "left-out.csv").read_text(encoding="utf-8")
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 

@@ -31,7 +31,7 @@ def attack_files(
     resume: bool = True,
     listener: Listener | None = None,
 ) -> list[dict]:
-    """Attack every image in `sources` (files or folders) and write a PNG with a .json beside it to `out`, as `find_sources` says.
+    """Attack every image in `sources` (files or folders), and write a PNG and a .json to `out` where `find_sources` says.
 
     The colours are perturbed. Alpha, EXIF, XMP and texts are carried over, so that a PNG differs from its source in nothing but
     the perturbation and what the record calls converted or left out.
@@ -85,6 +85,8 @@ class _Run:
             self.wanted[source] = wanted
             if resume and (record := found_record(self.png(source), wanted)):
                 self.records[source] = record
+                for part in record.get("left_out", ()):
+                    self.left_out.add(source.path, part, whole=False)
 
     def attack_all(self, batch: int) -> bool:
         """Attack every image that is not there, neighbours of one size together. Returns whether there was one."""

@@ -8,7 +8,6 @@ import sys
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from srlvae.cli.attack import attack
 from srlvae.cli.bench import bench
@@ -19,6 +18,7 @@ from srlvae.cli.pictures import edit, generate
 from srlvae.cli.quickstart import quickstart
 from srlvae.cli.report import report
 from srlvae.cli.scan import scan
+from srlvae.cli.shared import named
 from srlvae.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -43,7 +43,7 @@ def _stop(signum: int, frame: object) -> None:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    """Entry point. Exit codes: 2 for bad input, 3 if all is done but for files left out, 130 after Ctrl-C or SIGTERM."""
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # The profiler, which measures memory, announces itself otherwise.
@@ -53,7 +53,7 @@ def main() -> None:
     try:
         app()
     except (InputError, ModuleNotFoundError, OSError) as error:
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {named(error)}")
         sys.exit(2)
     except SystemExit as stop:
         # Typer makes 130 of a KeyboardInterrupt.

@@ -6,9 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, device_of, pipeline_of, show_table
+from srlvae.cli.shared import (
+    DeviceHelp,
+    PipelineHelp,
+    PixelsHelp,
+    StrictHelp,
+    VaeHelp,
+    begin,
+    console,
+    device_of,
+    end,
+    named,
+    pipeline_of,
+    show_table,
+)
 from srlvae.errors import InputError
 
 
@@ -32,9 +44,13 @@ def attack(
     seed: Annotated[int, typer.Option(min=0, help="Of the random starts and draws.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     resume: Annotated[bool, typer.Option(help="Skip images that are there with the same settings.")] = True,
+    strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the attacks with their presets, and leave.")] = False,
 ) -> None:
     """Perturb images so that a VAE or a pipeline misreads them: PNGs within the budget, a JSON beside each.
+
+    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them.
 
     Example: `srlvae attack photoguard-encoder photo.png --vae madebyollin/taesd --out attacked`
     """
@@ -52,11 +68,10 @@ def attack(
     from srlvae.attacks.request import Request
     from srlvae.cli.drawing import Bars
     from srlvae.config import fraction
-    from srlvae.images import find_sources
-    from srlvae.models.memory import announce_peak
     from srlvae.models.vae import load_vae
     from srlvae.report.tables import attacked_table
 
+    begin(out, max_pixels)
     request = Request(
         name,
         preset=preset,
@@ -75,13 +90,12 @@ def attack(
         model = load_vae(vae or pipeline or "tiny", device_of(device))
     else:
         model = pipeline_of(pipeline or "tiny-sd", vae, device)
-        if request.attack.announced:
-            for line in announce_peak(model, find_sources(images, out), batch):
-                console.print(line)
-    with Bars(console) as bars:
+    with Bars(console, strict) as bars:
         made = attack_files(prepare(request, model), images, out, batch=batch, resume=resume, listener=bars)
-    show_table(*attacked_table(made))
+    header, lines = attacked_table(made)
+    show_table(header, [[named(cell) for cell in line] for line in lines])
     for record in made:
         for doubt in record["doubts"]:
-            console.print(f"[yellow]do not believe[/] {escape(Path(record['source']).name)}: {doubt}")
-    console.print(f"\nAttacked images: [bold]{out}[/]\nContact sheet: [bold]{out / 'sheet.png'}[/]")
+            console.print(f"[yellow]do not believe[/] {named(Path(record['source']).name)}: {doubt}")
+    console.print(f"\nAttacked images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(out / 'sheet.png')}[/]")
+    end(bars.omissions, out, images)

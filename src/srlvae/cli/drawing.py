@@ -21,7 +21,10 @@ from rich.progress import (
 
 from srlvae.bench.poisoned import Point
 from srlvae.bench.protocol import Cell
+from srlvae.errors import InputError
 from srlvae.events import Listener
+from srlvae.files import shown
+from srlvae.images.left_out import Omission
 
 # Seconds between lines of one bar in a log file.
 LOG_SECONDS = 10.0
@@ -62,12 +65,19 @@ def _said(cell: Cell) -> str:
 
 
 class Bars(Listener):
-    """A bar for everything that long work counts. Ctrl-C or SIGTERM stop it at the next step; in a log file there are lines."""
+    """A bar for everything that long work counts. Ctrl-C or SIGTERM stop it at the next step; in a log file there are lines.
 
-    def __init__(self, console: Console):
-        self.console, self.stop = console, Stop(console)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
+    `omissions` are the files, or parts of them, that the work has left out, with the reasons. With `strict` the first file ends
+    the work.
+    """
+
+    def __init__(self, console: Console, strict: bool = False):
+        self.console, self.strict, self.stop = console, strict, Stop(console)
+        # Names of files are text here: [red] is no colour.
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        note = TextColumn("{task.fields[note]}", markup=False)
+        self.progress = Progress(*columns, TimeRemainingColumn(), note, console=console)
+        self.omissions: list[Omission] = []
         self.tasks: dict[str, TaskID] = {}
         self.logged: dict[str, float] = {}
 
@@ -82,13 +92,19 @@ class Bars(Listener):
 
     def says(self, text: str) -> None:
         """Print above the bars."""
-        self.console.print(text)
+        self.console.print(shown(text), markup=False)
+
+    def left_out(self, file: str, reason: str, whole: bool = True) -> None:
+        """Remember what is left out. Raises InputError for a whole file or folder if the work is to end at the first."""
+        if self.strict and whole:
+            raise InputError(f"{file}: {reason}; without --strict it is left out")
+        self.omissions.append(Omission(file, reason, whole))
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
         """Move a bar, and make it when it is first heard of."""
         if bar not in self.tasks:
             # What an earlier run did says nothing of the speed of this one.
-            self.tasks[bar] = self.progress.add_task(bar, total=total, completed=number, note=note)
+            self.tasks[bar] = self.progress.add_task(shown(bar), total=total, completed=number, note=note)
         self.progress.update(self.tasks[bar], completed=number, total=total, note=note)
         if not self.console.is_terminal:
             self._log(bar, number, total, note)
@@ -98,7 +114,8 @@ class Bars(Listener):
         now = time.monotonic()
         if number == total or now - self.logged.get(bar, -math.inf) >= LOG_SECONDS:
             self.logged[bar] = now
-            self.console.print(f"{bar} {number}{f' of {total}' if total else ''}{f': {note}' if note else ''}")
+            said = f"{shown(bar)} {number}{f' of {total}' if total else ''}{f': {note}' if note else ''}"
+            self.console.print(said, markup=False)
 
     def should_stop(self) -> bool:
         """Whether Ctrl-C or SIGTERM has come."""

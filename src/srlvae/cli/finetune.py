@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, pipeline_of
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, pipeline_of
+from srlvae.files import shown
 
 
 def finetune(
@@ -19,7 +20,10 @@ def finetune(
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     vae: Annotated[str | None, typer.Option(help="Encodes the images in place of the pipeline's. " + VaeHelp)] = None,
     captions: Annotated[
-        Path | None, typer.Option(help="A .jsonl or .csv with text and file_name, which is a path below --images.")
+        Path | None, typer.Option(help="A .jsonl, .csv or .json with captions and file_name, which is a path below --images.")
+    ] = None,
+    caption_column: Annotated[
+        str | None, typer.Option(help="The column with the captions; `text` or `caption` by default.")
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="One caption for all, in place of those in the folder.")] = None,
     lora_rank: Annotated[int, typer.Option(min=0, help="Train LoRA of this rank; 0 trains all of the UNet.")] = 0,
@@ -30,17 +34,23 @@ def finetune(
     seed: Annotated[int, typer.Option(min=0, help="Of the order, the noise and the left-out captions.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
 ) -> None:
-    """Fine-tune a pipeline's UNet on captioned images: metadata.jsonl or .csv in the folder, or a .txt beside each.
+    """Fine-tune a pipeline's UNet on captioned images.
 
-    Every image needs a caption; --prompt gives all of them one.
+    Captions: metadata.jsonl, metadata.csv or kohya's meta_cap.json in the folder or below it, or a .txt or .caption beside each
+    image. Every image needs one; --prompt gives all of them the same.
+
+    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them.
 
     Example: `srlvae finetune --images mine --prompt "a photo of my cat" --out tuned`
     """
     from srlvae.cli.drawing import Bars
-    from srlvae.finetune import FinetuneConfig
+    from srlvae.finetune import Captions, FinetuneConfig
     from srlvae.finetune import finetune as run
 
+    begin(out, max_pixels)
     config = FinetuneConfig(
         steps=steps,
         batch_size=batch_size,
@@ -51,10 +61,11 @@ def finetune(
         precision=precision,
     )
     loaded = pipeline_of(pipeline, vae, device)
-    with Bars(console) as bars:
-        run(loaded, images, out, config, captions=captions, prompt=prompt, listener=bars)
-    console.print(f"\nTuned: [bold]{out}[/]")
+    with Bars(console, strict) as bars:
+        run(loaded, images, out, config, captions=Captions(captions, caption_column), prompt=prompt, listener=bars)
+    console.print(f"\nTuned: [bold]{named(out)}[/]")
     if lora_rank:
-        console.print(f'Next, in Python: pipeline.load_lora_weights("{out}")', markup=False)
+        console.print(f'Next, in Python: pipeline.load_lora_weights("{shown(out)}")', markup=False)
     else:
-        console.print(f"Next: srlvae generate --pipeline {out} --prompt … --out FOLDER")
+        console.print(f"Next: srlvae generate --pipeline {shown(out)} --prompt … --out FOLDER", markup=False)
+    end(bars.omissions, out, [images])

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from srlvae.cli.shared import VaeHelp, console, show_scores
+from srlvae.cli.shared import PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, show_scores
 from srlvae.errors import InputError
+from srlvae.files import shown
 
 
 def harden(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
-    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), or a Hugging Face dataset.")],
+    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), shards, or a Hugging Face dataset.")],
     out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE; an interrupted run goes on.")],
     preset: Annotated[
         str | None, typer.Option(help="`cpu`: sized for two cores. `default`, if none is given: for a GPU.")
@@ -45,9 +46,16 @@ def harden(
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run of the same settings in --out.")] = True,
-    streaming: Annotated[bool, typer.Option("--streaming", help="Stream a Hugging Face dataset.")] = False,
+    streaming: Annotated[bool, typer.Option("--streaming", help="Stream shards or a Hugging Face dataset.")] = False,
+    image_column: Annotated[
+        str | None, typer.Option(help="The column of shards or a dataset that has the images; guessed by default.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
 ) -> None:
     """Post-train a VAE's encoder so that perturbations move it less. The result loads in the original's place.
+
+    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them.
 
     Example: `srlvae harden madebyollin/taesd --images photographs --out my-taesd --preset cpu`
 
@@ -57,7 +65,7 @@ def harden(
     from srlvae.config import fraction, read_toml
     from srlvae.harden import HardenConfig
     from srlvae.harden import harden as run
-    from srlvae.harden import preset as named
+    from srlvae.harden import preset as preset_of
     from srlvae.harden.photographs import open_photographs
 
     given: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "micro_batch": micro_batch, "resolution": resolution}
@@ -66,14 +74,17 @@ def harden(
     given |= {"seed": seed, "gradient_checkpointing": gradient_checkpointing, "eps": None if eps is None else fraction(eps)}
     if config and (preset or objective):
         raise InputError("--config has all settings, so neither --preset nor --objective goes with it")
-    settings = read_toml(config, HardenConfig) if config else named(preset or "default", objective or "srl")
+    settings = read_toml(config, HardenConfig) if config else preset_of(preset or "default", objective or "srl")
     settings = settings.changed(**{name: value for name, value in given.items() if value is not None})
-    photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming)
-    with Bars(console) as bars:
+    begin(out, max_pixels)
+    photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming, column=image_column)
+    with Bars(console, strict) as bars:
         run(vae, photographs, out, settings, resume=resume, listener=bars)
     show_scores(out)
-    console.print(f"\nHardened VAE: [bold]{out}[/]\nIts encoder alone: [bold]{out / 'encoder.safetensors'}[/]")
-    console.print(f"Next: srlvae bench reconstruction --original {vae} --hardened {out} --images FOLDER --out FOLDER")
+    console.print(f"\nHardened VAE: [bold]{named(out)}[/]\nIts encoder alone: [bold]{named(out / 'encoder.safetensors')}[/]")
+    words = f"--original {shown(vae)} --hardened {shown(out)} --images FOLDER --out FOLDER"
+    console.print(f"Next: srlvae bench reconstruction {words}", markup=False)
+    end(bars.omissions, out, [Path(images)])
 
 
 def apply(
@@ -93,8 +104,9 @@ def apply(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} has something in it; give a new folder")
+    begin(out)
     read = read_encoder(encoder)
     vae = apply_encoder(read, load_vae(to))
     vae.save(out)
     write_json(out / RECORD, {"made_by": "srlvae apply", **read.facts, "hardened": vae.fingerprint()})
-    console.print(f"Hardened VAE: [bold]{out}[/]\nfingerprint {vae.fingerprint()}")
+    console.print(f"Hardened VAE: [bold]{named(out)}[/]\nfingerprint {vae.fingerprint()}")

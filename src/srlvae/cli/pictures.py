@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, pipeline_of
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, pipeline_of
 from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH, EditSettings
 
 
@@ -29,11 +29,12 @@ def generate(
     from srlvae.cli.drawing import Bars
     from srlvae.edits import generate_files
 
+    begin(out)
     loaded = pipeline_of(pipeline, vae, device)
     with Bars(console) as bars:
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = generate_files(loaded, prompt, out, **settings, listener=bars)
-    console.print(f"\nImages: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
+    console.print(f"\nImages: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
 
 
 def edit(
@@ -49,16 +50,22 @@ def edit(
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise; each file's depends on its name too.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
 ) -> None:
     """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE.
+
+    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them.
 
     Example: `srlvae edit photo.png --prompt "a photo of a motorbike" --vae tiny-srl --out edited`
     """
     from srlvae.cli.drawing import Bars
     from srlvae.edits import edit_files
 
+    begin(out, max_pixels)
     loaded = pipeline_of(pipeline, vae, device)
     settings = EditSettings(strength=strength, steps=steps, guidance=guidance)
-    with Bars(console) as bars:
+    with Bars(console, strict) as bars:
         sheet = edit_files(loaded, images, prompt, out, settings, seed=seed, listener=bars)
-    console.print(f"\nEdited images: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
+    console.print(f"\nEdited images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
+    end(bars.omissions, out, images)

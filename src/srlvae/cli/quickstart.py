@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import console, show_scores
+from srlvae.cli.shared import begin, console, named, show_scores
 
 
 def quickstart(out: Annotated[Path, typer.Option(help="Where all of it goes.")] = Path("quickstart")) -> None:
@@ -15,7 +15,8 @@ def quickstart(out: Annotated[Path, typer.Option(help="Where all of it goes.")] 
     from srlvae.cli.drawing import Bars
     from srlvae.quickstart import quickstart as run
 
+    begin(out)
     with Bars(console) as bars:
         page = run(out, bars)
     show_scores(out / "vae")
-    console.print(f"\nReport: [bold]{page}[/]\nNext, your own: srlvae harden VAE --images FOLDER --out FOLDER")
+    console.print(f"\nReport: [bold]{named(page)}[/]\nNext, your own: srlvae harden VAE --images FOLDER --out FOLDER")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import console
+from srlvae.cli.shared import begin, console, named
 
 
 def report(
@@ -20,4 +20,5 @@ def report(
     """
     from srlvae.report.page import write_report
 
-    console.print(f"Report: [bold]{write_report(folders, out)}[/]")
+    begin(out or folders[0])
+    console.print(f"Report: [bold]{named(write_report(folders, out))}[/]")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, VaeHelp, console, device_of
+from srlvae.cli.shared import DeviceHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, device_of, end, named
 
 
 def scan(
@@ -23,10 +23,15 @@ def scan(
     hardened: Annotated[str, typer.Option(help="What srlvae harden made of it.")] = "tiny-srl",
     rate: Annotated[float, typer.Option(min=1e-6, max=1.0, help="Share of clean images called suspicious.")] = 0.01,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
 ) -> None:
     """Find images that were perturbed: the original and the hardened encoder disagree on them.
 
     What is called suspicious is so at a chosen share of false alarms: no proof, and no word of who perturbed it and why.
+
+    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them, and that in its folder for the
+    clean images those among them.
 
     Example: `srlvae scan downloads --clean photographs --out scanned`
 
@@ -35,16 +40,19 @@ def scan(
     from accelerate import PartialState
 
     from srlvae.cli.drawing import Bars
-    from srlvae.images import count_others, find_images
+    from srlvae.images import find_images
     from srlvae.models.vae import load_vae
     from srlvae.report.scan import write_scan_page
     from srlvae.scan import calibrate, check_enough, clean_evidence, readable, score, write_verdicts
     from srlvae.scan import scan as run
 
+    begin(out, max_pixels)
+    # Both, before one is worked on.
+    find_images(images)
     check_enough(len(find_images(clean)), rate)
     where = device_of(device)
     vaes = load_vae(original, where), load_vae(hardened, where)
-    with Bars(console) as bars:
+    with Bars(console, strict) as bars:
         known = readable(run(*vaes, clean, clean_evidence(out, clean), bars))
         normal, threshold = calibrate(known, rate)
         scores = score(run(*vaes, images, out, bars), normal)
@@ -55,8 +63,5 @@ def scan(
     found, total = sum(one.above(threshold) for one in scores), sum(one.value is not None for one in scores)
     console.print(f"{found} of {total} images are suspicious, with scores above {threshold:.3f}")
     console.print(f"if all were clean, about {rate * total:.1f} would be by chance")
-    if total < len(scores):
-        console.print(f"{len(scores) - total} could not be read; the table says why")
-    if images.is_dir() and (others := count_others(images)):
-        console.print(f"{others} other files were not looked at: their names are not those of images")
-    console.print(f"\nTable: [bold]{table}[/]\nPage: [bold]{page}[/]")
+    console.print(f"\nTable: [bold]{named(table)}[/]\nPage: [bold]{named(page)}[/]")
+    end(bars.omissions, out, [images])

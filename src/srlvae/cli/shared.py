@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from srlvae.errors import InputError
+from srlvae.files import LEFT_OUT, shown, try_writing
 
 # Of processes that run together one speaks.
 console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
 
 VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`, `tiny-srl`)."
 PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
+StrictHelp = "End at the first file that cannot be used, instead of leaving it out."
+PixelsHelp = "Pixels of the largest image that is read; beyond Pillow's 89 million it may be a decompression bomb."
+# The exit code of a command that has done its work, but for files that it left out.
+LEFT_FILES_OUT = 3
+# How many of them it names; the table in the output folder names all.
+NAMED = 50
 DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
 
 
@@ -46,6 +57,44 @@ def pipeline_of(source: str, vae: str | None, device: str):
     of_diffusers.disable_progress_bar()
     of_transformers.disable_progress_bar()
     return load_pipeline(source, vae, device_of(device))
+
+
+def named(path: Any) -> str:
+    """A path, or a text with one, to be printed as it is: for the console's markup, and without what moves the cursor."""
+    return escape(shown(path))
+
+
+def begin(out: Path, max_pixels: int | None = None) -> None:
+    """What every command does first: try whether `out` can be written, and let images of `max_pixels` in."""
+    try_writing(out)
+    if max_pixels is not None:
+        from srlvae.images import set_max_pixels
+
+        set_max_pixels(max_pixels)
+
+
+def end(omissions: Sequence[Any], out: Path, inputs: Sequence[Path] = ()) -> None:
+    """What a command that reads images does last: say what was left out, and exit with LEFT_FILES_OUT if that was any file.
+
+    `inputs` are the folders whose other files, such as texts, are counted.
+    """
+    from srlvae.images import count_others
+
+    if others := sum((count_others(path) for path in inputs), Counter[str]()):
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(10))
+        console.print(f"{others.total()} other files were not looked at: their names are not those of images ({named(kinds)})")
+    whole, parts = ([o for o in omissions if o.whole is of_all] for of_all in (True, False))
+    for listed, what in ((parts, "not used of"), (whole, "[yellow]left out[/]")):
+        for omission in listed[:NAMED]:
+            console.print(f"{what} {named(omission.file)}: {named(omission.reason)}", soft_wrap=True)
+        if len(listed) > NAMED:
+            console.print(f"and {len(listed) - NAMED} more")
+    if omissions:
+        table = f"all are in [bold]{named(out / LEFT_OUT)}[/]"
+        console.print(f"[bold]{len(whole)} files or folders left out[/], parts of {len(parts)} others; {table}", soft_wrap=True)
+    # Of processes that run together one says so: the launcher takes it for a failure and ends the others.
+    if whole and not console.quiet:
+        raise typer.Exit(LEFT_FILES_OUT)
 
 
 def show_scores(folder: Path) -> None:

@@ -15,7 +15,7 @@ BESIDE = (".txt", ".caption")
 
 @dataclass(frozen=True)
 class Captions:
-    """Where captions are: a table, or the folder's own if None, and the column that has them, or `text` or `caption` if None."""
+    """Where captions are: in a table or, if None, the folder's own; in a column or, if None, in `text` or `caption`."""
 
     table: Path | None = None
     column: str | None = None

@@ -6,8 +6,10 @@ of processes sees the same images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from srlvae.errors import InputError
-from srlvae.harden.photographs import MAX_UNREADABLE, Photographs, StreamPhotographs
-from srlvae.images import to_tensor
+from srlvae.harden.photographs import MAX_UNREADABLE, Photographs, StreamPhotographs, check_large, name_of
+from srlvae.images import LeftOut, set_max_pixels, to_tensor
 
 
 def training_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Float[Tensor, "3 size size"]:
@@ -28,9 +30,8 @@ def training_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Fl
 
     Raises InputError for a picture under half the crop, as enlarging it that far would teach blur.
     """
+    check_large(image.size, size)
     short = min(image.size)
-    if short < size / 2:
-        raise InputError(f"{image.width} x {image.height} pixels: too small for crops of {size}")
     scale = min(max(short, size), 2 * size) / short
     if scale != 1:
         shape = [max(size, round(side * scale)) for side in image.size]
@@ -81,11 +82,15 @@ class Crops(Dataset):
         return self.chosen[self.order[place]]
 
 
-def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tuple[Tensor, Photographs, Sequence[int] | range]:
+def set_apart(
+    photographs: Photographs, count: int, size: int, seed: int, left_out: LeftOut | None = None
+) -> tuple[Tensor, Photographs, Sequence[int] | range]:
     """Set apart the centres of `count` readable photographs, as `count 3 size size` in [0,1].
 
     Returns them, the photographs that are left, and the indices of those that are left. At most a tenth of the photographs is
-    set apart, but at least one. Raises InputError if too few photographs can be read.
+    set apart, but at least one. What cannot be used on the way is added to `left_out`.
+
+    Raises InputError if too few photographs can be read.
     """
     if isinstance(photographs, StreamPhotographs):
         order: Sequence[int] | range = range(len(photographs))
@@ -98,11 +103,11 @@ def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tup
     while len(found) < wanted and used < len(order) and used - len(found) < MAX_UNREADABLE:
         try:
             image = photographs[order[used]]
-            if min(image.size) < size / 2:
-                raise InputError(f"{image.width} x {image.height} pixels: too small for crops of {size}")
+            check_large(image.size, size)
             found.append(to_tensor(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)))
         except InputError as error:
             last_error = str(error)
+            name_skipped(photographs, [(order[used], last_error)], left_out or LeftOut())
         used += 1
     if not found or used >= len(order):
         raise InputError(f"too few readable images: {len(found)} of {used} ({last_error})")
@@ -111,11 +116,30 @@ def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tup
     return torch.stack(found), photographs, order[used:]
 
 
-def batches(crops: Crops, numbers: Sequence[list[int]], workers: int) -> Iterator[Batch]:
-    """The samples of each list of numbers in turn, read by `workers` processes (0 reads in this one)."""
+def name_skipped(photographs: Photographs, skipped: Iterable[tuple[int, str]], left_out: LeftOut) -> None:
+    """Add photographs that could not be used to `left_out`, from their indices and what reading them raised."""
+    for index, error in skipped:
+        name = name_of(photographs, index)
+        left_out.add(name, error.removeprefix(f"{name}: "))
+
+
+def batches(crops: Crops, numbers: Sequence[list[int]], workers: int, left_out: LeftOut | None = None) -> Iterator[Batch]:
+    """The samples of each list of numbers in turn, read by `workers` processes (0 reads in this one).
+
+    Photographs that could not be used for a batch are added to `left_out` when it comes.
+    """
     # Inside workers, `datasets` deals out the files of a stream: row n would depend on their number.
     workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
-    return iter(DataLoader(crops, batch_sampler=numbers, collate_fn=_collate, num_workers=workers))
+    limit = partial(_same_limit, Image.MAX_IMAGE_PIXELS)
+    options: dict[str, Any] = {"collate_fn": _collate, "num_workers": workers, "worker_init_fn": limit}
+    for batch in DataLoader(crops, batch_sampler=numbers, **options):
+        name_skipped(crops.photographs, batch.skipped, left_out or LeftOut())
+        yield batch
+
+
+def _same_limit(max_pixels: int | None, worker: int) -> None:
+    """Let a process that reads images read those that this one reads."""
+    set_max_pixels(max_pixels)
 
 
 def _collate(samples: list[tuple[Tensor, int, list[tuple[int, str]]]]) -> Batch:

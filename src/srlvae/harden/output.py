@@ -21,7 +21,7 @@ from srlvae.provenance import versions
 
 CHECKPOINT = "checkpoints/last.safetensors"
 RUN, LOG = "checkpoints/run.json", "log.jsonl"
-CARD, PICTURE, SKIPPED = "README.md", "before_after.png", "skipped.txt"
+CARD, PICTURE = "README.md", "before_after.png"
 
 
 def log_row(out: Path, row: dict) -> None:
@@ -30,8 +30,12 @@ def log_row(out: Path, row: dict) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, scores: dict, run: dict, progress: dict) -> None:
+def finish_folder(
+    out: Path, original: VAE, hardened: VAE, held_out: Tensor, scores: dict, run: dict, progress: dict, skipped: int
+) -> None:
     """Write weights, encoder file, record, model card and picture, then remove the checkpoint.
+
+    `skipped` is how many photographs could not be used.
 
     Raises InputError if the scores are not finite; the checkpoint is then kept.
     """
@@ -43,9 +47,6 @@ def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, sco
         publish(path, out / path.name)
     partial.rmdir()
     _write_picture(out / PICTURE, original, hardened, held_out[:4])
-    if progress["unreadable"]:
-        lines = "".join(f"{reason}\n" for reason in progress["unreadable"].values())
-        write_atomically(out / SKIPPED, lambda file: file.write_text(lines, encoding="utf-8"))
     made = {"original": run["original"], "hardened": hardened.fingerprint(), "config": run["config"], "scores": scores}
     write_encoder(out / ENCODER, hardened, original, made)
     record = {
@@ -54,7 +55,7 @@ def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, sco
         "photographs": run["photographs"],
         "seconds": progress["seconds"],
         "steps_skipped": progress["steps_skipped"],
-        "images_skipped": len(progress["unreadable"]),
+        "images_skipped": skipped,
         "versions": versions(),
     }
     write_atomically(out / CARD, lambda file: file.write_text(_card(record), encoding="utf-8"))

@@ -1,21 +1,21 @@
-"""Where photographs come from: a folder of them, or a Hugging Face dataset with random access or as a stream."""
+"""Where photographs come from: a folder of them, shards, or a Hugging Face dataset with random access or as a stream."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from srlvae.errors import InputError
-from srlvae.extras import need
-from srlvae.images import find_images, open_rgb, read_rgb
+from srlvae.errors import InputError, UnreadableError
+from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs, StreamPhotographs
+from srlvae.harden.shards import find_shards, open_rows
+from srlvae.images import LeftOut, find_images, image_size, read_picture
 
-# So many unusable images in a row are no accident.
-MAX_UNREADABLE = 100
+__all__ = ["MAX_UNREADABLE", "FolderPhotographs", "HubPhotographs", "Photographs", "StreamPhotographs", "open_photographs"]
+# Of folders of so many photographs all are read before a run, to name the broken ones; of larger ones the beginnings of files.
+LOOKED_AT = 2000
 
 
 @runtime_checkable
@@ -27,16 +27,24 @@ class Photographs(Protocol):
 
 
 class FolderPhotographs:
-    """The image files below a folder, read when asked for. JPEGs may be reduced to sides of no less than `at_least` pixels."""
+    """The image files below a folder, read when asked for. JPEGs may be reduced to sides of no less than `at_least` pixels.
+
+    `left_out` has what could not be looked for in the folder.
+    """
 
     def __init__(self, folder: Path, at_least: int):
-        self.folder, self.paths, self.at_least = folder, find_images(folder), at_least
+        self.folder, self.at_least, self.left_out = folder, at_least, LeftOut()
+        self.paths = find_images(folder, self.left_out)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return open_rgb(self.paths[index], self.at_least)
+        return read_picture(self.paths[index], self.at_least).on_white()
+
+    def name(self, index: int) -> str:
+        """The path of a photograph."""
+        return str(self.paths[index])
 
     def listing(self) -> list[bytes]:
         """The name and size of every file, relative to the folder, so that a copy of the folder has the same listing."""
@@ -44,97 +52,63 @@ class FolderPhotographs:
         return sorted(os.fsencode(os.path.relpath(path, self.folder)) + f"\0{size}\n".encode() for path, size in sizes)
 
 
-Decode = Callable[[Any], Image.Image | None]
+def look_through(photographs: FolderPhotographs, size: int, left_out: LeftOut) -> None:
+    """Add to `left_out` what of a folder cannot be used for crops of `size` pixels, whether a run needs it or not.
 
-
-def _as_it_is(cell: Any) -> Any:
-    return cell
-
-
-class HubPhotographs:
-    """The image column of a Hugging Face dataset with random access. `decode` turns a cell into a picture."""
-
-    def __init__(self, dataset, column: str, decode: Decode = _as_it_is):
-        self.dataset, self.column, self.decode = dataset, column, decode
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return read_rgb(lambda: self.decode(self.dataset[index][self.column]), f"row {index}")
-
-
-class StreamPhotographs:
-    """A streamed Hugging Face dataset, for ascending indices.
-
-    Row n is reached by reading on. After the last row the stream begins again.
+    Of very large folders only what the beginnings of files tell is found; a run names what else it comes upon.
     """
-
-    def __init__(self, dataset, column: str, decode: Decode = _as_it_is):
-        self.dataset, self.column, self.decode = dataset, column, decode
-        self._rewind()
-
-    def _rewind(self) -> None:
-        self.position, self.rows = 0, iter(())
-        # The last rows, as far as a sample that replaces an unreadable one may look ahead.
-        self.recent: deque[Any] = deque(maxlen=MAX_UNREADABLE)
-
-    def __getstate__(self) -> dict:
-        return {"dataset": self.dataset, "column": self.column, "decode": self.decode}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
-
-    def without_first(self, count: int) -> StreamPhotographs:
-        """The stream from row `count` on, also whenever it begins again."""
-        return StreamPhotographs(self.dataset.skip(count), self.column, self.decode)
-
-    def __len__(self) -> int:
-        return 2**40
-
-    def __getitem__(self, index: int) -> Image.Image:
-        if index < self.position - len(self.recent):
-            self._rewind()
-        while self.position <= index:
-            row = next(self.rows, None)
-            if row is None:
-                self.rows = iter(self.dataset)
-                row = next(self.rows, None)
-                if row is None:
-                    raise InputError("the streamed dataset has no rows")
-            self.recent.append(row)
-            self.position += 1
-        row = self.recent[index - self.position]
-        return read_rgb(lambda: self.decode(row[self.column]), f"row {index}")
+    for omission in photographs.left_out.found:
+        left_out.add(omission.file, omission.reason, omission.whole)
+    for path in photographs.paths:
+        found = image_size(path)
+        try:
+            if found is None or len(photographs) <= LOOKED_AT:
+                read_picture(path, photographs.at_least, left_out)
+            check_large(found or (size, size), size)
+        except UnreadableError as error:
+            left_out.add(path, error.reason)
+        except InputError as error:
+            left_out.add(path, str(error))
 
 
-def open_photographs(source: str, at_least: int, split: str = "train", streaming: bool = False) -> Photographs:
-    """Open the photographs in a folder or of a Hugging Face dataset, which is a folder made by `save_to_disk` or a hub id.
+def check_large(found: tuple[int, int], size: int) -> None:
+    """Raise InputError for a picture under half the crop of `size`, as enlarging it that far would teach blur."""
+    if min(found) < size / 2:
+        raise InputError(f"{found[0]} x {found[1]} pixels: too small for crops of {size}")
 
-    JPEGs may be decoded at a reduced size, with sides of no less than `at_least` pixels.
+
+def name_of(photographs: Photographs, index: int) -> str:
+    """What a photograph is called: its path, or the number of its row."""
+    if isinstance(photographs, FolderPhotographs | HubPhotographs | StreamPhotographs):
+        return photographs.name(index)
+    return f"photograph {index}"
+
+
+def open_photographs(
+    source: str, at_least: int, split: str = "train", streaming: bool = False, column: str | None = None
+) -> Photographs:
+    """Open the photographs in a folder, in shards, or of a Hugging Face dataset.
+
+    Shards are .tar files as of webdataset, .parquet files with the bytes of images as of img2dataset, or .arrow files: one, a
+    folder of them, or a pattern with `*`. A dataset is a folder made by `save_to_disk` or a hub id. `column` is the column with
+    the images, which is otherwise guessed. JPEGs in a folder may be decoded at a reduced size, with sides of no less than
+    `at_least` pixels.
 
     Raises InputError if there is no such folder or dataset, or if it has no images.
     """
     folder = Path(source)
     saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
-    if folder.exists() and not saved and not streaming:
+    shards = [] if saved else find_shards(source)
+    if folder.exists() and not saved and not streaming and not (shards and _images_none(folder)):
         return FolderPhotographs(folder, at_least)
-    if not folder.exists() and (source.count("/") != 1 or source.startswith((".", "/"))):
+    if not folder.exists() and not shards and (source.count("/") != 1 or source.startswith((".", "/"))):
         raise InputError(f"no such folder: {source}")
-    (datasets,) = need("datasets", "datasets")
+    return open_rows(source, shards, split, streaming, column)
+
+
+def _images_none(folder: Path) -> bool:
+    """Whether a path is that of a shard, or of a folder without images."""
     try:
-        if saved:
-            dataset = datasets.load_from_disk(source)
-            dataset = dataset[split] if isinstance(dataset, datasets.DatasetDict) else dataset
-        else:
-            dataset = datasets.load_dataset(source, split=split, streaming=streaming)
-    except Exception as error:  # every builder raises its own kinds
-        raise InputError(f"cannot load the dataset {source}: {error}") from error
-    features = dataset.features or {}
-    columns = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    if not columns:
-        raise InputError(f"the dataset {source} has no image column, only {', '.join(features) or 'unnamed ones'}")
-    # Decoded row by row in `read_rgb`: in a stream's own iterator a broken image would end the iteration.
-    dataset = dataset.cast_column(columns[0], datasets.Image(decode=False))
-    kind = StreamPhotographs if streaming else HubPhotographs
-    return kind(dataset, columns[0], datasets.Image().decode_example)
+        return folder.is_file() or not find_images(folder)
+    except InputError:
+        return True

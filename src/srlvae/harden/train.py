@@ -12,14 +12,16 @@ from pathlib import Path
 from torch import Tensor
 
 from srlvae.events import Listener
-from srlvae.harden.crops import Crops, batches, set_apart
+from srlvae.files import try_writing
+from srlvae.harden.crops import Crops, batches, name_skipped, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
-from srlvae.harden.photographs import FolderPhotographs, Photographs, open_photographs
+from srlvae.harden.photographs import FolderPhotographs, Photographs, look_through, open_photographs
 from srlvae.harden.plan import plan
 from srlvae.harden.rotation import visits
 from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
 from srlvae.harden.trainer import Progress, Trainer
+from srlvae.images import LeftOut
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import VAE, load_vae
 from srlvae.runs import claim
@@ -45,17 +47,20 @@ def harden(
 
     `vae` is a VAE, which is left as it was, or anything that `load_vae` takes. `images` is what `open_photographs` takes or
     returns. `out` is a new or an empty folder, or that of an interrupted run with the same settings. Such a run goes on, if
-    `resume` is on; its `steps` may be another number. The result is in diffusers' format.
+    `resume` is on; its `steps` may be another number. The result is in diffusers' format. Photographs that cannot be used are
+    left out, told to the listener and listed in `out`.
 
     Raises InputError for wrong settings or input and for a run that learnt nothing, and Interrupted if the listener asked to
     stop.
     """
     out, listener = Path(out), listener or Listener()
     config.check()
+    try_writing(out)
     original = load_vae(vae) if isinstance(vae, str | Path) else frozen_copy(vae)
     original.check_size(config.resolution, config.resolution)
     photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
-    held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed)
+    left_out = LeftOut(listener)
+    held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed, left_out)
     trainer = Trainer(original, config, held_out)
     run = {
         "original": original.fingerprint(),
@@ -65,6 +70,8 @@ def harden(
     if trainer.is_main:
         claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
     trainer.processes.wait_for_everyone()
+    if trainer.is_main and isinstance(photographs, FolderPhotographs):
+        look_through(photographs, config.resolution, left_out)
     checkpoint = out / CHECKPOINT
     progress, perturbations = trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
     trainer.tell(listener.says, plan(trainer, len(chosen), len(held_out)))
@@ -72,7 +79,13 @@ def harden(
         trainer.tell(listener.says, f"going on after step {progress.step}")
 
     crops = Crops(photographs, chosen, config.resolution, config.seed)
-    train(trainer, crops, out, progress, perturbations, held_out, listener)
+    try:
+        # What an interrupted run came upon first.
+        name_skipped(crops.photographs, ((int(index), error) for index, error in progress.unreadable.items()), left_out)
+        train(trainer, crops, out, progress, perturbations, held_out, left_out)
+    finally:
+        if trainer.is_main:
+            left_out.write(out)
     trainer.networks.check_learnt()
     hardened = trainer.networks.result()
     if trainer.is_main:
@@ -80,7 +93,7 @@ def harden(
         with trainer.accelerator.autocast():
             x, features = held_out.to(trainer.device), trainer.networks.features
             table = trainer.fitting(lambda n: scores(original, hardened, x, config.seed, features, n))
-        finish_folder(out, original, hardened, held_out, table, run, asdict(progress))
+        finish_folder(out, original, hardened, held_out, table, run, asdict(progress), len(left_out.files))
     trainer.processes.wait_for_everyone()
     return hardened
 
@@ -92,19 +105,20 @@ def train(
     progress: Progress,
     perturbations: dict[int, Tensor],
     held_out: Tensor,
-    listener: Listener,
+    left_out: LeftOut,
 ) -> None:
-    """Take the steps that are left, with regular checkpoints, and stop when the listener asks for it.
+    """Take the steps that are left, with regular checkpoints, and stop when the listener of `left_out` asks for it.
 
-    Raises Interrupted after such a stop.
+    Photographs that cannot be used are added to `left_out`. Raises Interrupted after such a stop.
     """
+    listener = left_out.listener
     config, objective = trainer.config, trainer.objective
     ahead = visits(config.steps, config.places, objective.visits)[progress.step :]
     # Those in their places before the interruption, in ascending order, as a stream is read in; then the new ones.
     new = [visit.number for visit in ahead if visit.new]
     old = {visit.number: visit.place for visit in ahead if visit.number < min(new, default=visit.number + 1)}
     numbers = [*sorted(old), *new]
-    samples = batches(crops, [trainer.numbers(number) for number in numbers], config.workers)
+    samples = batches(crops, [trainer.numbers(number) for number in numbers], config.workers, left_out)
     for number in sorted(old):
         # A run that was about to end may have put away a batch that it needs now, as it has been told to take more steps.
         radius = objective.radius(progress.step / config.steps)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
+from io import BytesIO
 from pathlib import Path
-from typing import IO
 
 from PIL import Image
 
@@ -27,7 +26,7 @@ FURTHER = {
 }
 
 
-def open_picture(file: Path | IO[bytes]) -> Image.Image:
+def open_picture(file: Path | BytesIO) -> Image.Image:
     """Open a picture by what it contains, whatever its name is; its pixels are not read yet.
 
     Raises whatever Pillow raises, or InputError for a file that is empty, in none of the formats, or in need of an extra.
@@ -55,8 +54,8 @@ def set_max_pixels(count: int | None) -> None:
         Image.MAX_IMAGE_PIXELS = count
 
 
-def _head(file: Path | IO[bytes]) -> bytes:
-    if isinstance(file, str | os.PathLike):
+def _head(file: Path | BytesIO) -> bytes:
+    if isinstance(file, Path):
         with open(file, "rb") as opened:
             return opened.read(32)
     head = file.read(32)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import LEFT_OUT, NAMES, write_atomically
+
+ALL, PART = "all", "a part"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,16 @@ class LeftOut:
             first = self.files[0]
             raise InputError(f"none of the {len(self.files)} images can be used; the first is {first.file}: {first.reason}")
 
+    def recall(self, out: Path, paths: Sequence[Path]) -> None:
+        """Add what an earlier run's table in `out` says of parts of `paths`, which are not read again."""
+        if not (out / LEFT_OUT).exists():
+            return
+        names = {str(path) for path in paths}
+        with (out / LEFT_OUT).open(newline="", **NAMES) as file:
+            for row in csv.DictReader(file):
+                if row["file"] in names and row["left_out"] == PART:
+                    self.add(row["file"], row["reason"], whole=False)
+
     def write(self, out: Path) -> None:
         """Write the table to the folder `out`, with names as bytes; if nothing was left out, there is none."""
 
@@ -53,7 +66,7 @@ class LeftOut:
             with file.open("w", newline="", **NAMES) as opened:
                 writer = csv.writer(opened)
                 writer.writerow(("file", "left_out", "reason"))
-                writer.writerows((o.file, "all" if o.whole else "a part", o.reason) for o in self.found)
+                writer.writerows((o.file, ALL if o.whole else PART, o.reason) for o in self.found)
 
         if self.found:
             write_atomically(out / LEFT_OUT, write)

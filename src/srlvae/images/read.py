@@ -61,8 +61,9 @@ def read_picture(path: Path, at_least: int | None = None, left_out: LeftOut | No
         return image
 
     picture = _guarded(read, str(path))
-    for part in picture.lost if left_out else ():
-        left_out.add(path, part, whole=False)
+    if left_out:
+        for part in picture.lost:
+            left_out.add(path, part, whole=False)
     return picture
 
 

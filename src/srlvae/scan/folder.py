@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import torch
 from accelerate import PartialState
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.files import write_atomically, write_json
-from srlvae.images import find_images, read_image
+from srlvae.files import NAMES, write_atomically, write_json
+from srlvae.images import LeftOut, find_images, read_picture, to_tensor
 from srlvae.models.vae import VAE
 from srlvae.runs import claim
 from srlvae.scan.calibration import Normal
@@ -32,8 +32,6 @@ from srlvae.scan.evidence import EVIDENCE, evidence_of_image
 TABLE, RECORD = "evidence-{}.csv", "scan.json"
 VERDICTS, SUMMARY = "scan.csv", "verdict.json"
 COLUMNS = ("file", "version", *EVIDENCE, "error")
-# Names of files need not be text.
-NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 @dataclass(frozen=True)
@@ -67,29 +65,39 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
     One image is in memory at a time. Files that are listed already and have not changed since are skipped, so an interrupted
-    scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, and is
-    tried again the next time. The listener hears of each file.
+    scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
+    told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file.
 
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
     have latents of different sizes.
     """
     state, listener = PartialState(), listener or Listener()
-    files = [(path, *_identity(path, folder)) for path in find_images(folder)]
+    left_out = LeftOut(listener)
+    files = [(path, *_identity(path, folder)) for path in find_images(folder, left_out)]
     vaes = _fingerprints(original, hardened)
     claim(out, RECORD, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
     known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
-    with _open_table(out / TABLE.format(state.process_index)) as table:
-        share = files[state.process_index :: state.num_processes]
-        for number, (path, name, version) in enumerate(share, 1):
-            if (name, version) not in known:
-                csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path)))
-                table.flush()
-            listener.at(str(folder), number, len(share))
-    state.wait_for_everyone()
-    # Of the files that are there, evidence before an error: another look may have had more luck.
-    looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
-    found = {(seen.file, seen.version): seen for seen in looks}
-    return [found[name, version] for _, name, version in files if (name, version) in found]
+    left_out.recall(out, [path for path, *identity in files if tuple(identity) in known])
+    try:
+        with _open_table(out / TABLE.format(state.process_index)) as table:
+            share = files[state.process_index :: state.num_processes]
+            for number, (path, name, version) in enumerate(share, 1):
+                if (name, version) not in known:
+                    csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path, left_out)))
+                    table.flush()
+                listener.at(str(folder), number, len(share))
+        state.wait_for_everyone()
+        # Of the files that are there, evidence before an error: another look may have had more luck.
+        looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
+        found = {(seen.file, seen.version): seen for seen in looks}
+        seen = [(path, found[name, version]) for path, name, version in files if (name, version) in found]
+        for path, one in seen:
+            if one.error:
+                left_out.add(path, one.error.removeprefix(f"{path}: "))
+    finally:
+        if state.is_main_process:
+            left_out.write(out)
+    return [one for _, one in seen]
 
 
 def _fingerprints(original: VAE, hardened: VAE) -> dict[str, str]:
@@ -124,11 +132,12 @@ def _open_table(path: Path) -> TextIO:
     return table
 
 
-def _evidence_or_error(original: VAE, hardened: VAE, path: Path) -> tuple[str, ...]:
+def _evidence_or_error(original: VAE, hardened: VAE, path: Path, left_out: LeftOut) -> tuple[str, ...]:
     try:
-        found = evidence_of_image(original, hardened, read_image(path)).tolist()
-        return (*(f"{value:.6g}" for value in found), "")
+        x = to_tensor(read_picture(path, left_out=left_out).on_white())
+        return (*(f"{value:.6g}" for value in evidence_of_image(original, hardened, x).tolist()), "")
     except InputError as error:
+        left_out.add(path, str(error).removeprefix(f"{path}: "))
         return (*[""] * len(EVIDENCE), str(error))
 
 
