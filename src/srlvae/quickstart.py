@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from srlvae.bench.protocol import RECONSTRUCTION
+from srlvae.bench.listener import BenchListener
+from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.reconstruction import reconstruction
 from srlvae.errors import InputError
 from srlvae.extras import folder_of, need
@@ -20,10 +21,10 @@ TILE_TRAIN, TILE_TEST = 192, 128
 STEPS = 250
 
 
-def quickstart(out: Path, listener: Listener, told) -> Path:
+def quickstart(out: Path, listener: Listener, bench_listener: BenchListener) -> Path:
     """Harden `tiny` into `out`/vae, benchmark it into `out`/bench, and return the report. Goes on where it was cut off.
 
-    told: called as `reconstruction`'s `done`. Raises: InputError if `out` holds something else.
+    The listeners are told of the hardening and of the benchmark. Raises: InputError if `out` holds something else.
     """
     if out.exists() and {path.name for path in out.iterdir()} - {"photographs", "vae", "bench"}:
         raise InputError(f"{out} has something else in it; give a new folder with --out")
@@ -32,7 +33,8 @@ def quickstart(out: Path, listener: Listener, told) -> Path:
     cut_photographs(TEST, test, TILE_TEST)
     if not (out / "vae" / "srlvae.json").exists():
         harden("tiny", train, out / "vae", preset("cpu", steps=STEPS), listener=listener)
-    reconstruction(load_vae("tiny"), load_vae(out / "vae"), test, out / "bench", RECONSTRUCTION["quick"], told)
+    vaes, protocol = (load_vae("tiny"), load_vae(out / "vae")), reconstruction_protocol("quick")
+    reconstruction(*vaes, test, out / "bench", protocol, bench_listener)
     return write_report([out / "bench"])
 
 

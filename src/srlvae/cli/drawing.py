@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from srlvae.bench.poisoned import Point
-from srlvae.bench.protocol import Cell
 from srlvae.harden import Listener, Objective, Plan
 
 # Steps between lines in a log file.
@@ -111,19 +109,6 @@ def _terms(objective: Objective) -> str:
     return ", ".join(said + close)
 
 
-def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
-    """Tells of each finished cell of a benchmark in a line."""
-
-    def done(cell: Cell, number: int, total: int) -> None:
-        console.print(f"  {number:3d} of {total}  {_said(cell)}")
-
-    return done
-
-
-def _said(cell: Cell) -> str:
-    return "clean" if cell.attack == "none" else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
-
-
 @contextmanager
 def attack_bar(console: Console, steps: int) -> Iterator[tuple[Callable[[dict, int, int], None], Callable[[int, float], None]]]:
     """A bar over attacked images and one over a batch's steps; gives the functions that are told of each."""
@@ -147,26 +132,6 @@ def picture_bar(console: Console, what: str = "denoising") -> Iterator[Callable[
 
 
 @contextmanager
-def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, int], None], Callable[[int], None]]]:
-    """A bar over rows with a count of images made; gives the functions that are told of each."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("rows"), *columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
-        task, made = progress.add_task("", total=None, notes=""), [0]
-
-        def done(cell: Cell, defence: str, number: int, total: int) -> None:
-            notes = f"{made[0]} images made; {_said(cell)}, {defence}"
-            progress.update(task, completed=number, total=total, notes=notes)
-            if not console.is_terminal:  # no bar in a log file
-                console.print(f"row {number} of {total}: {_said(cell)}, {defence}")
-
-        def told(count: int) -> None:
-            made[0] += count
-            progress.update(task, notes=f"{made[0]} images made")
-
-        yield done, told
-
-
-@contextmanager
 def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, float], None]]:
     """A bar over optimiser steps; gives the function that is told of each and of its loss, and stops there where asked to."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -182,22 +147,3 @@ def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, float], No
                 raise KeyboardInterrupt
 
         yield stepped
-
-
-@contextmanager
-def poisoning_bar(
-    console: Console, steps: int
-) -> Iterator[tuple[Callable[[Point, int, int], None], Callable[[int, float], None]]]:
-    """A bar over fine-tunings and one over the steps of each; gives the functions that are told of each."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
-        sweep = progress.add_task("points", total=None, notes="")
-        tuning = progress.add_task("steps", total=steps, notes="")
-
-        def done(point: Point, number: int, total: int) -> None:
-            notes = f"{point.concept} → {point.target}, {point.count} {point.kind}, {point.defence}"
-            progress.update(sweep, completed=number, total=total, notes=notes)
-            if not console.is_terminal:
-                console.print(f"point {number} of {total}: {notes}, seed {point.seed}")
-
-        yield done, lambda step, loss: progress.update(tuning, completed=step, notes=f"loss {loss:.4f}")

@@ -30,9 +30,10 @@ def doubts(run: Run) -> list[str]:
     n, sets = rows[0].n, result["protocol"]["sets"]
     found = [] if "doubts" in result else ["The run is not finished; the same command goes on where it was."]
     if other := one(rows_of(result, "floor"), compared="other noise"):
+        moved = shown(other.measures["frechet"], ".1f", interval=False)
         found.append(
             "Edits and their reference share photographs, prompts and noise, so no change at all is a distance of 0. "
-            f"For scale: another draw of noise moves the clean edits by {shown(other.measures['frechet'], '.1f', interval=False)}."
+            f"For scale: another draw of noise moves the clean edits by {moved}."
         )
     if n < 2048:
         found.append(f"Fréchet distances of {n} images are biased; compare them only with one another.")

@@ -13,10 +13,16 @@ from srlvae.report.scan_tables import AS_IT_COMES
 Result = Mapping[str, Any]
 # (in words, attack, ε, measure, how it is written)
 EDITS = (
-    ("edits under Mist's fused attack, Fréchet distance from clean edits ↓", "mist-fused", MAIN_BUDGET, "frechet", ".0f"),
-    ("edits under PhotoGuard, the same ↓", "photoguard-encoder", MAIN_BUDGET, "frechet", ".0f"),
-    ("edits under PhotoGuard, CLIP-I ↑", "photoguard-encoder", MAIN_BUDGET, "clip_i", ".2f"),
-    ("edits of clean photographs, Fréchet distance ↓", "none", "0", "frechet", ".0f"),
+    (
+        "edits under Mist's fused attack ({name}), Fréchet distance from clean edits ↓",
+        "mist-fused",
+        MAIN_BUDGET,
+        "frechet",
+        ".0f",
+    ),
+    ("edits under PhotoGuard ({name}), the same ↓", "photoguard-encoder", MAIN_BUDGET, "frechet", ".0f"),
+    ("edits under PhotoGuard ({name}), CLIP-I ↑", "photoguard-encoder", MAIN_BUDGET, "clip_i", ".2f"),
+    ("edits of clean photographs ({name}), Fréchet distance ↓", "none", "0", "frechet", ".0f"),
 )
 # Nightshade's budget in the line on scans.
 SCANNED = "8/255"
@@ -27,7 +33,7 @@ def overview_table(editing: Mapping[str, Result], poisoning: Mapping[str, Result
     lines = []
     for name, result in editing.items():
         for words, attack, eps, measure, spec in EDITS:
-            lines.append([f"{words} ({name})", *_both(pair(rows_of(result), attack=attack, eps=eps), measure, spec)])
+            lines.append([words.format(name=name), *_both(pair(rows_of(result), attack=attack, eps=eps), measure, spec)])
     for name, result in poisoning.items():
         shares = [percent(pooled(swept(result, defence, most(result)), "target")) for defence in VAE_OF]
         lines.append([f"Nightshade's success after fine-tuning ({name}) ↓", *shares])
