@@ -44,7 +44,7 @@ def encoders_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """A line a measure at the main budget, a column a result by its name: original → hardened."""
     header = ["", *(f"{name}, `{result['hardened'][:8]}…`" for name, result in results.items())]
     networks = {result["protocol"]["pairs"] for result in results.values()}
-    pairs = ", ".join(sorted(NAMES.get(name, name) for name in networks))
+    pairs = ", ".join(sorted(str(NAMES.get(name, name)) for name in networks))
     lines = []
     for label, attack, access, measure, spec in ROBUSTNESS:
         cells = [_cell(result, attack, access, measure, spec) for result in results.values()]

@@ -67,13 +67,13 @@ def shares(result: Mapping[str, Any], run: str, other: str) -> dict[str, float |
     for label, attack, access, measure, more in MEASURES:
         if attack != "none":
             end = _rows(result, attack, access, other)[-1]
-            goal = value(end, measure)
+            goal, cost = value(end, measure), float(end.condition["seconds"])
             reached = [
-                row.condition["seconds"]
+                float(row.condition["seconds"])
                 for row in _rows(result, attack, access, run)
                 if (value(row, measure) >= goal if more else value(row, measure) <= goal)
             ]
-            found[label] = min(reached) / end.condition["seconds"] if reached else None
+            found[label] = min(reached) / cost if reached else None
     return found
 
 
