@@ -68,7 +68,7 @@ class ScanFilter:
         self.vaes, self.rate = vaes, rate
         self._seen: dict[str, Tensor] = {}
 
-    def kept(self, x: Images, clean: Images) -> list[int]:
+    def kept(self, x: Images, clean: Tensor) -> list[int]:
         """Numbers of the images that are not suspicious, by what is normal in the photographs `clean`."""
         normal, threshold = self.normal(clean)
         return (normal.scores(self.evidence(x)) <= threshold).nonzero()[:, 0].tolist()

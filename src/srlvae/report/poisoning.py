@@ -155,5 +155,5 @@ def _lines(rows: list[Row], eps: str) -> dict[str, list[Point]]:
         by_count = {count: find(own, poisons=count) for count in sorted(values_of(own, "poisons"))}
         if any(by_count):  # poison of that ε
             estimates = {count: pooled(same, "target") for count, same in by_count.items()}
-            found[named(defence) + kind] = [(count, e.value, (e.low, e.high)) for count, e in estimates.items()]
+            found[named(defence) + kind] = [(float(count), e.value, (e.low, e.high)) for count, e in estimates.items()]
     return found
