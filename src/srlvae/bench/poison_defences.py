@@ -36,7 +36,7 @@ class TrainingDefences:
             for pair in self.protocol.pairs:
                 check_enough(len(self._other_photographs(pair.concept)), self.protocol.scan_rate)
 
-    def apply(self, defence: str, concept: str, seed: int, x: Images, captions: list[str]) -> tuple[Images, list[str]]:
+    def apply(self, defence: str, concept: str, seed: int, x: Images, captions: list[str]) -> tuple[Tensor, list[str]]:
         """The training images and captions as the defence leaves them. `none` and `hardened` leave them as they are; the scan
         is calibrated on photographs of other concepts than `concept`."""
         if defence in VAE_OF:
