@@ -29,6 +29,7 @@ from srlvae.bench.photographs import load_photographs
 from srlvae.bench.rows import Access, Condition, Row, access_of, as_data
 from srlvae.config import budget
 from srlvae.files import write_json
+from srlvae.metrics.roc import shares_below
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
@@ -64,13 +65,6 @@ def attacked(cell: Cell, pipeline: Pipeline, x: Tensor, cache: Path) -> Tensor:
     with Progress() as progress:
         kept = Cache(cache, BATCH, Bar(progress, str(cell), len(x)))
         return Attacker({"original": pipeline}, STEPS.__getitem__, SEED, kept).images(cell, photograph_set(x)).images
-
-
-def shares_below(positive: Tensor, negative: Tensor) -> Tensor:
-    """Of each positive, the share of negatives below it, ties counted half; their mean is the area under the curve
-    (Mann and Whitney 1947)."""
-    above = (positive[:, None] > negative).double() + 0.5 * (positive[:, None] == negative).double()
-    return above.mean(1)
 
 
 def scan_row(condition: Condition, access: Access, values: dict[str, Tensor]) -> Row:

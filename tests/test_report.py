@@ -107,7 +107,7 @@ def test_the_table_has_a_line_a_set_and_a_column_a_defence(tmp_path):
 
 def test_the_summary_has_a_line_an_attack_with_its_factor(tmp_path):
     header, lines = summary_table(result_of(write_run(tmp_path / "run")))
-    assert header == ["attack", "**15/255**", "8/255", "factor, 15/255", "white-box, 15/255", "CLIP-I, 15/255"]
+    assert header == ["attack", "15/255", "8/255", "factor, 15/255", "white-box, 15/255", "CLIP-I, 15/255"]
     assert lines[0] == ["none, any ε", "0 → 5 [4, 6]", "", "", "", "1 → 0.970"]
     own = ["100 [90, 110] → 20 [18, 22]", "100 → 20", "5.0", "60 [54, 66]", "0.600 → 0.950"]
     assert lines[1:] == [["photoguard-encoder", *own]]

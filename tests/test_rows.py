@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.config import budget, fraction
 from srlvae.errors import InputError
+from srlvae.metrics.roc import shares_below
 from srlvae.report.rows import (
     arrow,
     budgets,
@@ -145,3 +147,10 @@ def test_costs_are_blank_before_they_are_measured():
     assert cost_cells(costs, "jpeg") == ["0.00098", "2 MB", "1 encoder"] and cost_cells(costs, "resize") == [""] * 3
     assert cost_cells(costs, "hardened") == ["0 (encoder: +0.1 ms)", "0", "0"] and cost_cells({}, "hardened") == ["0"] * 3
     assert cost_cells(costs, "none") == ["0"] * 3
+
+
+def test_the_mean_share_below_is_the_area_under_the_curve():
+    positive, negative = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 2.0])
+    assert shares_below(positive, negative).tolist() == [0.5, 0.75, 1.0]
+    # Swapped, what is above becomes what is below.
+    assert shares_below(positive, negative).mean() == 1 - shares_below(negative, positive).mean() == 0.75

@@ -11,6 +11,7 @@ from srlvae.bench.estimates import mean_estimate
 from srlvae.bench.poison_defences import TrainingDefences
 from srlvae.bench.poisons import Poison, Poisons, prompt_of
 from srlvae.bench.rows import Condition, Estimate
+from srlvae.config import budget
 from srlvae.finetune import FinetuneConfig, Stepped, encode_images, tune
 from srlvae.images import Images
 from srlvae.metrics.clip import Clip, clip_t
@@ -36,8 +37,10 @@ class Tuning:
         return {**self.poison.condition(), "seed": self.seed}
 
     def __str__(self) -> str:
-        poison = self.poison
-        return f"{poison.concept} → {poison.target}, {poison.number} {poison.attack}, {self.defence}, seed {self.seed}"
+        poison, access = self.poison, self.poison.access(self.defence)
+        kind = poison.attack if access == "none" else f"{poison.attack} {budget(poison.eps)} {access}"
+        said = f"{poison.number} {kind}" if poison.number else "no poison"
+        return f"{poison.concept} → {poison.target}, {said}, {self.defence}, seed {self.seed}"
 
 
 class Tuner:

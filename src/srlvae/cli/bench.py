@@ -115,7 +115,7 @@ def bench_editing(
         result = editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, bar)
     if not result:
         return
-    show_table(*summary_table(result))
+    show_table(*summary_table(result, intervals=False))
     show_table(*defence_table(result))
     for holds, text in verdicts(result):
         console.print(f"[green]✓[/] {text}" if holds else f"[yellow]✗[/] {text}", markup=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.bench.editing import RESULT
-from srlvae.bench.rows import VAE_OF
+from srlvae.bench.rows import VAE_OF, Row
 from srlvae.errors import InputError
 from srlvae.report.rows import (
     MAIN_BUDGETS,
@@ -99,32 +99,35 @@ def editing_table(result: dict[str, Any], measure: Measure, intervals: bool = Tr
     return ["attack", "ε", "on the hardened VAE", *map(named, defences)], lines
 
 
-def summary_table(result: dict[str, Any]) -> Table:
-    """A line an attack: Fréchet distances of edits, original → hardened, by ε."""
+def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
+    """A line an attack: Fréchet distances of edits, original → hardened, by ε; at the main one with intervals where wanted."""
     rows = rows_of(result)
     first = main_budget(rows)
     rest = [eps for eps in budgets(rows) if eps != first]
-    lines = [_clean_line(rows, len(rest))]
+    lines = [_clean_line(rows, len(rest), intervals)]
     for attack in values_of(rows, "attack"):
         if attack == "none":
             continue
         own = {eps: pair(rows, attack=attack, eps=eps) for eps in (first, *rest)}
         white_box = one(rows, attack=attack, eps=first, defence="hardened", access="white-box")
-        cells = [arrow(own[first], "frechet", ".0f", interval=True), *(arrow(own[eps], "frechet", ".0f") for eps in rest)]
+        cells = [arrow(own[first], "frechet", ".0f", intervals), *(arrow(own[eps], "frechet", ".0f") for eps in rest)]
         both = own[first]
         cells.append(f"{factor(*both):.1f}" if both and attack not in NO_ATTACK else "")
-        cells.append(shown(white_box.measures["frechet"], ".0f") if white_box else "")
+        cells.append(shown(white_box.measures["frechet"], ".0f", intervals) if white_box else "")
         lines.append([attack, *cells, arrow(both, "clip_i", ".3f")])
-    header = ["attack", f"**{first}**", *rest, f"factor, {first}", f"white-box, {first}", f"CLIP-I, {first}"]
+    header = ["attack", first, *rest, f"factor, {first}", f"white-box, {first}", f"CLIP-I, {first}"]
     return header, lines
 
 
-def _clean_line(rows: list, rest: int) -> list[str]:
+def _clean_line(rows: list[Row], rest: int, intervals: bool) -> list[str]:
     """Clean edits under the original VAE are what all are compared with: 0 and 1 apart from rounding."""
     clean = one(rows, attack="none", defence="hardened")
     if not clean:
         return ["none, any ε", "0", *[""] * rest, "", "", "1"]
-    distance, likeness = shown(clean.measures["frechet"], ".0f"), shown(clean.measures["clip_i"], ".3f", interval=False)
+    distance, likeness = (
+        shown(clean.measures["frechet"], ".0f", intervals),
+        shown(clean.measures["clip_i"], ".3f", interval=False),
+    )
     return ["none, any ε", f"0 → {distance}", *[""] * rest, "", "", f"1 → {likeness}"]
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from srlvae.bench.editing import SHEETS
+from srlvae.bench.rows import Row
 from srlvae.report.editing import (
     HEADLINE_MEASURES,
     INCEPTION,
@@ -62,7 +63,7 @@ def plots(result: dict[str, Any]) -> list[str]:
     return [*found, plot_costs(gains, "share of the Fréchet distance removed")]
 
 
-def _points(rows: list, attack: str, measure: str, defence: str, access: str) -> list[Point]:
+def _points(rows: list[Row], attack: str, measure: str, defence: str, access: str) -> list[Point]:
     return [point(row, measure) for row in find(rows, attack=attack, defence=defence, access=access)]
 
 
