@@ -385,7 +385,7 @@ def test_an_image_is_kept_under_its_own_levels():
         ("attacks/engine/pgd.py", {"attacked", "poisoned"}),
         ("bench/distances.py", {"compared", "reconstructed", "poisoned"}),
         ("bench/editor.py", {"edited"}),
-        ("bench/attacked.py", {"attacked", "uniform-noise"}),
+        ("bench/attacked.py", {"attacked", "uniform-noise", "poisoned"}),
         ("bench/poison_tuning.py", {"poisoned"}),
         ("rng.py", set(STAGES)),
         ("report/plots.py", set()),
