@@ -79,3 +79,8 @@ def fraction(text: str, where: str = "eps") -> float:
         return float(top) / float(bottom) if slash else float(top)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"{where} must be a number or a fraction such as 8/255, got {text!r}") from error
+
+
+def budget(eps: float) -> str:
+    """How an ℓ∞ budget in [0,1] is written in files and rows: `15/255`, and `0` for none. `fraction` reads it back."""
+    return f"{eps * 255:.6g}/255" if eps else "0"

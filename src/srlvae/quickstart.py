@@ -1,10 +1,10 @@
-"""The whole package in minutes: harden the bundled VAE on photographs from scikit-image, attack it, write a report."""
+"""Everything once, in minutes: the bundled VAE hardened on photographs that ship with scikit-image, attacked, reported."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from srlvae.bench.protocol import RECONSTRUCTION
+from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.reconstruction import reconstruction
 from srlvae.errors import InputError
 from srlvae.events import Listener
@@ -33,16 +33,13 @@ def quickstart(out: Path, listener: Listener) -> Path:
     cut_photographs(TEST, test, TILE_TEST)
     if not (out / "vae" / "srlvae.json").exists():
         harden("tiny", train, out / "vae", preset("cpu", steps=STEPS), listener=listener)
-    reconstruction(load_vae("tiny"), load_vae(out / "vae"), test, out / "bench", RECONSTRUCTION["quick"], _told(listener))
+    vaes, protocol = (load_vae("tiny"), load_vae(out / "vae")), reconstruction_protocol("quick")
+    reconstruction(*vaes, test, out / "bench", protocol, listener)
     return write_report([out / "bench"])
 
 
-def _told(listener: Listener):
-    return lambda cell, number, total: listener.at("sets", number, total)
-
-
 def cut_photographs(names: tuple[str, ...], folder: Path, size: int) -> None:
-    """Cut the photographs of scikit-image called `names` into squares of `size` pixels, and write them to `folder`."""
+    """Cut scikit-image's photographs `names` into squares of `size` pixels below `folder`."""
     if folder.exists() and find_images(folder):
         return
     (skimage,) = need("quickstart", "skimage")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -19,8 +17,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from srlvae.bench.poisoned import Point
-from srlvae.bench.protocol import Cell
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import shown
@@ -51,19 +47,6 @@ class Stop:
         self.console.print("stopping after this step; again to stop at once")
 
 
-def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
-    """Tells of each finished cell of a benchmark in a line."""
-
-    def done(cell: Cell, number: int, total: int) -> None:
-        console.print(f"  {number:3d} of {total}  {_said(cell)}")
-
-    return done
-
-
-def _said(cell: Cell) -> str:
-    return "clean" if cell.attack == "none" else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
-
-
 class Bars(Listener):
     """A bar for everything that long work counts. Ctrl-C or SIGTERM stop it at the next step; in a log file there are lines.
 
@@ -74,9 +57,9 @@ class Bars(Listener):
     def __init__(self, console: Console, strict: bool = False):
         self.console, self.strict, self.stop = console, strict, Stop(console)
         # Names of files are text here: [red] is no colour.
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        note = TextColumn("{task.fields[note]}", markup=False)
-        self.progress = Progress(*columns, TimeRemainingColumn(), note, console=console)
+        name, note = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
+        columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), note)
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.omissions: list[Omission] = []
         self.tasks: dict[str, TaskID] = {}
         self.logged: dict[str, float] = {}
@@ -120,42 +103,3 @@ class Bars(Listener):
     def should_stop(self) -> bool:
         """Whether Ctrl-C or SIGTERM has come."""
         return self.stop.wanted
-
-
-@contextmanager
-def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, int], None], Callable[[int], None]]]:
-    """A bar over rows with a count of images made; gives the functions that are told of each."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("rows"), *columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
-        task, made = progress.add_task("", total=None, notes=""), [0]
-
-        def done(cell: Cell, defence: str, number: int, total: int) -> None:
-            notes = f"{made[0]} images made; {_said(cell)}, {defence}"
-            progress.update(task, completed=number, total=total, notes=notes)
-            if not console.is_terminal:  # no bar in a log file
-                console.print(f"row {number} of {total}: {_said(cell)}, {defence}")
-
-        def told(count: int) -> None:
-            made[0] += count
-            progress.update(task, notes=f"{made[0]} images made")
-
-        yield done, told
-
-
-@contextmanager
-def poisoning_bar(
-    console: Console, steps: int
-) -> Iterator[tuple[Callable[[Point, int, int], None], Callable[[int, float], None]]]:
-    """A bar over fine-tunings and one over the steps of each; gives the functions that are told of each."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
-        sweep = progress.add_task("points", total=None, notes="")
-        tuning = progress.add_task("steps", total=steps, notes="")
-
-        def done(point: Point, number: int, total: int) -> None:
-            notes = f"{point.concept} → {point.target}, {point.count} {point.kind}, {point.defence}"
-            progress.update(sweep, completed=number, total=total, notes=notes)
-            if not console.is_terminal:
-                console.print(f"point {number} of {total}: {notes}, seed {point.seed}")
-
-        yield done, lambda step, loss: progress.update(tuning, completed=step, notes=f"loss {loss:.4f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -61,7 +62,7 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
 
 def _through_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None]:
     """The picture in sRGB, and the name of its profile if that moved any colour."""
-    opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    opened: Any = ImageCms.getOpenProfile(io.BytesIO(profile))
     space = opened.profile.xcolor_space
     if SPACES.get(space) != image.mode:
         if space != "RGB " or image.mode != "L":

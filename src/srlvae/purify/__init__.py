@@ -15,7 +15,7 @@ __all__ = ["PURIFIERS", "Purifier"]
 
 PURIFIERS: dict[str, Purifier] = {
     "jpeg": JPEG,
-    "noise": NOISE,
+    "gaussian-noise": NOISE,
     "resize": RESIZE,
     "adverse-cleaner": ADVERSE_CLEANER,
     "vae-round-trip": ROUND_TRIP,
