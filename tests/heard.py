@@ -13,6 +13,7 @@ class Heard(Listener):
         self.bars: dict[str, list[tuple[int, int | None]]] = {}
         self.notes: list[str] = []
         self.texts: list[str] = []
+        self.omissions: list[tuple[str, str, bool]] = []
 
     def says(self, text: str) -> None:
         self.texts.append(text)
@@ -23,6 +24,9 @@ class Heard(Listener):
             self.notes.append(note)
             if number == self.crash_at:
                 raise RuntimeError("power cut")
+
+    def left_out(self, file: str, reason: str, whole: bool = True) -> None:
+        self.omissions.append((file, reason, whole))
 
     def should_stop(self) -> bool:
         return self.stop_at is not None and bool(self.numbers) and self.numbers[-1] >= self.stop_at

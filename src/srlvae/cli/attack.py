@@ -98,4 +98,4 @@ def attack(
         for doubt in record["doubts"]:
             console.print(f"[yellow]do not believe[/] {named(Path(record['source']).name)}: {doubt}")
     console.print(f"\nAttacked images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(out / 'sheet.png')}[/]")
-    end(bars.omissions, out, images)
+    end(bars.omissions, [out], images)

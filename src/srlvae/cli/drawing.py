@@ -60,7 +60,8 @@ class Bars(Listener):
         name, note = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
         columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), note)
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.omissions: list[Omission] = []
+        # Each once, in their order.
+        self.omissions: dict[Omission, None] = {}
         self.tasks: dict[str, TaskID] = {}
         self.logged: dict[str, float] = {}
 
@@ -81,7 +82,7 @@ class Bars(Listener):
         """Remember what is left out. Raises InputError for a whole file or folder if the work is to end at the first."""
         if self.strict and whole:
             raise InputError(f"{file}: {reason}; without --strict it is left out")
-        self.omissions.append(Omission(file, reason, whole))
+        self.omissions[Omission(file, reason, whole)] = None
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
         """Move a bar, and make it when it is first heard of."""

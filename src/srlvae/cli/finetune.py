@@ -68,4 +68,4 @@ def finetune(
         console.print(f'Next, in Python: pipeline.load_lora_weights("{shown(out)}")', markup=False)
     else:
         console.print(f"Next: srlvae generate --pipeline {shown(out)} --prompt … --out FOLDER", markup=False)
-    end(bars.omissions, out, [images])
+    end(bars.omissions, [out], [images])

@@ -84,7 +84,7 @@ def harden(
     console.print(f"\nHardened VAE: [bold]{named(out)}[/]\nIts encoder alone: [bold]{named(out / 'encoder.safetensors')}[/]")
     words = f"--original {shown(vae)} --hardened {shown(out)} --images FOLDER --out FOLDER"
     console.print(f"Next: srlvae bench reconstruction {words}", markup=False)
-    end(bars.omissions, out, [Path(images)])
+    end(bars.omissions, [out], [Path(images)])
 
 
 def apply(

@@ -68,4 +68,4 @@ def edit(
     with Bars(console, strict) as bars:
         sheet = edit_files(loaded, images, prompt, out, settings, seed=seed, listener=bars)
     console.print(f"\nEdited images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
-    end(bars.omissions, out, images)
+    end(bars.omissions, [out], images)

@@ -64,4 +64,4 @@ def scan(
     console.print(f"{found} of {total} images are suspicious, with scores above {threshold:.3f}")
     console.print(f"if all were clean, about {rate * total:.1f} would be by chance")
     console.print(f"\nTable: [bold]{named(table)}[/]\nPage: [bold]{named(page)}[/]")
-    end(bars.omissions, out, [images])
+    end(bars.omissions, [out, clean_evidence(out, clean)], [images])

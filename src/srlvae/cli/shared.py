@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,10 @@ def begin(out: Path, max_pixels: int | None = None) -> None:
         set_max_pixels(max_pixels)
 
 
-def end(omissions: Sequence[Any], out: Path, inputs: Sequence[Path] = ()) -> None:
+def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
     """What a command that reads images does last: say what was left out, and exit with LEFT_FILES_OUT if that was any file.
 
-    `inputs` are the folders whose other files, such as texts, are counted.
+    `outs` are the folders in which tables may name it, and `inputs` those whose other files, such as texts, are counted.
     """
     from srlvae.images import count_others
 
@@ -90,8 +90,9 @@ def end(omissions: Sequence[Any], out: Path, inputs: Sequence[Path] = ()) -> Non
         if len(listed) > NAMED:
             console.print(f"and {len(listed) - NAMED} more")
     if omissions:
-        table = f"all are in [bold]{named(out / LEFT_OUT)}[/]"
-        console.print(f"[bold]{len(whole)} files or folders left out[/], parts of {len(parts)} others; {table}", soft_wrap=True)
+        tables = " and ".join(named(out / LEFT_OUT) for out in outs if (out / LEFT_OUT).exists())
+        said = f"[bold]{len(whole)} files or folders left out[/], and parts of {len(parts)} others"
+        console.print(f"{said}; all are in [bold]{tables}[/]", soft_wrap=True)
     # Of processes that run together one says so: the launcher takes it for a failure and ends the others.
     if whole and not console.quiet:
         raise typer.Exit(LEFT_FILES_OUT)

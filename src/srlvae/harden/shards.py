@@ -25,7 +25,7 @@ def find_shards(source: str) -> list[str]:
     """The shards that `source` stands for: one itself, those directly in a folder, or those of a pattern with `*`; sorted."""
     path = Path(source)
     if path.is_dir():
-        found = [entry.path for entry in os.scandir(path) if entry.is_file()]
+        found = [file for name in os.listdir(path) if os.path.isfile(file := os.path.join(path, name))]
     else:
         found = [source] if path.is_file() else glob.glob(source)
     return sorted(file for file in found if _reader(file))
