@@ -54,7 +54,8 @@ def read_carried(image: Image.Image) -> Carried:
 def _exif(image: Image.Image) -> bytes:
     read, kept = image.getexif(), Image.Exif()
     for tag in KEPT & read.keys():
-        kept[tag] = read[tag]
+        # The bytes as they were: Pillow reads texts as Latin-1 and writes ASCII alone.
+        kept[tag] = read[tag].encode("latin-1", "replace") if isinstance(read[tag], str) else read[tag]
     if camera := {tag: value for tag, value in read.get_ifd(Ifd.Exif).items() if tag not in STALE}:
         kept[Ifd.Exif] = camera
     if place := dict(read.get_ifd(Ifd.GPSInfo)):

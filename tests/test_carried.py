@@ -1,0 +1,238 @@
+"""What a file carries beside its pixels: converted, carried over or named, never lost in silence."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from broken import picture
+from conftest import small_kl
+from pipelines import sd15
+from srlvae.attacks.files import attack_files
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
+from srlvae.edits import edit_files
+from srlvae.errors import InputError
+from srlvae.images import LeftOut, open_rgb, read_picture, set_max_pixels
+from srlvae.models.edit_defaults import EditSettings
+
+Tag = ExifTags.Base
+
+
+def matrix_profile(name: str, gamma: float, red: tuple, green: tuple, blue: tuple) -> bytes:
+    """A colour profile of a display, version 2: three primaries in XYZ (D50) and one gamma."""
+
+    def xyz(*values: float) -> bytes:
+        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", len(name) + 1) + name.encode() + b"\0" + b"\0" * 78
+    parts = {b"desc": text, b"cprt": b"text\0\0\0\0none\0", b"wtpt": xyz(0.9642, 1, 0.8249)}
+    parts |= {b"rXYZ": xyz(*red), b"gXYZ": xyz(*green), b"bXYZ": xyz(*blue)}
+    parts |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    table, body, start = struct.pack(">I", len(parts)), b"", 132 + 12 * len(parts)
+    for key, data in parts.items():
+        data += b"\0" * (-len(data) % 4)
+        table += key + struct.pack(">II", start + len(body), len(data))
+        body += data
+    header = struct.pack(">I4sI4s4s4s", start + len(body), b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header += b"\0" * 12 + b"acsp" + b"\0" * 28 + struct.pack(">iii", *(round(v * 65536) for v in (0.9642, 1, 0.8249)))
+    return header + b"\0" * (128 - len(header)) + table + body
+
+
+# Adobe RGB (1998), its primaries adapted to D50.
+ADOBE = matrix_profile("Adobe RGB", 2.19921875, (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def opened(path: Path) -> Image.Image:
+    """A picture as Pillow has it, its file closed."""
+    with Image.open(path) as image:
+        image.load()
+        image.getexif()
+    return image
+
+
+def as_a_viewer_shows(path: Path) -> np.ndarray:
+    """The levels of a file in sRGB, by its profile."""
+    image = opened(path)
+    profile = image.info.get("icc_profile")
+    if profile:
+        image = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), SRGB, outputMode="RGB")
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def attack(source: Path, out: Path) -> tuple[Path, dict]:
+    (record,) = attack_files(prepare(Request("latent", eps=8 / 255, steps=2), small_kl()), [source], out)
+    return out / f"{source.stem}.png", record
+
+
+# --- colour profiles
+
+
+def test_an_adobe_rgb_picture_is_attacked_within_the_budget_as_a_viewer_shows_it(tmp_path):
+    picture(0, 48).save(tmp_path / "a.png", icc_profile=ADOBE)
+    written, record = attack(tmp_path / "a.png", tmp_path / "out")
+    before, after = as_a_viewer_shows(tmp_path / "a.png"), as_a_viewer_shows(written)
+    assert 0 < np.abs(after - before).max() <= 8
+    # Without the conversion the colours themselves would have changed by more.
+    assert np.abs(np.asarray(picture(0, 48)).astype(int) - before).max() > 20
+    assert record["converted"] == ["colours converted from Adobe RGB to sRGB"]
+
+
+def test_a_profile_that_is_srgb_changes_no_level(tmp_path):
+    image = picture(0, 48)
+    image.save(tmp_path / "a.png", icc_profile=SRGB.tobytes())
+    found = read_picture(tmp_path / "a.png")
+    assert (np.asarray(found.rgb) == np.asarray(image)).all() and found.converted == ()
+
+
+def test_a_profile_for_colours_holds_for_a_grey_picture_too(tmp_path):
+    picture().convert("L").save(tmp_path / "a.png", icc_profile=ADOBE)
+    found = np.asarray(read_picture(tmp_path / "a.png").rgb)
+    assert (found == as_a_viewer_shows_grey(tmp_path / "a.png")).all()
+
+
+def as_a_viewer_shows_grey(path: Path) -> np.ndarray:
+    image = opened(path).convert("RGB")
+    return np.asarray(ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(ADOBE)), SRGB, outputMode="RGB"))
+
+
+def test_transparency_stays_beside_converted_colours(tmp_path):
+    image = picture().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(tmp_path / "a.png", icc_profile=ADOBE)
+    found = read_picture(tmp_path / "a.png")
+    assert found.alpha.tobytes() == image.getchannel("A").tobytes()
+    picture().save(tmp_path / "b.png", icc_profile=ADOBE)
+    assert found.rgb.tobytes() == read_picture(tmp_path / "b.png").rgb.tobytes()
+
+
+@pytest.mark.parametrize("profile", [b"no profile", ADOBE[:200]])
+def test_a_broken_profile_is_named_and_the_picture_used(profile, tmp_path):
+    picture().save(tmp_path / "a.png", icc_profile=profile)
+    left_out = LeftOut()
+    found = read_picture(tmp_path / "a.png", left_out=left_out)
+    assert (np.asarray(found.rgb) == np.asarray(picture())).all()
+    (one,) = left_out.found
+    assert "its colour profile, which cannot be used" in one.reason and not one.whole
+
+
+# --- transparency, depth, orientation, texts
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_carried_through_an_attack(mode, tmp_path):
+    if mode == "P":
+        image = picture().convert("P")
+        image.save(tmp_path / "a.png", transparency=3)
+    else:
+        image = picture().convert(mode)
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image.save(tmp_path / "a.png")
+    written, _ = attack(tmp_path / "a.png", tmp_path / "out")
+    before, after = (np.asarray(opened(path).convert("RGBA")).astype(int) for path in (tmp_path / "a.png", written))
+    assert opened(written).mode == "RGBA" and (before[..., 3] == after[..., 3]).all()
+    assert 0 < np.abs(after - before).max() <= 8
+
+
+def test_sixteen_bits_are_rounded_and_the_record_says_so(tmp_path):
+    levels = np.arange(576, dtype=np.uint16).reshape(24, 24) * 100
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    written, record = attack(tmp_path / "a.png", tmp_path / "out")
+    assert np.abs(np.asarray(open_rgb(written))[..., 0] - levels / 257).max() <= 8.5
+    assert record["converted"] == ["16 bits rounded to 8"]
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp", "tif", "png"])
+def test_author_and_copyright_are_carried_and_the_orientation_is_applied_once(kind, tmp_path):
+    exif = Image.Exif()
+    exif[Tag.Artist], exif[Tag.Copyright], exif[Tag.Orientation] = "A. Author", "© A. Author".encode(), 6
+    image = picture(0, 48).crop((0, 0, 48, 32))
+    image.save(tmp_path / f"a.{kind}", exif=exif)
+    for target, name in ((attack, "attacked"), (edit, "edited")):
+        written, _ = target(tmp_path / f"a.{kind}", tmp_path / name)
+        kept = opened(written).getexif()
+        # Pillow reads texts as Latin-1.
+        assert kept[Tag.Artist] == "A. Author" and kept[Tag.Copyright].encode("latin-1") == "© A. Author".encode()
+        assert kept.get(Tag.Orientation, 1) == 1
+    assert opened(tmp_path / "attacked" / "a.png").size == (32, 48)
+    before, after = (np.asarray(open_rgb(path)).astype(int) for path in (tmp_path / f"a.{kind}", tmp_path / "attacked" / "a.png"))
+    assert np.abs(before - after).max() <= 8
+
+
+def edit(source: Path, out: Path) -> tuple[Path, None]:
+    edit_files(sd15(small_kl()), [source], "a cat", out, EditSettings(steps=2, guidance=1.0))
+    return out / f"{source.stem}.png", None
+
+
+def test_texts_and_xmp_are_carried_without_the_orientation(tmp_path):
+    info = PngInfo()
+    info.add_text("parameters", "a photo of a cat\nSteps: 20")
+    info.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6" dc:creator="A. Author"/>')
+    picture(0, 48).crop((0, 0, 48, 32)).save(tmp_path / "a.png", pnginfo=info)
+    written, _ = attack(tmp_path / "a.png", tmp_path / "out")
+    with Image.open(written) as image:
+        assert image.text["parameters"] == "a photo of a cat\nSteps: 20" and image.size == (32, 48)
+        assert "A. Author" in image.info["xmp"].decode() and "Orientation" not in image.info["xmp"].decode()
+    assert open_rgb(written).size == (32, 48)
+
+
+def test_broken_exif_is_named_and_the_picture_used(tmp_path):
+    picture().save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+    left_out = LeftOut()
+    assert read_picture(tmp_path / "a.jpg", left_out=left_out).rgb.size == picture().size
+    assert all(not one.whole for one in left_out.found)
+
+
+def test_an_animation_is_named_in_the_record(tmp_path):
+    picture().save(tmp_path / "a.webp", save_all=True, append_images=[picture(1)], lossless=True)
+    _, record = attack(tmp_path / "a.webp", tmp_path / "out")
+    assert record["left_out"] == ["all but the first of its 2 frames"]
+    assert json.loads((tmp_path / "out" / "a.json").read_text(encoding="utf-8")) == record
+
+
+# --- formats of other packages
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "kind"), [("a.heic", "pillow_heif", "HEIF"), ("a.jxl", "pillow_jxl", "JXL"), ("a.jpg", "pillow_heif", "HEIF")]
+)
+def test_a_format_of_another_package_is_read_where_it_is_installed(name, package, kind, tmp_path):
+    module = pytest.importorskip(package, reason="needs an extra")
+    if kind == "HEIF":
+        module.register_heif_opener()
+    image = Image.new("RGB", (48, 32), (200, 100, 50))
+    image.save(tmp_path / name, format=kind)
+    # Lossy formats.
+    assert np.abs(np.asarray(open_rgb(tmp_path / name)).astype(int) - np.asarray(image)).max() <= 6
+
+
+@pytest.mark.parametrize(("begins", "extra"), [(b"\0\0\0\x18ftypheic", "heif"), (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl")])
+def test_where_it_is_not_installed_the_extra_is_named(begins, extra, tmp_path, monkeypatch):
+    monkeypatch.setattr("srlvae.images.formats._registered", lambda name, package: False)
+    # Phones give such files the suffix of a JPEG, too.
+    (tmp_path / "a.jpg").write_bytes(begins + b"\0" * 40)
+    with pytest.raises(InputError, match=rf"a\.jpg: .*pip install 'srlvae\[{extra}\]'"):
+        open_rgb(tmp_path / "a.jpg")
+
+
+def test_jpeg_2000_is_read(tmp_path):
+    picture().save(tmp_path / "a.jp2")
+    assert (np.asarray(open_rgb(tmp_path / "a.jp2")) == np.asarray(picture())).all()
+
+
+def test_no_other_limit_of_pixels_than_pillows_is_set_unless_asked(monkeypatch):
+    before = Image.MAX_IMAGE_PIXELS
+    set_max_pixels(None)
+    assert before == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", before)
+    set_max_pixels(10)
+    assert Image.MAX_IMAGE_PIXELS == 10
