@@ -38,7 +38,7 @@ def plan(attack: PreparedAttack, images: Mapping[Path, Size], batch: int, listen
             listener.says(line)
     rate, room = _bytes_per_pixel(attack, width, height), free(attack.vae.device)
     limits = {size: min(batch, int(SHARE * room / (rate * math.prod(size)))) for size in set(images.values())}
-    count = max(1, limits[width, height])
+    count = max(1, min(limits[width, height], list(images.values()).count((width, height))))
     said = f"{count} image{'s' if count > 1 else ''} of {width} x {height} pixels at once"
     listener.says(f"memory: about {gigabytes(round(rate * width * height * count))} for {said}; {gigabytes(room)} are free")
     return limits

@@ -16,7 +16,7 @@ SUFFIXES = {
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".heic", ".heif", ".hif", ".jxl"),
 }
 # Archives of many pictures: not pictures themselves.
-SHARDS = {".tar", ".tgz", ".parquet", ".arrow", ".zip"}
+SHARDS = (".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".zip")
 # Pillow has others, of which EPS starts Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000")
 # Formats of other packages: how such a file begins, the extra, and the package that reads it.

@@ -50,14 +50,13 @@ def count_others(folder: Path) -> Counter[str]:
 
 
 def _no_shard(path: Path) -> Path:
-    if path.suffix.lower() in SHARDS or path.name.lower().endswith(".tar.gz"):
+    if path.name.lower().endswith(SHARDS):
         raise InputError(f"{path} is an archive and no image; unpack it into a folder (srlvae harden reads shards as they are)")
     return path
 
 
 def _nothing(folder: Path) -> str:
-    others = count_others(folder)
-    shards = sum(count for suffix, count in others.items() if suffix in SHARDS)
+    shards = sum(path.name.lower().endswith(SHARDS) for path in _files(folder, LeftOut()))
     also = f"; it has {shards} archives, which have to be unpacked (srlvae harden reads shards as they are)" if shards else ""
     return f"no images below {folder}; looked for {', '.join(sorted(SUFFIXES))}{also}"
 
