@@ -25,19 +25,19 @@ from srlvae.images import Images, read_image, write_image
 from srlvae.provenance import code
 
 # The rooms whose code makes what a stage of a benchmark keeps: after a change in one of them it is made anew.
-GROUND = ("images", "rng", "models")
-MEASURED = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
-TUNED = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
-POISONED = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
+IMAGE_CODE = ("images", "rng", "models")
+MEASURE_CODE = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
+TUNING_CODE = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
+POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
 STAGES = {
     "uniform-noise": ("images", "rng", "bench/attacked"),
-    "attacked": (*GROUND, "attacks", "training", "bench/attacked"),
-    "purified": (*GROUND, "purify", "bench/purifiers"),
-    "edited": (*GROUND, "bench/editor"),
-    "timed": (*GROUND, "purify", "bench/costs"),
-    "compared": (*GROUND, *MEASURED),
-    "reconstructed": (*GROUND, *MEASURED, "bench/reconstructed"),
-    "poisoned": (*GROUND, *MEASURED, *TUNED, *POISONED),
+    "attacked": (*IMAGE_CODE, "attacks", "training", "bench/attacked"),
+    "purified": (*IMAGE_CODE, "purify", "bench/purifiers"),
+    "edited": (*IMAGE_CODE, "bench/editor"),
+    "timed": (*IMAGE_CODE, "purify", "bench/costs"),
+    "compared": (*IMAGE_CODE, *MEASURE_CODE),
+    "reconstructed": (*IMAGE_CODE, *MEASURE_CODE, "bench/reconstructed"),
+    "poisoned": (*IMAGE_CODE, *MEASURE_CODE, *TUNING_CODE, *POISON_CODE),
 }
 
 
@@ -75,7 +75,7 @@ class Cache:
         note on each."""
         state = PartialState()
         if self.shared and state.num_processes > 1:
-            beat(self.folder, state.process_index)
+            start_heartbeat(self.folder, state.process_index)
         own = range(state.process_index, len(keys), state.num_processes) if self.shared else range(len(keys))
         share = [i for i in own if not self.path(keys[i]).exists()]
         for start in range(0, len(share), self.batch_size):
@@ -122,11 +122,11 @@ def read_json(file: Path) -> Any:
 # Signs of life from before are those of an earlier run.
 STARTED = time.time()
 # Seconds between signs of life; after how many without one a process is taken for dead, and how long it may take to begin.
-BEAT, DEAD, BEGIN = 5.0, 45.0, 600.0
+BEAT_SECONDS, DEAD_SECONDS, BEGIN_SECONDS = 5.0, 45.0, 600.0
 
 
 @functools.cache
-def beat(folder: Path, process: int) -> None:
+def start_heartbeat(folder: Path, process: int) -> None:
     """From now on show, by the time of a file in `folder`, that this process is alive."""
     sign = folder / f".alive-{process}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def beat(folder: Path, process: int) -> None:
     def go_on() -> None:
         while True:
             sign.touch()
-            time.sleep(BEAT)
+            time.sleep(BEAT_SECONDS)
 
     sign.touch()
     threading.Thread(target=go_on, daemon=True).start()
@@ -146,9 +146,9 @@ def wait_for(file: Path, folder: Path, process: int) -> Path:
     while not file.exists():
         seen = sign.stat().st_mtime if sign.exists() else 0.0
         silent = time.time() - max(seen, began)
-        if silent > (DEAD if seen >= STARTED else BEGIN):
+        if silent > (DEAD_SECONDS if seen >= STARTED else BEGIN_SECONDS):
             raise InputError(
-                f"process {process} has stopped before it made {file.name}; start the same command again, and it goes on"
+                f"process {process} has stopped before it made {file.name}; start the same command again, and it continues"
             )
         time.sleep(0.1)
     return file

@@ -19,7 +19,7 @@ from srlvae.provenance import versions
 from srlvae.purify.cost import measure_cost
 
 # Photographs whose purification is timed.
-TIMED = 2
+TIMED_PHOTOGRAPHS = 2
 
 
 def defence_costs(editor: Editor) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def defence_costs(editor: Editor) -> dict[str, Any]:
     They are measured once on a machine and kept.
     """
     made_with = {"machine": versions()["machine"], "device": str(editor.pipelines["original"].device), **editor.vaes}
-    chosen = [asdict(one) for one in editor.protocol.purifiers]
+    chosen = [asdict(purifier) for purifier in editor.protocol.purifiers]
     vaes = {name: pipe.vae for name, pipe in editor.pipelines.items()}
     return editor.cache.record(
         key_of("timed", purifiers=chosen, **made_with, networks=editor.networks),
@@ -39,7 +39,7 @@ def defence_costs(editor: Editor) -> dict[str, Any]:
 def purifier_costs(editor: Editor) -> dict[str, dict[str, Any]]:
     """What each purifier takes for an image, alone."""
     pipe, seed, found = editor.pipelines["original"].pipe, editor.protocol.seed, {}
-    x, names = editor.clean.images[:TIMED].to(pipe.device), editor.clean.keys[:TIMED]
+    x, names = editor.clean.images[:TIMED_PHOTOGRAPHS].to(pipe.device), editor.clean.keys[:TIMED_PHOTOGRAPHS]
     for chosen in editor.protocol.purifiers:
         networks = {"encoder": pipe.vae.encoder, "decoder": pipe.vae.decoder, "unet": pipe.unet}
         if chosen.source:

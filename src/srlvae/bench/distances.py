@@ -66,9 +66,11 @@ class EditDistances:
     draws, so intervals are over photographs.
     """
 
-    def __init__(self, networks: Networks, clip: Clip, reference: Tensor, prompts: list[str], of: list[int], seed: int):
+    def __init__(
+        self, networks: Networks, clip: Clip, reference: Tensor, prompts: list[str], photograph_of: list[int], seed: int
+    ):
         self.networks, self.clip, self.reference, self.seed = networks, clip, reference, seed
-        self.of = torch.tensor(of)
+        self.photograph_of = torch.tensor(photograph_of)
         self.pooled = networks.pooled(reference)
         self.vectors = networks.in_batches(clip.images, reference)
         self.texts = clip.texts(prompts).cpu()
@@ -78,8 +80,8 @@ class EditDistances:
         vectors = self.networks.in_batches(self.clip.images, edits)
         values = self.networks.pairwise(edits, self.reference)
         values |= {"clip_i": (vectors * self.vectors).sum(-1), "clip_t": (vectors * self.texts).sum(-1)}
-        measures = {name: mean_estimate(found, self.seed, self.of) for name, found in values.items()}
-        measures |= set_estimates(self.networks.pooled(edits), self.pooled, self.of, self.seed)
+        measures = {name: mean_estimate(found, self.seed, self.photograph_of) for name, found in values.items()}
+        measures |= set_estimates(self.networks.pooled(edits), self.pooled, self.photograph_of, self.seed)
         return {
             "measures": {name: asdict(found) for name, found in measures.items()},
             "distances": values["distance"].tolist(),
@@ -87,10 +89,10 @@ class EditDistances:
 
     def between_halves(self) -> dict[str, Estimate]:
         """What the clean edits of one half of the photographs are from those of the other; nothing for too few of them."""
-        first = self.of < self.of.unique().median() + 0.5
-        if min(len(self.of[part].unique()) for part in (first, ~first)) < 2:
+        first = self.photograph_of < self.photograph_of.unique().median() + 0.5
+        if min(len(self.photograph_of[part].unique()) for part in (first, ~first)) < 2:
             return {}
-        return set_values(self.pooled[first], self.pooled[~first], (self.of[first], self.of[~first]))
+        return set_values(self.pooled[first], self.pooled[~first], (self.photograph_of[first], self.photograph_of[~first]))
 
 
 def reconstruction_estimates(networks: Networks, vae: VAE, x: Tensor, seed: int) -> dict[str, Estimate]:

@@ -38,7 +38,7 @@ from srlvae.provenance import versions
 
 RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
 # Photographs on a contact sheet.
-SHOWN = 6
+SHEET_PHOTOGRAPHS = 6
 
 
 def attackable(protocol: EditingProtocol, vae: VAE) -> EditingProtocol:
@@ -47,8 +47,8 @@ def attackable(protocol: EditingProtocol, vae: VAE) -> EditingProtocol:
         return protocol
     left_out = [chosen.name for chosen in protocol.attacks if ATTACKS[chosen.name].posterior]
     if left_out:
-        warnings.warn(f"left out, as this VAE has no posterior: {', '.join(left_out)}", stacklevel=2)
-    return dataclasses.replace(protocol, attacks=tuple(one for one in protocol.attacks if one.name not in left_out))
+        warnings.warn(f"these attacks are left out because this VAE has no posterior: {', '.join(left_out)}", stacklevel=2)
+    return dataclasses.replace(protocol, attacks=tuple(chosen for chosen in protocol.attacks if chosen.name not in left_out))
 
 
 def conditions(protocol: EditingProtocol) -> list[tuple[Cell, str]]:
@@ -115,7 +115,7 @@ class EditedRows:
             return
         clip = load_clip(protocol.clip, device)
         self.networks = load_networks(protocol.pairs, protocol.sets, protocol.batch_size, device)
-        judged = self.reference.images, editor.prompts, editor.of
+        judged = self.reference.images, editor.prompts, editor.photograph_of
         self.distances = EditDistances(self.networks, clip, *judged, protocol.seed)
         self.judged_by = {"pairs": protocol.pairs, "sets": protocol.sets, "clip": clip.fingerprint(), "seed": protocol.seed}
         self.judged_by |= {"reference": self.reference.keys, "prompts": editor.prompts}
@@ -126,7 +126,8 @@ class EditedRows:
         found = self._compared(self.editor.edits_under(defence, given))
         self.pair_distances[cell, defence] = found["distances"]
         measures, doubts = read_measures(found["measures"]), self.editor.attacker.doubts(given)
-        return Row(cell.condition(), access_of(cell.made_on, defence), defence, len(self.editor.of), measures, doubts)
+        n = len(self.editor.photograph_of)
+        return Row(cell.condition(), access_of(cell.made_on, defence), defence, n, measures, doubts)
 
     def _compared(self, edits: ImageSet) -> dict[str, Any]:
         key = key_of("compared", edits=edits.keys, **self.judged_by)
@@ -139,12 +140,13 @@ class EditedRows:
 
     def _floor(self) -> list[Row]:
         others = read_measures(self._compared(self.others)["measures"])
-        floor = {"other noise": others, "halves": self.distances.between_halves()}
-        return [
-            Row({**CLEAN.condition(), "compared": name}, "none", "none", max(one.n for one in found.values()), found)
-            for name, found in floor.items()
-            if found
-        ]
+        measured = {"other noise": others, "halves": self.distances.between_halves()}
+        rows = []
+        for name, measures in measured.items():
+            if measures:
+                n = max(estimate.n for estimate in measures.values())
+                rows.append(Row({**CLEAN.condition(), "compared": name}, "none", "none", n, measures))
+        return rows
 
     def _reconstruction(self, defence: str) -> Row:
         vae, x = self.editor.pipelines[VAE_OF[defence]].vae, self.editor.clean.images
@@ -164,7 +166,7 @@ class EditedRows:
 
 def write_sheet(editor: Editor, cell: Cell, reference: torch.Tensor, folder: Path) -> None:
     """Photographs and their edits, clean and attacked, under every defence that the attack was tried with."""
-    shown = [editor.of.index(i) for i in range(min(SHOWN, len(editor.clean.images)))]
+    shown = [editor.photograph_of.index(i) for i in range(min(SHEET_PHOTOGRAPHS, len(editor.clean.images)))]
     given = editor.attacked(cell)
     defences = [*VAE_OF, *(p.name for p in editor.protocol.purifiers if p.takes(cell.attack, cell.eps))]
     edits = [editor.edits_under(defence, given).images[shown] for defence in defences]

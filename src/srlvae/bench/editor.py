@@ -31,8 +31,8 @@ class Editor:
         self.attacker = Attacker(self.pipelines, steps.__getitem__, protocol.seed, cache)
         self.clean = photograph_set(x)
         each, prompts = protocol.prompts_an_image, protocol.prompts
-        self.of = [i for i in range(len(x)) for _ in range(each)]
-        self.prompts = [prompts[k % len(prompts)] for k in range(len(self.of))]
+        self.photograph_of = [i for i in range(len(x)) for _ in range(each)]
+        self.prompts = [prompts[k % len(prompts)] for k in range(len(self.photograph_of))]
 
     def attacked(self, cell: Cell) -> ImageSet:
         """The photographs under an attack."""
@@ -44,11 +44,12 @@ class Editor:
         settings: dict[str, Any] = {"strength": protocol.strength, "steps": protocol.steps, "guidance": protocol.guidance}
         seed = protocol.seed if seed is None else seed
         made_by = {**settings, "seed": seed, "vae": self.vaes[vae], "networks": self.networks, "sampling": pipeline.settings()}
-        keys = [key_of("edited", **made_by, prompt=p, source=given.keys[i]) for i, p in zip(self.of, self.prompts, strict=True)]
+        pairs = zip(self.photograph_of, self.prompts, strict=True)
+        keys = [key_of("edited", **made_by, prompt=prompt, source=given.keys[i]) for i, prompt in pairs]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
-            x, prompts = given.images[[self.of[k] for k in part]], [self.prompts[k] for k in part]
-            names = [self.clean.keys[self.of[k]] + self.prompts[k] for k in part]
+            x, prompts = given.images[[self.photograph_of[k] for k in part]], [self.prompts[k] for k in part]
+            names = [self.clean.keys[self.photograph_of[k]] + self.prompts[k] for k in part]
             draws = [named_generator(seed, name, pipeline.device) for name in names]
             return pipeline.edit(x.to(pipeline.device), prompts, draws, **settings), [None] * len(part)
 

@@ -11,7 +11,7 @@ from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance
 
 # Resamples of a distance of distributions; a Fréchet distance takes the singular values of an n × n matrix.
-DRAWS = 200
+RESAMPLES = 200
 
 
 def mean_estimate(values: Tensor, seed: int, groups: Tensor | None = None) -> Estimate:
@@ -29,11 +29,11 @@ def mean_estimate(values: Tensor, seed: int, groups: Tensor | None = None) -> Es
 
 def set_estimates(pooled: Tensor, reference: Tensor, groups: Tensor, seed: int) -> dict[str, Estimate]:
     """Fréchet distance and KID between two sets of pooled vectors that are pairs, with intervals over the groups."""
-    frechet = frechet_interval(pooled, reference, groups, torch.Generator().manual_seed(seed), DRAWS)
+    frechet = frechet_interval(pooled, reference, groups, torch.Generator().manual_seed(seed), RESAMPLES)
     kid = KernelDistance(pooled, reference, (groups, groups))
     return {
         "frechet": Estimate(frechet_distance(pooled, reference), *frechet, len(pooled)),
-        "kid": Estimate(kid.value(), *kid.interval(torch.Generator().manual_seed(seed), DRAWS), len(pooled)),
+        "kid": Estimate(kid.value(), *kid.interval(torch.Generator().manual_seed(seed), RESAMPLES), len(pooled)),
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from srlvae.bench.cache import Cache, beat, key_of
+from srlvae.bench.cache import Cache, key_of, start_heartbeat
 from srlvae.bench.poison_defences import SCAN, TrainingDefences
 from srlvae.bench.poison_tuning import PoisonJudge, Tuner, Tuning
 from srlvae.bench.poisons import DIRTY_LABEL, NIGHTSHADE, Poison, Poisons, check_concepts
@@ -34,9 +34,9 @@ from srlvae.provenance import versions
 
 RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
 # Defences that the hardened VAE takes part in.
-WITH_HARDENED = ("hardened", SCAN)
+USES_HARDENED = ("hardened", SCAN)
 # What a fine-tuning says itself, and names of networks, whose weights count: a longer sweep keeps what a shorter one made.
-SWEPT = ("pairs", "counts", "eps", "white_box", "dirty_label", "seeds", "purifiers", "pipeline", "hardened")
+SWEPT_SETTINGS = ("pairs", "counts", "eps", "white_box", "dirty_label", "seeds", "purifiers", "pipeline", "hardened")
 
 
 def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:
@@ -92,12 +92,12 @@ def poisoning(
     result = {**sweep.about(), "protocol": as_written(protocol), "versions": versions(), "points": len(planned), "rows": []}
     make_poisons(poisons, planned)
     if state.num_processes > 1:
-        beat(poisons.cache.folder, state.process_index)
+        start_heartbeat(poisons.cache.folder, state.process_index)
     for number, tuning in enumerate(planned, 1):
         if number % state.num_processes == state.process_index:
             sweep.measure(tuning, listener)
             if state.is_main_process:
-                result["rows"] = as_data(sweep.row(one) for one in planned if sweep.is_measured(one))
+                result["rows"] = as_data(sweep.row(done) for done in planned if sweep.is_measured(done))
                 write_json(out / RESULT, result)
         listener.at("rows", number, len(planned), str(tuning))
     if not state.is_main_process:
@@ -128,7 +128,7 @@ class Sweep:
         self.poison_judge = PoisonJudge(judge, poisons.clip, poisons.words, *counts)
         self.networks = poisons.pipelines["original"].fingerprint()
         self.vaes = {name: pipe.vae.fingerprint() for name, pipe in poisons.pipelines.items()}
-        settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
+        settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT_SETTINGS}
         self.made_of: dict[str, Any] = {"settings": settings, "photographs": poisons.keys, "networks": self.networks}
         self.made_of |= {"judges": {"clip": poisons.clip.fingerprint(), "judge": judge.fingerprint()}}
         self.made_of |= {"sampling": poisons.pipelines["original"].settings()}
@@ -144,7 +144,7 @@ class Sweep:
         return self._keys[tuning]
 
     def _key(self, tuning: Tuning) -> str:
-        used = self.vaes if tuning.defence in WITH_HARDENED else {"original": self.vaes["original"]}
+        used = self.vaes if tuning.defence in USES_HARDENED else {"original": self.vaes["original"]}
         settings = self.defences.settings_of(tuning.defence)
         return key_of("poisoned", vaes=used, purifier=settings, tuning=asdict(tuning), **self.made_of)
 

@@ -100,7 +100,9 @@ def check_concepts(protocol: PoisoningProtocol, judge_knows: list[str]) -> None:
     words = {concept.word for concept in protocol.concepts}
     in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
     if unknown := sorted(((in_pairs | words) - set(judge_knows)) | (in_pairs - words)):
-        raise InputError(f"the concepts {', '.join(unknown)} are not among those of the protocol and of the judge")
+        raise InputError(
+            f"unknown concepts {', '.join(unknown)}; the judge must know each concept, and pairs take those of the protocol"
+        )
 
 
 def _repeated(x: Tensor, count: int) -> Tensor:

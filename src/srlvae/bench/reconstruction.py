@@ -29,7 +29,7 @@ from srlvae.provenance import versions
 
 RESULT, GRID, CACHE = "reconstruction.json", "grid.png", "cache"
 # The attack and, where the protocol has it, the budget of the picture grid; and its photographs.
-SHOWN_ATTACK, SHOWN_EPS, SHOWN = "reconstruction", 15 / 255, 6
+GRID_ATTACK, GRID_EPS, GRID_PHOTOGRAPHS = "reconstruction", 15 / 255, 6
 
 
 def conditions(protocol: ReconstructionProtocol) -> list[tuple[Cell, str]]:
@@ -66,16 +66,16 @@ def reconstruction(
         else:
             bench.attacked(cell, hardened)
         listener.at("rows", number, len(planned), f"{cell}, {defence}")
-    shown, _ = bench.attacked(shown_cell(protocol), hardened)
+    shown, _ = bench.attacked(grid_cell(protocol), hardened)
     if not is_main:
         return {}
-    write_grid(out / GRID, bench, shown.images[:SHOWN], hardened)
+    write_grid(out / GRID, bench, shown.images[:GRID_PHOTOGRAPHS], hardened)
     return result
 
 
-def shown_cell(protocol: ReconstructionProtocol) -> Cell:
+def grid_cell(protocol: ReconstructionProtocol) -> Cell:
     """What the picture grid shows."""
-    return Cell(SHOWN_ATTACK, SHOWN_EPS if SHOWN_EPS in protocol.eps else max(protocol.eps), "original")
+    return Cell(GRID_ATTACK, GRID_EPS if GRID_EPS in protocol.eps else max(protocol.eps), "original")
 
 
 def write_grid(path: Path, bench: Reconstructions, attacked: Images, hardened: VAE) -> None:
@@ -84,6 +84,6 @@ def write_grid(path: Path, bench: Reconstructions, attacked: Images, hardened: V
     with torch.no_grad():
         before, after = (vae.reconstruct(attacked.to(vae.device)).cpu() for vae in (bench.original, hardened))
     columns = [x, attacked, before, after, (before - x).abs(), (after - x).abs()]
-    name = f"attacked {budget(shown_cell(bench.protocol).eps)}"
+    name = f"attacked {budget(grid_cell(bench.protocol).eps)}"
     captions = ["clean", name, "original", "hardened", "|error|, original", "|error|, hardened"]
     write_image(path, tile(list(zip(*columns, strict=True)), captions))

@@ -15,7 +15,7 @@ from srlvae.files import write_text
 from srlvae.report.editing import HEADLINE_MEASURES, editing_table, load_run, measures_of, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
-from srlvae.report.hardening import curves, hardening_table, shares_table
+from srlvae.report.hardening import cost_shares_table, curves, hardening_table
 from srlvae.report.plots import plot_hardening, plot_reconstruction
 from srlvae.report.poisoning import poisoning_table
 from srlvae.report.poisoning_page import poisoning_parts
@@ -35,14 +35,14 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
     if (first / EDITING).is_file():
         return write_editing(folders, page)
     if len(folders) > 1:
-        raise InputError("only reports of the editing benchmark stand side by side; give one folder")
+        raise InputError("only results of the editing benchmark can be compared on one page; give one folder")
     if (first / POISONING).is_file():
         return write_poisoning(first, page)
     if (first / RECONSTRUCTION).is_file():
         return write_reconstruction(first, page)
     if (first / HARDENING).is_file():
         return write_hardening(first, page)
-    raise InputError(f"{first} holds no rows of a benchmark; run: srlvae bench … --out {first}")
+    raise InputError(f"{first} has no result of a benchmark; run: srlvae bench … --out {first}")
 
 
 def write_editing(folders: list[Path], page: Path) -> Path:
@@ -82,7 +82,7 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
 
 def write_hardening(folder: Path, page: Path) -> Path:
     result = json.loads((folder / HARDENING).read_text(encoding="utf-8"))
-    ends, shares = hardening_table(result), shares_table(result)
+    ends, shares = hardening_table(result), cost_shares_table(result)
     _write_tables(folder, ends, *([shares] if shares else []))
     picture = plot_hardening(curves(result))
     write_text(folder / CURVES, picture)

@@ -11,7 +11,7 @@ from typing import Any
 from srlvae.bench.rows import Row
 from srlvae.extras import need
 from srlvae.files import write_atomically
-from srlvae.report.rows import find, grey_levels, rows_of
+from srlvae.report.rows import find_rows, grey_levels, rows_of
 
 # Where on the axis, the value, and its interval.
 Point = tuple[float, float | None, tuple[float | None, float | None]]
@@ -22,7 +22,7 @@ STYLES = {
     ("hardened", "transfer"): ("hardened, transfer", "#009E73", "-"),
     ("hardened", "white-box"): ("hardened, white-box", "#0072B2", "--"),
 }
-MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "shift": "shift of latents"}
+RECONSTRUCTION_MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "shift": "shift of latents"}
 PALETTE = ("#D55E00", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#999999", "#A06000")
 # Legible on white and on black.
 INK = "#808890"
@@ -37,11 +37,12 @@ def point(row: Row, measure: str, x: float | None = None) -> Point:
 def plot_reconstruction(result: dict, path: Path) -> None:
     """One column an attack, one row a measure; the shaded band is the 95 % bootstrap interval over images."""
     attacks, rows = result["protocol"]["attacks"], rows_of(result)
-    figure, axes = _grid(len(MEASURES), len(attacks))
+    figure, axes = _grid(len(RECONSTRUCTION_MEASURES), len(attacks))
     for j, attack in enumerate(attacks):
-        for i, (measure, label) in enumerate(MEASURES.items()):
+        for i, (measure, label) in enumerate(RECONSTRUCTION_MEASURES.items()):
             for (defence, access), style in STYLES.items():
-                own = find(rows, attack="none", defence=defence) + find(rows, attack=attack, defence=defence, access=access)
+                own = find_rows(rows, attack="none", defence=defence)
+                own += find_rows(rows, attack=attack, defence=defence, access=access)
                 draw_line(axes[i][j], [point(row, measure) for row in own], style)
             if j == 0:
                 axes[i][j].set_ylabel(label)
@@ -83,7 +84,7 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
         for label, points in lines.items():
             style = (label, PALETTE[labels.index(label) % len(PALETTE)], "-" if "," not in label else "--")
             # Nothing is known between no poison and the most of it.
-            (draw_line if len(points) > 2 else draw_last)(axis, points, style)
+            (draw_line if len(points) > 2 else draw_last_point)(axis, points, style)
         axis.set_title(pair)
         axis.set_xlabel(f"poisons, {title}")
         axis.set_xlim(-0.04 * most, 1.04 * most)
@@ -122,7 +123,7 @@ def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
         axis.annotate(name, (max(seconds, least), gain), xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour)
     axis.set_xscale("log")
     axis.set_xlim(least / 2, max([100, *(3 * seconds for _, seconds, _ in points)]))
-    axis.set_xlabel(f"seconds an image (0 drawn at {least:g})")
+    axis.set_xlabel(f"extra seconds per image (0 is drawn at {least:g})")
     axis.set_ylabel(label)
     axis.axhline(0, color=INK, linewidth=0.8)
     axis.grid(alpha=0.3)
@@ -149,7 +150,7 @@ def draw_line(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
     axis.grid(alpha=0.3)
 
 
-def draw_last(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
+def draw_last_point(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
     """The point of the largest ε or number, with its interval."""
     label, colour, _ = style
     x, value, (low, high) = max(points, key=lambda point: point[0])

@@ -21,25 +21,25 @@ def rows_of(result: Mapping[str, Any], key: str = "rows") -> list[Row]:
     return read_rows(result[key])
 
 
-def find(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+def find_rows(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     """The rows with these values of `access`, `defence`, or keys of the condition."""
-    return [row for row in rows if all(_said(row, key) == value for key, value in wanted.items())]
+    return [row for row in rows if all(_field(row, key) == value for key, value in wanted.items())]
 
 
-def one(rows: Iterable[Row], **wanted: Any) -> Row | None:
+def find_row(rows: Iterable[Row], **wanted: Any) -> Row | None:
     """The only row with these values; None where there is none. Raises ValueError where there are several."""
-    found = find(rows, **wanted)
+    found = find_rows(rows, **wanted)
     if len(found) > 1:
         raise ValueError(f"{len(found)} rows have {wanted}, one was expected")
     return found[0] if found else None
 
 
-def values_of(rows: Iterable[Row], key: str) -> list[Any]:
+def distinct_values(rows: Iterable[Row], key: str) -> list[Any]:
     """Every value of `access`, `defence` or a key of the condition, once, in the order of the rows."""
-    return list(dict.fromkeys(value for row in rows if (value := _said(row, key)) is not None))
+    return list(dict.fromkeys(value for row in rows if (value := _field(row, key)) is not None))
 
 
-def _said(row: Row, key: str) -> Any:
+def _field(row: Row, key: str) -> Any:
     return getattr(row, key) if key in ("access", "defence", "n") else row.condition.get(key)
 
 
@@ -50,18 +50,18 @@ def made_on(row: Row) -> str:
     return VAE_OF[row.defence] if row.access == "white-box" else "original"
 
 
-def pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any) -> tuple[Row, Row] | None:
+def find_pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any) -> tuple[Row, Row] | None:
     """The original VAE's row in a condition, under what was made on it, and the hardened one's; None where one is missing.
 
     access: to the hardened VAE. Clean images and noise have rows without access alone.
     """
-    rows = find(rows, **condition)
-    before = one(rows, defence="none")
-    after = one(rows, defence="hardened", access="none" if before and before.access == "none" else access)
+    rows = find_rows(rows, **condition)
+    before = find_row(rows, defence="none")
+    after = find_row(rows, defence="hardened", access="none" if before and before.access == "none" else access)
     return (before, after) if before and after else None
 
 
-def value(row: Row, measure: str) -> float:
+def measured_value(row: Row, measure: str) -> float:
     """The value of a measure. Raises ValueError where the row has none."""
     found = row.measures[measure].value
     if found is None:
@@ -71,12 +71,12 @@ def value(row: Row, measure: str) -> float:
 
 def factor(before: Row, after: Row, measure: str = "frechet") -> float:
     """How many times larger a measure was before."""
-    return value(before, measure) / value(after, measure)
+    return measured_value(before, measure) / measured_value(after, measure)
 
 
 def share_left(before: Row, after: Row, measure: str = "frechet") -> float:
     """Which share of a measure is left."""
-    return value(after, measure) / value(before, measure)
+    return measured_value(after, measure) / measured_value(before, measure)
 
 
 def main_budget(rows: Iterable[Row]) -> str:
@@ -96,31 +96,31 @@ def grey_levels(row: Row) -> float:
     return fraction(str(row.condition["eps"])) * 255
 
 
-def shown(estimate: Estimate, spec: str, interval: bool = True) -> str:
+def format_estimate(estimate: Estimate, spec: str, interval: bool = True) -> str:
     """An estimate as text, with its interval where it has one and is wanted. spec: of its numbers, such as `.1f` or `.0%`."""
     if estimate.value is None:
         return "equal"
-    value, *ends = (_number(v, spec) for v in (estimate.value, estimate.low, estimate.high) if v is not None)
+    value, *ends = (_format_number(v, spec) for v in (estimate.value, estimate.low, estimate.high) if v is not None)
     return f"{value} [{', '.join(ends)}]" if ends and interval else value
 
 
-def _number(value: float, spec: str) -> str:
+def _format_number(value: float, spec: str) -> str:
     """Formatted, with no minus before a zero."""
     text = format(value, spec)
     return text[1:] if text.startswith("-") and not text.strip("-0.%") else text
 
 
-def arrow(found: tuple[Row, Row] | None, measure: str, spec: str, interval: bool = False) -> str:
+def format_pair(found: tuple[Row, Row] | None, measure: str, spec: str, interval: bool = False) -> str:
     """`original → hardened`, or nothing where there is no such pair."""
-    return " → ".join(shown(row.measures[measure], spec, interval) for row in found) if found else ""
+    return " → ".join(format_estimate(row.measures[measure], spec, interval) for row in found) if found else ""
 
 
-def percent(estimate: Estimate) -> str:
+def format_percent(estimate: Estimate) -> str:
     """A share for running text and tables, without its interval: `62 %`."""
-    return shown(estimate, ".0%", interval=False).replace("%", " %")
+    return format_estimate(estimate, ".0%", interval=False).replace("%", " %")
 
 
-def named(defence: str) -> str:
+def defence_label(defence: str) -> str:
     """A defence in words."""
     return "no defence" if defence == "none" else defence
 
@@ -140,7 +140,7 @@ def cost_cells(costs: Mapping[str, Any], defence: str) -> list[str]:
     return [f"{cost['seconds']:.2g}", f"{cost['memory'] / 1e6:.0f} MB", passes or "0"]
 
 
-def by(key: Callable[[Row], Any], rows: Iterable[Row]) -> dict[Any, list[Row]]:
+def group_rows(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
     """The rows by a key, in the order in which they come."""
     found: dict[Any, list[Row]] = {}
     for row in rows:

@@ -11,7 +11,7 @@ from srlvae.scan import Score
 
 PAGE = "scan.html"
 # Images shown at least and at most, in between all suspicious ones; and the side of each in pixels.
-LEAST, MOST, SIDE = 60, 300, 240
+MIN_IMAGES, MAX_IMAGES, THUMBNAIL_SIDE = 60, 300, 240
 
 
 def write_scan_page(out: Path, folder: Path, scores: list[Score], threshold: float, clean: str, rate: float) -> Path:
@@ -25,7 +25,7 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], threshold: flo
             "suspicious": score.above(threshold),
             "data": _thumbnail(folder / score.file if folder.is_dir() else folder),
         }
-        for score in readable[: max(LEAST, min(suspicious, MOST))]
+        for score in readable[: max(MIN_IMAGES, min(suspicious, MAX_IMAGES))]
     ]
     return write_page(
         out / PAGE,
@@ -47,5 +47,5 @@ def _thumbnail(path: Path) -> str:
         image = open_rgb(path)
     except InputError:  # it went away since it was scored
         return ""
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     return inline_jpeg(image)

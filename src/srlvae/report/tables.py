@@ -18,7 +18,7 @@ def attack_list(attacks: Mapping[str, Attack]) -> Table:
         lines.append([f"[bold]{name}[/]", "", "", attack.needs, attack.passes, attack.paper])
         for preset, s in attack.presets.items():
             lines.append([f"  {preset}", _radius(s.ball), str(s.ball.steps), "", "", ""])
-    return ["attack, presets", "ε", "steps", "needs", "a step", "paper"], lines
+    return ["attack, presets", "ε", "steps", "needs", "cost of a step", "paper"], lines
 
 
 def _radius(ball: Ball) -> str:
@@ -33,7 +33,7 @@ def attacked_table(records: list[dict]) -> Table:
     for record in records:
         ends = " → ".join(f"{value:.4g}" for value in record["objective"])
         lines.append([Path(record["source"]).name, record["effective_eps"], ends, f"{record['latent_shift']:.3f}"])
-    return ["image", "ε as read back", "objective", "latent shift"], lines
+    return ["image", "ε of the saved file", "objective", "latent shift"], lines
 
 
 def markdown(table: Table) -> str:
