@@ -83,7 +83,7 @@ def test_verdicts_follow_from_the_rows(tmp_path):
     assert [holds for holds, _ in good] == [True, True, True, False, True]
     said = [text for _, text in good]
     assert "20.00 → 21.00 dB" in said[0] and "5.0 from those" in said[1] and "below 30.0" in said[1]
-    assert "a factor of 5.00" in said[2] and "60% of the distance" in said[3] and "it takes 0.002 s" in said[4]
+    assert "a factor of 5.00" in said[2] and "60% of the Fréchet distance" in said[3] and "it takes 0.002 s" in said[4]
     assert [holds for holds, _ in bad] == [True, True, False, False, False]
     assert "better than hardening on photoguard-encoder" in bad[4][1]
 

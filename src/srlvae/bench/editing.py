@@ -1,9 +1,12 @@
-"""Does editing work again? Edits of attacked images under each defence, against the original VAE's edits of the clean ones.
+"""The editing benchmark: whether edits of attacked photographs are good again, and under which defence.
 
-Every comparison has the same photographs, prompts and noise on both sides. Defences: `none` (the original VAE), `hardened`, and
-purifiers before the original VAE. Attacks made on the original VAE are `transfer` to the hardened one, as in the paper; those
-made on the hardened one are `white-box`. Fréchet distances of few images are biased upwards: the floor has those of sets that
-are known to be alike, at the same n. KID is unbiased: pairs made of one photograph are left out of it.
+Edits of attacked images under each defence are compared with the original VAE's edits of the clean images. Both sides of every
+comparison have the same photographs, prompts and noise. The defences are `none` (the original VAE), `hardened`, and purifiers
+before the original VAE. Attacks made on the original VAE are `transfer` to the hardened one, as in the paper; those made on the
+hardened one are `white-box`.
+
+Fréchet distances of few images are biased upwards. The floor says how large they are, at the same n, between sets that are
+known to be alike. KID is unbiased, because pairs made from one photograph are left out of it.
 """
 
 from __future__ import annotations
@@ -37,12 +40,12 @@ from srlvae.models.vae import VAE
 from srlvae.provenance import versions
 
 RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
-# Photographs on a contact sheet.
+# How many photographs a contact sheet shows.
 SHEET_PHOTOGRAPHS = 6
 
 
 def attackable(protocol: EditingProtocol, vae: VAE) -> EditingProtocol:
-    """The protocol without the attacks on a posterior where there is none, which a warning names."""
+    """The protocol without attacks that aim at a posterior, if the VAE has none. A warning names what is left out."""
     if vae.has_posterior:
         return protocol
     left_out = [chosen.name for chosen in protocol.attacks if ATTACKS[chosen.name].posterior]
@@ -52,7 +55,7 @@ def attackable(protocol: EditingProtocol, vae: VAE) -> EditingProtocol:
 
 
 def conditions(protocol: EditingProtocol) -> list[tuple[Cell, str]]:
-    """Every set of images with every defence that it is tried under, in the order in which they are run."""
+    """Every cell with every defence that it is tried under, in the order in which they are run."""
     attacks = [(Cell(chosen.name, eps, "original"), chosen) for chosen in protocol.attacks for eps in chosen.eps]
     budgets = sorted({cell.eps for cell, _ in attacks})
     found = [(cell, vae) for cell in [CLEAN, *(Cell(UNIFORM_NOISE, eps, "") for eps in budgets)] for vae in VAE_OF]
@@ -71,12 +74,13 @@ def editing(
     protocol: EditingProtocol,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Run the benchmark on the photographs in `folder`; write rows and contact sheets to `out` and return what is written.
+    """Run the editing benchmark on the photographs in `folder`. Writes rows and sheets to `out`, and returns the result.
 
-    Images and measures are kept in `out`/cache by what they were made from: a run that was cut off, or another protocol, makes
-    only what is missing. Of processes that run together the main one measures and writes; the others return {}. `seconds` in
-    the result: of this run, which took over what others had made.
-    Raises: InputError for unusable images.
+    Images and measures are kept in `out`/cache, so a run that was cut off, or a run of another protocol, makes only what is
+    missing. If several processes run together, the main one measures and writes, and the others return {}. `seconds` in the
+    result counts this run alone, without what earlier runs had made.
+
+    Raises InputError for unusable images.
     """
     started, listener = time.perf_counter(), listener or Listener()
     protocol = attackable(protocol, pipeline.vae)
@@ -103,7 +107,7 @@ def editing(
 
 
 class EditedRows:
-    """Rows of edits beside those of the clean photographs, measured once and kept."""
+    """The rows of the benchmark. They compare edits with those of the clean photographs, and are measured once and kept."""
 
     def __init__(self, editor: Editor):
         protocol, device = editor.protocol, editor.pipelines["original"].device
@@ -121,7 +125,7 @@ class EditedRows:
         self.judged_by |= {"reference": self.reference.keys, "prompts": editor.prompts}
 
     def row(self, cell: Cell, defence: str) -> Row:
-        """The row of a set of images under a defence."""
+        """The row of a cell under a defence."""
         given = self.editor.attacked(cell)
         found = self._compared(self.editor.edits_under(defence, given))
         self.pair_distances[cell, defence] = found["distances"]
@@ -134,8 +138,12 @@ class EditedRows:
         return self.editor.cache.record(key, lambda: self.distances.to(edits.images))
 
     def baselines(self) -> dict[str, Any]:
-        """`floor`: what edits of clean photographs are apart by another draw of noise, and those of one half of the photographs
-        from those of the other. `reconstruction`: how well both VAEs give clean photographs back."""
+        """The rows that the others are to be read beside, as plain data.
+
+        - `floor` says how far edits of clean photographs are from those with another draw of noise, and how far those of one
+          half of the photographs are from those of the other half.
+        - `reconstruction` says how close both VAEs' reconstructions of the clean photographs are to these.
+        """
         return {"floor": as_data(self._floor()), "reconstruction": as_data(map(self._reconstruction, VAE_OF))}
 
     def _floor(self) -> list[Row]:
@@ -154,7 +162,10 @@ class EditedRows:
         return Row(CLEAN.condition(), "none", defence, len(x), measures)
 
     def white_box_doubts(self) -> list[str]:
-        """Where attacks made on the original VAE hurt the hardened one more than those made on itself; of the rows so far."""
+        """A doubt for each white-box attack that hurts the hardened VAE less than the transferred attack does.
+
+        Such an attack did not do its best on the hardened VAE. Only the rows so far are looked at.
+        """
         found = []
         for (cell, defence), own in self.pair_distances.items():
             transfer = self.pair_distances.get((dataclasses.replace(cell, made_on="original"), defence))
@@ -165,7 +176,7 @@ class EditedRows:
 
 
 def write_sheet(editor: Editor, cell: Cell, reference: torch.Tensor, folder: Path) -> None:
-    """Photographs and their edits, clean and attacked, under every defence that the attack was tried with."""
+    """Write a contact sheet of a few photographs and their edits, clean and attacked, under every defence of the cell."""
     shown = [editor.photograph_of.index(i) for i in range(min(SHEET_PHOTOGRAPHS, len(editor.clean.images)))]
     given = editor.attacked(cell)
     defences = [*VAE_OF, *(p.name for p in editor.protocol.purifiers if p.takes(cell.attack, cell.eps))]

@@ -1,4 +1,4 @@
-"""Protocols by name or from a TOML file, checked before anything is run."""
+"""Loads protocols, by name or from a TOML file, and checks them before anything is run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from srlvae.images import check_eps
 from srlvae.metrics.features import FEATURES
 from srlvae.purify import PURIFIERS
 
-# What purifiers may need that a benchmark's own pipeline has.
+# What a purifier may need without a pipeline besides the protocol's.
 OWN_MODELS = ("nothing", "vae", "pipeline")
 
 FOLDER = Path(__file__).parent / "protocols"
 
 
 def reconstruction_protocol(name: str, benchmark: str = "reconstruction") -> ReconstructionProtocol:
-    """The protocol of `benchmark` (`reconstruction` or `hardening`) called `name`, or in the TOML file of that path.
+    """Load the protocol of `benchmark` (`reconstruction` or `hardening`) that is called `name`, or is in the TOML file `name`.
 
-    Raises InputError, before anything is run.
+    Raises InputError for an unknown name, and for whatever is wrong in the file.
     """
     protocol = read_toml(_find(benchmark, name), ReconstructionProtocol)
     _not_empty(name, attacks=protocol.attacks, eps=protocol.eps)
@@ -37,7 +37,10 @@ def reconstruction_protocol(name: str, benchmark: str = "reconstruction") -> Rec
 
 
 def editing_protocol(name: str) -> EditingProtocol:
-    """The protocol called `name`, or in the TOML file of that path. Raises InputError, before anything is run."""
+    """Load the editing protocol that is called `name`, or is in the TOML file `name`.
+
+    Raises InputError for an unknown name, and for whatever is wrong in the file.
+    """
     protocol = read_toml(_find("editing", name), EditingProtocol)
     _not_empty(name, prompts=protocol.prompts, attacks=protocol.attacks)
     _known(name, "attack", [chosen.name for chosen in protocol.attacks], ATTACKS)
@@ -50,7 +53,10 @@ def editing_protocol(name: str) -> EditingProtocol:
 
 
 def poisoning_protocol(name: str) -> PoisoningProtocol:
-    """The protocol called `name`, or in the TOML file of that path. Raises InputError, before anything is run."""
+    """Load the poisoning protocol that is called `name`, or is in the TOML file `name`.
+
+    Raises InputError for an unknown name, and for whatever is wrong in the file.
+    """
     protocol = read_toml(_find("poisoning", name), PoisoningProtocol)
     _not_empty(name, concepts=protocol.concepts, pairs=protocol.pairs, eps=protocol.eps, seeds=protocol.seeds)
     _not_empty(name, counts=[count for count in protocol.counts if count])
@@ -72,7 +78,7 @@ def _not_empty(where: str, **lists: Sequence[Any]) -> None:
 
 
 def _known(where: str, what: str, names: Sequence[str], known: Any) -> None:
-    """Each of them once, since rows are told apart by it."""
+    """Check that every name is known, and that each is there once, since rows are told apart by it."""
     for i, name in enumerate(names):
         if name not in known:
             raise InputError(f"{where}: unknown {what} {name!r}; choose from {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Rows of the editing benchmark → its tables, for the page, the terminal, README and docs alike."""
+"""The tables of the editing benchmark, for its page, the terminal, README and docs alike."""
 
 from __future__ import annotations
 
@@ -33,17 +33,23 @@ from srlvae.report.rows import (
 
 # The network whose Fréchet distance is FID.
 INCEPTION = "inception"
-# The attack by which defences are compared in one number.
+# The attack on which defences are compared by one number.
 HEADLINE_ATTACK = "photoguard-encoder"
-# The measures that the terminal, the Markdown table and plots have.
+# The measures that the Markdown tables and the plots show.
 HEADLINE_MEASURES = ("frechet", "clip_i")
-# What the table of defences shows of each.
+# The attacks in the table of defences, and the titles of their columns.
 DEFENCE_TABLE_ATTACKS = {"none": "clean", HEADLINE_ATTACK: "PhotoGuard", "mist-textural": "Mist, textural"}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of rows. spec: how its numbers are written; better: which way."""
+    """How a measure of the rows is shown.
+
+    - key: its name in the rows.
+    - label: its name for readers, with the network that measured it.
+    - spec: the format of its numbers, such as `.1f`.
+    - better: an arrow, ↓ or ↑, in the direction that is better.
+    """
 
     key: str
     label: str
@@ -53,7 +59,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Run:
-    """A folder of the editing benchmark."""
+    """A run of the editing benchmark: its name, its folder, and the result that the folder holds."""
 
     name: str
     folder: Path
@@ -61,7 +67,10 @@ class Run:
 
 
 def load_run(folder: Path) -> Run:
-    """Raises InputError where there are no rows."""
+    """Load a run from its folder.
+
+    Raises InputError if the folder has no rows.
+    """
     path = folder / RESULT
     if not path.is_file():
         raise InputError(f"{folder} has no {RESULT}; run: srlvae bench editing … --out {folder}")
@@ -72,7 +81,7 @@ def load_run(folder: Path) -> Run:
 
 
 def measures_of(result: dict[str, Any]) -> dict[str, Measure]:
-    """The measures of a result by key, labelled with the networks of its protocol."""
+    """The measures that a result has, by key and in the order of the page. Labels name the networks of the protocol."""
     pairs, sets, clip = (result["protocol"][key] for key in ("pairs", "sets", "clip"))
     found = (
         Measure("frechet", "FID" if sets == INCEPTION else f"Fréchet distance ({sets})", ".1f", "↓"),
@@ -87,7 +96,11 @@ def measures_of(result: dict[str, Any]) -> dict[str, Measure]:
 
 
 def editing_table(result: dict[str, Any], measure: Measure, intervals: bool = True) -> Table:
-    """A line an attack, budget and the VAE it was made on; a column a defence, with its 95 % interval where wanted."""
+    """One measure under every attack and every defence.
+
+    There is a line for each attack, budget and access to the hardened VAE, and a column for each defence. Cells have 95 %
+    intervals if `intervals`.
+    """
     rows, lines = rows_of(result), []
     defences = distinct_values(rows, "defence")
     sets = group_rows(rows, lambda row: (row.condition["attack"], row.condition["eps"], made_on(row)))
@@ -100,7 +113,11 @@ def editing_table(result: dict[str, Any], measure: Measure, intervals: bool = Tr
 
 
 def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
-    """A line an attack: Fréchet distances of edits, original → hardened, by ε; at the main one with intervals where wanted."""
+    """The main table: for each attack the Fréchet distances of edits from clean edits, written original → hardened.
+
+    The columns are the main budget (with 95 % intervals if `intervals`), the other budgets, and, at the main budget, the factor
+    between the two VAEs, the distance of the hardened VAE white-box, and CLIP-I.
+    """
     rows = rows_of(result)
     first = main_budget(rows)
     rest = [eps for eps in budgets(rows) if eps != first]
@@ -121,7 +138,7 @@ def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
 
 
 def _clean_line(rows: list[Row], rest: int, intervals: bool) -> list[str]:
-    """Clean edits under the original VAE are what all are compared with: 0 and 1 apart from rounding."""
+    """The line of clean photographs. The original VAE's clean edits are the reference, with distance 0 and CLIP-I 1."""
     clean = find_row(rows, attack="none", defence="hardened")
     if not clean:
         return ["none, any ε", "0", *[""] * rest, "", "", "1"]
@@ -133,7 +150,7 @@ def _clean_line(rows: list[Row], rest: int, intervals: bool) -> list[str]:
 
 
 def defence_table(result: dict[str, Any]) -> Table:
-    """A line a defence: Fréchet distances of edits at the main budget, and what it takes an image."""
+    """For each defence, the Fréchet distances of edits at the main budget, and what the defence costs for each image."""
     rows, lines = rows_of(result), []
     eps = {attack: "0" if attack == "none" else main_budget(rows) for attack in DEFENCE_TABLE_ATTACKS}
     attacks = [attack for attack in DEFENCE_TABLE_ATTACKS if find_rows(rows, attack=attack, eps=eps[attack])]
@@ -152,7 +169,10 @@ def defence_table(result: dict[str, Any]) -> Table:
 
 
 def share_removed(result: dict[str, Any], defence: str) -> float | None:
-    """The share of the Fréchet distance that a defence takes away from the headline attack in transfer."""
+    """The share of the headline attack's Fréchet distance, in transfer, that a defence removes.
+
+    It is None if there are no rows to compare.
+    """
     rows = find_rows(rows_of(result), attack=HEADLINE_ATTACK)
     found = {row.condition["eps"]: row for row in find_rows(rows, defence=defence) if made_on(row) == "original"}
     shared = [eps for eps in MAIN_BUDGETS if eps in found] or list(found)
@@ -161,7 +181,7 @@ def share_removed(result: dict[str, Any], defence: str) -> float | None:
 
 
 def fidelity_table(result: dict[str, Any]) -> Table:
-    """Clean photographs through both VAEs."""
+    """How close both VAEs' reconstructions of clean photographs are to these."""
     measures, rows = measures_of(result), rows_of(result, "reconstruction")
     found = [find_row(rows, defence=defence) for defence in VAE_OF]
     lines = [
@@ -172,7 +192,10 @@ def fidelity_table(result: dict[str, Any]) -> Table:
 
 
 def side_by_side(runs: list[Run]) -> Table:
-    """A line an attack in transfer, a column a run: Fréchet distance and CLIP-I without and with the hardened VAE."""
+    """Several runs in one table, which has a column for each run and a line for each attack in transfer.
+
+    Cells have the Fréchet distance and CLIP-I, each written original → hardened.
+    """
     rows = [rows_of(run.result) for run in runs]
     sets = [(row.condition["attack"], row.condition["eps"]) for own in rows for row in find_rows(own, access="transfer")]
     lines = []

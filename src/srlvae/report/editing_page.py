@@ -1,4 +1,4 @@
-"""What the page of an editing benchmark shows: tables, plots, sheets, doubts."""
+"""The contents of an editing benchmark's page: tables, plots, contact sheets and doubts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from srlvae.report.verdicts import verdicts
 
 
 def doubts(run: Run) -> list[str]:
-    """What should not be believed, or not without a look."""
+    """Sentences on what limits the numbers of a run, and on attacks that should not be believed."""
     result, rows = run.result, rows_of(run.result)
     n, sets = rows[0].n, result["protocol"]["sets"]
     found = [] if "doubts" in result else ["The run is not finished. Start the same command again, and it continues."]
@@ -50,7 +50,11 @@ def doubts(run: Run) -> list[str]:
 
 
 def plots(result: dict[str, Any]) -> list[str]:
-    """Over ε for every attack of more than one budget, and gain over cost."""
+    """The plots of a result, as SVG.
+
+    The first shows measures over ε, for every attack with more than one budget. The last shows what each defence gains over its
+    cost.
+    """
     rows, measures = rows_of(result), measures_of(result)
     attacks = [name for name in distinct_values(rows, "attack") if name not in NO_ATTACK]
     swept = [name for name in attacks if len(budgets(find_rows(rows, attack=name))) > 1]
@@ -68,7 +72,7 @@ def _points(rows: list[Row], attack: str, measure: str, defence: str, access: st
 
 
 def page_parts(run: Run) -> dict[str, Any]:
-    """Everything that the page shows of a run."""
+    """Everything that the page shows of a run, by the names that the template uses."""
     result = run.result
     return {
         "name": run.name,

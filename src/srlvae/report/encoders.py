@@ -1,4 +1,4 @@
-"""Rows of the reconstruction benchmark → the table of one encoder, and of several side by side."""
+"""The tables of the reconstruction benchmark: all numbers of one encoder, and several encoders side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from srlvae.bench.rows import Access
 from srlvae.report.rows import Table, find_pair, find_rows, format_pair, made_on, main_budget, rows_of
 
-# (label, attack, access, measure, how it is written)
+# The lines of the table: label, attack, access, measure, and the format of its numbers.
 ENCODER_LINES: tuple[tuple[str, str, Access, str, str], ...] = (
     ("clean latents, shift ↓", "none", "none", "shift", ".3f"),
     ("clean reconstruction, {pairs} distance ↓", "none", "none", "distance", ".3f"),
@@ -24,9 +24,9 @@ NETWORK_NAMES = {"efficientnet-lite1": "EfficientNet-Lite1"}
 
 
 def reconstruction_table(result: Mapping[str, Any]) -> Table:
-    """One line an attack, ε and access, each measure as `original → hardened`.
+    """All numbers of a result: a line for each attack, ε and access, and a column for each measure.
 
-    In transfer and white-box lines the original's number is its own under the attack made on it.
+    Cells are written original → hardened. The original VAE's number is always under the attack made on itself.
     """
     pairs, sets = (result["protocol"][key] for key in ("pairs", "sets"))
     measures = (("PSNR dB", "psnr", ".2f"), ("SSIM", "ssim", ".3f"), ("shift", "shift", ".3f"))
@@ -41,7 +41,10 @@ def reconstruction_table(result: Mapping[str, Any]) -> Table:
 
 
 def encoders_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A line a measure at the main budget, a column a result by its name: original → hardened."""
+    """Several encoders side by side, at the main budget: a line for each measure, a column for each result.
+
+    `results` are the results by name. Cells are written original → hardened.
+    """
     header = ["", *(f"{name}, `{result['hardened'][:8]}…`" for name, result in results.items())]
     networks = {result["protocol"]["pairs"] for result in results.values()}
     pairs = ", ".join(sorted(str(NETWORK_NAMES.get(name, name)) for name in networks))

@@ -1,4 +1,4 @@
-"""Rows of the hardening benchmark → the table, the curves, and by how much less one run gets where another ends."""
+"""The table and the curves of the hardening benchmark, and how much less one run costs than another for the same robustness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from srlvae.bench.rows import Row
 from srlvae.report.plots import Point, point
 from srlvae.report.rows import Table, distinct_values, find_row, find_rows, format_estimate, measured_value, rows_of
 
-# (label, attack, access, measure, whether more is better)
+# The columns of the table: label, attack, access, measure, and whether larger numbers are better.
 MEASURES = (
     ("clean shift", "none", "none", "shift", False),
     ("clean distance", "none", "none", "distance", False),
@@ -23,7 +23,7 @@ MEASURES = (
 
 
 def _rows(result: Mapping[str, Any], attack: str, access: str, run: str) -> list[Row]:
-    """A run's rows of a measure, the earliest step first."""
+    """A run's rows under an attack, in the order of its steps."""
     found = find_rows(rows_of(result), defence="hardened", attack=attack, access=access, run=run)
     return sorted(found, key=lambda row: row.condition["step"])
 
@@ -33,7 +33,7 @@ def _runs(result: Mapping[str, Any]) -> list[str]:
 
 
 def curves(result: Mapping[str, Any]) -> dict[str, dict[str, list[Point]]]:
-    """Of each measure, each run's points over processor seconds."""
+    """For each measure and each run, points over the processor seconds that the run had taken."""
     return {
         label: {
             run: [point(row, measure, float(row.condition["seconds"])) for row in _rows(result, attack, access, run)]
@@ -44,7 +44,7 @@ def curves(result: Mapping[str, Any]) -> dict[str, dict[str, list[Point]]]:
 
 
 def hardening_table(result: Mapping[str, Any]) -> Table:
-    """A line a run at its end, beside the original."""
+    """The last encoder of each run, below the original one."""
     before = [(find_row(rows_of(result), defence="none", attack=attack), measure) for _, attack, _, measure, _ in MEASURES]
     lines = [["original", "", "", *(_format_measure(row, measure) for row, measure in before if row)]]
     for run in _runs(result):
@@ -60,9 +60,10 @@ def _format_measure(row: Row, measure: str) -> str:
 
 
 def cost_shares(result: Mapping[str, Any], run: str, other: str) -> dict[str, float | None]:
-    """Of each robustness measure, the share of `other`'s whole cost for which `run` is as good as `other` is at its end.
+    """For each robustness measure, how early `run` is as good as `other` is at its end.
 
-    None where it never is.
+    The number is the processor time of `run` until then as a share of that of all of `other`. It is None if `run` never gets
+    there.
     """
     found: dict[str, float | None] = {}
     for label, attack, access, measure, more in MEASURES:
@@ -79,7 +80,7 @@ def cost_shares(result: Mapping[str, Any], run: str, other: str) -> dict[str, fl
 
 
 def cost_shares_table(result: Mapping[str, Any]) -> Table | None:
-    """A line each other run: for which share of its cost the first is as good as it is at its end. None for a single run."""
+    """How early the first run is as good as each other run is at its end; see `cost_shares`. None if there is a single run."""
     first, *others = _runs(result)
     if not others:
         return None

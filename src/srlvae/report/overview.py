@@ -1,4 +1,4 @@
-"""README's first table on what the product does downstream: edits, poison and scans in a line each."""
+"""README's first table: what hardening does to edits, to poisoning and to scans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from srlvae.report.rows import MAIN_BUDGET, Table, cost_cells, find_pair, find_r
 from srlvae.report.scan_tables import AS_IT_COMES
 
 Result = Mapping[str, Any]
-# (in words, attack, ε, measure, how it is written)
+# The lines on edits: label, attack, ε, measure, and the format of its numbers.
 EDIT_LINES = (
     (
         "edits under Mist's fused attack ({name}), Fréchet distance from clean edits ↓",
@@ -30,12 +30,15 @@ EDIT_LINES = (
     ("edits under PhotoGuard ({name}), CLIP-I ↑", "photoguard-encoder", MAIN_BUDGET, "clip_i", ".2f"),
     ("edits of clean photographs ({name}), Fréchet distance from the original VAE's edits ↓", "none", "0", "frechet", ".0f"),
 )
-# Nightshade's budget in the line on scans.
+# The budget of Nightshade in the line on scans.
 SCANNED_BUDGET = "8/255"
 
 
 def overview_table(editing: Mapping[str, Result], poisoning: Mapping[str, Result], scans: Mapping[str, Result]) -> Table:
-    """A line a claim, the original VAE beside the hardened one. Results by the name of what they were measured on."""
+    """A line for each claim, with the original VAE beside the hardened one.
+
+    Each argument has the results of one benchmark, by the name of the model that they were measured on.
+    """
     lines = []
     for name, result in editing.items():
         for words, attack, eps, measure, spec in EDIT_LINES:

@@ -1,4 +1,4 @@
-"""Rows of the poisoning benchmark → its tables and curves, for the page, the terminal, README and docs alike."""
+"""The tables and curves of the poisoning benchmark, for its page, the terminal, README and docs alike."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ SHARES = ("target", "concept", "others")
 
 
 def pooled_share(rows: Iterable[Row], measure: str) -> Estimate:
-    """The share over the images of all rows, with its 95 % interval over the fine-tunings that they are of, or, where there is
-    one alone, over its images."""
+    """A share over the images of all the rows together, with its 95 % interval.
+
+    The interval resamples fine-tunings. If all rows belong to a single one, it resamples that one's images.
+    """
     values, groups = [], []
     numbers: dict[tuple, int] = {}
     for row in rows:
         count = row.measures[measure].n
         yes, about = round(measured_value(row, measure) * count), row.condition
-        # Without poison all pairs share a fine-tuning.
+        # Without poison, all pairs share one fine-tuning.
         tuned = (about["seed"], *((about["concept"], about["target"]) if about["poisons"] else ()))
         values += [1.0] * yes + [0.0] * (count - yes)
         groups += [numbers.setdefault(tuned, len(numbers))] * count
@@ -45,27 +47,30 @@ def pooled_share(rows: Iterable[Row], measure: str) -> Estimate:
 
 
 def format_share(rows: Iterable[Row], measure: str) -> str:
-    """`pooled`, in words."""
+    """The pooled share of a measure with its interval, as text."""
     return format_estimate(pooled_share(rows, measure), ".0%")
 
 
 def largest_budget(result: Mapping[str, Any]) -> str:
-    """The largest budget of a sweep, which has every number of poisons."""
+    """The largest ε of a result, at which the number of poisons is swept."""
     return max(result["protocol"]["eps"], key=fraction)
 
 
 def largest_count(result: Mapping[str, Any]) -> int:
-    """The largest number of poisons."""
+    """The largest number of poisons of a result."""
     return max(result["protocol"]["counts"])
 
 
 def poison_counts(result: Mapping[str, Any]) -> list[int]:
-    """The numbers of poisons, from none on."""
+    """The numbers of poisons of a result in increasing order, with 0 for no poison."""
     return sorted({0, *result["protocol"]["counts"]})
 
 
 def swept_rows(result: Mapping[str, Any], defence: str, poisons: int, **condition: Any) -> list[Row]:
-    """Rows of that many poisons of the largest budget, made on the original VAE, or of none."""
+    """The rows of a defence at one number of poisons.
+
+    Poison is that made on the original VAE, at the largest ε unless `condition` names another.
+    """
     found = find_rows(rows_of(result), defence=defence, poisons=poisons, **condition)
     if not poisons:
         return found
@@ -74,7 +79,7 @@ def swept_rows(result: Mapping[str, Any], defence: str, poisons: int, **conditio
 
 
 def counts_table(result: Mapping[str, Any]) -> Table:
-    """A line a number of poisons, all pairs together: images called the target, and the concept."""
+    """How often images are called the target and the concept, by the number of poisons and by VAE. All pairs are pooled."""
     lines = []
     for count in poison_counts(result):
         shares = [swept_rows(result, defence, count) for defence in VAE_OF]
@@ -84,7 +89,7 @@ def counts_table(result: Mapping[str, Any]) -> Table:
 
 
 def pairs_table(result: Mapping[str, Any]) -> Table:
-    """A line a pair and VAE, a column a number of poisons: images called the target, in brackets the concept."""
+    """How often images are called the target (in brackets: the concept), by pair, VAE and number of poisons."""
     lines = []
     for pair in result["protocol"]["pairs"]:
         for defence, vae in VAE_OF.items():
@@ -105,9 +110,10 @@ def _target_and_concept(rows: list[Row]) -> str:
 
 
 def defences_table(result: Mapping[str, Any], likeness: bool = False) -> Table:
-    """A line a defence against the most poisons: images called the target and the concept, and other concepts themselves.
+    """How each defence does against the largest number of poisons.
 
-    likeness: also the CLIP-T of the images of other concepts.
+    The columns are the shares of images called the target and called the concept, and the share of images of other concepts
+    that are called what they were generated for. With `likeness` there is also the mean CLIP-T of images of other concepts.
     """
     lines = []
     for name, own in _against_most(result).items():
@@ -119,7 +125,7 @@ def defences_table(result: Mapping[str, Any], likeness: bool = False) -> Table:
 
 
 def _against_most(result: Mapping[str, Any]) -> dict[str, list[Row]]:
-    """The rows of each defence and kind of poison, by what a table calls them."""
+    """The rows at the largest number of poisons, for each defence and kind of poison, by the label that a table gives it."""
     rows, number = rows_of(result), largest_count(result)
     found = {f"{vae}, no poison": swept_rows(result, defence, 0) for defence, vae in VAE_OF.items()}
     found |= {vae: swept_rows(result, defence, number) for defence, vae in VAE_OF.items()}
@@ -134,8 +140,10 @@ def _against_most(result: Mapping[str, Any]) -> dict[str, list[Row]]:
 
 
 def poisoning_table(result: Mapping[str, Any]) -> Table:
-    """A line a pair, poison, access to the hardened VAE, budget and number; under each defence the shares called the target and
-    the concept."""
+    """All numbers: a line for each pair, kind of poison, ε and number of poisons, and a column for each defence.
+
+    Cells have the share of images called the target and, in brackets, the share called the concept.
+    """
     rows = rows_of(result)
     defences = distinct_values(rows, "defence")
     lines = group_rows(rows, lambda row: (*_pair_of(row), row.condition["attack"], made_on(row), row.condition["eps"]))
@@ -153,7 +161,7 @@ def _pair_of(row: Row) -> tuple[Any, Any]:
 
 
 def curves(result: Mapping[str, Any], eps: str) -> dict[str, dict[str, list[Point]]]:
-    """Of each pair, for each defence and poison: (N, share called the target, interval over fine-tunings)."""
+    """Curves at one ε: for each pair, by the label of the defence and poison, the share called the target over the number."""
     return {
         f"{pair['concept']} → {pair['target']}": _lines(find_rows(rows_of(result), **pair), eps)
         for pair in result["protocol"]["pairs"]
@@ -168,7 +176,7 @@ def _lines(rows: list[Row], eps: str) -> dict[str, list[Point]]:
         own = [row for row in own if row.condition["eps"] in (eps, "0")] + find_rows(rows, defence=defence, poisons=0)
         kind = "" if on == "original" else f", {'white-box' if on else attack}"
         by_count = {count: find_rows(own, poisons=count) for count in sorted(distinct_values(own, "poisons"))}
-        if any(by_count):  # poison of that ε
+        if any(by_count):  # there is poison of that ε
             estimates = {count: pooled_share(same, "target") for count, same in by_count.items()}
             found[defence_label(defence) + kind] = [(float(count), e.value, (e.low, e.high)) for count, e in estimates.items()]
     return found

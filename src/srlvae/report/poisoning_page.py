@@ -1,4 +1,4 @@
-"""What the page of a poisoning benchmark shows."""
+"""The contents of a poisoning benchmark's page."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from srlvae.report.poisoning import counts_table, curves, defences_table, poison
 from srlvae.report.render import inline_sheet
 from srlvae.report.rows import defence_label, find_rows, rows_of
 
-# Sheets on the page, of one seed.
+# The page shows at most this many contact sheets, of one seed.
 MAX_SHEETS = 40
 
 
 def poisoning_parts(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the page shows of a sweep."""
+    """Everything that the page shows of a run, by the names that the template uses."""
     rows, seeds = rows_of(result), result["protocol"]["seeds"]
-    # What most poisons did first: those who look at one picture look at that.
+    # The sheets with the most poisons come first, since many readers look at a single picture.
     shown = sorted(find_rows(rows, seed=min(seeds)), key=lambda row: -int(row.condition["poisons"]))[:MAX_SHEETS]
     header, lines = poisoning_table(result)
     return {

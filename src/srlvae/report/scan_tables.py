@@ -1,4 +1,4 @@
-"""Rows of the scan recipe → tables of how well attacked photographs are told from clean ones."""
+"""The tables of the scan's rows: how well attacked photographs are told from clean ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from srlvae.report.rows import (
     rows_of,
 )
 
-# What a row says of images that nothing happened to on their way.
+# The handling of images to which nothing happened between the attack and the scan.
 AS_IT_COMES = "as it comes"
 
 
@@ -27,7 +27,10 @@ def _attacks(rows: Iterable[Row]) -> list[str]:
 
 
 def scan_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A line an attack: area under the curve and share found, by VAE and ε. results: by the name of the VAE."""
+    """The area under the ROC curve (AUROC) and the share detected, for each attack, by VAE and ε.
+
+    `results` are the results by the name of the VAE.
+    """
     found = {name: find_rows(rows_of(result), handling=AS_IT_COMES) for name, result in results.items()}
     everything = [row for rows in found.values() for row in rows]
     columns = [(name, eps) for name, rows in found.items() for eps in budgets(rows)]
@@ -45,7 +48,10 @@ def _auroc_and_found(row: Row | None) -> tuple[str, str]:
 
 
 def handled_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A line an attack at the largest ε: the area under the curve as it comes and after each handling, by VAE."""
+    """The AUROC and the share detected at the largest ε, for each attack, by VAE and by what happened to the image on its way.
+
+    `results` are the results by the name of the VAE.
+    """
     found = {name: rows_of(result) for name, result in results.items()}
     everything = [row for rows in found.values() for row in rows]
     eps, handlings = budgets(everything)[-1], distinct_values(everything, "handling")

@@ -1,4 +1,4 @@
-"""Tables that need no rows, and a table as Markdown."""
+"""Tables that are not made from rows, and a table in Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from srlvae.report.rows import Table
 
 
 def attack_list(attacks: Mapping[str, Attack]) -> Table:
-    """A line an attack, and below it one for each of its presets; budgets are the effective ones."""
+    """A line for each attack, followed by one for each of its presets. Budgets are those that take effect."""
     lines = []
     for name, attack in attacks.items():
         lines.append([f"[bold]{name}[/]", "", "", attack.needs, attack.passes, attack.paper])
@@ -28,7 +28,7 @@ def _radius(ball: Ball) -> str:
 
 
 def attacked_table(records: list[dict]) -> Table:
-    """A line an attacked image, from the records beside them."""
+    """A line for each attacked image, from the records that are written beside the images."""
     lines = []
     for record in records:
         ends = " → ".join(f"{value:.4g}" for value in record["objective"])
@@ -37,6 +37,6 @@ def attacked_table(records: list[dict]) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """The table in Markdown's syntax."""
+    """The table in the syntax of Markdown."""
     header, lines = table
     return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])

@@ -20,16 +20,16 @@ from srlvae.report.rows import (
     share_left,
 )
 
-# What the paper reports for PhotoGuard: FID 221.1 to 68.42, and CLIP-I 0.8832 afterwards (Lee et al. 2025).
+# What the paper reports for PhotoGuard: FID falls from 221.1 to 68.42, and CLIP-I is 0.8832 afterwards (Lee et al. 2025).
 WANTED_FACTOR, WANTED_CLIP_I = 3.2, 0.88
-# White-box attacks are to keep at most this share of the distance.
+# A white-box attack should keep at most this share of the Fréchet distance.
 WHITE_BOX_SHARE = 0.5
 
 Verdict = tuple[bool, str]
 
 
 def verdicts(result: dict[str, Any]) -> list[Verdict]:
-    """What the paper claims, line by line: whether it holds in this run, and the numbers."""
+    """Whether each claim of the paper (Lee et al. 2025, arXiv 2504.17219) holds in this run, with a sentence on its numbers."""
     rows = rows_of(result)
     found = _clean_verdicts(result)
     for attack in distinct_values(find_rows(rows, access="transfer"), "attack"):
@@ -45,7 +45,7 @@ def _attack_verdicts(rows: list[Row], both: tuple[Row, Row]) -> list[Verdict]:
     divided, likeness = factor(*both), measured_value(after, "clip_i")
     text = (
         f"{attack}, {eps}, transfer: Fréchet distance {format_pair(both, 'frechet', '.1f')}, a factor of {divided:.2f} "
-        f"(wanted {WANTED_FACTOR}); CLIP-I {format_pair(both, 'clip_i', '.3f')} (wanted above {WANTED_CLIP_I})"
+        f"(wanted at least {WANTED_FACTOR}); CLIP-I {format_pair(both, 'clip_i', '.3f')} (wanted above {WANTED_CLIP_I})"
     )
     found = [(divided >= WANTED_FACTOR and likeness > WANTED_CLIP_I, text)]
     if row := find_row(rows, attack=attack, eps=eps, defence="hardened", access="white-box"):
@@ -64,15 +64,16 @@ def _clean_verdicts(result: dict[str, Any]) -> list[Verdict]:
         closer = measured_value(after, "distance") < measured_value(before, "distance")
         text = (
             f"clean reconstruction: {format_pair(both, 'psnr', '.2f')} dB, {result['protocol']['pairs']} distance "
-            f"{format_pair(both, 'distance', '.3f')} (wanted better)"
+            f"{format_pair(both, 'distance', '.3f')} (wanted: both better)"
         )
         found.append((sharper and closer, text))
     floor = find_row(rows_of(result, "floor"), compared="other noise")
     moved = find_row(rows_of(result), attack="none", defence="hardened")
     if floor and moved:
         numbers = [format_estimate(row.measures["frechet"], ".1f", interval=False) for row in (moved, floor)]
-        text = "clean edits: Fréchet distance {} from those of the original VAE (wanted below {}, the change by another draw of noise)".format(
-            *numbers
+        text = (
+            f"clean edits: Fréchet distance {numbers[0]} from those of the original VAE "
+            f"(wanted below {numbers[1]}, which another draw of noise gives)"
         )
         found.append((measured_value(moved, "frechet") < measured_value(floor, "frechet"), text))
     return found
