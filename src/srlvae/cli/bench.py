@@ -71,14 +71,14 @@ def bench_hardening(
     from srlvae.bench.load_protocol import reconstruction_protocol
     from srlvae.cli.drawing import Bars
     from srlvae.models.vae import load_vae
-    from srlvae.report.hardening import hardening_table, shares_table
+    from srlvae.report.hardening import cost_shares_table, hardening_table
     from srlvae.report.page import write_report
 
     settings = reconstruction_protocol(protocol, "hardening")
     with Bars(console) as bars:
         result = hardening(load_vae(original), runs, images, out, settings, bars)
     show_table(*hardening_table(result))
-    if shares := shares_table(result):
+    if shares := cost_shares_table(result):
         show_table(*shares)
     console.print(f"\nReport: [bold]{write_report([out])}[/]")
 
