@@ -35,7 +35,7 @@ from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
 from srlvae.provenance import versions
 from srlvae.purify.signal import jpeg
-from srlvae.report.rows import value
+from srlvae.report.rows import measured_value
 from srlvae.report.scan_tables import AS_IT_COMES
 from srlvae.scan import EVIDENCE, calibrate
 from srlvae.scan.evidence import evidence
@@ -83,7 +83,7 @@ def tried(vaes: tuple[VAE, VAE], known: Tensor, clean: Tensor, y: dict[Cell, Ten
     for cell, positive in scores.items():
         values = {"auroc": shares_below(positive, negative), "found": (positive > threshold).double()}
         rows.append(scan_row({**cell.condition(), **about}, access_of(cell.made_on, "scan"), values))
-        auroc, found = (value(rows[-1], name) for name in values)
+        auroc, found = (measured_value(rows[-1], name) for name in values)
         print(f"{cell}, {handling}: AUROC {auroc:.3f}, {found:.0%} found at {RATE:.0%} false positives", flush=True)
     return Tried(rows, seen, negative, scores)
 

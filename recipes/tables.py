@@ -21,7 +21,7 @@ from srlvae.report.editing import defence_table, summary_table
 from srlvae.report.encoders import encoders_table
 from srlvae.report.overview import overview_table
 from srlvae.report.plots import plot_poisoning
-from srlvae.report.poisoning import counts_table, curves, defences_table, pairs_table, widest
+from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
 from srlvae.report.rows import Table
 from srlvae.report.scan_tables import handled_table, scan_table
 from srlvae.report.tables import markdown
@@ -103,7 +103,7 @@ def main(
     for path in (ROOT / "results").glob("poisoning-*.json"):
         result = load(f"results/{path.name}")
         if len(result["protocol"]["counts"]) > 1:
-            eps = widest(result)
+            eps = largest_budget(result)
             write_text(path.with_suffix("") / "curves.svg", plot_poisoning(curves(result, eps), f"ε {eps}"))
 
 

@@ -28,7 +28,7 @@ from srlvae.errors import InputError
 from srlvae.images import read_image, read_square, to_levels
 from srlvae.metrics.pairwise import psnr, ssim
 from srlvae.models.vae import VAE
-from srlvae.report.rows import find, value
+from srlvae.report.rows import find_rows, measured_value
 from srlvae.rng import named_generator
 from srlvae.training.precision import make_accelerator
 
@@ -95,7 +95,7 @@ def photographs(folder: Path, protocol=PROTOCOL):
 
 
 def rows_of(result: dict, **wanted) -> list[Row]:
-    return find(read_rows(result["rows"]), **wanted)
+    return find_rows(read_rows(result["rows"]), **wanted)
 
 
 def attacker(vae, hardened, folder: Path, protocol=PROTOCOL) -> Reconstructions:
@@ -158,7 +158,7 @@ def test_every_cell_has_its_rows_with_all_measures(vae, hardened, folder, networ
     wanted = [(cell.condition(), access_of(cell.made_on, defence), defence) for cell, defence in conditions(PROTOCOL)]
     assert found == wanted and networks == ["random"]
     for row in rows:
-        assert row.n == 5 and np.isfinite([value(row, "frechet"), value(row, "kid")]).all()
+        assert row.n == 5 and np.isfinite([measured_value(row, "frechet"), measured_value(row, "kid")]).all()
         for measure in MEASURES:
             estimate = row.measures[measure]
             # The mean of five equal values may be rounded in float32.
@@ -195,11 +195,12 @@ def test_the_clean_row_is_the_reconstruction_of_the_clean_images(vae, hardened, 
         (row,) = rows_of(result, attack="none", defence=name)
         y = model.reconstruct(x)
         # The same float32 sums in batches of another size.
-        assert value(row, "psnr") == pytest.approx(psnr(y, x).mean().item(), rel=1e-4)
-        assert value(row, "ssim") == pytest.approx(ssim(y, x).mean().item(), rel=1e-3, abs=1e-5)
+        assert measured_value(row, "psnr") == pytest.approx(psnr(y, x).mean().item(), rel=1e-4)
+        assert measured_value(row, "ssim") == pytest.approx(ssim(y, x).mean().item(), rel=1e-3, abs=1e-5)
         moved, there = model.mean(x), vae.mean(x)
         expected = ((moved - there).flatten(1).norm(dim=1) / there.flatten(1).norm(dim=1)).mean().item()
-        assert value(row, "shift") == pytest.approx(expected, rel=1e-4) and (value(row, "shift") == 0) == (name == "none")
+        shift = measured_value(row, "shift")
+        assert shift == pytest.approx(expected, rel=1e-4) and (shift == 0) == (name == "none")
 
 
 @pytest.mark.parametrize("made_on", ["original", "hardened"])
@@ -229,7 +230,7 @@ def test_an_attack_and_a_larger_budget_move_latents_more_than_noise(vae, hardene
     result = run(vae, hardened, folder)
 
     def shift(attack: str, eps: str) -> float:
-        return value(rows_of(result, attack=attack, eps=eps, defence="none")[0], "shift")
+        return measured_value(rows_of(result, attack=attack, eps=eps, defence="none")[0], "shift")
 
     assert 0 < shift("uniform-noise", "4/255") < shift("uniform-noise", "8/255") < shift("latent", "8/255")
     assert shift("latent", "4/255") < shift("latent", "8/255")

@@ -20,9 +20,9 @@ from srlvae.errors import InputError
 from srlvae.images import to_levels
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import VAE
-from srlvae.report.hardening import curves, hardening_table, shares, shares_table
+from srlvae.report.hardening import cost_shares, cost_shares_table, curves, hardening_table
 from srlvae.report.page import write_report
-from srlvae.report.rows import find, one, value
+from srlvae.report.rows import find_row, find_rows, measured_value
 from srlvae.rng import named_generator
 from srlvae.training.precision import make_accelerator
 from test_bench import PooledFeatures, folder  # noqa: F401
@@ -75,9 +75,9 @@ def test_a_row_is_what_the_attack_does_to_the_encoder_of_its_step(access, pace, 
         attacked = to_levels(ATTACKS["latent"].run(x, vae=scaled(pace), ball=ball, generators=draws)).float() / 255
     z0 = small_kl().mean(x)
     expected = ((scaled(1.4).mean(attacked) - z0).flatten(1).norm(dim=1) / z0.flatten(1).norm(dim=1)).mean().item()
-    row = one(rows, run="two", step=2, attack="latent", access=access)
+    row = find_row(rows, run="two", step=2, attack="latent", access=access)
     # The same operations in the same batches.
-    assert value(row, "shift") == pytest.approx(expected, rel=1e-5) and row.condition["seconds"] == 240.0
+    assert measured_value(row, "shift") == pytest.approx(expected, rel=1e-5) and row.condition["seconds"] == 240.0
 
 
 def test_what_is_done_is_kept_and_another_run_may_join(runs, folder, tmp_path, monkeypatch):  # noqa: F811
@@ -113,7 +113,7 @@ def test_table_and_curves_show_every_run(runs, folder, tmp_path):  # noqa: F811
     svg, table = ((tmp_path / "out" / name).read_text(encoding="utf-8") for name in ("curves.svg", "table.md"))
     assert svg in page and all(name in svg for name in ("one", "two", "clean shift"))
     assert all(f"| {name} |" in table for name in ("original", "one", "two"))
-    assert shares_table({"rows": [row for row in result["rows"] if row["condition"].get("run") != "two"]}) is None
+    assert cost_shares_table({"rows": [row for row in result["rows"] if row["condition"].get("run") != "two"]}) is None
 
 
 def test_the_share_of_the_cost_is_where_the_goal_is_first_reached():
@@ -127,10 +127,10 @@ def test_the_share_of_the_cost_is_where_the_goal_is_first_reached():
     made = [*rows("srl", 10.0, 0.9, 15.0), *rows("srl", 20.0, 0.4, 16.0), *rows("srl", 30.0, 0.3, 17.0)]
     made += rows("paper", 100.0, 0.5, 18.0)
     # Whichever order they come in.
-    for order in (made, [*find(made, run="srl")[::-1], *find(made, run="paper")]):
+    for order in (made, [*find_rows(made, run="srl")[::-1], *find_rows(made, run="paper")]):
         result = {"rows": as_data(order)}
-        found = shares(result, "srl", "paper")
+        found = cost_shares(result, "srl", "paper")
         assert found["pushed away, transfer"] == 0.2 and found["reconstruction dB, white-box"] is None
-        header, lines = shares_table(result)
+        header, lines = cost_shares_table(result)
         assert lines == [["paper", *("0.20" if "dB" not in label else "never" for label in header[1:])]]
         assert not any(label.startswith("clean") for label in found)

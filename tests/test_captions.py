@@ -94,7 +94,11 @@ def test_a_broken_image_without_a_caption_is_left_out(folder):
     ("name", "content", "message"),
     [
         ("metadata.jsonl", '{"image": "1.png", "text": "a"}', "entry 1 has no file_name, .* it has image, text"),
-        ("metadata.jsonl", '{"file_name": "1.png", "words": "a"}', "no text or caption; it has file_name, words.*--caption-column"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "1.png", "words": "a"}',
+            "no text or caption; it has file_name, words.*column",
+        ),
         ("metadata.jsonl", '{"file_name": "1.png", "text": ["a"]}', "the caption of 1.png in .* is no text"),
         ("metadata.jsonl", "[1]", "entry 1 is .1."),
         ("metadata.jsonl", "{", "cannot read captions"),

@@ -48,7 +48,9 @@ def matrix_profile(name: str, gamma: float, red: tuple, green: tuple, blue: tupl
 
 
 # Adobe RGB (1998), its primaries adapted to D50.
-ADOBE = matrix_profile("Adobe RGB", 2.19921875, (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+ADOBE = matrix_profile(
+    "Adobe RGB", 2.19921875, (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)
+)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
@@ -164,7 +166,9 @@ def test_author_and_copyright_are_carried_and_the_orientation_is_applied_once(ki
         assert kept[Tag.Artist] == "A. Author" and kept[Tag.Copyright].encode("latin-1") == "© A. Author".encode()
         assert kept.get(Tag.Orientation, 1) == 1
     assert opened(tmp_path / "attacked" / "a.png").size == (32, 48)
-    before, after = (np.asarray(open_rgb(path)).astype(int) for path in (tmp_path / f"a.{kind}", tmp_path / "attacked" / "a.png"))
+    before, after = (
+        np.asarray(open_rgb(path)).astype(int) for path in (tmp_path / f"a.{kind}", tmp_path / "attacked" / "a.png")
+    )
     assert np.abs(before - after).max() <= 8
 
 
@@ -203,7 +207,8 @@ def test_an_animation_is_named_in_the_record(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "package", "kind"), [("a.heic", "pillow_heif", "HEIF"), ("a.jxl", "pillow_jxl", "JXL"), ("a.jpg", "pillow_heif", "HEIF")]
+    ("name", "package", "kind"),
+    [("a.heic", "pillow_heif", "HEIF"), ("a.jxl", "pillow_jxl", "JXL"), ("a.jpg", "pillow_heif", "HEIF")],
 )
 def test_a_format_of_another_package_is_read_where_it_is_installed(name, package, kind, tmp_path):
     module = pytest.importorskip(package, reason="needs an extra")

@@ -26,7 +26,7 @@ from srlvae import provenance
 from srlvae.bench import cache, distances, estimates
 from srlvae.bench import editing as bench
 from srlvae.bench.attacked import CLEAN, Cell, ImageSet
-from srlvae.bench.cache import STAGES, Cache, beat, key_of, key_of_image, wait_for
+from srlvae.bench.cache import STAGES, Cache, key_of, key_of_image, start_heartbeat, wait_for
 from srlvae.bench.distances import EditDistances, Networks
 from srlvae.bench.editing import conditions, editing
 from srlvae.bench.editor import Editor
@@ -40,7 +40,7 @@ from srlvae.images import read_image
 from srlvae.metrics.clip import Clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
-from srlvae.report.rows import find, made_on, one, value
+from srlvae.report.rows import find_row, find_rows, made_on, measured_value
 
 PROTOCOL = EditingProtocol(
     pipeline="sd15",
@@ -87,7 +87,7 @@ def networks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distances, "load_features", lambda name: PooledFeatures())
         patch.setattr(bench, "load_clip", lambda name, device: SmallClip())
-        patch.setattr(estimates, "DRAWS", 20)
+        patch.setattr(estimates, "RESAMPLES", 20)
         yield
 
 
@@ -130,7 +130,7 @@ def run(pipeline, hardened, folder, protocol=PROTOCOL, out="out", **options) -> 
 
 
 def rows_of(result: dict, **wanted) -> list[Row]:
-    return find(read_rows(result["rows"]), **wanted)
+    return find_rows(read_rows(result["rows"]), **wanted)
 
 
 # --- the plan
@@ -173,11 +173,11 @@ def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
         ('attacks = [{ name = "jpeg", eps = ["15/255"] }]', "unknown attack 'jpeg'"),
         (
             'attacks = [{ name = "advdm", eps = ["8/255"] }, { name = "advdm", eps = ["15/255"] }]',
-            "attack 'advdm' is there twice",
+            "attack 'advdm' is listed twice",
         ),
         ('attacks = [{ name = "advdm", eps = [] }]', "advdm: eps must not be empty"),
         ('purifiers = [{ name = "jpg" }]', "unknown purifier 'jpg'"),
-        ('purifiers = [{ name = "jpeg" }, { name = "jpeg", settings = { quality = 30 } }]', "'jpeg' is there twice"),
+        ('purifiers = [{ name = "jpeg" }, { name = "jpeg", settings = { quality = 30 } }]', "'jpeg' is listed twice"),
         ('purifiers = [{ name = "jpeg", settings = { strength = 3 } }]', "jpeg has no setting 'strength'; it has quality"),
         ('purifiers = [{ name = "pdm-pure" }]', "pdm-pure needs `source`"),
         ('attacks = [{ name = "advdm", eps = [15] }]', "advdm: .*write 15/255 for 15 grey levels"),
@@ -213,7 +213,7 @@ def test_every_row_is_there_and_is_written_as_returned(result, folder):
     for row in rows:
         likeness = row.measures["clip_i"]
         assert likeness.low - 1e-6 <= likeness.value <= likeness.high + 1e-6
-        assert np.isfinite([value(row, measure) for measure in ("frechet", "kid", "clip_t")]).all()
+        assert np.isfinite([measured_value(row, measure) for measure in ("frechet", "kid", "clip_t")]).all()
     assert json.loads((folder.parent / "out" / "editing.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result))
     assert {p.name for p in (folder.parent / "out" / "sheets").iterdir()} == {"photoguard-encoder.webp", "advdm.webp"}
     assert set(result["costs"]["purifiers"]) == {"jpeg", "vae-round-trip"}
@@ -223,20 +223,20 @@ def test_every_row_is_there_and_is_written_as_returned(result, folder):
 def test_floor_and_reconstruction_are_rows_too(result):
     floor, clean = (read_rows(result[key]) for key in ("floor", "reconstruction"))
     assert [row.condition["compared"] for row in floor] == ["other noise", "halves"] and [row.n for row in floor] == [4, 2]
-    assert value(floor[0], "frechet") > 0 and set(floor[1].measures) == {"frechet", "kid"}
-    assert [row.defence for row in clean] == ["none", "hardened"] and all(value(row, "psnr") > 0 for row in clean)
+    assert measured_value(floor[0], "frechet") > 0 and set(floor[1].measures) == {"frechet", "kid"}
+    assert [row.defence for row in clean] == ["none", "hardened"] and all(measured_value(row, "psnr") > 0 for row in clean)
 
 
 def test_clean_edits_under_the_original_vae_are_the_reference(result):
-    row = one(rows_of(result), attack="none", defence="none")
+    row = find_row(rows_of(result), attack="none", defence="none")
     assert row.measures["psnr"].value is None and row.measures["psnr"].n == 0
-    assert value(row, "ssim") == pytest.approx(1) and value(row, "clip_i") == pytest.approx(1)
-    assert value(row, "frechet") == pytest.approx(0, abs=1e-6)
+    assert measured_value(row, "ssim") == pytest.approx(1) and measured_value(row, "clip_i") == pytest.approx(1)
+    assert measured_value(row, "frechet") == pytest.approx(0, abs=1e-6)
 
 
 def test_an_equal_vae_gets_equal_numbers(pipeline, folder):
     rows = rows_of(run(pipeline, small_kl(), folder, dataclasses.replace(PROTOCOL, purifiers=()), out="equal"))
-    none, own = ([r for r in find(rows, defence=d) if made_on(r) != "hardened"] for d in ("none", "hardened"))
+    none, own = ([r for r in find_rows(rows, defence=d) if made_on(r) != "hardened"] for d in ("none", "hardened"))
     for before, after in zip(none, own, strict=True):
         assert before.condition == after.condition and before.measures == after.measures
 
@@ -285,7 +285,7 @@ def test_attacked_images_keep_their_budget(pipeline, hardened, folder, result):
 
 def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeypatch):
     who, made = threading.local(), []
-    monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
+    monkeypatch.setattr(cache, "processes", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
     keys = [key_of("uniform-noise", number=i) for i in range(5)]
 
     def make(part: list[int]):
@@ -303,7 +303,7 @@ def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeyp
 
 
 def test_a_process_that_is_alone_with_its_images_waits_for_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=1, num_processes=2))
+    monkeypatch.setattr(cache, "processes", lambda: SimpleNamespace(process_index=1, num_processes=2))
     monkeypatch.setattr(cache, "wait_for", lambda *_: pytest.fail("waited"))
     keys = [key_of("uniform-noise", number=i) for i in range(3)]
     images = Cache(tmp_path, 2, shared=False).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)))
@@ -312,7 +312,7 @@ def test_a_process_that_is_alone_with_its_images_waits_for_no_other(tmp_path, mo
 
 @pytest.mark.parametrize("dead", [True, False])
 def test_a_process_that_died_is_named_and_one_that_works_is_waited_for(dead, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "DEAD", 0.3)
+    monkeypatch.setattr(cache, "DEAD_SECONDS", 0.3)
     sign, late = tmp_path / ".alive-1", tmp_path / "late.png"
     sign.touch()
     if dead:
@@ -332,7 +332,7 @@ def test_a_process_that_died_is_named_and_one_that_works_is_waited_for(dead, tmp
 
 
 def test_a_sign_of_an_earlier_run_is_none_of_this_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "DEAD", 0.1)
+    monkeypatch.setattr(cache, "DEAD_SECONDS", 0.1)
     (tmp_path / ".alive-1").touch()
     os.utime(tmp_path / ".alive-1", (0, 0))
     with ThreadPoolExecutor(1) as pool:
@@ -341,8 +341,8 @@ def test_a_sign_of_an_earlier_run_is_none_of_this_one(tmp_path, monkeypatch):
 
 
 def test_a_living_process_shows_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "BEAT", 0.05)
-    beat(tmp_path, 3)
+    monkeypatch.setattr(cache, "BEAT_SECONDS", 0.05)
+    start_heartbeat(tmp_path, 3)
     sign = tmp_path / ".alive-3"
     os.utime(sign, (0, 0))
     time.sleep(0.5)

@@ -26,7 +26,7 @@ from srlvae.events import Listener
 from srlvae.images import write_image
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
-from srlvae.report.rows import value
+from srlvae.report.rows import measured_value
 
 PROTOCOL = PoisoningProtocol(
     pipeline="sd15",
@@ -205,9 +205,9 @@ def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, mo
     wanted = [(t.condition(), t.poison.access(t.defence), t.defence) for t in tunings(PROTOCOL)]
     assert [(row.condition, row.access, row.defence) for row in rows] == wanted
     for row in rows:
-        assert [value(row, measure) for measure in ("target", "concept", "neither", "others")] == [1, 0, 0, 0]
+        assert [measured_value(row, measure) for measure in ("target", "concept", "neither", "others")] == [1, 0, 0, 0]
         assert [row.measures[measure].n for measure in ("target", "others", "clip_t")] == [3, 2, 2]
-        assert 0 < value(row, "clip_t") <= 1 and row.n == 3
+        assert 0 < measured_value(row, "clip_t") <= 1 and row.n == 3
     assert json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result))
     sheets = {path.name for path in (folder.parent / "out" / "sheets").glob("*.webp")}
     assert sheets == {sheet_name(row.condition, row.access, row.defence) for row in rows} and len(sheets) == len(rows)

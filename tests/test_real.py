@@ -20,7 +20,7 @@ from srlvae.metrics.pairwise import psnr
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.load import load_pipeline
 from srlvae.models.vae import load_vae
-from srlvae.report.rows import one, value
+from srlvae.report.rows import find_row, measured_value
 from srlvae.scan.evidence import evidence
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -88,11 +88,11 @@ def test_the_clean_row_of_the_editing_results_comes_out_again(tmp_path):
     protocol = dataclasses.replace(editing_protocol("full"), attacks=(), purifiers=())
     found = editing(load_pipeline("tiny-sd"), load_vae("tiny-srl"), TEST, tmp_path, protocol)
     published = json.loads((RESULTS / "editing-tiny-sd.json").read_text(encoding="utf-8"))
-    row, wanted = (one(read_rows(result["rows"]), attack="none", defence="hardened") for result in (found, published))
+    row, wanted = (find_row(read_rows(result["rows"]), attack="none", defence="hardened") for result in (found, published))
     assert row and wanted
     # Processors round otherwise, and 25 steps of denoising carry that on.
-    assert value(row, "psnr") == pytest.approx(value(wanted, "psnr"), abs=0.05)
-    assert value(row, "frechet") == pytest.approx(value(wanted, "frechet"), rel=0.02)
+    assert measured_value(row, "psnr") == pytest.approx(measured_value(wanted, "psnr"), abs=0.05)
+    assert measured_value(row, "frechet") == pytest.approx(measured_value(wanted, "frechet"), rel=0.02)
 
 
 @needs_shared

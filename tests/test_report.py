@@ -14,11 +14,11 @@ from srlvae.bench.poisoning import sheet_name
 from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.images import write_image
-from srlvae.report.editing import defence_table, editing_table, load_run, measures_of, removed, summary_table
+from srlvae.report.editing import defence_table, editing_table, load_run, measures_of, share_removed, summary_table
 from srlvae.report.editing_page import doubts
 from srlvae.report.page import write_report
-from srlvae.report.poisoning import counts_table, curves, defences_table, pooled
-from srlvae.report.rows import find
+from srlvae.report.poisoning import counts_table, curves, defences_table, pooled_share
+from srlvae.report.rows import find_rows
 from srlvae.report.verdicts import verdicts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -82,8 +82,8 @@ def test_verdicts_follow_from_the_rows(tmp_path):
     good, bad = (verdicts(result_of(write_run(tmp_path / str(value), value))) for value in (20.0, 70.0))
     assert [holds for holds, _ in good] == [True, True, True, False, True]
     said = [text for _, text in good]
-    assert "20.00 → 21.00 dB" in said[0] and "5.0 from those" in said[1] and "by 30.0" in said[1]
-    assert "a factor of 5.00" in said[2] and "60% of the distance" in said[3] and "it takes 0.002 s" in said[4]
+    assert "20.00 → 21.00 dB" in said[0] and "5.0 from those" in said[1] and "below 30.0" in said[1]
+    assert "a factor of 5.00" in said[2] and "60% of the Fréchet distance" in said[3] and "it takes 0.002 s" in said[4]
     assert [holds for holds, _ in bad] == [True, True, False, False, False]
     assert "better than hardening on photoguard-encoder" in bad[4][1]
 
@@ -92,7 +92,7 @@ def test_nothing_depends_on_the_order_of_rows_and_measures(tmp_path):
     result = result_of(write_run(tmp_path / "run"))
     rows = [{**found, "measures": dict(reversed(found["measures"].items()))} for found in result["rows"]]
     turned = {**result, "rows": rows[::-1]}
-    assert set(verdicts(turned)) == set(verdicts(result)) and removed(turned, "jpeg") == removed(result, "jpeg")
+    assert set(verdicts(turned)) == set(verdicts(result)) and share_removed(turned, "jpeg") == share_removed(result, "jpeg")
     assert sorted(summary_table(turned)[1]) == sorted(summary_table(result)[1])
     assert sorted(defence_table(turned)[1]) == sorted(defence_table(result)[1])
 
@@ -115,9 +115,9 @@ def test_the_summary_has_a_line_an_attack_with_its_factor(tmp_path):
 
 def test_gains_and_costs_stand_beside_each_other(tmp_path):
     result = result_of(write_run(tmp_path / "run"))
-    assert removed(result, "hardened") == pytest.approx(0.8) and removed(result, "jpeg") == pytest.approx(0.5)
+    assert share_removed(result, "hardened") == pytest.approx(0.8) and share_removed(result, "jpeg") == pytest.approx(0.5)
     header, lines = defence_table(result)
-    assert header == ["defence", "clean", "PhotoGuard", "seconds", "memory", "network passes"]
+    assert header == ["defence", "clean", "PhotoGuard", "seconds per image", "memory", "network passes per image"]
     assert lines[1] == ["hardened", "5", "20", "0 (encoder: +0.1 ms)", "0", "0"]
     assert lines[2] == ["jpeg", "", "50", "0.002", "2 MB", "0"]
 
@@ -172,11 +172,11 @@ def poisoning_result() -> dict:
 
 
 def test_shares_are_pooled_over_fine_tunings():
-    poisoned = [row for row in find(poisoning_rows(), defence="none") if row.condition["poisons"]]
+    poisoned = [row for row in find_rows(poisoning_rows(), defence="none") if row.condition["poisons"]]
     # Eight images of two fine-tunings, half and all of which are called the target.
-    assert pooled(poisoned, "target") == Estimate(0.75, 0.5, 1.0, 8)
+    assert pooled_share(poisoned, "target") == Estimate(0.75, 0.5, 1.0, 8)
     # Of one fine-tuning alone the images are what there is to draw from.
-    alone = pooled(find(poisoned, seed=0), "target")
+    alone = pooled_share(find_rows(poisoned, seed=0), "target")
     assert alone.low < alone.value == 0.5 < alone.high
     said = {line[0]: line[1:] for line in defences_table(poisoning_result(), likeness=True)[1]}
     assert said["original"] == ["75% [50%, 100%]", "25% [0%, 50%]", "75% [75%, 75%]", "0.500"]

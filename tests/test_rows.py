@@ -13,18 +13,18 @@ from srlvae.config import budget, fraction
 from srlvae.errors import InputError
 from srlvae.metrics.roc import shares_below
 from srlvae.report.rows import (
-    arrow,
     budgets,
     cost_cells,
     factor,
-    find,
+    find_pair,
+    find_row,
+    find_rows,
+    format_estimate,
+    format_pair,
+    format_percent,
     made_on,
     main_budget,
-    one,
-    pair,
-    percent,
     share_left,
-    shown,
 )
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -95,23 +95,23 @@ def test_a_budget_is_written_as_it_is_read(text):
 
 
 def test_rows_are_found_by_what_they_say():
-    assert find(ROWS, attack="advdm", access="white-box") == [ROWS[2], ROWS[4]]
-    assert one(ROWS, defence="jpeg") == ROWS[5] and one(ROWS, defence="impress") is None
+    assert find_rows(ROWS, attack="advdm", access="white-box") == [ROWS[2], ROWS[4]]
+    assert find_row(ROWS, defence="jpeg") == ROWS[5] and find_row(ROWS, defence="impress") is None
     with pytest.raises(ValueError, match="2 rows have"):
-        one(ROWS, attack="none")
+        find_row(ROWS, attack="none")
     assert budgets(ROWS) == ["4/255", "15/255"] and main_budget(ROWS) == "15/255" and main_budget(ROWS[5:]) == "4/255"
 
 
 def test_a_pair_is_both_vaes_under_the_same_images_or_each_under_its_own():
-    assert pair(ROWS, attack="advdm", eps="15/255") == (ROWS[2], ROWS[3])
-    assert pair(ROWS, "white-box", attack="advdm", eps="15/255") == (ROWS[2], ROWS[4])
-    assert pair(ROWS, attack="none") == pair(ROWS, "white-box", attack="none") == (ROWS[0], ROWS[1])
-    assert pair(ROWS, attack="advdm", eps="4/255") is None
+    assert find_pair(ROWS, attack="advdm", eps="15/255") == (ROWS[2], ROWS[3])
+    assert find_pair(ROWS, "white-box", attack="advdm", eps="15/255") == (ROWS[2], ROWS[4])
+    assert find_pair(ROWS, attack="none") == find_pair(ROWS, "white-box", attack="none") == (ROWS[0], ROWS[1])
+    assert find_pair(ROWS, attack="advdm", eps="4/255") is None
 
 
 def test_order_means_nothing():
     for rows in (ROWS, ROWS[::-1]):
-        assert pair(rows, attack="advdm", eps="15/255") == (ROWS[2], ROWS[3]) and main_budget(rows) == "15/255"
+        assert find_pair(rows, attack="advdm", eps="15/255") == (ROWS[2], ROWS[3]) and main_budget(rows) == "15/255"
 
 
 def test_a_factor_is_before_over_after():
@@ -132,13 +132,13 @@ def test_a_factor_is_before_over_after():
     ],
 )
 def test_an_estimate_is_shown_with_its_interval_and_no_minus_before_zero(estimate, spec, text):
-    assert shown(estimate, spec) == text
-    assert shown(estimate, spec, interval=False) == text.split(" [")[0]
+    assert format_estimate(estimate, spec) == text
+    assert format_estimate(estimate, spec, interval=False) == text.split(" [")[0]
 
 
 def test_pairs_and_shares_in_words():
-    assert arrow((ROWS[2], ROWS[3]), "frechet", ".0f") == "100 → 25" and arrow(None, "frechet", ".0f") == ""
-    assert percent(Estimate(0.617, 0.5, 0.7, 9)) == "62 %"
+    assert format_pair((ROWS[2], ROWS[3]), "frechet", ".0f") == "100 → 25" and format_pair(None, "frechet", ".0f") == ""
+    assert format_percent(Estimate(0.617, 0.5, 0.7, 9)) == "62 %"
 
 
 def test_costs_are_blank_before_they_are_measured():

@@ -1,4 +1,4 @@
-"""The photographs of a benchmark under its attacks: whole grey levels within the budget, kept by what they were made from."""
+"""The photographs of a benchmark under its attacks. They are 8-bit images within the budget, and a cache keeps them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,25 @@ from srlvae.models.vae import VAE
 from srlvae.rng import named_generator, uniform_like
 from srlvae.training.precision import make_accelerator
 
-# What an attack must beat to deserve its name: noise of the same budget, uniform in the ball.
+# Noise that is uniform in the ball. An attack should do more damage than noise of the same budget.
 UNIFORM_NOISE = "uniform-noise"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An attack within ε, in [0,1], made on the `original` or the `hardened` VAE. made_on blank: clean images or noise."""
+    """What is done to the photographs in one cell of a benchmark's table.
+
+    - attack: the name of an attack, `none` for clean photographs, or `uniform-noise`.
+    - eps: the budget ε of the attack, in [0,1] units.
+    - made_on: the VAE that the attack is made on, `original` or `hardened`; blank for clean photographs and for noise.
+    """
 
     attack: str
     eps: float
     made_on: str
 
     def condition(self) -> Condition:
-        """What a row says of it."""
+        """The part of a row's condition that this cell decides: the attack and its budget, written `15/255`."""
         return {"attack": self.attack, "eps": budget(self.eps)}
 
     def __str__(self) -> str:
@@ -46,7 +51,7 @@ CLEAN = Cell("none", 0.0, "")
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images and, for each, the key of what it was made from."""
+    """Images `n 3 h w` in [0,1] and, for each of them, the key of everything that it was made from."""
 
     keys: list[str]
     images: Tensor
@@ -56,15 +61,16 @@ class ImageSet:
 
 
 def photograph_set(x: Images) -> ImageSet:
-    """Photographs of whole grey levels under keys of their own levels."""
+    """Photographs as an image set. The key of each is the hash of its pixels, whose values must be multiples of 1/255."""
     return ImageSet([key_of_image(image) for image in x], x)
 
 
 @dataclass(frozen=True)
 class Attacker:
-    """Makes the image sets of cells.
+    """Makes the images of every cell, with one seed for all, and keeps them in a cache.
 
-    models: what `original` and `hardened` stand for. steps: of an attack by its name; None for its preset's.
+    - models: what the names `original` and `hardened` stand for.
+    - steps: from an attack's name to the number of its steps. None means the number of the attack's preset.
     """
 
     models: Mapping[str, VAE | Pipeline]
@@ -73,7 +79,7 @@ class Attacker:
     cache: Cache
 
     def images(self, cell: Cell, clean: ImageSet) -> ImageSet:
-        """The photographs `clean` as the cell has them."""
+        """The photographs `clean` after what the cell does to them. Those that are in the cache are not made again."""
         if cell.attack == "none":
             return clean
         if cell.attack == UNIFORM_NOISE:
@@ -82,12 +88,15 @@ class Attacker:
         return attacked_images(prepare(request, self.models[cell.made_on]), clean, self.cache)
 
     def doubts(self, attacked: ImageSet) -> list[str]:
-        """What speaks against believing the attack, from the notes on its images."""
+        """What speaks against believing the attack that made these images. Each image adds its own reasons to the list."""
         return [doubt for note in self.cache.notes(attacked.keys) if note for doubt in note["doubts"]]
 
 
 def noisy_images(clean: ImageSet, eps: float, seed: int, cache: Cache) -> ImageSet:
-    """The photographs with uniform noise within ε."""
+    """The photographs with uniform noise within ε, rounded to 8 bits.
+
+    The noise of a photograph depends on its key and on the seed alone.
+    """
     keys = [key_of("uniform-noise", eps=eps, seed=seed, source=key) for key in clean.keys]
 
     def make(part: list[int]) -> tuple[Tensor, list[Any]]:
@@ -99,10 +108,10 @@ def noisy_images(clean: ImageSet, eps: float, seed: int, cache: Cache) -> ImageS
 
 
 def attacked_images(attack: PreparedAttack, clean: ImageSet, cache: Cache) -> ImageSet:
-    """The photographs under an attack, made where they are missing.
+    """The photographs under an attack. Only those that the cache does not have are made.
 
-    Each has a note of the settings and of the doubts about its run. Attacks compute in bfloat16 where that pays: signs of
-    gradients need no more, and take half the time.
+    With each image the cache keeps a note of the attack's settings and of the doubts about its run. Attacks compute in bfloat16
+    on devices where that is faster: they need only the signs of gradients, and take half the time.
     """
     accelerator = make_accelerator("auto")
     settings = attack.made_from() | {"precision": accelerator.mixed_precision}

@@ -1,5 +1,7 @@
-"""Images and numbers on disk by what they were made from, so that a run which was cut off or is extended makes only what is
-missing."""
+"""A folder that keeps images and numbers under the hash of everything they were made from.
+
+A run that was cut off, or that is extended, therefore makes only what is missing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,42 +24,48 @@ from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, read_image, write_image
 from srlvae.provenance import code
+from srlvae.training.processes import processes
 
-# The rooms whose code makes what a stage of a benchmark keeps: after a change in one of them it is made anew.
-GROUND = ("images", "rng", "models")
-MEASURED = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
-TUNED = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
-POISONED = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
+# The code that makes what each stage of a benchmark keeps. After a change of that code it is made anew.
+IMAGE_CODE = ("images", "rng", "models")
+MEASURE_CODE = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
+TUNING_CODE = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
+POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
 STAGES = {
     "uniform-noise": ("images", "rng", "bench/attacked"),
-    "attacked": (*GROUND, "attacks", "training", "bench/attacked"),
-    "purified": (*GROUND, "purify", "bench/purifiers"),
-    "edited": (*GROUND, "bench/editor"),
-    "timed": (*GROUND, "purify", "bench/costs"),
-    "compared": (*GROUND, *MEASURED),
-    "reconstructed": (*GROUND, *MEASURED, "bench/reconstructed"),
-    "poisoned": (*GROUND, *MEASURED, *TUNED, *POISONED),
+    "attacked": (*IMAGE_CODE, "attacks", "training", "bench/attacked"),
+    "purified": (*IMAGE_CODE, "purify", "bench/purifiers"),
+    "edited": (*IMAGE_CODE, "bench/editor"),
+    "timed": (*IMAGE_CODE, "purify", "bench/costs"),
+    "compared": (*IMAGE_CODE, *MEASURE_CODE),
+    "reconstructed": (*IMAGE_CODE, *MEASURE_CODE, "bench/reconstructed"),
+    "poisoned": (*IMAGE_CODE, *MEASURE_CODE, *TUNING_CODE, *POISON_CODE),
 }
 
 
 def key_of(stage: str, **made_from: Any) -> str:
-    """A name for what a stage in STAGES makes from all that: the SHA-256 of its JSON and of the code of the stage."""
+    """The key of what a stage makes: the SHA-256 of `made_from`, written as JSON, and of the stage's own code.
+
+    `stage` is a name in STAGES, which lists the code that each stage depends on. A change of that code changes the key.
+    """
     made_by = {"stage": stage, "code": code(*STAGES[stage]), **made_from}
     return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
 
 
 def key_of_image(x: Float[Tensor, "3 h w"]) -> str:
-    """A name for an image of whole grey levels."""
+    """The key of an image in [0,1]: the SHA-256 of its size and of its pixels, rounded to 8 bits."""
     levels = (x * 255).round().to(torch.uint8).cpu()
     return hashlib.sha256(f"{tuple(levels.shape)}".encode() + levels.numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of PNGs, of notes on them and of records, all under their keys.
+    """A folder of PNG files, of notes on them, and of records, which are JSON files. Every file is named by its key.
 
-    batch_size: images made at a time. listener: is told of each batch. shared: processes that run together share out the
-    images that are missing, each waiting for the others' files; False where each process asks for images of its own.
+    - batch_size: how many images are made at a time.
+    - listener: hears of every batch that is made.
+    - shared: whether processes that run together ask for the same images. If so, each makes a share of what is missing and
+      waits for the others' files. If not, each process makes all the images that it asks for.
     """
 
     folder: Path
@@ -67,15 +74,18 @@ class Cache:
     shared: bool = True
 
     def path(self, key: str, suffix: str = ".png") -> Path:
-        """The file of a key, which need not be there."""
+        """The file of a key, whether it exists or not."""
         return self.folder / key[:2] / f"{key}{suffix}"
 
     def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> Images:
-        """The images of `keys`. `make` is asked for those that are missing, by number and in batches, and gives them with a
-        note on each."""
-        state = PartialState()
+        """The images `n 3 h w` of `keys`, in [0,1]. Those that are missing are made first, in batches.
+
+        `make` takes the positions in `keys` of a batch of missing images. It returns these images and a note on each of them,
+        which is plain data or None.
+        """
+        state = processes()
         if self.shared and state.num_processes > 1:
-            beat(self.folder, state.process_index)
+            start_heartbeat(self.folder, state.process_index)
         own = range(state.process_index, len(keys), state.num_processes) if self.shared else range(len(keys))
         share = [i for i in own if not self.path(keys[i]).exists()]
         for start in range(0, len(share), self.batch_size):
@@ -94,61 +104,67 @@ class Cache:
             write_image(self.path(keys[i]), image)
 
     def notes(self, keys: Sequence[str]) -> list[Any]:
-        """The notes on the images of `keys`; None where there is none."""
+        """The note on each image of `keys`, or None for an image without one."""
         files = [self.path(key, ".json") for key in keys]
         return [read_json(file) if file.exists() else None for file in files]
 
     def record(self, key: str, make: Callable[[], Any]) -> Any:
-        """What `make` once gave under `key`, plain data; it is called where there is nothing yet."""
+        """The record of a key, which is plain data. If there is none yet, `make` is called and its result is kept."""
         file = self.path(key, ".json")
         if not file.exists():
             write_json(file, make())
         return read_json(file)
 
     def has_record(self, key: str) -> bool:
-        """Whether there is a record under `key`."""
+        """Whether there is a record of the key."""
         return self.path(key, ".json").exists()
 
     def record_of(self, key: str, process: int) -> Any:
-        """The record that another process makes, once it is there. Raises InputError where that process has stopped."""
+        """The record of a key that another process makes. Waits until it is there.
+
+        Raises InputError if that process has stopped.
+        """
         return read_json(wait_for(self.path(key, ".json"), self.folder, process))
 
 
 def read_json(file: Path) -> Any:
-    """What the JSON file says."""
+    """The contents of a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-# Signs of life from before are those of an earlier run.
+# A sign of life from before this time is that of an earlier run.
 STARTED = time.time()
-# Seconds between signs of life; after how many without one a process is taken for dead, and how long it may take to begin.
-BEAT, DEAD, BEGIN = 5.0, 45.0, 600.0
+# Seconds between signs of life, seconds of silence after which a process has stopped, and seconds that it may take to start.
+BEAT_SECONDS, DEAD_SECONDS, BEGIN_SECONDS = 5.0, 45.0, 600.0
 
 
 @functools.cache
-def beat(folder: Path, process: int) -> None:
-    """From now on show, by the time of a file in `folder`, that this process is alive."""
+def start_heartbeat(folder: Path, process: int) -> None:
+    """Start to touch a file in `folder` every few seconds, by which other processes see that this one is alive."""
     sign = folder / f".alive-{process}"
     folder.mkdir(parents=True, exist_ok=True)
 
     def go_on() -> None:
         while True:
             sign.touch()
-            time.sleep(BEAT)
+            time.sleep(BEAT_SECONDS)
 
     sign.touch()
     threading.Thread(target=go_on, daemon=True).start()
 
 
 def wait_for(file: Path, folder: Path, process: int) -> Path:
-    """Return `file` once `process` has written it. Raises InputError where that process shows no sign of life in `folder`."""
+    """Wait until `process` has written `file`, and return it.
+
+    Raises InputError if that process has shown no sign of life in `folder` for too long; see `start_heartbeat`.
+    """
     began, sign = time.time(), folder / f".alive-{process}"
     while not file.exists():
         seen = sign.stat().st_mtime if sign.exists() else 0.0
         silent = time.time() - max(seen, began)
-        if silent > (DEAD if seen >= STARTED else BEGIN):
+        if silent > (DEAD_SECONDS if seen >= STARTED else BEGIN_SECONDS):
             raise InputError(
-                f"process {process} has stopped before it made {file.name}; start the same command again, and it goes on"
+                f"process {process} has stopped before it made {file.name}; start the same command again, and it continues"
             )
         time.sleep(0.1)
     return file

@@ -1,4 +1,4 @@
-"""What each defence of the editing benchmark takes for an image."""
+"""What each defence of the editing benchmark costs for an image."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from srlvae.models.vae import VAE
 from srlvae.provenance import versions
 from srlvae.purify.cost import measure_cost
 
-# Photographs whose purification is timed.
-TIMED = 2
+# How many photographs are purified to measure the cost.
+TIMED_PHOTOGRAPHS = 2
 
 
 def defence_costs(editor: Editor) -> dict[str, Any]:
-    """`purifiers`: seconds, memory and network passes an image of each; `encoder`: the seconds of both encoders.
+    """The costs of all defences for an image. They are measured once on each kind of machine and then kept in the cache.
 
-    They are measured once on a machine and kept.
+    - `purifiers` has seconds, bytes of memory and network passes, by the name of the purifier; see `srlvae.purify.cost.Cost`.
+    - `encoder` has the seconds that the encoders of the original and of the hardened VAE take.
     """
     made_with = {"machine": versions()["machine"], "device": str(editor.pipelines["original"].device), **editor.vaes}
-    chosen = [asdict(one) for one in editor.protocol.purifiers]
+    chosen = [asdict(purifier) for purifier in editor.protocol.purifiers]
     vaes = {name: pipe.vae for name, pipe in editor.pipelines.items()}
     return editor.cache.record(
         key_of("timed", purifiers=chosen, **made_with, networks=editor.networks),
@@ -37,9 +38,9 @@ def defence_costs(editor: Editor) -> dict[str, Any]:
 
 
 def purifier_costs(editor: Editor) -> dict[str, dict[str, Any]]:
-    """What each purifier takes for an image, alone."""
+    """The cost of each purifier for an image, measured on the first photographs."""
     pipe, seed, found = editor.pipelines["original"].pipe, editor.protocol.seed, {}
-    x, names = editor.clean.images[:TIMED].to(pipe.device), editor.clean.keys[:TIMED]
+    x, names = editor.clean.images[:TIMED_PHOTOGRAPHS].to(pipe.device), editor.clean.keys[:TIMED_PHOTOGRAPHS]
     for chosen in editor.protocol.purifiers:
         networks = {"encoder": pipe.vae.encoder, "decoder": pipe.vae.decoder, "unet": pipe.unet}
         if chosen.source:
@@ -52,7 +53,10 @@ def purifier_costs(editor: Editor) -> dict[str, dict[str, Any]]:
 
 @torch.no_grad()
 def encoder_seconds(vaes: Mapping[str, VAE], x: Tensor, rounds: int = 7) -> dict[str, float]:
-    """Median seconds an image of each VAE's encoder, in alternating rounds after one to warm up."""
+    """The median seconds that each VAE's encoder takes for an image.
+
+    The VAEs take turns for `rounds` rounds, after one to warm up.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in vaes}
     for _ in range(rounds + 1):
         for name, vae in vaes.items():

@@ -1,4 +1,4 @@
-"""One set of images against another: pair by pair, and as distributions."""
+"""How far one set of images is from another: pair by pair, and as distributions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ from srlvae.models.vae import VAE
 
 
 class Networks:
-    """The networks that judge: `pairs` compares an image with another, `sets` makes vectors of which sets are compared.
+    """The networks that measure distances between images.
 
-    batch_size: images at a time. device: where they compute; results are on the CPU. Raises InputError where a network cannot
-    do what it is asked to.
+    - pairs: compares one image with another (the feature distance).
+    - sets: turns images into vectors, of which sets are compared (Fréchet distance and KID).
+    - batch_size: how many images a network sees at a time.
+    - device: where the networks compute. Results are on the CPU.
+
+    Raises InputError if a network cannot do what it is chosen for.
     """
 
     def __init__(self, pairs: Features, sets: Features, batch_size: int, device: torch.device | str = "cpu"):
@@ -35,16 +39,16 @@ class Networks:
 
     @torch.no_grad()
     def in_batches(self, function: Callable[..., Tensor], *sets: Tensor) -> Tensor:
-        """What `function` makes of the sets, a batch of each at a time."""
+        """Apply `function` to batches of the given tensors, which are of equal length, and join the results on the CPU."""
         parts = zip(*(x.split(self.batch_size) for x in sets), strict=True)
         return torch.cat([function(*(x.to(self.device) for x in part)).cpu() for part in parts])
 
     def pooled(self, x: Tensor) -> Tensor:
-        """A vector an image, `n d`."""
+        """One vector for each image, `n d`."""
         return self.in_batches(self.sets.pooled, x)
 
     def pairwise(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """PSNR, SSIM and feature distance of each pair, `n` numbers each."""
+        """The PSNR in dB, the SSIM and the feature distance of each pair of images. Each is a tensor of `n` numbers."""
         columns = self.pairs.columns
         return {
             "psnr": self.in_batches(psnr, x, y),
@@ -54,46 +58,56 @@ class Networks:
 
 
 def load_networks(pairs: str, sets: str, batch_size: int, device: torch.device | str = "cpu") -> Networks:
-    """The networks called `pairs` and `sets`, loaded once where they are the same."""
+    """Load the networks called `pairs` and `sets`. If they are the same, it is loaded once."""
     first = load_features(pairs)
     return Networks(first, first if sets == pairs else load_features(sets), batch_size, device)
 
 
 class EditDistances:
-    """How far edits are from those of the clean photographs, `n 3 h w`.
+    """How far edits are from a reference: the edits `n 3 h w` of the clean photographs.
 
-    prompts: of each edit. of: the number of the photograph that each was made of; edits of one photograph are no independent
-    draws, so intervals are over photographs.
+    - prompts: the prompt of each edit.
+    - photograph_of: the number of the photograph that each edit was made from. Edits of one photograph are not independent, so
+      intervals resample photographs.
+    - seed: the seed of the resampling.
     """
 
-    def __init__(self, networks: Networks, clip: Clip, reference: Tensor, prompts: list[str], of: list[int], seed: int):
+    def __init__(
+        self, networks: Networks, clip: Clip, reference: Tensor, prompts: list[str], photograph_of: list[int], seed: int
+    ):
         self.networks, self.clip, self.reference, self.seed = networks, clip, reference, seed
-        self.of = torch.tensor(of)
+        self.photograph_of = torch.tensor(photograph_of)
         self.pooled = networks.pooled(reference)
         self.vectors = networks.in_batches(clip.images, reference)
         self.texts = clip.texts(prompts).cpu()
 
     def to(self, edits: Tensor) -> dict[str, Any]:
-        """The measures of a set of edits, and `distances`, the feature distance of each pair, as plain data."""
+        """The measures of a set of edits, as plain data. The edits are in the same order as the reference.
+
+        `measures` has the estimates by name, and `distances` the feature distance of each pair.
+        """
         vectors = self.networks.in_batches(self.clip.images, edits)
         values = self.networks.pairwise(edits, self.reference)
         values |= {"clip_i": (vectors * self.vectors).sum(-1), "clip_t": (vectors * self.texts).sum(-1)}
-        measures = {name: mean_estimate(found, self.seed, self.of) for name, found in values.items()}
-        measures |= set_estimates(self.networks.pooled(edits), self.pooled, self.of, self.seed)
+        measures = {name: mean_estimate(found, self.seed, self.photograph_of) for name, found in values.items()}
+        measures |= set_estimates(self.networks.pooled(edits), self.pooled, self.photograph_of, self.seed)
         return {
             "measures": {name: asdict(found) for name, found in measures.items()},
             "distances": values["distance"].tolist(),
         }
 
     def between_halves(self) -> dict[str, Estimate]:
-        """What the clean edits of one half of the photographs are from those of the other; nothing for too few of them."""
-        first = self.of < self.of.unique().median() + 0.5
-        if min(len(self.of[part].unique()) for part in (first, ~first)) < 2:
+        """How far the clean edits of one half of the photographs are from those of the other half.
+
+        This is a scale for the distances between sets. There are no measures if a half has fewer than two photographs.
+        """
+        first = self.photograph_of < self.photograph_of.unique().median() + 0.5
+        if min(len(self.photograph_of[part].unique()) for part in (first, ~first)) < 2:
             return {}
-        return set_values(self.pooled[first], self.pooled[~first], (self.of[first], self.of[~first]))
+        return set_values(self.pooled[first], self.pooled[~first], (self.photograph_of[first], self.photograph_of[~first]))
 
 
 def reconstruction_estimates(networks: Networks, vae: VAE, x: Tensor, seed: int) -> dict[str, Estimate]:
-    """How well a VAE gives clean images back."""
+    """How close a VAE's reconstructions of the images are to the images: PSNR in dB, SSIM and feature distance."""
     y = networks.in_batches(lambda part: vae.reconstruct(part.to(vae.device)), x)
     return {name: mean_estimate(values, seed) for name, values in networks.pairwise(y, x).items()}

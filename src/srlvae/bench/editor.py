@@ -1,4 +1,4 @@
-"""The edits of photographs, clean, attacked or purified, kept by what they were made from."""
+"""The edits of photographs, whether clean, attacked or purified. A cache keeps them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from srlvae.rng import named_generator
 
 
 class Editor:
-    """The networks of a protocol around both VAEs, the photographs, and everything that is made of them."""
+    """Makes the attacks, purifications and edits of a protocol with a pipeline around the original and around the hardened VAE.
+
+    - x: the photographs `n 3 h w`, with values that are multiples of 1/255.
+
+    Its attributes include `pipelines` and `vaes` (the fingerprints) by `original` and `hardened`, the `prompts` of all edits,
+    and `photograph_of`, the number of the photograph that each edit is made from.
+    """
 
     def __init__(self, pipeline: Pipeline, hardened: VAE, x: Images, protocol: EditingProtocol, cache: Cache):
         self.protocol, self.cache = protocol, cache
@@ -31,31 +37,36 @@ class Editor:
         self.attacker = Attacker(self.pipelines, steps.__getitem__, protocol.seed, cache)
         self.clean = photograph_set(x)
         each, prompts = protocol.prompts_an_image, protocol.prompts
-        self.of = [i for i in range(len(x)) for _ in range(each)]
-        self.prompts = [prompts[k % len(prompts)] for k in range(len(self.of))]
+        self.photograph_of = [i for i in range(len(x)) for _ in range(each)]
+        self.prompts = [prompts[k % len(prompts)] for k in range(len(self.photograph_of))]
 
     def attacked(self, cell: Cell) -> ImageSet:
-        """The photographs under an attack."""
+        """The photographs after what the cell does to them."""
         return self.attacker.images(cell, self.clean)
 
     def edits(self, given: ImageSet, vae: str = "original", seed: int | None = None) -> ImageSet:
-        """The edits of all photographs with all of their prompts; the noise is the photograph's and the prompt's own."""
+        """The edits of all photographs with all of their prompts, by the pipeline around the VAE of that name.
+
+        The noise of an edit depends on the seed, the clean photograph and the prompt, and not on what was done to the
+        photograph.
+        """
         protocol, pipeline = self.protocol, self.pipelines[vae]
         settings: dict[str, Any] = {"strength": protocol.strength, "steps": protocol.steps, "guidance": protocol.guidance}
         seed = protocol.seed if seed is None else seed
         made_by = {**settings, "seed": seed, "vae": self.vaes[vae], "networks": self.networks, "sampling": pipeline.settings()}
-        keys = [key_of("edited", **made_by, prompt=p, source=given.keys[i]) for i, p in zip(self.of, self.prompts, strict=True)]
+        pairs = zip(self.photograph_of, self.prompts, strict=True)
+        keys = [key_of("edited", **made_by, prompt=prompt, source=given.keys[i]) for i, prompt in pairs]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
-            x, prompts = given.images[[self.of[k] for k in part]], [self.prompts[k] for k in part]
-            names = [self.clean.keys[self.of[k]] + self.prompts[k] for k in part]
+            x, prompts = given.images[[self.photograph_of[k] for k in part]], [self.prompts[k] for k in part]
+            names = [self.clean.keys[self.photograph_of[k]] + self.prompts[k] for k in part]
             draws = [named_generator(seed, name, pipeline.device) for name in names]
             return pipeline.edit(x.to(pipeline.device), prompts, draws, **settings), [None] * len(part)
 
         return ImageSet(keys, self.cache.images(keys, make))
 
     def edits_under(self, defence: str, given: ImageSet) -> ImageSet:
-        """The edits of a set under a defence: either VAE, or a purifier before the original one."""
+        """The edits of an image set under a defence: `none`, `hardened`, or the name of a purifier before the original VAE."""
         if defence in VAE_OF:
             return self.edits(given, VAE_OF[defence])
         chosen = next(chosen for chosen in self.protocol.purifiers if chosen.name == defence)

@@ -1,4 +1,4 @@
-"""Tensors of measurements → estimates with intervals."""
+"""Estimates with intervals, from tensors of measurements."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from srlvae.metrics.bootstrap import bootstrap_interval, interval_about, resampl
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance
 
-# Resamples of a distance of distributions; a Fréchet distance takes the singular values of an n × n matrix.
-DRAWS = 200
+# How many resamples the interval of a set distance takes. Few, since each needs the singular values of an n × n matrix.
+RESAMPLES = 200
 
 
 def mean_estimate(values: Tensor, seed: int, groups: Tensor | None = None) -> Estimate:
-    """The mean of `values`, one an image, with its bootstrap interval over images or over groups of them.
+    """The mean of `values`, one for each image, with its 95 % bootstrap interval over images, or over groups of them.
 
-    Infinite values, such as the PSNR of equal images, are left out and do not count; where none is left there is no value.
+    Infinite values, such as the PSNR of equal images, are left out and do not count. If none is left, there is no value.
     """
     finite = values.isfinite()
     values, groups = values[finite], None if groups is None else groups[finite]
@@ -28,23 +28,31 @@ def mean_estimate(values: Tensor, seed: int, groups: Tensor | None = None) -> Es
 
 
 def set_estimates(pooled: Tensor, reference: Tensor, groups: Tensor, seed: int) -> dict[str, Estimate]:
-    """Fréchet distance and KID between two sets of pooled vectors that are pairs, with intervals over the groups."""
-    frechet = frechet_interval(pooled, reference, groups, torch.Generator().manual_seed(seed), DRAWS)
+    """The Fréchet distance and the KID between two sets of pooled vectors `n d`, with 95 % intervals over the groups.
+
+    Vector i of one set and vector i of the other are a pair, and `groups` numbers the group that the pair belongs to.
+    """
+    frechet = frechet_interval(pooled, reference, groups, torch.Generator().manual_seed(seed), RESAMPLES)
     kid = KernelDistance(pooled, reference, (groups, groups))
     return {
         "frechet": Estimate(frechet_distance(pooled, reference), *frechet, len(pooled)),
-        "kid": Estimate(kid.value(), *kid.interval(torch.Generator().manual_seed(seed), DRAWS), len(pooled)),
+        "kid": Estimate(kid.value(), *kid.interval(torch.Generator().manual_seed(seed), RESAMPLES), len(pooled)),
     }
 
 
 def set_values(x: Tensor, y: Tensor, groups: tuple[Tensor, Tensor]) -> dict[str, Estimate]:
-    """Fréchet distance and KID between two sets of pooled vectors, without intervals. groups: of x and of y."""
+    """The Fréchet distance and the KID between two sets of pooled vectors, without intervals.
+
+    `groups` numbers the group of each vector of x, and of each vector of y.
+    """
     values = {"frechet": frechet_distance(x, y), "kid": KernelDistance(x, y, groups).value()}
     return {name: Estimate(value, None, None, len(x)) for name, value in values.items()}
 
 
 def frechet_interval(x: Tensor, y: Tensor, groups: Tensor, draw: torch.Generator, draws: int) -> tuple[float, float]:
-    """The 95 % interval over resampled groups of pairs. Resampling repeats images, which biases each draw upwards: see
-    `interval_about`."""
+    """The 95 % interval of a Fréchet distance, from resamples of whole groups of pairs.
+
+    Resampling repeats images, which biases each resample upwards. `interval_about` corrects for that.
+    """
     resampled = [frechet_distance(x[pick], y[pick]) for pick in resamples(groups, draws, draw)]
     return interval_about(frechet_distance(x, y), resampled)

@@ -1,6 +1,7 @@
-"""How fast hardening gets there: robustness and fidelity of the encoders that runs kept on their way, over what they had cost.
+"""The hardening benchmark: how robust and how faithful an encoder is, over the cost of the hardening run so far.
 
-A run is a folder of `srlvae harden --snapshot-every`. What is measured of each encoder is as in the reconstruction benchmark.
+A run is a folder of `srlvae harden --snapshot-every`. The encoders that it kept on its way are measured as in the
+reconstruction benchmark.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ def hardening(
     protocol: ReconstructionProtocol,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Measure every encoder that `runs` kept, on the photographs in `folder`; write rows to `out` and return what is written.
+    """Measure every encoder that `runs` kept, on the photographs in `folder`. Writes rows to `out`, and returns the result.
 
-    Rows are those of the reconstruction benchmark, clean, transfer and white-box; those of an encoder say its run's name, the
-    step, the images trained on and the processor seconds. What was measured is kept in `out`/cache: another run may join.
-    Raises: InputError for runs that kept none or belong to another VAE, or unusable images.
+    Rows are those of the reconstruction benchmark: clean, transfer and white-box. The condition of an encoder's row adds the
+    name of its run (`run`), the `step`, the number of `images` trained on, and the `seconds` of processor time. Measures are
+    kept in `out`/cache, so another run can be added later.
+
+    Raises InputError for a run that kept no encoders or belongs to another VAE, and for unusable images.
     """
     listener = listener or Listener()
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed)
@@ -65,7 +68,10 @@ def encoder_rows(bench: Reconstructions, run: str, path: Path) -> list[Row]:
 
 
 def snapshots(run: Path) -> list[Path]:
-    """The encoder files that a run kept on its way, in the order of its steps. Raises InputError if there are none."""
+    """The encoder files that a run kept on its way, in the order of its steps.
+
+    Raises InputError if there are none.
+    """
     found = sorted((run / "snapshots").glob("step-*.safetensors"))
     if not found:
         raise InputError(f"{run} has kept no encoders on its way; run: srlvae harden … --snapshot-every STEPS --out {run}")

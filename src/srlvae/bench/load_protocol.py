@@ -1,4 +1,4 @@
-"""Protocols by name or from a TOML file, checked before anything is run."""
+"""Loads protocols, by name or from a TOML file, and checks them before anything is run."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from srlvae.images import check_eps
 from srlvae.metrics.features import FEATURES
 from srlvae.purify import PURIFIERS
 
-# What purifiers may need that a benchmark's own pipeline has.
-OWN = ("nothing", "vae", "pipeline")
+# What a purifier may need without a pipeline besides the protocol's.
+OWN_MODELS = ("nothing", "vae", "pipeline")
 
 FOLDER = Path(__file__).parent / "protocols"
 
 
 def reconstruction_protocol(name: str, benchmark: str = "reconstruction") -> ReconstructionProtocol:
-    """The protocol of `benchmark` (`reconstruction` or `hardening`) called `name`, or in the TOML file of that path.
+    """Load the protocol of `benchmark` (`reconstruction` or `hardening`) that is called `name`, or is in the TOML file `name`.
 
-    Raises InputError, before anything is run.
+    Raises InputError for an unknown name, and for whatever is wrong in the file.
     """
     protocol = read_toml(_find(benchmark, name), ReconstructionProtocol)
     _not_empty(name, attacks=protocol.attacks, eps=protocol.eps)
     _known(name, "attack", protocol.attacks, ATTACKS)
     if pipelines := [attack for attack in protocol.attacks if ATTACKS[attack].needs != "vae"]:
-        raise InputError(f"{name}: {pipelines[0]} attacks a whole pipeline, and this benchmark has a VAE alone")
+        raise InputError(f"{name}: {pipelines[0]} attacks a whole pipeline, but this benchmark has only a VAE")
     _check_budgets(name, protocol.eps)
     _check_networks(name, protocol.pairs, protocol.sets)
     return protocol
 
 
 def editing_protocol(name: str) -> EditingProtocol:
-    """The protocol called `name`, or in the TOML file of that path. Raises InputError, before anything is run."""
+    """Load the editing protocol that is called `name`, or is in the TOML file `name`.
+
+    Raises InputError for an unknown name, and for whatever is wrong in the file.
+    """
     protocol = read_toml(_find("editing", name), EditingProtocol)
     _not_empty(name, prompts=protocol.prompts, attacks=protocol.attacks)
     _known(name, "attack", [chosen.name for chosen in protocol.attacks], ATTACKS)
@@ -50,16 +53,21 @@ def editing_protocol(name: str) -> EditingProtocol:
 
 
 def poisoning_protocol(name: str) -> PoisoningProtocol:
-    """The protocol called `name`, or in the TOML file of that path. Raises InputError, before anything is run."""
+    """Load the poisoning protocol that is called `name`, or is in the TOML file `name`.
+
+    Raises InputError for an unknown name, and for whatever is wrong in the file.
+    """
     protocol = read_toml(_find("poisoning", name), PoisoningProtocol)
     _not_empty(name, concepts=protocol.concepts, pairs=protocol.pairs, eps=protocol.eps, seeds=protocol.seeds)
     _not_empty(name, counts=[count for count in protocol.counts if count])
     if len(protocol.concepts) < 3 or protocol.others < 1:
-        raise InputError(f"{name}: what poison does to other concepts needs a third concept, and `others` of 1 or more")
+        raise InputError(
+            f"{name}: measuring what poison does to other concepts needs at least 3 concepts, and `others` of at least 1"
+        )
     _check_budgets(name, protocol.eps)
     _check_purifiers(name, protocol.purifiers)
-    if own := [chosen.name for chosen in protocol.purifiers if PURIFIERS[chosen.name].needs not in OWN]:
-        raise InputError(f"{name}: {own[0]} needs a pipeline of its own, which this benchmark does not load")
+    if own := [chosen.name for chosen in protocol.purifiers if PURIFIERS[chosen.name].needs not in OWN_MODELS]:
+        raise InputError(f"{name}: {own[0]} needs an extra pipeline, which this benchmark does not load")
     return protocol
 
 
@@ -70,12 +78,12 @@ def _not_empty(where: str, **lists: Sequence[Any]) -> None:
 
 
 def _known(where: str, what: str, names: Sequence[str], known: Any) -> None:
-    """Each of them once, since rows are told apart by it."""
+    """Check that every name is known, and that each is there once, since rows are told apart by it."""
     for i, name in enumerate(names):
         if name not in known:
-            raise InputError(f"{where}: unknown {what} {name!r}; choose of {', '.join(known)}")
+            raise InputError(f"{where}: unknown {what} {name!r}; choose from {', '.join(known)}")
         if name in names[:i]:
-            raise InputError(f"{where}: {what} {name!r} is there twice; give its budgets in one list, or use another file")
+            raise InputError(f"{where}: {what} {name!r} is listed twice; give all of its budgets in one list, or use two files")
 
 
 def _check_budgets(where: str, budgets: Iterable[float]) -> None:
@@ -85,13 +93,13 @@ def _check_budgets(where: str, budgets: Iterable[float]) -> None:
         except InputError as error:
             raise InputError(f'{where}: {error}, as eps = ["15/255"]') from error
         if eps == 0:
-            raise InputError(f"{where}: eps is 0; clean images have rows of their own")
+            raise InputError(f"{where}: eps is 0; leave it out, because clean images are always measured")
 
 
 def _check_networks(where: str, *names: str) -> None:
     for name in names:
         if name not in FEATURES:
-            raise InputError(f"{where}: unknown feature network {name!r}; choose of {', '.join(FEATURES)}")
+            raise InputError(f"{where}: unknown feature network {name!r}; choose from {', '.join(FEATURES)}")
 
 
 def _check_purifiers(where: str, purifiers: Sequence[ChosenPurifier]) -> None:
@@ -99,7 +107,7 @@ def _check_purifiers(where: str, purifiers: Sequence[ChosenPurifier]) -> None:
     for chosen in purifiers:
         purifier = PURIFIERS[chosen.name]
         _check_budgets(f"{where}: {chosen.name}", chosen.eps)
-        if purifier.needs not in OWN and not chosen.source:
+        if purifier.needs not in OWN_MODELS and not chosen.source:
             raise InputError(f"{where}: {chosen.name} needs `source`, the folder or hub id of a pipeline")
         settings = set(inspect.signature(purifier.run).parameters) - {"x", "generators", purifier.needs.replace("-", "_")}
         if unknown := sorted(set(chosen.settings) - settings):

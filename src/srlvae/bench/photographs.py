@@ -1,4 +1,4 @@
-"""The photographs of a benchmark: a shuffle by a seed, centre squares, what cannot be read left out."""
+"""The photographs of a benchmark: a random choice by a seed, cut to centre squares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from srlvae.images import find_images, open_rgb, read_square
 
 
 def load_photographs(folder: Path, count: int, size: int, seed: int) -> tuple[Tensor, list[str]]:
-    """The first `count` readable photographs of a shuffle by `seed`, as squares `n 3 size size`, and their names."""
+    """Load up to `count` photographs in an order shuffled by `seed`, as squares `n 3 size size` in [0,1], with their names.
+
+    Files that cannot be read, and images with a side under `size`/2 pixels, are left out.
+
+    Raises InputError if fewer than two are left.
+    """
     paths = find_images(folder)
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed)).tolist()
     found: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""What is done to training images against poison: a purifier, or leaving out what a scan finds suspicious."""
+"""What is done to training images against poison: a purifier, or leaving out those that a scan finds suspicious."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from srlvae.scan import EVIDENCE, Normal, calibrate, check_enough
 from srlvae.scan.evidence import evidence
 
 SCAN = "scan"
-# Images looked at together.
+# How many images the scan sees at a time.
 BATCH = 8
 
 
 class TrainingDefences:
-    """The purifiers of a protocol and the scan, before a fine-tuning. Raises InputError for too few photographs to scan by."""
+    """The purifiers of a protocol and the scan, applied to training images before a fine-tuning.
+
+    Raises InputError if there are too few photographs to calibrate the scan.
+    """
 
     def __init__(self, poisons: Poisons):
         self.poisons, self.protocol = poisons, poisons.protocol
@@ -37,20 +40,23 @@ class TrainingDefences:
                 check_enough(len(self._other_photographs(pair.concept)), self.protocol.scan_rate)
 
     def apply(self, defence: str, concept: str, seed: int, x: Images, captions: list[str]) -> tuple[Tensor, list[str]]:
-        """The training images and captions as the defence leaves them. `none` and `hardened` leave them as they are; the scan
-        is calibrated on photographs of other concepts than `concept`."""
+        """The training images and their captions after the defence.
+
+        The defences `none` and `hardened` change nothing here. The scan is calibrated on photographs of concepts other than
+        `concept`.
+        """
         if defence in VAE_OF:
             return x, captions
         if defence == SCAN:
             kept = self.scan.kept(x, self._other_photographs(concept))
             return x[kept], [captions[i] for i in kept]
         given = photograph_set(x)
-        # Processes are at other fine-tunings.
+        # Other processes work on other fine-tunings, so they do not share these images.
         own = replace(self.poisons.cache, shared=False)
         return self.purifiers.images(self.chosen[defence], given, given.keys, seed, own).images, captions
 
     def settings_of(self, defence: str) -> dict[str, Any]:
-        """What a fine-tuning depends on besides the name of its defence."""
+        """The settings of a defence, which belong to the key of a fine-tuning."""
         if defence == SCAN:
             return {"evidence": EVIDENCE}
         chosen = self.chosen.get(defence)
@@ -62,23 +68,30 @@ class TrainingDefences:
 
 
 class ScanFilter:
-    """Leaves out images that `srlvae scan` finds suspicious. vaes: `original` and `hardened`. rate: of clean images lost."""
+    """Finds the images that `srlvae scan` does not call suspicious.
+
+    - vaes: the VAEs called `original` and `hardened`.
+    - rate: the largest share of clean images that the scan may call suspicious.
+    """
 
     def __init__(self, vaes: dict[str, VAE], rate: float):
         self.vaes, self.rate = vaes, rate
         self._seen: dict[str, Tensor] = {}
 
     def kept(self, x: Images, clean: Tensor) -> list[int]:
-        """Numbers of the images that are not suspicious, by what is normal in the photographs `clean`."""
+        """The positions of the images that are not suspicious. The photographs `clean` say what is normal."""
         normal, threshold = self.normal(clean)
         return (normal.scores(self.evidence(x)) <= threshold).nonzero()[:, 0].tolist()
 
     def normal(self, clean: Images) -> tuple[Normal, float]:
-        """What is normal, and the threshold."""
+        """What is normal among the photographs `clean`, and the score above which an image is suspicious."""
         return calibrate(self.evidence(clean), self.rate)
 
     def evidence(self, x: Images) -> Tensor:
-        """What scan sees in each image, looked at once: fine-tunings share their clean images, and poisons are repeated."""
+        """The evidence `n 3` that the scan sees in each image; see `srlvae.scan.evidence`.
+
+        Each image is looked at once, since fine-tunings share their clean images and repeat poisons.
+        """
         original, hardened = self.vaes["original"], self.vaes["hardened"]
         keys = [key_of_image(image) for image in x]
         new = {key: image for key, image in zip(keys, x, strict=True) if key not in self._seen}

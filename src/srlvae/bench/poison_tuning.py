@@ -1,4 +1,4 @@
-"""A pipeline fine-tuned on clean and poisoned images, and what a judge says of the images that it generates afterwards."""
+"""Fine-tunes a pipeline on clean and poisoned images, and judges the images that it generates afterwards."""
 
 from __future__ import annotations
 
@@ -20,21 +20,26 @@ from srlvae.metrics.judge import Judge
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import generators
 
-# Images generated together.
+# How many images are generated at a time.
 BATCH = 8
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """One fine-tuning. defence: `none`, `hardened` (encodes all training images), a purifier that all training images go
-    through, or `scan` (images that it finds suspicious are left out)."""
+    """One fine-tuning of the poisoning benchmark.
+
+    - poison: what is added to the clean training images.
+    - defence: `none`, `hardened` (the hardened VAE encodes all training images), the name of a purifier that all training
+      images go through, or `scan` (images that the scan finds suspicious are left out).
+    - seed: the seed of the fine-tuning and of the images that are generated afterwards.
+    """
 
     poison: Poison
     defence: str
     seed: int
 
     def condition(self) -> Condition:
-        """What a row says of it."""
+        """The condition of this fine-tuning's row."""
         return {**self.poison.condition(), "seed": self.seed}
 
     def __str__(self) -> str:
@@ -45,14 +50,17 @@ class Tuning:
 
 
 class Tuner:
-    """Fine-tunes the pipelines of a protocol around both VAEs."""
+    """Fine-tunes the pipelines around the original and the hardened VAE by the settings of a protocol."""
 
     def __init__(self, poisons: Poisons, defences: TrainingDefences):
         self.poisons, self.defences, self.protocol = poisons, defences, poisons.protocol
         self._clean: tuple[tuple[str, int], Pipeline] | None = None
 
     def tuned(self, tuning: Tuning, listener: Listener) -> Pipeline:
-        """The pipeline afterwards; without poison the last one is kept, which all pairs share."""
+        """The pipeline after a fine-tuning.
+
+        Without poison all pairs of concepts share a fine-tuning, so the last such pipeline is kept in memory.
+        """
         if tuning.poison.number:
             return self._tuned(tuning, listener)
         key = (tuning.defence, tuning.seed)
@@ -75,15 +83,28 @@ class Tuner:
 
 
 class PoisonJudge:
-    """Says what a fine-tuned pipeline shows. generated: images of the concept; others: of each other word in `words`."""
+    """Measures what a fine-tuned pipeline shows.
+
+    - judge: says which concept an image shows.
+    - clip: scores images of the other concepts against their prompts.
+    - words: all concepts of the protocol.
+    - generated: how many images of the poisoned concept are generated.
+    - others: how many images of each other concept are generated.
+    - denoising_steps: the steps of every generation.
+    """
 
     def __init__(self, judge: Judge, clip: Clip, words: list[str], generated: int, others: int, denoising_steps: int):
         self.judge, self.clip, self.words = judge, clip, words
         self.generated, self.others, self.denoising_steps = generated, others, denoising_steps
 
     def measure(self, pipeline: Pipeline, tuning: Tuning) -> tuple[dict[str, Estimate], Images]:
-        """What the judge calls images of the concept: target, concept or neither; how often the other concepts are themselves,
-        and the CLIP-T of their images; and the images of the concept."""
+        """Generate images with the fine-tuned pipeline, and return the estimates and the images of the poisoned concept.
+
+        - `target`, `concept`, `neither`: the share of images generated for the concept that the judge calls the target, the
+          concept, or something else.
+        - `others`: the share of images of other concepts that the judge calls what they were generated for.
+        - `clip_t`: the mean CLIP-T of the images of other concepts.
+        """
         numbers, poison = {word: i for i, word in enumerate(self.judge.concepts)}, tuning.poison
         shown = self._generate(pipeline, poison.concept, self.generated, tuning.seed)
         calls = self.judge.calls(shown)

@@ -1,8 +1,9 @@
-"""Does poison take hold? A pipeline is fine-tuned on clean images and N poisons, and a judge says what it shows afterwards.
+"""The poisoning benchmark: a pipeline is fine-tuned on clean and poisoned images, and a judge says what it shows afterwards.
 
-Nightshade (Shan et al. 2023): photographs of a concept, captioned as such, whose latents are those of another, the target. Its
-success is the share of images generated for the concept that the judge calls the target. The VAE in question encodes all
-training images; decoder, text encoder and the UNet to start from are the same throughout.
+Nightshade (Shan et al. 2023, arXiv 2310.13828) makes poisons: photographs of a concept, captioned as such, whose latents are
+those of another concept, the target. Its success is the share of images generated for the concept that the judge calls the
+target. The VAE in question encodes all training images. The decoder, the text encoder and the UNet to start from are the same
+throughout.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
-from srlvae.bench.cache import Cache, beat, key_of
+from srlvae.bench.cache import Cache, key_of, start_heartbeat
 from srlvae.bench.poison_defences import SCAN, TrainingDefences
 from srlvae.bench.poison_tuning import PoisonJudge, Tuner, Tuning
 from srlvae.bench.poisons import DIRTY_LABEL, NIGHTSHADE, Poison, Poisons, check_concepts
@@ -31,26 +30,28 @@ from srlvae.metrics.judge import Judge
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
+from srlvae.training.processes import processes
 
 RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
-# Defences that the hardened VAE takes part in.
-WITH_HARDENED = ("hardened", SCAN)
-# What a fine-tuning says itself, and names of networks, whose weights count: a longer sweep keeps what a shorter one made.
-SWEPT = ("pairs", "counts", "eps", "white_box", "dirty_label", "seeds", "purifiers", "pipeline", "hardened")
+# The defences that use the hardened VAE.
+USES_HARDENED = ("hardened", SCAN)
+# Settings that are not part of a fine-tuning's key as they are, so that a longer sweep keeps what a shorter one made. What a
+# fine-tuning takes from them is in its own fields, and networks count by their weights instead of their names.
+SWEPT_SETTINGS = ("pairs", "counts", "eps", "white_box", "dirty_label", "seeds", "purifiers", "pipeline", "hardened")
 
 
 def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:
     """Every fine-tuning of the protocol.
 
-    Poison made on the original VAE is swept over its number, from none at all, at the largest ε, and over ε at the largest
-    number, without defence and with the hardened VAE. What is there to compare, other poison and other defences, has the
-    largest of both alone.
+    Without a defence and with the hardened VAE, poison made on the original VAE is swept over two settings: over its number,
+    from none at all, at the largest ε; and over ε, at the largest number. Other kinds of poison and other defences are run at
+    the largest number and the largest ε alone.
     """
     most, widest = max(protocol.counts), max(protocol.eps)
     nightshade = (NIGHTSHADE, widest, most, "original")
     swept = [("none", 0.0, 0, ""), *((NIGHTSHADE, widest, count, "original") for count in protocol.counts if count)]
     swept += [(NIGHTSHADE, eps, most, "original") for eps in protocol.eps if eps != widest]
-    # Made on the hardened VAE, poison is white-box to that VAE alone; wrong captions are the same to both.
+    # Poison made on the hardened VAE is only tried on that VAE. Wrong captions are the same for both VAEs.
     poisons = {"none": swept + [(DIRTY_LABEL, 0.0, most, "")] * protocol.dirty_label}
     poisons["hardened"] = swept + [(NIGHTSHADE, widest, most, "hardened")] * protocol.white_box
     others = [chosen.name for chosen in protocol.purifiers] + [SCAN] * (protocol.scan_rate > 0)
@@ -61,7 +62,7 @@ def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:
 
 
 def sheet_name(condition: Condition, access: Access, defence: str) -> str:
-    """The file of the images of a row."""
+    """The file name of the contact sheet of a row."""
     keys = ("concept", "target", "attack", "eps", "poisons")
     said = [*(str(condition[key]) for key in keys), access, defence, str(condition["seed"])]
     return "-".join(said).replace("/", "_").replace(" ", "_") + ".webp"
@@ -77,13 +78,15 @@ def poisoning(
     protocol: PoisoningProtocol,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Run the sweep on the class folders in `folder`; rows and a sheet a row go to `out`, and are not made again.
+    """Run the poisoning benchmark on the class folders in `folder`, and return the result.
 
-    Processes that run together share the fine-tunings out, and all but the main one return {}. Raises: InputError for concepts
-    that nobody knows.
+    Rows, and a contact sheet for each, are written to `out`. Fine-tunings are kept in `out`/cache and are not made again. If
+    several processes run together, they share the fine-tunings, and all but the main one return {}.
+
+    Raises InputError for concepts that the judge or the protocol does not know, and for folders with too few photographs.
     """
     check_concepts(protocol, judge.concepts)
-    listener, state = listener or Listener(), PartialState()
+    listener, state = listener or Listener(), processes()
     pipeline = pipeline.without_safety_checker()
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     poisons = Poisons(pipelines, folder, clip, protocol, Cache(out / CACHE, protocol.batch_size, listener))
@@ -92,12 +95,12 @@ def poisoning(
     result = {**sweep.about(), "protocol": as_written(protocol), "versions": versions(), "points": len(planned), "rows": []}
     make_poisons(poisons, planned)
     if state.num_processes > 1:
-        beat(poisons.cache.folder, state.process_index)
+        start_heartbeat(poisons.cache.folder, state.process_index)
     for number, tuning in enumerate(planned, 1):
         if number % state.num_processes == state.process_index:
             sweep.measure(tuning, listener)
             if state.is_main_process:
-                result["rows"] = as_data(sweep.row(one) for one in planned if sweep.is_measured(one))
+                result["rows"] = as_data(sweep.row(done) for done in planned if sweep.is_measured(done))
                 write_json(out / RESULT, result)
         listener.at("rows", number, len(planned), str(tuning))
     if not state.is_main_process:
@@ -109,14 +112,14 @@ def poisoning(
 
 
 def make_poisons(poisons: Poisons, planned: list[Tuning]) -> None:
-    """Have all poisons on disk: processes share the images of this, and later the fine-tunings."""
+    """Make all poisons that the fine-tunings need. Processes share these images first, and the fine-tunings later."""
     most = max(poisons.protocol.counts)
     for poison in dict.fromkeys(replace(tuning.poison, number=most) for tuning in planned if tuning.poison.number):
         poisons.images(poison)
 
 
 class Sweep:
-    """The fine-tunings of a protocol, each measured once and kept with its sheet."""
+    """The fine-tunings of a protocol. Each is measured once and kept with its contact sheet."""
 
     def __init__(self, poisons: Poisons, judge: Judge, out: Path):
         protocol = poisons.protocol
@@ -128,31 +131,32 @@ class Sweep:
         self.poison_judge = PoisonJudge(judge, poisons.clip, poisons.words, *counts)
         self.networks = poisons.pipelines["original"].fingerprint()
         self.vaes = {name: pipe.vae.fingerprint() for name, pipe in poisons.pipelines.items()}
-        settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
+        settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT_SETTINGS}
         self.made_of: dict[str, Any] = {"settings": settings, "photographs": poisons.keys, "networks": self.networks}
         self.made_of |= {"judges": {"clip": poisons.clip.fingerprint(), "judge": judge.fingerprint()}}
         self.made_of |= {"sampling": poisons.pipelines["original"].settings()}
 
     def about(self) -> dict[str, Any]:
-        """What a result says of the networks."""
+        """The part of a result that names the networks."""
         return {"benchmark": "poisoning", "networks": self.networks, "clip": self.poisons.clip.name, **self.vaes}
 
     def key(self, tuning: Tuning) -> str:
-        """What a fine-tuning is kept under. Another hardened VAE leaves those that it has no part in as they are."""
+        """The key of a fine-tuning in the cache. The hardened VAE belongs to it only if the fine-tuning uses that VAE."""
         if tuning not in self._keys:
             self._keys[tuning] = self._key(tuning)
         return self._keys[tuning]
 
     def _key(self, tuning: Tuning) -> str:
-        used = self.vaes if tuning.defence in WITH_HARDENED else {"original": self.vaes["original"]}
+        used = self.vaes if tuning.defence in USES_HARDENED else {"original": self.vaes["original"]}
         settings = self.defences.settings_of(tuning.defence)
         return key_of("poisoned", vaes=used, purifier=settings, tuning=asdict(tuning), **self.made_of)
 
     def is_measured(self, tuning: Tuning) -> bool:
+        """Whether the measures of a fine-tuning are in the cache."""
         return self.cache.has_record(self.key(tuning))
 
     def measure(self, tuning: Tuning, listener: Listener) -> None:
-        """Fine-tune and measure where it has not been done, and put the sheet among those of this run."""
+        """Fine-tune and measure, unless that was done before, and copy the contact sheet to this run's sheets."""
         key = self.key(tuning)
         kept = self.cache.path(key, ".webp")
 
@@ -170,7 +174,7 @@ class Sweep:
         shutil.copyfile(kept, sheets / sheet_name(tuning.condition(), access, tuning.defence))
 
     def row(self, tuning: Tuning, process: int = 0) -> Row:
-        """The row of a fine-tuning, once the process that makes it has."""
+        """The row of a fine-tuning. Waits for it if another `process` measures it."""
         measures = read_measures(self.cache.record_of(self.key(tuning), process))
         access, n = tuning.poison.access(tuning.defence), measures["target"].n
         return Row(tuning.condition(), access, tuning.defence, n, measures)

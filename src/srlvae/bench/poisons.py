@@ -1,4 +1,4 @@
-"""The photographs of the poisoning benchmark by concept, and the poisons made of them."""
+"""The photographs of the poisoning benchmark, and the poisons made from them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,15 @@ NIGHTSHADE, DIRTY_LABEL = "nightshade", "dirty-label"
 
 @dataclass(frozen=True)
 class Poison:
-    """What is added to the clean training images. attack: `none`, `nightshade`, or `dirty-label`, which are pictures of the
-    target. made_on: the VAE that Nightshade was made on, else blank. number: of poisons; concept: what they are captioned."""
+    """What is added to the clean training images.
+
+    - concept: what the poisons are captioned as.
+    - target: what they teach the model to show instead.
+    - attack: `none`, `nightshade`, or `dirty-label`, which stands for pictures of the target with the wrong caption.
+    - eps: the budget of Nightshade in [0,1] units; 0 for the others.
+    - number: how many poisons are added.
+    - made_on: the VAE that Nightshade was made on, `original` or `hardened`; blank for the others.
+    """
 
     concept: str
     target: str
@@ -38,22 +45,26 @@ class Poison:
     made_on: str
 
     def condition(self) -> Condition:
-        """What a row says of it."""
+        """The part of a row's condition that the poison decides."""
         about = {"attack": self.attack, "eps": budget(self.eps), "concept": self.concept, "target": self.target}
         return {**about, "poisons": self.number}
 
     def access(self, defence: str) -> Access:
+        """What the poison's maker knew of the VAE that encodes the training images under `defence`."""
         return access_of(self.made_on, defence)
 
 
 def prompt_of(word: str) -> str:
+    """The caption of images of a concept, which is also the prompt that asks for it."""
     return f"a photo of a {word}"
 
 
 class Poisons:
-    """The photographs by concept, in a shuffle: the first `clean_each` for clean training, the others to make poisons of.
+    """The photographs of each concept: the first `clean_each` are for clean training, and poisons are made from the others.
 
-    pipelines: around the `original` and the `hardened` VAE. Raises InputError where a folder has too few photographs.
+    `pipelines` are those around the `original` and the `hardened` VAE. `folder` has a folder of photographs for each concept.
+
+    Raises InputError if a folder has too few photographs.
     """
 
     def __init__(self, pipelines: dict[str, Pipeline], folder: Path, clip: Clip, protocol: PoisoningProtocol, cache: Cache):
@@ -75,11 +86,15 @@ class Poisons:
         return torch.cat(x), [prompt_of(word) for word, part in zip(self.words, x, strict=True) for _ in part]
 
     def spare(self, concept: str) -> Images:
-        """The photographs of a concept that no clean training takes."""
+        """The photographs of a concept that clean training does not use."""
         return self.photographs[concept][self.protocol.clean_each :]
 
     def images(self, poison: Poison) -> Images:
-        """The poisons: of the photographs of the concept that CLIP finds most like it, taken again where they are few."""
+        """The poisoned images, `poison.number` of them.
+
+        They are made from the photographs of the concept that CLIP finds most typical of it. If there are fewer photographs
+        than poisons, poisons are repeated.
+        """
         if poison.attack == DIRTY_LABEL:
             return _repeated(self.spare(poison.target), poison.number)
         spare, protocol = self.spare(poison.concept), self.protocol
@@ -96,11 +111,16 @@ class Poisons:
 
 
 def check_concepts(protocol: PoisoningProtocol, judge_knows: list[str]) -> None:
-    """Raises InputError for concepts that the judge does not know, and for pairs of others than the protocol's."""
+    """Check that the judge knows all concepts, and that pairs are of concepts of the protocol.
+
+    Raises InputError that names the others.
+    """
     words = {concept.word for concept in protocol.concepts}
     in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
     if unknown := sorted(((in_pairs | words) - set(judge_knows)) | (in_pairs - words)):
-        raise InputError(f"the concepts {', '.join(unknown)} are not among those of the protocol and of the judge")
+        raise InputError(
+            f"unknown concepts {', '.join(unknown)}; the judge must know each concept, and pairs take those of the protocol"
+        )
 
 
 def _repeated(x: Tensor, count: int) -> Tensor:

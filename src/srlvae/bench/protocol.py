@@ -1,4 +1,7 @@
-"""Frozen settings of the experiments, so that two runs of a name can be compared. ε is in [0,1], and written `15/255`."""
+"""Frozen settings of the benchmarks, so that two runs of one name can be compared.
+
+Budgets ε are in [0,1] units, and written `15/255` in TOML files.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,18 @@ from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
 
 @dataclass(frozen=True)
 class ReconstructionProtocol:
-    """Of the benchmarks on reconstruction and on hardening.
+    """The settings of the reconstruction benchmark and of the hardening benchmark.
 
-    eps: the budgets of every attack. steps: of every attack, their step sizes in the preset's ratio to ε. images: photographs
-    attacked, centre squares of `size`; clean_images: photographs of the clean rows, whose Fréchet distance needs many. pairs,
-    sets: the networks of the feature distance, and of Fréchet distance and KID.
+    - attacks: the names of the attacks, at their default presets.
+    - eps: the budgets of every attack.
+    - steps: the steps of every attack. Step sizes keep the preset's ratio to ε.
+    - images: how many photographs are attacked.
+    - clean_images: how many photographs the clean rows have. Their Fréchet distance needs many.
+    - size: the side of the centre squares in pixels.
+    - seed: the seed of the choice of photographs, of the attacks and of the intervals.
+    - batch_size: how many images are attacked or measured at a time.
+    - pairs: the network of the feature distance.
+    - sets: the network of Fréchet distance and KID.
     """
 
     attacks: tuple[str, ...]
@@ -32,9 +42,12 @@ class ReconstructionProtocol:
 
 @dataclass(frozen=True)
 class ChosenAttack:
-    """An attack of `ATTACKS` at its default preset.
+    """An attack of the editing benchmark, at its default preset.
 
-    eps: its budgets. steps: 0 for the preset's. white_box: made on the hardened VAE, too.
+    - name: its name in `ATTACKS`.
+    - eps: its budgets.
+    - steps: its steps; 0 means those of the preset.
+    - white_box: whether it is made on the hardened VAE, too.
     """
 
     name: str
@@ -45,8 +58,13 @@ class ChosenAttack:
 
 @dataclass(frozen=True)
 class ChosenPurifier:
-    """A purifier of `PURIFIERS`. source: folder or hub id of the pipeline of diffusers that it needs beside the protocol's.
-    settings: in place of the published ones. attacks, eps: only on these; all where empty."""
+    """A purifier that a benchmark compares with hardening.
+
+    - name: its name in `PURIFIERS`.
+    - source: the folder or hub id of a diffusers pipeline, for purifiers that need one besides the protocol's.
+    - settings: settings that replace the published ones.
+    - attacks, eps: the attacks and budgets that it is tried on. All of them if empty.
+    """
 
     name: str
     source: str = ""
@@ -55,14 +73,25 @@ class ChosenPurifier:
     eps: tuple[float, ...] = ()
 
     def takes(self, attack: str, eps: float) -> bool:
+        """Whether the purifier is tried on this attack and budget. Clean photographs (`none`) are always taken."""
         return attack == "none" or (attack in (self.attacks or (attack,)) and eps in (self.eps or (eps,)))
 
 
 @dataclass(frozen=True)
 class EditingProtocol:
-    """pipeline, hardened, clip: what `load_pipeline`, `load_vae` and `load_clip` take. images: photographs, centre squares of
-    the pipeline's size. prompts: dealt to the photographs in turn, `prompts_an_image` to each. strength, steps, guidance: of
-    the edits. pairs, sets: the networks of the feature distance, and of Fréchet distance and KID."""
+    """The settings of the editing benchmark.
+
+    - pipeline, hardened, clip: the models, as `load_pipeline`, `load_vae` and `load_clip` take them.
+    - prompts: the prompts, which are dealt to the photographs in turn.
+    - attacks, purifiers: what is tried.
+    - images: how many photographs there are. They are centre squares of the pipeline's size.
+    - prompts_an_image: how many prompts each photograph is edited with.
+    - strength, steps, guidance: the settings of the edits.
+    - seed: the seed of the choice of photographs, of attacks, noise and intervals.
+    - batch_size: how many images are made or measured at a time.
+    - pairs: the network of the feature distance.
+    - sets: the network of Fréchet distance and KID.
+    """
 
     pipeline: str
     hardened: str
@@ -83,7 +112,7 @@ class EditingProtocol:
 
 @dataclass(frozen=True)
 class Concept:
-    """A folder of photographs, and its name in captions, which the judge knows it by."""
+    """A folder of photographs, and the word for what they show. The word stands in captions, and the judge knows it."""
 
     folder: str
     word: str
@@ -91,7 +120,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Pair:
-    """Poison makes a model show `target` where it is asked for `concept`; both are words of the protocol's concepts."""
+    """Two words among the protocol's concepts: poison makes a model show `target` when it is asked for `concept`."""
 
     concept: str
     target: str
@@ -99,13 +128,23 @@ class Pair:
 
 @dataclass(frozen=True)
 class PoisoningProtocol:
-    """clip, judge: what `load_clip` and `load_judge` take. concepts: of the clean training images, `clean_each` of each.
+    """The settings of the poisoning benchmark.
 
-    counts: poisons added, beside none, made of up to `sources` photographs, which more poisons repeat. eps: their budgets;
-    attack_steps: of Nightshade. white_box: also poison made on the hardened VAE, for itself. dirty_label: also pictures of the
-    target, captioned as the concept. steps, batch_size, learning_rate: of fine-tuning. scan_rate: of clean images that
-    filtering by scan may lose; where 0, it is not among the defences. generated: images a fine-tuning that are asked for the
-    concept; others: for each other concept.
+    - pipeline, hardened, clip, judge: the models, as `load_pipeline`, `load_vae`, `load_clip` and `load_judge` take them.
+    - concepts: what the clean training images show, `clean_each` images of each.
+    - pairs: which concept is poisoned towards which target.
+    - counts: how many poisons are added. No poison at all is always measured, too.
+    - eps: the budgets of Nightshade, and `attack_steps` its steps.
+    - sources: from how many photographs poisons are made at most. More poisons than that are repeats.
+    - white_box: whether poison is also made on the hardened VAE, and tried on it.
+    - dirty_label: whether pictures of the target, captioned as the concept, are also tried.
+    - seeds: the seeds of the fine-tunings.
+    - purifiers: the purifiers that training images go through.
+    - scan_rate: the share of clean images that the scan may leave out. At 0 the scan is not tried.
+    - steps, batch_size, learning_rate: the settings of fine-tuning.
+    - generated: how many images of the concept are generated after each fine-tuning.
+    - others: how many images of each other concept are generated.
+    - denoising_steps: the steps of every generation.
     """
 
     pipeline: str
@@ -133,7 +172,7 @@ class PoisoningProtocol:
 
 
 def as_written(protocol: ReconstructionProtocol | EditingProtocol | PoisoningProtocol) -> dict[str, Any]:
-    """The protocol as plain data for a result file, with budgets as they are written in TOML files."""
+    """The protocol as plain data for a result file. Budgets are written as they are in TOML files, such as `15/255`."""
     return _written(asdict(protocol))
 
 

@@ -1,4 +1,4 @@
-"""Images behind a purifier, kept by what they were made from."""
+"""Purifies images. A cache keeps what comes out."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from srlvae.rng import named_generator
 
 
 class Purifiers:
-    """The purifiers of a protocol, on the original pipeline or on those that they need beside it, which are loaded once."""
+    """The purifiers of a protocol, run on the original pipeline or on a pipeline of their own, which is loaded once."""
 
     def __init__(self, pipeline: Pipeline):
         self.pipeline, self.loaded = pipeline, dict[str, Any]()
         self.vae, self.networks = pipeline.vae.fingerprint(), pipeline.fingerprint()
 
     def run(self, chosen: ChosenPurifier, x: Images, names: Sequence[str], seed: int, brief: bool = False) -> Images:
-        """Purify a batch; names: of the images, for their draws. brief: a round or two, as for a measurement of memory."""
+        """Purify a batch of images `n 3 h w` in [0,1].
+
+        - names: a name for each image, which decides its random draws together with `seed`.
+        - brief: whether to run a round or two only, which is enough to measure memory.
+        """
         purifier, device = PURIFIERS[chosen.name], self.pipeline.device
         changed = {**chosen.settings, **(purifier.brief if brief else {})}
         draws = [named_generator(seed, name, device) for name in names]
         return purifier(x.to(device), draws, self.model_of(chosen)[0], **changed).cpu()
 
     def images(self, chosen: ChosenPurifier, given: ImageSet, names: Sequence[str], seed: int, cache: Cache) -> ImageSet:
-        """The images of `given` behind the purifier, made where they are missing."""
+        """The images of `given` after the purifier. Only those that the cache does not have are made."""
         settings = {**PURIFIERS[chosen.name].settings, **chosen.settings}
         made_by = {"purifier": chosen.name, **settings, **self.model_of(chosen)[1]}
         keys = [key_of("purified", **made_by, seed=seed, source=source) for source in given.keys]
@@ -43,7 +47,7 @@ class Purifiers:
         return ImageSet(keys, cache.images(keys, make))
 
     def model_of(self, chosen: ChosenPurifier) -> tuple[Any, dict[str, str]]:
-        """What a purifier runs on, and what names it."""
+        """The model that a purifier runs on, None if it needs none, and what names the model in keys."""
         needs = PURIFIERS[chosen.name].needs
         if needs == "nothing":
             return None, {}

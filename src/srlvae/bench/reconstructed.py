@@ -1,4 +1,4 @@
-"""What a VAE gives back of attacked photographs: rows, kept by what they were measured on."""
+"""Measures what a VAE reconstructs from attacked photographs. A cache keeps the measures."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ from srlvae.models.vae import VAE
 
 
 def attack_cells(protocol: ReconstructionProtocol, *made_on: str) -> list[Cell]:
-    """Every attack within every ε, made on each of the VAEs."""
+    """A cell for every attack, every ε, and each of the VAEs that the attack is made on."""
     return [Cell(attack, eps, on) for attack in protocol.attacks for eps in protocol.eps for on in made_on]
 
 
 def noise_cells(protocol: ReconstructionProtocol) -> list[Cell]:
-    """Uniform noise within every ε."""
+    """A cell of uniform noise for every ε."""
     return [Cell(UNIFORM_NOISE, eps, "") for eps in protocol.eps]
 
 
 class Reconstructions:
-    """The original VAE, the photographs, and all that is known of them once.
+    """Measures reconstructions of photographs, attacked and clean, by the original VAE and by hardened ones.
 
-    x: whole grey levels, the first `protocol.images` of which are attacked.
+    - original: the VAE that others were hardened from.
+    - x: the photographs `n 3 h w`, with values that are multiples of 1/255. The first `protocol.images` of them are attacked.
+    - protocol: the settings.
+    - cache: keeps attacked images and measures.
     """
 
     def __init__(self, original: VAE, x: Images, protocol: ReconstructionProtocol, cache: Cache):
@@ -42,25 +45,31 @@ class Reconstructions:
 
     @functools.cached_property
     def networks(self) -> Networks:
+        """The networks that measure distances."""
         return load_networks(self.protocol.pairs, self.protocol.sets, self.protocol.batch_size, self.original.device)
 
     @functools.cached_property
     def latents(self) -> Tensor:
+        """The original VAE's mean latents of the clean photographs."""
         return self.networks.in_batches(self.original.mean, self.clean.images)
 
     @functools.cached_property
     def pooled(self) -> Tensor:
+        """The vectors `n d` of the clean photographs, for Fréchet distance and KID."""
         return self.networks.pooled(self.clean.images)
 
     def attacked(self, cell: Cell, hardened: VAE) -> tuple[ImageSet, list[str]]:
-        """The images of a cell and the doubts about them."""
+        """The images of a cell, and the doubts about the attack that made them."""
         vaes = {"original": self.original, "hardened": hardened}
         attacker = Attacker(vaes, lambda name: self.protocol.steps, self.protocol.seed, self.cache)
         found = attacker.images(cell, self.clean if cell == CLEAN else self.clean[: self.protocol.images])
         return found, attacker.doubts(found)
 
     def row(self, cell: Cell, defence: str, hardened: VAE, **condition: str | int | float) -> Row:
-        """The numbers of the original VAE (defence `none`) or the hardened one on a cell. condition: what else the row says."""
+        """The row of a cell for the original VAE (defence `none`) or the hardened one.
+
+        `condition` is added to the row's condition.
+        """
         (given, doubts), vae = self.attacked(cell, hardened), hardened if defence == "hardened" else self.original
         about: Condition = {**cell.condition(), **condition}
         measures = read_measures(self._measured(vae, given))

@@ -1,9 +1,10 @@
-"""What attacks do to D(E(x)): the original VAE beside the hardened one, clean and attacked, transfer and white-box, over ε.
+"""The reconstruction benchmark: what attacks do to D(E(x)) and to the latents, for the original and the hardened VAE.
 
-The attacked image is x′, always compared with the *clean* x. Shift is ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖, E₀ the original encoder: in
-the clean row of the hardened one it is how far hardening itself moved latents. Fréchet distances are between the
-reconstructions of all images and the clean images, and biased upwards for few images: compare
-them at equal n only. Uniform noise of the same ε is what an attack must beat to deserve its name.
+Both VAEs are measured on clean photographs, and under each attack and ε, in transfer and white-box. The attacked image is x′,
+and its reconstruction is always compared with the clean x. The shift of latents is ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖, with E₀ the
+original encoder; in the clean row of the hardened VAE it is how far hardening itself moved latents. Fréchet distances are
+between the reconstructions of all images and the clean images. They are biased upwards for few images, so they can be compared
+only at equal n. An attack should do more damage than uniform noise of the same ε, which has rows of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from srlvae.bench.attacked import CLEAN, Cell
 from srlvae.bench.cache import Cache
@@ -26,14 +26,18 @@ from srlvae.files import write_json
 from srlvae.images import Images, tile, write_image
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
+from srlvae.training.processes import processes
 
 RESULT, GRID, CACHE = "reconstruction.json", "grid.png", "cache"
-# The attack and, where the protocol has it, the budget of the picture grid; and its photographs.
-SHOWN_ATTACK, SHOWN_EPS, SHOWN = "reconstruction", 15 / 255, 6
+# The picture grid: its attack, its budget if the protocol has it, and how many photographs it shows.
+GRID_ATTACK, GRID_EPS, GRID_PHOTOGRAPHS = "reconstruction", 15 / 255, 6
 
 
 def conditions(protocol: ReconstructionProtocol) -> list[tuple[Cell, str]]:
-    """Every set of images with the VAEs that it is tried on. What is made on the hardened VAE says nothing of the original."""
+    """Every cell with the defences, `none` or `hardened`, that it is measured under.
+
+    What is made on the hardened VAE says nothing about the original one, so it is measured on the hardened VAE alone.
+    """
     cells = [CLEAN, *noise_cells(protocol), *attack_cells(protocol, "original", "hardened")]
     return [(cell, vae) for cell in cells for vae in VAE_OF if cell.made_on != "hardened" or vae == "hardened"]
 
@@ -46,11 +50,13 @@ def reconstruction(
     protocol: ReconstructionProtocol,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Run the benchmark on the photographs in `folder`; write rows and the picture grid to `out`, and return what is written.
+    """Run the reconstruction benchmark on the photographs in `folder`, and return the result.
 
-    Images and measures are kept in `out`/cache by what they were made from: a run that was cut off, or another protocol, makes
-    only what is missing. Of processes that run together the main one measures and writes; the others return {}.
-    Raises: InputError for unusable images.
+    Rows and pictures are written to `out`. Images and measures are kept in `out`/cache, so a run that was cut off, or a run of
+    another protocol, makes only what is missing. If several processes run together, the main one measures and writes, and the
+    others return {}.
+
+    Raises InputError for unusable images.
     """
     listener = listener or Listener()
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed)
@@ -58,7 +64,7 @@ def reconstruction(
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}
     result |= {"protocol": as_written(protocol), "images": names, "versions": versions(), "rows": []}
-    planned, is_main = conditions(protocol), PartialState().is_main_process
+    planned, is_main = conditions(protocol), processes().is_main_process
     for number, (cell, defence) in enumerate(planned, 1):
         if is_main:
             result["rows"] += as_data([bench.row(cell, defence, hardened)])
@@ -66,24 +72,27 @@ def reconstruction(
         else:
             bench.attacked(cell, hardened)
         listener.at("rows", number, len(planned), f"{cell}, {defence}")
-    shown, _ = bench.attacked(shown_cell(protocol), hardened)
+    shown, _ = bench.attacked(grid_cell(protocol), hardened)
     if not is_main:
         return {}
-    write_grid(out / GRID, bench, shown.images[:SHOWN], hardened)
+    write_grid(out / GRID, bench, shown.images[:GRID_PHOTOGRAPHS], hardened)
     return result
 
 
-def shown_cell(protocol: ReconstructionProtocol) -> Cell:
-    """What the picture grid shows."""
-    return Cell(SHOWN_ATTACK, SHOWN_EPS if SHOWN_EPS in protocol.eps else max(protocol.eps), "original")
+def grid_cell(protocol: ReconstructionProtocol) -> Cell:
+    """The cell that the picture grid shows.
+
+    It is the reconstruction attack at 15/255, or at the largest ε if the protocol lacks that.
+    """
+    return Cell(GRID_ATTACK, GRID_EPS if GRID_EPS in protocol.eps else max(protocol.eps), "original")
 
 
 def write_grid(path: Path, bench: Reconstructions, attacked: Images, hardened: VAE) -> None:
-    """Rows: photographs. Columns: clean, attacked in transfer, reconstructions and errors of both VAEs."""
+    """Write a picture with a line for each photograph: clean, attacked, and the reconstructions and errors of both VAEs."""
     x = bench.clean.images[: len(attacked)]
     with torch.no_grad():
         before, after = (vae.reconstruct(attacked.to(vae.device)).cpu() for vae in (bench.original, hardened))
     columns = [x, attacked, before, after, (before - x).abs(), (after - x).abs()]
-    name = f"attacked {budget(shown_cell(bench.protocol).eps)}"
+    name = f"attacked {budget(grid_cell(bench.protocol).eps)}"
     captions = ["clean", name, "original", "hardened", "|error|, original", "|error|, hardened"]
     write_image(path, tile(list(zip(*columns, strict=True)), captions))

@@ -1,4 +1,9 @@
-"""The one row that every benchmark writes: what was done to the images, what defended, and what was measured."""
+"""The one row that every benchmark writes: what was done to the images, what defended them, and what was measured.
+
+The result files of benchmarks in `results/` hold such rows under `rows`. Those of the editing benchmark also have rows under
+`floor` and `reconstruction`. The fields of a row in JSON are those of `Row`, and each of its measures has the fields of
+`Estimate`.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +16,17 @@ from srlvae.errors import InputError
 Access = Literal["none", "transfer", "white-box"]
 Condition = dict[str, str | int | float]
 
-# What the edits and reconstructions of the two VAEs themselves are called among the defences, and the VAE that each one is.
+# The two defences that are a VAE alone, without a purifier, and which VAE each of them is.
 VAE_OF = {"none": "original", "hardened": "hardened"}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval over the `n` images, pairs or photographs that it was measured on.
+    """A measured number with its 95 % interval.
 
-    value: None where the measure is infinite on all of them, as PSNR is on equal images. low, high: None where there is no
-    interval.
+    - value: the number. It is None (`null` in JSON) if the measure is infinite for all images, as PSNR is for equal images.
+    - low, high: the ends of the interval. They are None if no interval was computed.
+    - n: how many images, or pairs of images, the number was measured on.
     """
 
     value: float | None
@@ -33,10 +39,36 @@ class Estimate:
 class Row:
     """What was measured in one condition under one defence.
 
-    condition: `attack` (`none` for clean images), its budget `eps` (written `15/255`, `0` for none), and whatever else the
-    benchmark varies. access: what the attacker knew, see `access_of`. defence: `none` for the original VAE, `hardened`, or a
-    purifier before the original VAE. n: images. measures: estimates under plain names; the protocol says by which networks.
-    doubts: what speaks against believing the attack, an entry an image that it was seen on.
+    - condition: what was done to the images; see below.
+    - access: what the attacker knew of the judged VAE: `transfer`, `white-box`, or `none` if there was no attacker. See
+      `access_of`.
+    - defence: `none` for the original VAE, `hardened` for the hardened one, or the name of a purifier before the original one.
+      In poisoning, `scan` leaves suspicious training images out.
+    - n: the number of images measured.
+    - measures: estimates by name; see below. The result's `protocol` names the networks that measured.
+    - doubts: reasons not to believe the attack, one entry for each image on which the reason was seen.
+
+    Every condition has two keys, and benchmarks add what else they vary.
+
+    - `attack`: the name of an attack, `none` for clean images, or `uniform-noise`. In poisoning, `dirty-label` is wrong
+      captions.
+    - `eps`: the budget of the attack in [0,1] units, written `15/255`, or `0`.
+    - `concept`, `target`, `poisons`, `seed`: in poisoning, which concept is poisoned towards which target, with how many
+      poisons.
+    - `run`, `step`, `images`, `seconds`, `encoder`: in hardening, the encoder's run, and what it had cost by then.
+    - `handling`: in scans, what happened to the image between the attack and the scan.
+    - `compared`: in the floor of editing, which edits of clean photographs are compared.
+
+    These are the measures.
+
+    - `psnr` (in dB), `ssim`, `distance` (between features): means over pairs of images.
+    - `shift`: the mean shift of latents, relative to the norm of the original ones.
+    - `frechet`, `kid`: distances between two sets of images.
+    - `clip_i`, `clip_t`: mean cosines of CLIP embeddings, of image with image and of image with prompt.
+    - `target`, `concept`, `neither`: the share of images, generated for the concept, that the judge calls the target, the
+      concept or something else. `others` is the share of images of other concepts that it calls what they were generated for.
+    - `seconds`: the time that a fine-tuning took.
+    - `auroc`, `found`: how well a scan tells attacked images from clean ones, and the share that it detects.
     """
 
     condition: Condition
@@ -48,10 +80,13 @@ class Row:
 
 
 def access_of(made_on: str, defence: str) -> Access:
-    """What an attacker knew who made the images on the VAE called `made_on`: `original`, `hardened`, or blank for no VAE.
+    """What the maker of the images knew of the VAE that is judged.
 
-    `none` for images that no VAE had a part in: clean ones, uniform noise, wrong captions. `white-box` where the attacked VAE
-    is the one that is judged, else `transfer`; purifiers are always `transfer`, since no attack goes through them.
+    `made_on` is the VAE that the images were made on: `original`, `hardened`, or blank for no VAE. The answer is
+
+    - `none` for images that were made without a VAE: clean ones, uniform noise, wrong captions;
+    - `white-box` if the images were made on the VAE that is judged;
+    - `transfer` otherwise. Purifiers are always `transfer`, since no attack is made through them.
     """
     if not made_on:
         return "none"
@@ -59,18 +94,21 @@ def access_of(made_on: str, defence: str) -> Access:
 
 
 def as_data(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """The rows as JSON holds them."""
+    """The rows as plain data, as a JSON file holds them."""
     return [asdict(row) for row in rows]
 
 
 def read_rows(data: list[dict[str, Any]]) -> list[Row]:
-    """The rows that `as_data` made plain. Raises InputError for anything else."""
+    """The rows in plain data, the inverse of `as_data`.
+
+    Raises InputError if the data are no rows of this version.
+    """
     try:
         return [Row(**{**row, "measures": read_measures(row["measures"])}) for row in data]
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"these are no rows of a benchmark of this version: {error!r}; run the benchmark again") from error
+        raise InputError(f"these are no rows of a benchmark of this version ({error!r}); run the benchmark again") from error
 
 
 def read_measures(data: dict[str, dict[str, Any]]) -> dict[str, Estimate]:
-    """The estimates of a row, from plain data."""
+    """The estimates of a row, by name, from plain data."""
     return {name: Estimate(**found) for name, found in data.items()}

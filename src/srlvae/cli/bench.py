@@ -71,14 +71,14 @@ def bench_hardening(
     from srlvae.bench.load_protocol import reconstruction_protocol
     from srlvae.cli.drawing import Bars
     from srlvae.models.vae import load_vae
-    from srlvae.report.hardening import hardening_table, shares_table
+    from srlvae.report.hardening import cost_shares_table, hardening_table
     from srlvae.report.page import write_report
 
     settings = reconstruction_protocol(protocol, "hardening")
     with Bars(console) as bars:
         result = hardening(load_vae(original), runs, images, out, settings, bars)
     show_table(*hardening_table(result))
-    if shares := shares_table(result):
+    if shares := cost_shares_table(result):
         show_table(*shares)
     console.print(f"\nReport: [bold]{write_report([out])}[/]")
 
@@ -97,7 +97,7 @@ def bench_editing(
 
     Example: `srlvae bench editing --images photographs --out edits`
 
-    Several processes: `accelerate launch -m srlvae bench editing …`
+    Several processes: `torchrun --nproc-per-node 2 -m srlvae bench editing …`
     """
     import dataclasses
 
@@ -137,7 +137,7 @@ def bench_poisoning(
 
     Example: `srlvae bench poisoning --images class-folders --out poison`
 
-    Several processes: `accelerate launch -m srlvae bench poisoning …`
+    Several processes: `torchrun --nproc-per-node 2 -m srlvae bench poisoning …`
     """
     import dataclasses
 

@@ -6,8 +6,6 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from accelerate import PartialState
-
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.extras import need
@@ -17,6 +15,7 @@ from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
 from srlvae.images import LeftOut
 from srlvae.models.pipeline import Pipeline
 from srlvae.runs import begun, claim
+from srlvae.training.processes import processes
 
 RECORD, RUN, CHECKPOINT = "finetune.json", "checkpoints/run.json", "checkpoints/last.safetensors"
 # The images that could be read; hidden, as a folder with nothing but a record counts as free.
@@ -45,8 +44,8 @@ def finetune(
     Raises InputError for images without captions, if no image can be read, for several processes, if `out` holds a run with
     other settings or a finished one, or for a loss that is not finite.
     """
-    if PartialState().num_processes > 1:
-        raise InputError("fine-tuning runs in one process; start it without accelerate launch")
+    if processes().num_processes > 1:
+        raise InputError("fine-tuning runs in one process; start it without torchrun")
     try_writing(out)
     left_out = LeftOut(listener)
     given = captions if isinstance(captions, Captions) else Captions(captions)

@@ -68,35 +68,47 @@ def harden(
         "photographs": photographs_digest(photographs, held_out),
         "config": asdict(config),
     }
-    if trainer.is_main:
-        claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
-    trainer.processes.wait_for_everyone()
-    if trainer.is_main and isinstance(photographs, FolderPhotographs):
-        look_through(photographs, config.resolution, left_out)
-    checkpoint = out / CHECKPOINT
-    progress, perturbations = trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
+    progress, perturbations = begin(trainer, out, run, resume)
     trainer.tell(listener.says, plan(trainer, len(chosen), len(held_out)))
     if progress.step:
         trainer.tell(listener.says, f"going on after step {progress.step}")
-
     crops = Crops(photographs, chosen, config.resolution, config.seed)
     try:
-        # What an interrupted run came upon first.
-        name_skipped(crops.photographs, ((int(index), error) for index, error in progress.unreadable.items()), left_out)
+        if trainer.is_main and isinstance(photographs, FolderPhotographs):
+            look_through(photographs, config.resolution, left_out)
+        # What an interrupted run came upon.
+        name_skipped(photographs, ((int(index), error) for index, error in progress.unreadable.items()), left_out)
         train(trainer, crops, out, progress, perturbations, held_out, left_out)
     finally:
         if trainer.is_main:
             left_out.write(out)
     trainer.networks.check_learnt()
-    hardened = trainer.networks.result()
     if trainer.is_main:
         listener.says("comparing before and after …")
-        with trainer.accelerator.autocast():
-            x, features = held_out.to(trainer.device), trainer.networks.features
-            table = trainer.fitting(lambda n: scores(original, hardened, x, config.seed, features, n))
-        finish_folder(out, original, hardened, held_out, table, run, asdict(progress), len(left_out.files))
+        finish(trainer, out, held_out, run, progress, len(left_out.files))
     trainer.processes.wait_for_everyone()
-    return hardened
+    return trainer.networks.result()
+
+
+def begin(trainer: Trainer, out: Path, run: dict, resume: bool) -> tuple[Progress, dict[int, Tensor]]:
+    """Claim `out` for the run, and return how far it has come and its perturbations by place, from a checkpoint if there is one.
+
+    Raises InputError as `claim` does.
+    """
+    if trainer.is_main:
+        claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
+    trainer.processes.wait_for_everyone()
+    checkpoint = out / CHECKPOINT
+    return trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
+
+
+def finish(trainer: Trainer, out: Path, held_out: Tensor, run: dict, progress: Progress, skipped: int) -> None:
+    """Score the original and the hardened autoencoder, and write the folder that comes out of the run."""
+    original, hardened, seed = trainer.networks.original, trainer.networks.result(), trainer.config.seed
+    with trainer.accelerator.autocast():
+        x, features = held_out.to(trainer.device), trainer.networks.features
+        table = trainer.fitting(lambda n: scores(original, hardened, x, seed, features, n))
+    finish_folder(out, original, hardened, held_out, table, run, asdict(progress), skipped)
 
 
 def train(

@@ -1,4 +1,4 @@
-"""What the page of an editing benchmark shows: tables, plots, sheets, doubts."""
+"""The contents of an editing benchmark's page: tables, plots, contact sheets and doubts."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from srlvae.report.editing import (
     editing_table,
     fidelity_table,
     measures_of,
-    removed,
+    share_removed,
     summary_table,
 )
 from srlvae.report.plots import STYLES, Point, plot_costs, plot_editing, point
 from srlvae.report.render import inline_sheet
-from srlvae.report.rows import NO_ATTACK, budgets, find, made_on, one, rows_of, shown, values_of
+from srlvae.report.rows import NO_ATTACK, budgets, distinct_values, find_row, find_rows, format_estimate, made_on, rows_of
 from srlvae.report.verdicts import verdicts
 
 
 def doubts(run: Run) -> list[str]:
-    """What should not be believed, or not without a look."""
+    """Sentences on what limits the numbers of a run, and on attacks that should not be believed."""
     result, rows = run.result, rows_of(run.result)
     n, sets = rows[0].n, result["protocol"]["sets"]
-    found = [] if "doubts" in result else ["The run is not finished; the same command goes on where it was."]
-    if other := one(rows_of(result, "floor"), compared="other noise"):
-        moved = shown(other.measures["frechet"], ".1f", interval=False)
+    found = [] if "doubts" in result else ["The run is not finished. Start the same command again, and it continues."]
+    if other := find_row(rows_of(result, "floor"), compared="other noise"):
+        moved = format_estimate(other.measures["frechet"], ".1f", interval=False)
         found.append(
-            "Edits and their reference share photographs, prompts and noise, so no change at all is a distance of 0. "
-            f"For scale: another draw of noise moves the clean edits by {moved}."
+            "Edits and their reference share photographs, prompts and noise, so edits that do not change have a distance of 0. "
+            f"For scale, another draw of noise changes the clean edits by {moved}."
         )
     if n < 2048:
         found.append(f"Fréchet distances of {n} images are biased; compare them only with one another.")
@@ -42,7 +42,7 @@ def doubts(run: Run) -> list[str]:
         found.append(f"No number here is FID: the network is {sets}.")
     of_attacks = Counter(
         f"{row.condition['attack']} at {row.condition['eps']} made on the {made_on(row)} VAE: {doubt}"
-        for row in find(rows, defence="hardened")
+        for row in find_rows(rows, defence="hardened")
         for doubt in row.doubts
     )
     found += [f"{name} ({count} of {len(result['images'])} photographs)" for name, count in of_attacks.items()]
@@ -50,25 +50,29 @@ def doubts(run: Run) -> list[str]:
 
 
 def plots(result: dict[str, Any]) -> list[str]:
-    """Over ε for every attack of more than one budget, and gain over cost."""
+    """The plots of a result, as SVG.
+
+    The first shows measures over ε, for every attack with more than one budget. The last shows what each defence gains over its
+    cost.
+    """
     rows, measures = rows_of(result), measures_of(result)
-    attacks = [name for name in values_of(rows, "attack") if name not in NO_ATTACK]
-    swept = [name for name in attacks if len(budgets(find(rows, attack=name))) > 1]
+    attacks = [name for name in distinct_values(rows, "attack") if name not in NO_ATTACK]
+    swept = [name for name in attacks if len(budgets(find_rows(rows, attack=name))) > 1]
     lines = {name: [[_points(rows, name, key, *style) for style in STYLES] for key in HEADLINE_MEASURES] for name in swept}
     labels = [f"{measures[key].label} {measures[key].better}" for key in HEADLINE_MEASURES]
     costs = [("hardened", 0.0)]
     costs += [(name, cost["seconds"]) for name, cost in result["costs"].get("purifiers", {}).items()]
-    gains = [(name, seconds, gain) for name, seconds in costs if (gain := removed(result, name)) is not None]
+    gains = [(name, seconds, gain) for name, seconds in costs if (gain := share_removed(result, name)) is not None]
     found = [plot_editing(lines, labels)] if lines else []
     return [*found, plot_costs(gains, "share of the Fréchet distance removed")]
 
 
 def _points(rows: list[Row], attack: str, measure: str, defence: str, access: str) -> list[Point]:
-    return [point(row, measure) for row in find(rows, attack=attack, defence=defence, access=access)]
+    return [point(row, measure) for row in find_rows(rows, attack=attack, defence=defence, access=access)]
 
 
 def page_parts(run: Run) -> dict[str, Any]:
-    """Everything that the page shows of a run."""
+    """Everything that the page shows of a run, by the names that the template uses."""
     result = run.result
     return {
         "name": run.name,

@@ -1,4 +1,4 @@
-"""Rows of the reconstruction benchmark → the table of one encoder, and of several side by side."""
+"""The tables of the reconstruction benchmark: all numbers of one encoder, and several encoders side by side."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from srlvae.bench.rows import Access
-from srlvae.report.rows import Table, arrow, find, made_on, main_budget, pair, rows_of
+from srlvae.report.rows import Table, find_pair, find_rows, format_pair, made_on, main_budget, rows_of
 
-# (label, attack, access, measure, how it is written)
-ROBUSTNESS: tuple[tuple[str, str, Access, str, str], ...] = (
+# The lines of the table: label, attack, access, measure, and the format of its numbers.
+ENCODER_LINES: tuple[tuple[str, str, Access, str, str], ...] = (
     ("clean latents, shift ↓", "none", "none", "shift", ".3f"),
     ("clean reconstruction, {pairs} distance ↓", "none", "none", "distance", ".3f"),
     ("clean reconstruction, PSNR dB", "none", "none", "psnr", ".2f"),
@@ -20,33 +20,36 @@ ROBUSTNESS: tuple[tuple[str, str, Access, str, str], ...] = (
     ("reconstruction attacked, transfer: PSNR dB", "reconstruction", "transfer", "psnr", ".2f"),
     ("the same, white-box", "reconstruction", "white-box", "psnr", ".2f"),
 )
-NAMES = {"efficientnet-lite1": "EfficientNet-Lite1"}
+NETWORK_NAMES = {"efficientnet-lite1": "EfficientNet-Lite1"}
 
 
 def reconstruction_table(result: Mapping[str, Any]) -> Table:
-    """One line an attack, ε and access, each measure as `original → hardened`.
+    """All numbers of a result: a line for each attack, ε and access, and a column for each measure.
 
-    In transfer and white-box lines the original's number is its own under the attack made on it.
+    Cells are written original → hardened. The original VAE's number is always under the attack made on itself.
     """
     pairs, sets = (result["protocol"][key] for key in ("pairs", "sets"))
     measures = (("PSNR dB", "psnr", ".2f"), ("SSIM", "ssim", ".3f"), ("shift", "shift", ".3f"))
     measures += ((f"{pairs} distance", "distance", ".3f"), (f"{sets} Fréchet", "frechet", ".1f"))
     rows, lines = rows_of(result), []
-    for row in find(rows, defence="hardened"):
+    for row in find_rows(rows, defence="hardened"):
         attack, eps = row.condition["attack"], row.condition["eps"]
-        if both := pair(rows, row.access, attack=attack, eps=eps):
+        if both := find_pair(rows, row.access, attack=attack, eps=eps):
             name, access = ("clean" if attack == "none" else str(attack)), (row.access if made_on(row) else "")
-            lines.append([name, str(eps), access, str(row.n), *(arrow(both, key, spec) for _, key, spec in measures)])
+            lines.append([name, str(eps), access, str(row.n), *(format_pair(both, key, spec) for _, key, spec in measures)])
     return ["attack", "ε", "access", "n", *(label for label, _, _ in measures)], lines
 
 
 def encoders_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A line a measure at the main budget, a column a result by its name: original → hardened."""
+    """Several encoders side by side, at the main budget: a line for each measure, a column for each result.
+
+    `results` are the results by name. Cells are written original → hardened.
+    """
     header = ["", *(f"{name}, `{result['hardened'][:8]}…`" for name, result in results.items())]
     networks = {result["protocol"]["pairs"] for result in results.values()}
-    pairs = ", ".join(sorted(str(NAMES.get(name, name)) for name in networks))
+    pairs = ", ".join(sorted(str(NETWORK_NAMES.get(name, name)) for name in networks))
     lines = []
-    for label, attack, access, measure, spec in ROBUSTNESS:
+    for label, attack, access, measure, spec in ENCODER_LINES:
         cells = [_cell(result, attack, access, measure, spec) for result in results.values()]
         lines.append([label.format(pairs=pairs), *cells])
     return header, lines
@@ -55,4 +58,4 @@ def encoders_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 def _cell(result: Mapping[str, Any], attack: str, access: Access, measure: str, spec: str) -> str:
     rows = rows_of(result)
     eps = "0" if attack == "none" else main_budget(rows)
-    return arrow(pair(rows, access, attack=attack, eps=eps), measure, spec)
+    return format_pair(find_pair(rows, access, attack=attack, eps=eps), measure, spec)

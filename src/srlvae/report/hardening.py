@@ -1,4 +1,4 @@
-"""Rows of the hardening benchmark → the table, the curves, and by how much less one run gets where another ends."""
+"""The table and the curves of the hardening benchmark, and how much less one run costs than another for the same robustness."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from srlvae.bench.rows import Row
 from srlvae.report.plots import Point, point
-from srlvae.report.rows import Table, find, one, rows_of, shown, value, values_of
+from srlvae.report.rows import Table, distinct_values, find_row, find_rows, format_estimate, measured_value, rows_of
 
-# (label, attack, access, measure, whether more is better)
+# The columns of the table: label, attack, access, measure, and whether larger numbers are better.
 MEASURES = (
     ("clean shift", "none", "none", "shift", False),
     ("clean distance", "none", "none", "distance", False),
@@ -23,17 +23,17 @@ MEASURES = (
 
 
 def _rows(result: Mapping[str, Any], attack: str, access: str, run: str) -> list[Row]:
-    """A run's rows of a measure, the earliest step first."""
-    found = find(rows_of(result), defence="hardened", attack=attack, access=access, run=run)
+    """A run's rows under an attack, in the order of its steps."""
+    found = find_rows(rows_of(result), defence="hardened", attack=attack, access=access, run=run)
     return sorted(found, key=lambda row: row.condition["step"])
 
 
 def _runs(result: Mapping[str, Any]) -> list[str]:
-    return values_of(rows_of(result), "run")
+    return distinct_values(rows_of(result), "run")
 
 
 def curves(result: Mapping[str, Any]) -> dict[str, dict[str, list[Point]]]:
-    """Of each measure, each run's points over processor seconds."""
+    """For each measure and each run, points over the processor seconds that the run had taken."""
     return {
         label: {
             run: [point(row, measure, float(row.condition["seconds"])) for row in _rows(result, attack, access, run)]
@@ -44,47 +44,49 @@ def curves(result: Mapping[str, Any]) -> dict[str, dict[str, list[Point]]]:
 
 
 def hardening_table(result: Mapping[str, Any]) -> Table:
-    """A line a run at its end, beside the original."""
-    before = [(one(rows_of(result), defence="none", attack=attack), measure) for _, attack, _, measure, _ in MEASURES]
-    lines = [["original", "", "", *(_shown(row, measure) for row, measure in before if row)]]
+    """The last encoder of each run, below the original one."""
+    before = [(find_row(rows_of(result), defence="none", attack=attack), measure) for _, attack, _, measure, _ in MEASURES]
+    lines = [["original", "", "", *(_format_measure(row, measure) for row, measure in before if row)]]
     for run in _runs(result):
         ends = [(_rows(result, attack, access, run)[-1], measure) for _, attack, access, measure, _ in MEASURES]
         last = ends[0][0].condition
-        lines.append([run, str(last["step"]), f"{last['seconds']:.0f}", *(_shown(row, measure) for row, measure in ends)])
-    return ["run", "steps", "processor s", *(label for label, *_ in MEASURES)], lines
+        cells = [_format_measure(row, measure) for row, measure in ends]
+        lines.append([run, str(last["step"]), f"{last['seconds']:.0f}", *cells])
+    return ["run", "steps", "processor seconds", *(label for label, *_ in MEASURES)], lines
 
 
-def _shown(row: Row, measure: str) -> str:
-    return shown(row.measures[measure], ".2f" if abs(value(row, measure)) > 10 else ".3f", interval=False)
+def _format_measure(row: Row, measure: str) -> str:
+    return format_estimate(row.measures[measure], ".2f" if abs(measured_value(row, measure)) > 10 else ".3f", interval=False)
 
 
-def shares(result: Mapping[str, Any], run: str, other: str) -> dict[str, float | None]:
-    """Of each robustness measure, the share of `other`'s whole cost for which `run` is as good as `other` is at its end.
+def cost_shares(result: Mapping[str, Any], run: str, other: str) -> dict[str, float | None]:
+    """For each robustness measure, how early `run` is as good as `other` is at its end.
 
-    None where it never is.
+    The number is the processor time of `run` until then as a share of that of all of `other`. It is None if `run` never gets
+    there.
     """
     found: dict[str, float | None] = {}
     for label, attack, access, measure, more in MEASURES:
         if attack != "none":
             end = _rows(result, attack, access, other)[-1]
-            goal, cost = value(end, measure), float(end.condition["seconds"])
+            goal, cost = measured_value(end, measure), float(end.condition["seconds"])
             reached = [
                 float(row.condition["seconds"])
                 for row in _rows(result, attack, access, run)
-                if (value(row, measure) >= goal if more else value(row, measure) <= goal)
+                if (measured_value(row, measure) >= goal if more else measured_value(row, measure) <= goal)
             ]
             found[label] = min(reached) / cost if reached else None
     return found
 
 
-def shares_table(result: Mapping[str, Any]) -> Table | None:
-    """A line each other run: for which share of its cost the first is as good as it is at its end. None for a single run."""
+def cost_shares_table(result: Mapping[str, Any]) -> Table | None:
+    """How early the first run is as good as each other run is at its end; see `cost_shares`. None if there is a single run."""
     first, *others = _runs(result)
     if not others:
         return None
-    found = {other: shares(result, first, other) for other in others}
+    found = {other: cost_shares(result, first, other) for other in others}
     lines = [[other, *("never" if s is None else f"{s:.2f}" for s in own.values())] for other, own in found.items()]
     return [
-        f"share of its cost at which {first} is as good",
+        f"share of the run's cost after which {first} is as good",
         *(label for label, attack, *_ in MEASURES if attack != "none"),
     ], lines

@@ -1,4 +1,4 @@
-"""README's first table on what the product does downstream: edits, poison and scans in a line each."""
+"""README's first table: what hardening does to edits, to poisoning and to scans."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from srlvae.bench.rows import VAE_OF, Row
-from srlvae.report.poisoning import most, pooled, swept
-from srlvae.report.rows import MAIN_BUDGET, Table, cost_cells, one, pair, percent, rows_of, shown
+from srlvae.report.poisoning import largest_count, pooled_share, swept_rows
+from srlvae.report.rows import MAIN_BUDGET, Table, cost_cells, find_pair, find_row, format_estimate, format_percent, rows_of
 from srlvae.report.scan_tables import AS_IT_COMES
 
 Result = Mapping[str, Any]
-# (in words, attack, ε, measure, how it is written)
-EDITS = (
+# The lines on edits: label, attack, ε, measure, and the format of its numbers.
+EDIT_LINES = (
     (
         "edits under Mist's fused attack ({name}), Fréchet distance from clean edits ↓",
         "mist-fused",
@@ -20,34 +20,45 @@ EDITS = (
         "frechet",
         ".0f",
     ),
-    ("edits under PhotoGuard ({name}), the same ↓", "photoguard-encoder", MAIN_BUDGET, "frechet", ".0f"),
+    (
+        "edits under PhotoGuard ({name}), Fréchet distance from clean edits ↓",
+        "photoguard-encoder",
+        MAIN_BUDGET,
+        "frechet",
+        ".0f",
+    ),
     ("edits under PhotoGuard ({name}), CLIP-I ↑", "photoguard-encoder", MAIN_BUDGET, "clip_i", ".2f"),
-    ("edits of clean photographs ({name}), Fréchet distance ↓", "none", "0", "frechet", ".0f"),
+    ("edits of clean photographs ({name}), Fréchet distance from the original VAE's edits ↓", "none", "0", "frechet", ".0f"),
 )
-# Nightshade's budget in the line on scans.
-SCANNED = "8/255"
+# The budget of Nightshade in the line on scans.
+SCANNED_BUDGET = "8/255"
 
 
 def overview_table(editing: Mapping[str, Result], poisoning: Mapping[str, Result], scans: Mapping[str, Result]) -> Table:
-    """A line a claim, the original VAE beside the hardened one. Results by the name of what they were measured on."""
+    """A line for each claim, with the original VAE beside the hardened one.
+
+    Each argument has the results of one benchmark, by the name of the model that they were measured on.
+    """
     lines = []
     for name, result in editing.items():
-        for words, attack, eps, measure, spec in EDITS:
-            lines.append([words.format(name=name), *_both(pair(rows_of(result), attack=attack, eps=eps), measure, spec)])
+        for words, attack, eps, measure, spec in EDIT_LINES:
+            found = find_pair(rows_of(result), attack=attack, eps=eps)
+            lines.append([words.format(name=name), *_pair_cells(found, measure, spec)])
     for name, result in poisoning.items():
-        shares = [percent(pooled(swept(result, defence, most(result)), "target")) for defence in VAE_OF]
+        found = [swept_rows(result, defence, largest_count(result)) for defence in VAE_OF]
+        shares = [format_percent(pooled_share(rows, "target")) for rows in found]
         lines.append([f"Nightshade's success after fine-tuning ({name}) ↓", *shares])
-    found = [f"{percent(row.measures['found'])} ({name})" for name, result in scans.items() if (row := _scanned(result))]
-    lines.append([f"Nightshade of {SCANNED} found by the scan, at a 1 % false-alarm rate ↑", "", ", ".join(found)])
-    lines += [
-        [f"extra seconds an image ({name})", "", cost_cells(one["costs"], "hardened")[0]] for name, one in editing.items()
-    ]
+    scanned = {name: row for name, result in scans.items() if (row := _scanned(result))}
+    detected = [f"{format_percent(row.measures['found'])} ({name})" for name, row in scanned.items()]
+    lines.append([f"Nightshade of {SCANNED_BUDGET} detected by the scan at a 1 % false-alarm rate ↑", "", ", ".join(detected)])
+    for name, result in editing.items():
+        lines.append([f"extra seconds per image ({name})", "", cost_cells(result["costs"], "hardened")[0]])
     return ["", "original", "hardened"], lines
 
 
-def _both(found: tuple[Row, Row] | None, measure: str, spec: str) -> list[str]:
-    return [shown(row.measures[measure], spec, interval=False) for row in found] if found else ["", ""]
+def _pair_cells(found: tuple[Row, Row] | None, measure: str, spec: str) -> list[str]:
+    return [format_estimate(row.measures[measure], spec, interval=False) for row in found] if found else ["", ""]
 
 
 def _scanned(result: Result) -> Row | None:
-    return one(rows_of(result), attack="nightshade", eps=SCANNED, handling=AS_IT_COMES)
+    return find_row(rows_of(result), attack="nightshade", eps=SCANNED_BUDGET, handling=AS_IT_COMES)

@@ -1,4 +1,4 @@
-"""The page of a benchmark from its folder. Needs the extra `report`."""
+"""Writes the page of a benchmark from its result folder. Needs the extra `report`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from srlvae.files import write_text
 from srlvae.report.editing import HEADLINE_MEASURES, editing_table, load_run, measures_of, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
-from srlvae.report.hardening import curves, hardening_table, shares_table
+from srlvae.report.hardening import cost_shares_table, curves, hardening_table
 from srlvae.report.plots import plot_hardening, plot_reconstruction
 from srlvae.report.poisoning import poisoning_table
 from srlvae.report.poisoning_page import poisoning_parts
@@ -27,25 +27,29 @@ PAGE, TABLE, PLOT, CURVES = "report.html", "table.md", "plot.png", "curves.svg"
 
 
 def write_report(folders: list[Path], out: Path | None = None) -> Path:
-    """The page of a benchmark's folder, or of several of the editing benchmark side by side, in `out` or in the first.
+    """Write the page of a benchmark's result folder, and return its path.
 
-    A Markdown table goes beside the rows. Raises InputError for folders without rows.
+    Several folders of the editing benchmark are compared on one page. The page is written to `out`, or to the first folder, and
+    the tables are also written in Markdown beside the rows.
+
+    Raises InputError for folders without rows.
     """
     first, page = folders[0], (out or folders[0]) / PAGE
     if (first / EDITING).is_file():
         return write_editing(folders, page)
     if len(folders) > 1:
-        raise InputError("only reports of the editing benchmark stand side by side; give one folder")
+        raise InputError("only results of the editing benchmark can be compared on one page; give one folder")
     if (first / POISONING).is_file():
         return write_poisoning(first, page)
     if (first / RECONSTRUCTION).is_file():
         return write_reconstruction(first, page)
     if (first / HARDENING).is_file():
         return write_hardening(first, page)
-    raise InputError(f"{first} holds no rows of a benchmark; run: srlvae bench … --out {first}")
+    raise InputError(f"{first} has no result of a benchmark; run: srlvae bench … --out {first}")
 
 
 def write_editing(folders: list[Path], page: Path) -> Path:
+    """Write the page of one or several editing runs, and the Markdown tables of each."""
     runs = [load_run(folder) for folder in folders]
     for run in runs:
         measures = measures_of(run.result)
@@ -56,12 +60,14 @@ def write_editing(folders: list[Path], page: Path) -> Path:
 
 
 def write_poisoning(folder: Path, page: Path) -> Path:
+    """Write the page and the Markdown table of a poisoning run."""
     result = json.loads((folder / POISONING).read_text(encoding="utf-8"))
     _write_tables(folder, poisoning_table(result))
     return write_page(page, "poisoning", **poisoning_parts(folder, result))
 
 
 def write_reconstruction(folder: Path, page: Path) -> Path:
+    """Write the page, the plot and the Markdown table of a reconstruction run."""
     result = json.loads((folder / RECONSTRUCTION).read_text(encoding="utf-8"))
     plot_reconstruction(result, folder / PLOT)
     header, lines = reconstruction_table(result)
@@ -81,8 +87,9 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
 
 
 def write_hardening(folder: Path, page: Path) -> Path:
+    """Write the page, the curves and the Markdown tables of a hardening run."""
     result = json.loads((folder / HARDENING).read_text(encoding="utf-8"))
-    ends, shares = hardening_table(result), shares_table(result)
+    ends, shares = hardening_table(result), cost_shares_table(result)
     _write_tables(folder, ends, *([shares] if shares else []))
     picture = plot_hardening(curves(result))
     write_text(folder / CURVES, picture)

@@ -1,4 +1,4 @@
-"""Rows of results → plots with intervals. Needs the extra `report`."""
+"""Plots of rows, with intervals. Needs the extra `report`."""
 
 from __future__ import annotations
 
@@ -11,37 +11,42 @@ from typing import Any
 from srlvae.bench.rows import Row
 from srlvae.extras import need
 from srlvae.files import write_atomically
-from srlvae.report.rows import find, grey_levels, rows_of
+from srlvae.report.rows import find_rows, grey_levels, rows_of
 
-# Where on the axis, the value, and its interval.
+# A point of a curve: x, the value, and the ends of its interval.
 Point = tuple[float, float | None, tuple[float | None, float | None]]
 
-# By defence and access. Colours that stay apart for colour-blind readers (Okabe and Ito 2008), and line styles for print.
+# Label, colour and line style of a curve, by defence and access. Colours (Okabe and Ito 2008) suit colour-blind readers, and
+# line styles suit print. Lines of the original VAE are white-box, since attacks are made on it.
 STYLES = {
     ("none", "white-box"): ("original", "#D55E00", "-"),
     ("hardened", "transfer"): ("hardened, transfer", "#009E73", "-"),
     ("hardened", "white-box"): ("hardened, white-box", "#0072B2", "--"),
 }
-MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "shift": "shift of latents"}
+RECONSTRUCTION_MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "shift": "shift of latents"}
 PALETTE = ("#D55E00", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#999999", "#A06000")
-# Legible on white and on black.
+# A colour that is legible on white and on black.
 INK = "#808890"
 
 
 def point(row: Row, measure: str, x: float | None = None) -> Point:
-    """A row as a point over its ε in 255ths, or at `x`."""
+    """A row's measure as a point of a curve. It lies at `x`, by default the row's ε in 255ths."""
     found = row.measures[measure]
     return grey_levels(row) if x is None else x, found.value, (found.low, found.high)
 
 
 def plot_reconstruction(result: dict, path: Path) -> None:
-    """One column an attack, one row a measure; the shaded band is the 95 % bootstrap interval over images."""
+    """Draw the measures over ε to the PNG file `path`: a column for each attack, a row for each measure.
+
+    Shaded bands are 95 % bootstrap intervals over images.
+    """
     attacks, rows = result["protocol"]["attacks"], rows_of(result)
-    figure, axes = _grid(len(MEASURES), len(attacks))
+    figure, axes = _grid(len(RECONSTRUCTION_MEASURES), len(attacks))
     for j, attack in enumerate(attacks):
-        for i, (measure, label) in enumerate(MEASURES.items()):
+        for i, (measure, label) in enumerate(RECONSTRUCTION_MEASURES.items()):
             for (defence, access), style in STYLES.items():
-                own = find(rows, attack="none", defence=defence) + find(rows, attack=attack, defence=defence, access=access)
+                own = find_rows(rows, attack="none", defence=defence)
+                own += find_rows(rows, attack=attack, defence=defence, access=access)
                 draw_line(axes[i][j], [point(row, measure) for row in own], style)
             if j == 0:
                 axes[i][j].set_ylabel(label)
@@ -52,9 +57,10 @@ def plot_reconstruction(result: dict, path: Path) -> None:
 
 
 def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str]) -> str:
-    """SVG of one column an attack, one row a measure.
+    """Measures of edits over ε, as SVG: a column for each attack, a row for each measure.
 
-    lines: of each attack, for each measure, one list of (ε, value, interval) for each of `STYLES`. labels: of the measures.
+    - lines: for each attack, for each measure, for each of `STYLES`, the points of a curve.
+    - labels: the names of the measures.
     """
     figure, axes = _grid(len(labels), len(lines))
     for j, (attack, measures) in enumerate(lines.items()):
@@ -69,21 +75,24 @@ def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str
 
 
 def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str:
-    """SVG of a panel a pair, up to three in a row: over the number of poisons, a line a defence and kind of (N, share,
-    interval)."""
+    """The share called the target over the number of poisons, as SVG: a panel for each pair of concepts.
+
+    - curves: for each pair, by the label of the defence and kind of poison, the points of a curve.
+    - title: what the poisons are, for the axis.
+    """
     rows = math.ceil(len(curves) / 3)
     columns = math.ceil(len(curves) / rows)
-    # The legend needs as much.
+    # A single panel is wider, since the legend needs the space.
     figure, axes = _grid(rows, columns, width=4.0 if columns > 1 else 8.0)
     most = max((n for lines in curves.values() for points in lines.values() for n, *_ in points), default=1)
     lengths = {label: len(points) for lines in curves.values() for label, points in lines.items()}
-    # Curves before single points, so that their colours are the same whatever stands beside them.
+    # Longer curves come first, so that they have the same colours whatever single points there are.
     labels = sorted(lengths, key=lambda label: -lengths[label])
     for axis, (pair, lines) in zip(axes.flat, curves.items(), strict=False):
         for label, points in lines.items():
             style = (label, PALETTE[labels.index(label) % len(PALETTE)], "-" if "," not in label else "--")
-            # Nothing is known between no poison and the most of it.
-            (draw_line if len(points) > 2 else draw_last)(axis, points, style)
+            # Two points are no curve: nothing is known between no poison and the largest number of it.
+            (draw_line if len(points) > 2 else draw_last_point)(axis, points, style)
         axis.set_title(pair)
         axis.set_xlabel(f"poisons, {title}")
         axis.set_xlim(-0.04 * most, 1.04 * most)
@@ -100,7 +109,10 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
 
 
 def plot_hardening(curves: dict[str, dict[str, list[tuple]]]) -> str:
-    """SVG of a panel a measure, four in a row: over processor minutes, a line a run of (seconds, value, interval)."""
+    """Measures over processor minutes, as SVG: a panel for each measure, with a curve for each run.
+
+    `curves` has, for each measure, by the name of the run, points whose x is in seconds.
+    """
     rows = math.ceil(len(curves) / 4)
     figure, axes = _grid(rows, math.ceil(len(curves) / rows), width=3.4, share_y=False)
     for axis, (label, lines) in zip(axes.flat, curves.items(), strict=False):
@@ -113,7 +125,10 @@ def plot_hardening(curves: dict[str, dict[str, list[tuple]]]) -> str:
 
 
 def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
-    """SVG of what each defence gains over what it costs. points: (defence, seconds an image beyond the original's, gain)."""
+    """What each defence gains over what it costs, as SVG.
+
+    `points` has the name of each defence, the seconds that it adds for each image, and its gain, which `label` describes.
+    """
     figure, axes = _grid(1, 1, width=7.0)
     axis, least = axes[0][0], 1e-4
     for name, seconds, gain in points:
@@ -122,7 +137,7 @@ def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
         axis.annotate(name, (max(seconds, least), gain), xytext=(6, 4), textcoords="offset points", fontsize=9, color=colour)
     axis.set_xscale("log")
     axis.set_xlim(least / 2, max([100, *(3 * seconds for _, seconds, _ in points)]))
-    axis.set_xlabel(f"seconds an image (0 drawn at {least:g})")
+    axis.set_xlabel(f"extra seconds per image (0 is drawn at {least:g})")
     axis.set_ylabel(label)
     axis.axhline(0, color=INK, linewidth=0.8)
     axis.grid(alpha=0.3)
@@ -136,24 +151,27 @@ def _grid(rows: int, columns: int, width: float = 4.0, share_y: bool = True) -> 
 
 
 def draw_line(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
-    """points: (ε, value, interval), in any order."""
+    """Draw a curve with its intervals on an axis. Points may be in any order.
+
+    `style` is the curve's label, its colour and its line style.
+    """
     if not points:
         return
     label, colour, line = style
     eps, values, intervals = zip(*sorted(points, key=lambda point: point[0]), strict=True)
     values = [math.nan if value is None else value for value in values]
     axis.plot(eps, values, line, color=colour, label=label, marker="o", markersize=3)
-    # Without a value nothing is drawn there.
+    # Nothing is drawn where there is no interval.
     low, high = zip(*((math.nan if end is None else end for end in ends) for ends in intervals), strict=True)
     axis.fill_between(eps, low, high, color=colour, alpha=0.15, linewidth=0)
     axis.grid(alpha=0.3)
 
 
-def draw_last(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
-    """The point of the largest ε or number, with its interval."""
+def draw_last_point(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
+    """Draw only the point with the largest x, with its interval."""
     label, colour, _ = style
     x, value, (low, high) = max(points, key=lambda point: point[0])
-    # Bootstrap intervals may, by rounding, leave out their value.
+    # By rounding, a bootstrap interval may end just short of its value.
     sides = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
     axis.errorbar([x], [value], sides, color=colour, label=label, marker="D", markersize=5, capsize=3, linestyle="none")
 
@@ -172,7 +190,7 @@ def _svg(figure, axes) -> str:
             text.set_color(INK)
     file = io.StringIO()
     (matplotlib,) = need("report", "matplotlib")
-    # The same figure is the same text: by default ids are random, and the time is in it.
+    # Equal figures give equal text. By default, matplotlib draws random ids and writes the time.
     with matplotlib.rc_context({"svg.hashsalt": "srlvae"}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()

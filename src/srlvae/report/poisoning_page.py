@@ -1,4 +1,4 @@
-"""What the page of a poisoning benchmark shows."""
+"""The contents of a poisoning benchmark's page."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from srlvae.bench.rows import Row
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, poisoning_table
 from srlvae.report.render import inline_sheet
-from srlvae.report.rows import find, named, rows_of
+from srlvae.report.rows import defence_label, find_rows, rows_of
 
-# Sheets on the page, of one seed.
-SHOWN = 40
+# The page shows at most this many contact sheets, of one seed.
+MAX_SHEETS = 40
 
 
 def poisoning_parts(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the page shows of a sweep."""
+    """Everything that the page shows of a run, by the names that the template uses."""
     rows, seeds = rows_of(result), result["protocol"]["seeds"]
-    # What most poisons did first: those who look at one picture look at that.
-    shown = sorted(find(rows, seed=min(seeds)), key=lambda row: -int(row.condition["poisons"]))[:SHOWN]
+    # The sheets with the most poisons come first, since many readers look at a single picture.
+    shown = sorted(find_rows(rows, seed=min(seeds)), key=lambda row: -int(row.condition["poisons"]))[:MAX_SHEETS]
     header, lines = poisoning_table(result)
     return {
         "n": rows[0].n,
@@ -46,4 +46,4 @@ def _title(row: Row) -> str:
     poison = f"{about['poisons']} poisons, {about['attack']}" + (f", ε {about['eps']}" if about["eps"] != "0" else "")
     access = f", {row.access}" if row.access != "none" else ""
     poison = poison + access if about["poisons"] else "no poison"
-    return f"{about['concept']} → {about['target']}: {poison}; {named(row.defence)}"
+    return f"{about['concept']} → {about['target']}: {poison}; {defence_label(row.defence)}"

@@ -1,4 +1,4 @@
-"""Templates filled in, each a page in one file. Needs the extra `report`."""
+"""Fills templates. Each page is a single file. Needs the extra `report`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_page(path: Path, template: str, **parts: object) -> Path:
-    """Fill the template called `template` with `parts`, write the page and return its path."""
+    """Fill the template called `template` with `parts`, write the page to `path`, and return the path."""
     (jinja2,) = need("report", "jinja2")
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
     text = pages.get_template(f"{template}.html").render(**parts)
@@ -24,17 +24,18 @@ def write_page(path: Path, template: str, **parts: object) -> Path:
 
 
 def inline(data: bytes, kind: str = "png") -> str:
-    """A picture's bytes as an address that needs no file."""
+    """A picture's bytes as a data URL, so that the page needs no other file."""
     return f"data:image/{kind};base64," + base64.b64encode(data).decode()
 
 
 def inline_jpeg(image: Image.Image) -> str:
-    """A picture as an address, in JPEG: pages with many of them would take tens of megabytes as PNG."""
+    """A picture as a data URL, in JPEG. Pages with many pictures would take tens of megabytes in PNG."""
     data = io.BytesIO()
     image.convert("RGB").save(data, "jpeg", quality=90, subsampling=0)
     return inline(data.getvalue(), "jpeg")
 
 
 def inline_sheet(path: Path) -> str:
+    """The contact sheet in a file, as a data URL."""
     with Image.open(path) as sheet:
         return inline_jpeg(sheet)

@@ -1,4 +1,4 @@
-"""Rows of results: finding them, comparing them and writing their numbers. Whatever shows a number calls this."""
+"""Finds rows of results, compares them, and formats their numbers. Everything that shows a number uses these functions."""
 
 from __future__ import annotations
 
@@ -10,59 +10,72 @@ from srlvae.config import fraction
 
 Table = tuple[list[str], list[list[str]]]
 
-# The budgets of what is said of a run in one number, and the one that tables put first where they have it.
+# The budgets of which a single number or verdict may speak, and the one that tables put first.
 MAIN_BUDGETS = ("15/255", "16/255")
 MAIN_BUDGET = "15/255"
 NO_ATTACK = ("none", "uniform-noise")
 
 
 def rows_of(result: Mapping[str, Any], key: str = "rows") -> list[Row]:
-    """The rows of a result. Raises InputError where they are not those of this version."""
+    """The rows of a result, by default those under `rows`.
+
+    Raises InputError if they are not rows of this version.
+    """
     return read_rows(result[key])
 
 
-def find(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    """The rows with these values of `access`, `defence`, or keys of the condition."""
-    return [row for row in rows if all(_said(row, key) == value for key, value in wanted.items())]
+def find_rows(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """All rows with the given values of `access`, `defence`, `n`, or keys of the condition."""
+    return [row for row in rows if all(_field(row, key) == value for key, value in wanted.items())]
 
 
-def one(rows: Iterable[Row], **wanted: Any) -> Row | None:
-    """The only row with these values; None where there is none. Raises ValueError where there are several."""
-    found = find(rows, **wanted)
+def find_row(rows: Iterable[Row], **wanted: Any) -> Row | None:
+    """The only row with the given values, or None if there is none.
+
+    Raises ValueError if there are several.
+    """
+    found = find_rows(rows, **wanted)
     if len(found) > 1:
         raise ValueError(f"{len(found)} rows have {wanted}, one was expected")
     return found[0] if found else None
 
 
-def values_of(rows: Iterable[Row], key: str) -> list[Any]:
-    """Every value of `access`, `defence` or a key of the condition, once, in the order of the rows."""
-    return list(dict.fromkeys(value for row in rows if (value := _said(row, key)) is not None))
+def distinct_values(rows: Iterable[Row], key: str) -> list[Any]:
+    """Every value that the rows have of `access`, `defence`, or a key of the condition.
+
+    Each value is listed once, in the order of the rows.
+    """
+    return list(dict.fromkeys(value for row in rows if (value := _field(row, key)) is not None))
 
 
-def _said(row: Row, key: str) -> Any:
+def _field(row: Row, key: str) -> Any:
     return getattr(row, key) if key in ("access", "defence", "n") else row.condition.get(key)
 
 
 def made_on(row: Row) -> str:
-    """The VAE that the row's attack was made on, `original` or `hardened`; blank where there was none."""
+    """The VAE that the row's images were made on: `original`, `hardened`, or blank for no VAE."""
     if row.access == "none":
         return ""
     return VAE_OF[row.defence] if row.access == "white-box" else "original"
 
 
-def pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any) -> tuple[Row, Row] | None:
-    """The original VAE's row in a condition, under what was made on it, and the hardened one's; None where one is missing.
+def find_pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any) -> tuple[Row, Row] | None:
+    """The original VAE's row and the hardened VAE's row in one condition, or None if one of them is missing.
 
-    access: to the hardened VAE. Clean images and noise have rows without access alone.
+    `access` is the attacker's access to the hardened VAE. Clean images and noise have no attacker, so there it is not used. The
+    original VAE's row is always under the attack made on itself.
     """
-    rows = find(rows, **condition)
-    before = one(rows, defence="none")
-    after = one(rows, defence="hardened", access="none" if before and before.access == "none" else access)
+    rows = find_rows(rows, **condition)
+    before = find_row(rows, defence="none")
+    after = find_row(rows, defence="hardened", access="none" if before and before.access == "none" else access)
     return (before, after) if before and after else None
 
 
-def value(row: Row, measure: str) -> float:
-    """The value of a measure. Raises ValueError where the row has none."""
+def measured_value(row: Row, measure: str) -> float:
+    """The value of a measure in a row.
+
+    Raises ValueError if the row has none, since the measure was infinite.
+    """
     found = row.measures[measure].value
     if found is None:
         raise ValueError(f"{measure} is infinite on all images of {row.condition} under {row.defence}")
@@ -70,23 +83,23 @@ def value(row: Row, measure: str) -> float:
 
 
 def factor(before: Row, after: Row, measure: str = "frechet") -> float:
-    """How many times larger a measure was before."""
-    return value(before, measure) / value(after, measure)
+    """How many times larger a measure is in the first row than in the second."""
+    return measured_value(before, measure) / measured_value(after, measure)
 
 
 def share_left(before: Row, after: Row, measure: str = "frechet") -> float:
-    """Which share of a measure is left."""
-    return value(after, measure) / value(before, measure)
+    """A measure in the second row as a share of the same in the first row."""
+    return measured_value(after, measure) / measured_value(before, measure)
 
 
 def main_budget(rows: Iterable[Row]) -> str:
-    """The budget that a table puts first: MAIN_BUDGET, or the largest where the rows have no such."""
+    """The budget that a table puts first: MAIN_BUDGET, or the largest one if the rows lack that."""
     found = budgets(rows)
     return MAIN_BUDGET if MAIN_BUDGET in found or not found else found[-1]
 
 
 def budgets(rows: Iterable[Row]) -> list[str]:
-    """The budgets of the rows' attacks, the smallest first."""
+    """The budgets of the attacks in the rows, such as `15/255`, in increasing order."""
     found = {str(row.condition["eps"]) for row in rows if row.condition["attack"] not in NO_ATTACK}
     return sorted(found, key=fraction)
 
@@ -96,37 +109,43 @@ def grey_levels(row: Row) -> float:
     return fraction(str(row.condition["eps"])) * 255
 
 
-def shown(estimate: Estimate, spec: str, interval: bool = True) -> str:
-    """An estimate as text, with its interval where it has one and is wanted. spec: of its numbers, such as `.1f` or `.0%`."""
+def format_estimate(estimate: Estimate, spec: str, interval: bool = True) -> str:
+    """An estimate as text, with its interval if it has one and `interval` is set.
+
+    `spec` is the format of its numbers, such as `.1f` or `.0%`. An estimate without a value is infinite, and shown as `equal`.
+    """
     if estimate.value is None:
         return "equal"
-    value, *ends = (_number(v, spec) for v in (estimate.value, estimate.low, estimate.high) if v is not None)
+    value, *ends = (_format_number(v, spec) for v in (estimate.value, estimate.low, estimate.high) if v is not None)
     return f"{value} [{', '.join(ends)}]" if ends and interval else value
 
 
-def _number(value: float, spec: str) -> str:
-    """Formatted, with no minus before a zero."""
+def _format_number(value: float, spec: str) -> str:
+    """The number as text, without a minus before zero."""
     text = format(value, spec)
     return text[1:] if text.startswith("-") and not text.strip("-0.%") else text
 
 
-def arrow(found: tuple[Row, Row] | None, measure: str, spec: str, interval: bool = False) -> str:
-    """`original → hardened`, or nothing where there is no such pair."""
-    return " → ".join(shown(row.measures[measure], spec, interval) for row in found) if found else ""
+def format_pair(found: tuple[Row, Row] | None, measure: str, spec: str, interval: bool = False) -> str:
+    """A measure of a pair of rows, written original → hardened. Blank if there is no pair."""
+    return " → ".join(format_estimate(row.measures[measure], spec, interval) for row in found) if found else ""
 
 
-def percent(estimate: Estimate) -> str:
-    """A share for running text and tables, without its interval: `62 %`."""
-    return shown(estimate, ".0%", interval=False).replace("%", " %")
+def format_percent(estimate: Estimate) -> str:
+    """A share as text without its interval, such as `62 %`."""
+    return format_estimate(estimate, ".0%", interval=False).replace("%", " %")
 
 
-def named(defence: str) -> str:
-    """A defence in words."""
+def defence_label(defence: str) -> str:
+    """The name of a defence for readers."""
     return "no defence" if defence == "none" else defence
 
 
 def cost_cells(costs: Mapping[str, Any], defence: str) -> list[str]:
-    """Seconds, memory and network passes an image of a defence; blank before they are measured."""
+    """The seconds, memory and network passes that a defence takes for an image, as text.
+
+    `costs` are those of a result. Cells are blank if the costs were not measured.
+    """
     if defence == "none":
         return ["0"] * 3
     if defence == "hardened":
@@ -140,8 +159,8 @@ def cost_cells(costs: Mapping[str, Any], defence: str) -> list[str]:
     return [f"{cost['seconds']:.2g}", f"{cost['memory'] / 1e6:.0f} MB", passes or "0"]
 
 
-def by(key: Callable[[Row], Any], rows: Iterable[Row]) -> dict[Any, list[Row]]:
-    """The rows by a key, in the order in which they come."""
+def group_rows(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    """The rows in groups with the same key. Groups and rows keep their order."""
     found: dict[Any, list[Row]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)

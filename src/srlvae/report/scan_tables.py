@@ -1,4 +1,4 @@
-"""Rows of the scan recipe → tables of how well attacked photographs are told from clean ones."""
+"""The tables of the scan's rows: how well attacked photographs are told from clean ones."""
 
 from __future__ import annotations
 
@@ -6,42 +6,58 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from srlvae.bench.rows import Row
-from srlvae.report.rows import NO_ATTACK, Table, budgets, find, one, percent, rows_of, shown, values_of
+from srlvae.report.rows import (
+    NO_ATTACK,
+    Table,
+    budgets,
+    distinct_values,
+    find_row,
+    find_rows,
+    format_estimate,
+    format_percent,
+    rows_of,
+)
 
-# What a row says of images that nothing happened to on their way.
+# The handling of images to which nothing happened between the attack and the scan.
 AS_IT_COMES = "as it comes"
 
 
 def _attacks(rows: Iterable[Row]) -> list[str]:
-    return [attack for attack in values_of(rows, "attack") if attack not in NO_ATTACK]
+    return [attack for attack in distinct_values(rows, "attack") if attack not in NO_ATTACK]
 
 
 def scan_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A line an attack: area under the curve and share found, by VAE and ε. results: by the name of the VAE."""
-    found = {name: find(rows_of(result), handling=AS_IT_COMES) for name, result in results.items()}
+    """The area under the ROC curve (AUROC) and the share detected, for each attack, by VAE and ε.
+
+    `results` are the results by the name of the VAE.
+    """
+    found = {name: find_rows(rows_of(result), handling=AS_IT_COMES) for name, result in results.items()}
     everything = [row for rows in found.values() for row in rows]
     columns = [(name, eps) for name, rows in found.items() for eps in budgets(rows)]
     lines = []
     for attack in _attacks(everything):
-        rows = [one(found[name], attack=attack, eps=eps) for name, eps in columns]
+        rows = [find_row(found[name], attack=attack, eps=eps) for name, eps in columns]
         lines.append([attack, *(text for row in rows for text in _auroc_and_found(row))])
-    return ["attack", *(text for name, eps in columns for text in (f"{name}, {eps}: AUROC", "found"))], lines
+    return ["attack", *(text for name, eps in columns for text in (f"{name}, {eps}: AUROC", "detected"))], lines
 
 
 def _auroc_and_found(row: Row | None) -> tuple[str, str]:
     if not row:
         return "", ""
-    return shown(row.measures["auroc"], ".3f", interval=False), percent(row.measures["found"])
+    return format_estimate(row.measures["auroc"], ".3f", interval=False), format_percent(row.measures["found"])
 
 
 def handled_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A line an attack at the largest ε: the area under the curve as it comes and after each handling, by VAE."""
+    """The AUROC and the share detected at the largest ε, for each attack, by VAE and by what happened to the image on its way.
+
+    `results` are the results by the name of the VAE.
+    """
     found = {name: rows_of(result) for name, result in results.items()}
     everything = [row for rows in found.values() for row in rows]
-    eps, handlings = budgets(everything)[-1], values_of(everything, "handling")
+    eps, handlings = budgets(everything)[-1], distinct_values(everything, "handling")
     columns = [(name, handling) for name in found for handling in handlings]
     lines = []
     for attack in _attacks(everything):
-        rows = [one(found[name], attack=attack, eps=eps, handling=handling) for name, handling in columns]
+        rows = [find_row(found[name], attack=attack, eps=eps, handling=handling) for name, handling in columns]
         lines.append([f"{attack} {eps}", *("{} ({})".format(*_auroc_and_found(row)) if row else "" for row in rows)])
     return ["attack", *(f"{name}, {handling}" for name, handling in columns)], lines

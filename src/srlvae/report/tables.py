@@ -1,4 +1,4 @@
-"""Tables that need no rows, and a table as Markdown."""
+"""Tables that are not made from rows, and a table in Markdown."""
 
 from __future__ import annotations
 
@@ -6,37 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from srlvae.attacks.attack import Attack
-from srlvae.attacks.engine.ball import Ball
-from srlvae.config import budget
 from srlvae.report.rows import Table
 
 
 def attack_list(attacks: Mapping[str, Attack]) -> Table:
-    """A line an attack, and below it one for each of its presets; budgets are the effective ones."""
+    """A line for each attack, followed by one for each of its presets. Budgets are those that take effect."""
     lines = []
     for name, attack in attacks.items():
         lines.append([f"[bold]{name}[/]", "", "", attack.needs, attack.passes, attack.paper])
         for preset, s in attack.presets.items():
-            lines.append([f"  {preset}", _radius(s.ball), str(s.ball.steps), "", "", ""])
-    return ["attack, presets", "ε", "steps", "needs", "a step", "paper"], lines
-
-
-def _radius(ball: Ball) -> str:
-    if ball.eps is None:
-        return "none"
-    return f"{ball.eps:g} (ℓ2)" if ball.norm == "l2" else budget(ball.eps)
+            lines.append([f"  {preset}", s.ball.radius, str(s.ball.steps), "", "", ""])
+    return ["attack, presets", "ε", "steps", "needs", "cost of a step", "paper"], lines
 
 
 def attacked_table(records: list[dict]) -> Table:
-    """A line an attacked image, from the records beside them."""
+    """A line for each attacked image, from the records that are written beside the images."""
     lines = []
     for record in records:
         ends = " → ".join(f"{value:.4g}" for value in record["objective"])
         lines.append([Path(record["source"]).name, record["effective_eps"], ends, f"{record['latent_shift']:.3f}"])
-    return ["image", "ε as read back", "objective", "latent shift"], lines
+    return ["image", "ε of the saved file", "objective", "latent shift"], lines
 
 
 def markdown(table: Table) -> str:
-    """The table in Markdown's syntax."""
+    """The table in the syntax of Markdown."""
     header, lines = table
     return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])
