@@ -48,9 +48,8 @@ def matrix_profile(name: str, gamma: float, red: tuple, green: tuple, blue: tupl
 
 
 # Adobe RGB (1998), its primaries adapted to D50.
-ADOBE = matrix_profile(
-    "Adobe RGB", 2.19921875, (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)
-)
+PRIMARIES = (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)
+ADOBE = matrix_profile("Adobe RGB", 2.19921875, *PRIMARIES)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 

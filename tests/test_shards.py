@@ -51,12 +51,11 @@ def write_tar(path: Path, count: int = 30) -> Path:
 
 
 def write_parquet(path: Path, count: int = 30, column: str = "jpg") -> Path:
-    pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
 
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [{"key": str(i), "caption": "a cat", column: content} for i, content in enumerate(encoded(count))]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
 
 

@@ -8,6 +8,7 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -63,11 +64,8 @@ def harden(
     left_out = LeftOut(listener)
     held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed, left_out)
     trainer = Trainer(original, config, held_out)
-    run = {
-        "original": original.fingerprint(),
-        "photographs": photographs_digest(photographs, held_out),
-        "config": asdict(config),
-    }
+    run: dict[str, Any] = {"original": original.fingerprint(), "config": asdict(config)}
+    run |= {"photographs": photographs_digest(photographs, held_out)}
     progress, perturbations = begin(trainer, out, run, resume)
     trainer.tell(listener.says, plan(trainer, len(chosen), len(held_out)))
     if progress.step:
@@ -91,7 +89,7 @@ def harden(
 
 
 def begin(trainer: Trainer, out: Path, run: dict, resume: bool) -> tuple[Progress, dict[int, Tensor]]:
-    """Claim `out` for the run, and return how far it has come and its perturbations by place, from a checkpoint if there is one.
+    """Claim `out` for the run, and return how far an earlier one has come and its perturbations by place.
 
     Raises InputError as `claim` does.
     """
