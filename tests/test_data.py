@@ -272,6 +272,11 @@ def test_a_stream_that_begins_again_leaves_out_those_set_apart():
     assert set(seen) == set(range(2, 25)) and {level(image) for image in held_out} == {0, 1}
 
 
+def test_a_stream_that_is_too_short_to_set_photographs_apart_says_so():
+    with pytest.raises(InputError, match="has but 12 rows, too few to set 32 apart; give a lower --held-out"):
+        set_apart(StreamPhotographs(Rows(rows(flat_pictures(12))), "image"), 32, SIZE, seed=0)
+
+
 class Rows(list):
     """As a streamed dataset: skips rows."""
 

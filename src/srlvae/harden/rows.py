@@ -37,8 +37,10 @@ class StreamPhotographs:
     """A streamed Hugging Face dataset, for ascending indices.
 
     Row n is reached by reading on. After the last row the stream begins again. `first` is the number of its first row in the
-    whole dataset.
+    whole dataset. `length` is how many rows it has, once that is known.
     """
+
+    length: int | None = None
 
     def __init__(self, dataset, column: str, decode: Decode = open_cell, first: int = 0):
         self.dataset, self.column, self.decode, self.first = dataset, column, decode, first
@@ -68,6 +70,7 @@ class StreamPhotographs:
         while self.position <= index:
             row = next(self.rows, None)
             if row is None:
+                self.length = self.length or self.position or None
                 self.rows = iter(self.dataset)
                 row = next(self.rows, None)
                 if row is None:
