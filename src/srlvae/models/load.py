@@ -1,38 +1,39 @@
-"""The door for pipelines: a folder, a hub id, or what is bundled, as functions."""
+"""The door for pipelines: a folder, a single file, a hub id, or what is bundled, as functions."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from srlvae.errors import InputError
 from srlvae.extras import need
+from srlvae.models.hub import fetch, online, unreachable
 from srlvae.models.pipeline import Pipeline, library
+from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.vae import VAE, load_vae
+from srlvae.models.variants import pick_variant, variants
 from srlvae.zoo import bundled
 
-# What diffusers calls a file of LoRA's weights.
-LORA = "pytorch_lora_weights.safetensors"
+# What diffusers calls a file of LoRA's weights, and what a pipeline's parts.
+LORA, INDEX = "pytorch_lora_weights.safetensors", "model_index.json"
 
 
 def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, device: torch.device | str = "cpu") -> Pipeline:
-    """The pipeline in a folder, under a hub id, or bundled under a name; frozen, float32, with `vae` in its VAE's place.
+    """The pipeline that `source` names; frozen, float32, with `vae` in its VAE's place.
 
+    source: a folder in diffusers' format, a whole checkpoint in a single file, a hub id, or what is bundled under a name.
     Raises: InputError that says what is missing or why it was refused.
     """
     need("pipeline", "transformers")
-    folder = bundled(str(source)) or Path(source)
-    local = folder.is_dir()
-    if local and (folder / LORA).is_file():
-        raise InputError(f"{folder} holds LoRA's weights alone; load them in Python: pipeline.load_lora_weights(...)")
-    if local and not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder} has no model_index.json; give the folder of a diffusers pipeline")
-    if not local and (str(source).count("/") != 1 or str(source).startswith((".", "/"))):
-        raise InputError(f"{source} is no folder, hub id or bundled pipeline")
+    place = parse(bundled(str(source)) or source, "pipeline")
     try:
-        pipe = library.AutoPipelineForText2Image.from_pretrained(str(folder) if local else str(source), local_files_only=local)
+        pipe = _from_hub(place) if place.path is None else _from_path(place.path, place.word)
+    except InputError:
+        raise
     except Exception as error:  # diffusers, transformers, safetensors and the hub each raise their own kinds
         raise InputError(f"cannot load a pipeline from {source}: {error}") from error
     pipe.to(device, torch.float32)
@@ -43,3 +44,63 @@ def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, devic
     if vae is None:
         return found
     return found.with_vae(vae if isinstance(vae, VAE) else load_vae(vae, device))
+
+
+def _from_path(path: Path, word: str | None) -> Any:
+    if path.is_file():
+        return _from_file(path)
+    if (path / LORA).is_file():
+        raise InputError(f"{path} holds LoRA's weights alone; load them in Python: pipeline.load_lora_weights(...)")
+    if not (path / INDEX).is_file():
+        raise InputError(f"{path} has no {INDEX}; give the folder of a diffusers pipeline")
+    return _from_folder(path, word)
+
+
+def _from_folder(folder: Path, word: str | None) -> Any:
+    unet = folder / "unet"
+    variant = pick_variant(unet, word) if unet.is_dir() else word
+    if variant and (folder / "vae").is_dir() and {None, variant} <= variants(folder / "vae"):
+        warnings.warn(
+            f"{folder / 'vae'} has weights with and without the variant {variant}: those of the variant are loaded. "
+            f"A hardened VAE goes there with: srlvae export VAE --to diffusers --variant {variant} --out FOLDER",
+            stacklevel=4,
+        )
+    return library.AutoPipelineForText2Image.from_pretrained(str(folder), variant=variant, local_files_only=True)
+
+
+def _from_file(path: Path) -> Any:
+    """A whole checkpoint. It has weights alone: tokenizer and configuration come from the folder that it lies in, or the hub."""
+    if path.suffix not in WEIGHTS:
+        raise InputError(f"{path} is no folder, and no file of weights ({', '.join(WEIGHTS)})")
+    folder = next((place for place in (path.parent, path.with_suffix("")) if (place / INDEX).is_file()), None)
+    if folder is None and not online():
+        raise InputError(
+            f"{path} has neither tokenizer nor configuration, and there is no network to get them: put it into the folder of a "
+            f"diffusers pipeline of its kind, beside {INDEX} (weights need not be there)"
+        )
+    index = library.DiffusionPipeline.load_config(str(folder)) if folder else {}
+    kind = index.get("_class_name", "StableDiffusionPipeline")
+    given = {"config": str(folder), "local_files_only": True} if folder else {}
+    return getattr(library, kind).from_single_file(str(path), **given)
+
+
+def _from_hub(source: Source) -> Any:
+    """From the hub, or without a network from its cache."""
+    offline = not online()
+    if Path(source.inside).suffix in WEIGHTS:
+        path = fetch(source, source.inside, offline=offline)
+        if path is None:
+            raise unreachable(source, source.inside) if offline else InputError(f"{source.repository} has no {source.inside}")
+        return _from_file(path)
+    if source.inside:
+        raise InputError(f"give the repository of a pipeline, {source.repository}, not a folder in it ({source.inside})")
+    index = fetch(source, INDEX, offline=offline)
+    if index is None and offline:
+        raise unreachable(source, INDEX)
+    if index is None:
+        raise InputError(f"{source.repository} has no {INDEX}, so it is no pipeline of diffusers")
+    if not offline:
+        library.DiffusionPipeline.download(source.repository, revision=source.revision, variant=source.word)
+    pipe = _from_folder(index.parent, source.word)
+    pipe.register_to_config(_name_or_path=source.repository)
+    return pipe

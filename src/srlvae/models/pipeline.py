@@ -28,6 +28,8 @@ library: Any = diffusers
 NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 # A mask and latents, side by side.
 Kept = Float[Tensor, "b seen hf wf"]
+# Settings of an autoencoder that its latents are scaled by.
+SCALING = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 # Settings that pipelines of one family share, beside their networks.
 SWITCHES = ("requires_safety_checker", "force_zeros_for_empty_prompt")
 
@@ -78,7 +80,7 @@ class Pipeline:
     def settings(self) -> dict[str, Any]:
         """What its pictures depend on beside weights, as plain data: the scheduler's settings and the scaling of latents."""
         scheduler = {key: value for key, value in self.pipe.scheduler.config.items() if key[0] != "_"}
-        scaling = {key: self.vae.model.config.get(key) for key in ("scaling_factor", "shift_factor")}
+        scaling = {key: self.vae.model.config.get(key) for key in SCALING}
         return json.loads(json.dumps({"scheduler": type(self.pipe.scheduler).__name__, **scheduler, **scaling}, default=str))
 
     def with_vae(self, vae: VAE) -> Pipeline:
@@ -200,6 +202,11 @@ class Pipeline:
         )
 
     def _call(self, kind: Any, prompts: list[str], generators: Generators, **options: Any) -> Images:
+        if self.inpaints:
+            raise InputError(
+                f"this UNet was made for inpainting: it takes {self.pipe.unet.config.in_channels} channels, latents with a mask "
+                "beside them, so it neither generates nor edits from a prompt alone; give a pipeline for text to image"
+            )
         pipe = self._build(kind)
         return pipe(prompts, generator=list(generators), output_type="pt", **options).images.float()
 

@@ -46,5 +46,7 @@ def parse(text: str | Path, kind: str) -> Source:
         return Source(Path(rest), word=word)
     found = _HUB.fullmatch(rest)
     if not found:
-        raise InputError(f"{text} is no folder, file of weights, hub id or bundled {kind}; a hub id is written {SPELLING}")
+        raise InputError(
+            f"{text} is no folder, hub id or bundled {kind}, and no file of weights; a hub id is written {SPELLING}"
+        )
     return Source(None, found["repository"], found["inside"].strip("/"), found["revision"], word)

@@ -37,5 +37,5 @@ def pick_variant(folder: Path, wanted: str | None) -> str | None:
     if wanted or None in found or not found:
         return wanted
     if len(named) > 1:
-        raise InputError(f"{folder} has several variants: {', '.join(named)}; write {folder}:{named[0]}")
+        raise InputError(f"{folder} has several variants: {', '.join(named)}; write the one behind it, such as :{named[0]}")
     return named[0]

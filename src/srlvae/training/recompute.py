@@ -6,19 +6,28 @@ Not diffusers' own switch: in its AutoencoderTiny the checkpointed branch leaves
 from __future__ import annotations
 
 import functools
+import inspect
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+from srlvae.errors import InputError
+
+# What layers that count frames hand on and change, so that a second pass would be another one.
+STATE = "feat_cache"
 
 
 def checkpoint_layers(model: nn.Module) -> None:
     """Have every layer in the outermost lists of `model` computed again where its gradient is taken.
 
     The function and its gradient stay as they are. Layers without parameters keep nothing worth a second pass.
+    Raises: InputError for an autoencoder of frames, whose layers remember their last input.
     """
     for child in model.children():
         if isinstance(child, nn.ModuleList | nn.Sequential):
             for layer in child:
+                if STATE in inspect.signature(layer.forward).parameters:
+                    raise InputError(f"{type(layer).__name__} cannot be computed twice; leave gradient checkpointing out")
                 if any(True for _ in layer.parameters()):
                     layer.forward = functools.partial(checkpoint, layer.forward, use_reentrant=False)
         else:
