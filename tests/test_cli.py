@@ -53,6 +53,23 @@ def test_harden_then_attack(folder, monkeypatch, capsys):
     assert json.loads((target / "0.json").read_text())["effective_eps"] == f"{moved.round():.0f}/255"
 
 
+def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(folder, monkeypatch, capsys):
+    assert run(monkeypatch, *harden_words(folder)) == 0
+    assert f"srlvae export {folder / 'out'} --to ldm --out out.safetensors" in capsys.readouterr().out.replace("\n", "")
+    words = ("export", folder / "out", "--to", "ldm", "--dtype", "float16")
+    assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "models/VAE of A1111" in shown
+    again, hardened = load_vae(folder / "out.safetensors"), load_vae(folder / "out", dtype=torch.float16)
+    assert again.fingerprint() == hardened.fingerprint()
+    assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 2
+    assert "is there already" in " ".join(capsys.readouterr().err.split())
+    assert (
+        run(monkeypatch, "export", folder / "out", "--to", "ldm", "--dtype", "fp8", "--out", folder / "other.safetensors") == 2
+    )
+    assert "no dtype 'fp8'" in capsys.readouterr().err
+
+
 def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(folder, monkeypatch, capsys):
     assert run(monkeypatch, *harden_words(folder)) == 0
     assert run(monkeypatch, "apply", folder / "out", "--to", folder / "vae", "--out", folder / "applied") == 0

@@ -12,6 +12,8 @@ from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.files import digest, make_readable, write_json
 from srlvae.finetune.captions import read_captions
+from srlvae.finetune.kohya import NAME as KOHYA
+from srlvae.finetune.kohya import save_kohya
 from srlvae.finetune.loop import FinetuneConfig, Stepped, encode, tune
 from srlvae.models.pipeline import Pipeline
 from srlvae.runs import claim
@@ -34,7 +36,8 @@ def finetune(
     """Fine-tune a copy of the pipeline's UNet on the images below `images` and write it to `out`; the pipeline stays as it was.
 
     Captions: see `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA
-    `pytorch_lora_weights.safetensors` alone; an interrupted run goes on from its checkpoint there. Returns the tuned pipeline.
+    `pytorch_lora_weights.safetensors`, and the same for other programs in `kohya_lora.safetensors`; an interrupted run goes on
+    from its checkpoint there. Returns the tuned pipeline.
     Raises: InputError for images without captions, several processes, an `out` of other settings or with a result, or a loss
     that is no number.
     """
@@ -48,7 +51,7 @@ def finetune(
     latents = encode(pipeline, paths, config.seed)
     tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, stepped=stepped)
     if config.lora_rank:
-        _save_lora(tuned, out)
+        _save_lora(tuned, out, config.lora_rank)
     else:
         tuned.pipe.save_pretrained(out)
     for weights in out.rglob("*.safetensors"):
@@ -58,9 +61,10 @@ def finetune(
     return tuned
 
 
-def _save_lora(tuned: Pipeline, out: Path) -> None:
+def _save_lora(tuned: Pipeline, out: Path, rank: int) -> None:
     (peft,) = need("finetune", "peft")
     from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 
-    layers = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(tuned.pipe.unet))
-    type(tuned.pipe).save_lora_weights(out, unet_lora_layers=layers)
+    layers = peft.get_peft_model_state_dict(tuned.pipe.unet)
+    type(tuned.pipe).save_lora_weights(out, unet_lora_layers=convert_state_dict_to_diffusers(layers))
+    save_kohya(layers, out / KOHYA, rank=rank, is_xl=tuned.is_xl)

@@ -126,9 +126,9 @@ class VAE:
         """SHA-256 of all weights as float32, with names and shapes: the same for the same values in any file or precision."""
         return fingerprint(self.model)
 
-    def save(self, folder: Path) -> None:
-        """Write config.json and safetensors in diffusers' format."""
-        self.model.save_pretrained(folder, safe_serialization=True)
+    def save(self, folder: Path, variant: str | None = None) -> None:
+        """Write config.json and safetensors in diffusers' format. variant: a part of the weights' name, such as fp16."""
+        self.model.save_pretrained(folder, safe_serialization=True, variant=variant)
         # Where the model was loaded from is nobody's business.
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         write_json(Path(folder) / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})

@@ -69,7 +69,7 @@ def _from_folder(folder: Path, word: str | None) -> Any:
 
 
 def _from_file(path: Path) -> Any:
-    """A whole checkpoint. It has weights alone: tokenizer and configuration come from the folder that it lies in, or the hub."""
+    """A whole checkpoint. It is weights alone: tokenizer and configuration come from the folder that it lies in, or the hub."""
     if path.suffix not in WEIGHTS:
         raise InputError(f"{path} is no folder, and no file of weights ({', '.join(WEIGHTS)})")
     folder = next((place for place in (path.parent, path.with_suffix("")) if (place / INDEX).is_file()), None)

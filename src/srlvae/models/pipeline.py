@@ -204,8 +204,8 @@ class Pipeline:
     def _call(self, kind: Any, prompts: list[str], generators: Generators, **options: Any) -> Images:
         if self.inpaints:
             raise InputError(
-                f"this UNet was made for inpainting: it takes {self.pipe.unet.config.in_channels} channels, latents with a mask "
-                "beside them, so it neither generates nor edits from a prompt alone; give a pipeline for text to image"
+                f"this UNet was made for inpainting: it takes {self.pipe.unet.config.in_channels} channels, latents with a "
+                "mask beside them, so it neither generates nor edits from a prompt alone; give a pipeline for text to image"
             )
         pipe = self._build(kind)
         return pipe(prompts, generator=list(generators), output_type="pt", **options).images.float()

@@ -37,7 +37,7 @@ def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
     halves = find_halves(stored)
     if halves:
         state = read_halves(stored, halves)
-        return build(state, tiny_config(state), dtype, path)
+        return build(state, {**(_written(stored) or {}), **tiny_config(state)}, dtype, path)
     state = modern(_converted(stored.take(_prefix(stored))))
     try:
         return build(state, _config(stored, state, word), dtype, path)
@@ -85,8 +85,7 @@ def _converted(state: State) -> State:
 
 def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
     """The configuration that the file itself or a config.json beside it has, or what the tensors' shapes say."""
-    written = json.loads(stored.metadata.get(CONFIG, "null"))
-    given = written or _beside(stored.path)
+    given = _written(stored) or _beside(stored.path)
     kind = given["_class_name"] if given else None
     if given and kind not in ("AutoencoderKL", "AutoencoderTiny"):
         return given
@@ -100,6 +99,11 @@ def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
     if given and ours and word is None:
         return {**given, **found}
     return {**found, **scaling(stored, channels, word)}
+
+
+def _written(stored: Stored) -> dict[str, Any] | None:
+    """The configuration in the file's own metadata."""
+    return json.loads(stored.metadata.get(CONFIG, "null"))
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
