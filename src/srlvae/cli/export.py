@@ -51,3 +51,17 @@ def export(
     for path in files:
         console.print(f"Written: [bold]{path}[/]")
     console.print("For: " + PLACES[to].format(name=files[0].name.split("_")[0]), markup=False)
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="What `srlvae harden` wrote.", metavar="FOLDER")],
+    repository: Annotated[str, typer.Argument(help="An id on the hub, owner/name.", metavar="REPO")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository for your eyes only.")] = False,
+) -> None:
+    """Upload a hardened VAE with its card to the hub, as the account that `hf auth login` knows.
+
+    Example: `srlvae push my-taesd me/taesd-hardened`
+    """
+    from srlvae.harden.push import push as run
+
+    console.print(f"Published: [bold]{run(folder, repository, private=private)}[/]")

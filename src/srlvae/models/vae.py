@@ -143,4 +143,6 @@ def _load_hub_file(source: Source, dtype: torch.dtype, offline: bool) -> ModelMi
         raise unreachable(source, source.inside)
     if path is None:
         raise InputError(f"{source.repository} has no file {source.inside}")
-    return checked(load_file(path, source.word, dtype), f"{source.repository}/{source.inside}")
+    model = checked(load_file(path, source.word, dtype), f"{source.repository}/{source.inside}")
+    model.register_to_config(_name_or_path=source.repository)
+    return model
