@@ -10,34 +10,39 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import matplotlib.figure
 import torch
 import typer
-from rich.progress import Progress
+from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from srlvae.attacks.prepared import prepare
-from srlvae.attacks.request import Request
-from srlvae.bench.cache import Store, key_of_image
-from srlvae.bench.perturbed import perturbed
+from srlvae.bench.attacked import CLEAN, Attacker, Cell, photograph_set
+from srlvae.bench.cache import Cache
+from srlvae.bench.estimates import mean_estimate
 from srlvae.bench.photographs import load_photographs
+from srlvae.bench.rows import Access, Condition, Row, access_of, as_data
+from srlvae.cli.drawing import Bars
+from srlvae.config import budget
 from srlvae.files import write_json
-from srlvae.metrics.bootstrap import bootstrap_interval
+from srlvae.metrics.roc import shares_below
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
 from srlvae.provenance import versions
 from srlvae.purify.signal import jpeg
+from srlvae.report.rows import value
+from srlvae.report.scan_tables import AS_IT_COMES
 from srlvae.scan import EVIDENCE, calibrate
 from srlvae.scan.evidence import evidence
 
 # Fewer than published.
 STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 50, "glaze": 50}
-EPS = (4, 8)
+EPS = (4 / 255, 8 / 255)
 RATE, BATCH, SEED = 0.01, 8, 0
 # What happens to images on their way, here to attacked and clean ones alike.
 HANDLED: dict[str, Callable[[Tensor], Tensor]] = {
@@ -46,57 +51,58 @@ HANDLED: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def attacked(name: str, eps: int, pipeline: Pipeline, x: Tensor, cache: Path) -> Tensor:
-    attack = prepare(Request(name, eps=eps / 255, steps=STEPS[name]), pipeline)
-    with Progress() as progress:
-        bar = progress.add_task(f"{name} {eps}/255", total=len(x))
-        store = Store(cache, BATCH, lambda count: progress.advance(bar, count))
-        return perturbed(attack, x, [key_of_image(image) for image in x], store)[1]
+def attacked(cell: Cell, pipeline: Pipeline, x: Tensor, cache: Path) -> Tensor:
+    with Bars(Console()) as bars:
+        kept = Cache(cache, BATCH, bars)
+        return Attacker({"original": pipeline}, STEPS.__getitem__, SEED, kept).images(cell, photograph_set(x)).images
 
 
-def shares_below(positive: Tensor, negative: Tensor) -> Tensor:
-    """Of each positive, the share of negatives below it, ties counted half; their mean is the area under the curve
-    (Mann and Whitney 1947)."""
-    above = (positive[:, None] > negative).double() + 0.5 * (positive[:, None] == negative).double()
-    return above.mean(1)
+def scan_row(condition: Condition, access: Access, values: dict[str, Tensor]) -> Row:
+    """values: by measure, one an image."""
+    measures = {name: mean_estimate(found, SEED) for name, found in values.items()}
+    return Row(condition, access, "scan", len(next(iter(values.values()))), measures)
 
 
-def measure(positive: Tensor, negative: Tensor, threshold: float) -> dict:
-    shares = shares_below(positive, negative)
-    found = (positive > threshold).double()
-    measured = {"auroc": shares.mean().item(), "found": found.mean().item(), "scores": positive.tolist()}
-    for name, values in (("auroc", shares), ("found", found)):
-        measured[f"{name}_interval"] = list(bootstrap_interval(values, torch.Generator().manual_seed(0)))
-    return measured
+@dataclass(frozen=True)
+class Tried:
+    """What came of a handling: rows, and the scores that curves are drawn from. normal: the evidence in known clean images."""
+
+    rows: list[Row]
+    normal: Tensor
+    clean: Tensor
+    scores: dict[Cell, Tensor]
 
 
-def tried(original: VAE, hardened: VAE, known: Tensor, clean: Tensor, y: dict[str, Tensor]) -> dict:
-    """Calibrated on clean images, tried on others and on attacked ones, by row."""
-    seen = [look(original, hardened, x) for x in (known, clean)]
-    normal, threshold = calibrate(seen[0], RATE)
-    negative = normal.scores(seen[1])
-    found = {"normal": seen[0].tolist(), "clean": negative.tolist()}
-    found |= {"clean called suspicious": (negative > threshold).double().mean().item(), "rows": {}}
-    for row, images in y.items():
-        made = found["rows"][row] = measure(normal.scores(look(original, hardened, images)), negative, threshold)
-        print(f"{row}: AUROC {made['auroc']:.3f}, {made['found']:.0%} found at {RATE:.0%} false positives", flush=True)
-    return found
+def tried(vaes: tuple[VAE, VAE], known: Tensor, clean: Tensor, y: dict[Cell, Tensor], handling: str) -> Tried:
+    """Calibrated on clean images, tried on others and on attacked ones, by cell."""
+    seen, negatives = (look(*vaes, x) for x in (known, clean))
+    normal, threshold = calibrate(seen, RATE)
+    negative, scores = normal.scores(negatives), {cell: normal.scores(look(*vaes, x)) for cell, x in y.items()}
+    about = {"handling": handling}
+    rows = [scan_row({**CLEAN.condition(), **about}, "none", {"found": (negative > threshold).double()})]
+    for cell, positive in scores.items():
+        values = {"auroc": shares_below(positive, negative), "found": (positive > threshold).double()}
+        rows.append(scan_row({**cell.condition(), **about}, access_of(cell.made_on, "scan"), values))
+        auroc, found = (value(rows[-1], name) for name in values)
+        print(f"{cell}, {handling}: AUROC {auroc:.3f}, {found:.0%} found at {RATE:.0%} false positives", flush=True)
+    return Tried(rows, seen, negative, scores)
 
 
 def look(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
     return torch.cat([evidence(original, hardened, part) for part in x.split(BATCH)])
 
 
-def draw(result: dict, path: Path) -> None:
+def draw(found: Tried, path: Path) -> None:
+    """A panel an ε, a curve an attack: the share found over the share of clean photographs called suspicious."""
     figure = matplotlib.figure.Figure(figsize=(4 * len(EPS), 4), layout="constrained")
-    negative = result["clean"]
-    thresholds = sorted(negative, reverse=True)
+    thresholds, n = found.clean.sort(descending=True).values, len(found.clean)
     for axis, eps in zip(figure.subplots(1, len(EPS), sharey=True), EPS, strict=True):
-        for name in STEPS:
-            if row := result["rows"].get(f"{name} {eps}/255"):
-                share = [(torch.tensor(row["scores"]) > t).float().mean().item() for t in thresholds]
-                axis.plot(torch.arange(1, len(negative) + 1) / len(negative), share, label=f"{name}, {row['auroc']:.3f}")
-        axis.set(title=f"ε {eps}/255", xlabel="clean photographs called suspicious", xscale="log")
+        for cell, scores in found.scores.items():
+            if cell.eps == eps:
+                area = shares_below(scores, found.clean).mean().item()
+                share = [(scores > threshold).float().mean().item() for threshold in thresholds]
+                axis.plot(torch.arange(1, n + 1) / n, share, label=f"{cell.attack}, {area:.3f}")
+        axis.set(title=f"ε {budget(eps)}", xlabel="clean photographs called suspicious", xscale="log")
         axis.legend(title="area under the curve", loc="lower right")
         axis.grid(alpha=0.3)
     figure.supylabel("attacked photographs found")
@@ -114,21 +120,22 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Attacks; all by default.")] = None,
     cache: Annotated[Path, typer.Option(help="Folder for the attacked photographs.")] = Path("runs/scan"),
 ) -> None:
-    pipeline, own = load_pipeline(original), load_vae(hardened)
-    vaes = pipeline.vae, own
+    pipeline = load_pipeline(original)
+    vaes = pipeline.vae, load_vae(hardened)
     x = load_photographs(images, n + known + clean, pipeline.size, SEED)[0]
     x, *others = x.split([n, known, clean])
-    kinds = list(itertools.product(only or STEPS, EPS))
-    y = {f"{name} {eps}/255": attacked(name, eps, pipeline, x, cache) for name, eps in kinds}
-    strong = {row: images for row, images in y.items() if row.endswith(f" {max(EPS)}/255")}
-    table: dict = {"original": pipeline.vae.fingerprint(), "hardened": own.fingerprint(), "n": n, "known": known, "seed": SEED}
-    table |= {"steps": STEPS, "rate": RATE, "evidence": EVIDENCE, "versions": versions(), **tried(*vaes, *others, y)}
-    table["handled"] = {}
+    cells = [Cell(name, eps, "original") for name, eps in itertools.product(only or STEPS, EPS)]
+    y = {cell: attacked(cell, pipeline, x, cache) for cell in cells}
+    found = tried(vaes, *others, y, AS_IT_COMES)
+    rows = found.rows
+    strong = {cell: images for cell, images in y.items() if cell.eps == max(EPS)}
     for handling, handled in HANDLED.items():
-        own_rows = {row: handled(images) for row, images in strong.items()}
-        table["handled"][handling] = tried(*vaes, *(handled(images) for images in others), own_rows)
-    write_json(result, table)
-    draw(table, result.with_suffix(".png"))
+        own = {cell: handled(images) for cell, images in strong.items()}
+        rows = rows + tried(vaes, handled(others[0]), handled(others[1]), own, handling).rows
+    about = {"benchmark": "scan", **{name: vae.fingerprint() for name, vae in zip(("original", "hardened"), vaes, strict=True)}}
+    about |= {"n": n, "known": known, "clean": clean, "seed": SEED, "steps": STEPS, "rate": RATE, "evidence": EVIDENCE}
+    write_json(result, {**about, "versions": versions(), "normal": found.normal.tolist(), "rows": as_data(rows)})
+    draw(found, result.with_suffix(".png"))
 
 
 if __name__ == "__main__":

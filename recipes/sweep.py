@@ -19,8 +19,9 @@ import torch
 import typer
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.files import write_json
-from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Listener, Term, harden, preset
+from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Term, harden, preset
 from srlvae.harden.photographs import FolderPhotographs
 from srlvae.harden.scores import scores
 from srlvae.images import read_square
@@ -87,7 +88,7 @@ def steps_for(vae: str, photographs: Subset, folder: Path, config: HardenConfig,
     clocks: list[float] = []
 
     class Clock(Listener):
-        def stepped(self, step, losses):
+        def at(self, bar, number, total=None, note=""):
             clocks.append(time.process_time())
 
         def should_stop(self):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from heard import Heard
 from pipelines import sd15
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.pgd import pgd
@@ -186,31 +187,19 @@ def test_an_image_is_attacked_alike_alone_and_among_others(tmp_path, vae):
     assert (tmp_path / "alone" / "b.png").read_bytes() == (tmp_path / "out" / "b.png").read_bytes()
 
 
-class Heard(Listener):
-    """Remembers what it is told of images."""
-
-    def __init__(self):
-        self.images: list[tuple[int, int | None]] = []
-        self.steps: list[tuple[int, int | None]] = []
-
-    def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
-        {"images": self.images, "steps": self.steps}[bar].append((number, total))
-
-
 def test_a_listener_hears_of_images_made_or_found_and_of_steps(folder, vae):
-    heard = Heard()
+    heard, again = Heard(), Heard()
     run(folder, vae, listener=heard)
     # Three sizes, so that each is a batch of its own.
-    assert heard.images == [(1, 3), (2, 3), (3, 3)] and heard.steps == [(1, 2), (2, 2)] * 3
-    again = Heard()
+    assert heard.bars == {"images": [(1, 3), (2, 3), (3, 3)], "steps": [(1, 2), (2, 2)] * 3}
     run(folder, vae, listener=again)
-    assert again.images == heard.images and again.steps == []
+    assert again.bars == {"images": heard.bars["images"]}
 
 
 def test_a_listener_stops_a_run_and_what_is_done_is_kept(folder, vae):
     class Stopping(Heard):
         def should_stop(self) -> bool:
-            return len(self.images) == 1
+            return "images" in self.bars
 
     with pytest.raises(KeyboardInterrupt):
         run(folder, vae, listener=Stopping())

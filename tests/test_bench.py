@@ -12,22 +12,40 @@ import torch
 from PIL import Image
 
 from conftest import small_kl
+from heard import Heard
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.engine.ball import Ball
-from srlvae.bench import reconstruction as bench
+from srlvae.bench import distances
+from srlvae.bench.attacked import CLEAN, Cell, photograph_set
+from srlvae.bench.cache import Cache
+from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.photographs import load_photographs
-from srlvae.bench.protocol import RECONSTRUCTION, Cell, ReconstructionProtocol
-from srlvae.bench.reconstruction import cells, judged, reconstruction
+from srlvae.bench.protocol import ReconstructionProtocol
+from srlvae.bench.reconstructed import Reconstructions
+from srlvae.bench.reconstruction import conditions, reconstruction
+from srlvae.bench.rows import Row, access_of, read_rows
 from srlvae.errors import InputError
-from srlvae.images import read_image, read_square
+from srlvae.images import read_image, read_square, to_levels
 from srlvae.metrics.pairwise import psnr, ssim
 from srlvae.models.vae import VAE
-from srlvae.rng import generators
+from srlvae.report.rows import find, value
+from srlvae.rng import named_generator
+from srlvae.training.precision import make_accelerator
 
 # Batches of 3 do not divide 5 images.
-PROTOCOL = ReconstructionProtocol(eps=(4, 8), steps=2, images=5, clean_images=5, size=32, batch_size=3, features=("random",))
-MEASURES = ("psnr", "ssim", "shift", "random_distance")
+PROTOCOL = ReconstructionProtocol(
+    attacks=("reconstruction", "latent", "photoguard-encoder"),
+    eps=(4 / 255, 8 / 255),
+    steps=2,
+    images=5,
+    clean_images=5,
+    size=32,
+    batch_size=3,
+    pairs="random",
+    sets="random",
+)
+SHORT = dataclasses.replace(PROTOCOL, attacks=("reconstruction",), eps=(8 / 255,))
+MEASURES = ("psnr", "ssim", "shift", "distance")
 
 
 class PooledFeatures(RandomFeatures):
@@ -46,7 +64,7 @@ def networks(monkeypatch) -> list[str]:
         loaded.append(name)
         return PooledFeatures()
 
-    monkeypatch.setattr(bench, "load_features", load)
+    monkeypatch.setattr(distances, "load_features", load)
     return loaded
 
 
@@ -76,50 +94,75 @@ def photographs(folder: Path, protocol=PROTOCOL):
     return load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed)
 
 
-def numbers(row: dict) -> dict:
-    """What was measured, without what it was measured on."""
-    return {key: value for key, value in row.items() if key not in ("vae", "setting", "made_on")}
+def rows_of(result: dict, **wanted) -> list[Row]:
+    return find(read_rows(result["rows"]), **wanted)
 
 
-def rows_of(result: dict, **wanted) -> list[dict]:
-    return [row for row in result["rows"] if wanted.items() <= row.items()]
+def attacker(vae, hardened, folder: Path, protocol=PROTOCOL) -> Reconstructions:
+    return Reconstructions(vae, photographs(folder)[0], protocol, Cache(folder.parent / "attacks", 3))
 
 
 # --- the plan
 
 
 def test_the_plan_has_every_attack_at_every_budget_on_both_vaes():
-    plan = cells(PROTOCOL)
-    assert len(plan) == len(set(plan)) == 1 + 2 + 3 * 2 * 2
-    assert {cell.attack for cell in plan} == {"none", "noise", *PROTOCOL.attacks}
-    assert {cell.eps for cell in plan if cell.attack != "none"} == {4, 8}
+    plan = conditions(PROTOCOL)
+    cells = {cell for cell, _ in plan}
+    assert len(plan) == len(set(plan)) == 2 * (1 + 2) + 3 * 2 * 3
+    assert {cell.attack for cell in cells} == {"none", "uniform-noise", *PROTOCOL.attacks}
+    assert {cell.eps for cell in cells if cell.attack != "none"} == {4 / 255, 8 / 255}
 
 
 def test_attacks_made_on_the_original_judge_the_hardened_vae_in_transfer():
-    assert judged(Cell("latent", 8, "original")) == [("original", "white-box"), ("hardened", "transfer")]
-    assert judged(Cell("latent", 8, "hardened")) == [("hardened", "white-box")]
-    assert [vae for vae, _ in judged(Cell("noise", 8, ""))] == ["original", "hardened"]
+    access = {(cell, defence): access_of(cell.made_on, defence) for cell, defence in conditions(PROTOCOL)}
+    own, other = Cell("latent", 8 / 255, "original"), Cell("latent", 8 / 255, "hardened")
+    assert access[own, "none"] == "white-box" and access[own, "hardened"] == "transfer"
+    assert access[other, "hardened"] == "white-box" and (other, "none") not in access
+    noise = Cell("uniform-noise", 8 / 255, "")
+    assert access[noise, "none"] == access[noise, "hardened"] == access[CLEAN, "none"] == "none"
 
 
-@pytest.mark.parametrize("name", RECONSTRUCTION)
-def test_a_named_protocol_has_the_paper_s_15_and_judges_by_two_networks(name):
-    assert 15 in RECONSTRUCTION[name].eps and len(RECONSTRUCTION[name].features) == 2
+@pytest.mark.parametrize(
+    ("name", "benchmark"), [("quick", "reconstruction"), ("full", "reconstruction"), ("full", "hardening")]
+)
+def test_a_named_protocol_has_the_paper_s_15_and_judges_by_a_network_that_nothing_trains_on(name, benchmark):
+    protocol = reconstruction_protocol(name, benchmark)
+    assert 15 / 255 in protocol.eps and protocol.pairs == protocol.sets == "efficientnet-lite1"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("eps = [15]", "write 15/255 for 15 grey levels"),
+        ('eps = ["0/255"]', "eps is 0"),
+        ("eps = []", "eps must not be empty"),
+        ('attacks = ["advdm"]', "advdm attacks a whole pipeline"),
+        ('attacks = ["jpeg"]', "unknown attack 'jpeg'"),
+        ('sets = "vgg"', "unknown feature network 'vgg'"),
+        ('features = ["efficientnet-lite1"]', "unknown setting 'features'"),
+    ],
+)
+def test_a_protocol_is_refused_before_anything_runs(line, message, tmp_path):
+    lines = {"attacks": 'attacks = ["latent"]', "eps": 'eps = ["15/255"]'} | {line.split(" = ")[0]: line}
+    (tmp_path / "own.toml").write_text("\n".join(lines.values()))
+    with pytest.raises(InputError, match=message):
+        reconstruction_protocol(str(tmp_path / "own.toml"))
 
 
 # --- the rows
 
 
 def test_every_cell_has_its_rows_with_all_measures(vae, hardened, folder, networks):
-    result = run(vae, hardened, folder)
-    found = [(row["attack"], row["eps"], row["made_on"], row["vae"], row["setting"]) for row in result["rows"]]
-    wanted = [(c.attack, c.eps, c.made_on, *pair) for c in cells(PROTOCOL) for pair in judged(c)]
+    rows = rows_of(run(vae, hardened, folder))
+    found = [(row.condition, row.access, row.defence) for row in rows]
+    wanted = [(cell.condition(), access_of(cell.made_on, defence), defence) for cell, defence in conditions(PROTOCOL)]
     assert found == wanted and networks == ["random"]
-    for row in result["rows"]:
-        assert row["n"] == 5 and np.isfinite([row["random_frechet"], row["random_kid"]]).all()
+    for row in rows:
+        assert row.n == 5 and np.isfinite([value(row, "frechet"), value(row, "kid")]).all()
         for measure in MEASURES:
-            low, high = row[f"{measure}_interval"]
+            estimate = row.measures[measure]
             # The mean of five equal values may be rounded in float32.
-            assert low - 1e-6 <= row[measure] <= high + 1e-6
+            assert estimate.low - 1e-6 <= estimate.value <= estimate.high + 1e-6 and estimate.n == 5
 
 
 def test_what_is_written_is_what_is_returned(vae, hardened, folder):
@@ -127,15 +170,15 @@ def test_what_is_written_is_what_is_returned(vae, hardened, folder):
     written = json.loads((folder.parent / "out" / "reconstruction.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(result))
     assert (written["original"], written["hardened"]) == (vae.fingerprint(), hardened.fingerprint())
-    assert written["protocol"]["eps"] == [4, 8] and len(written["images"]) == 5
+    assert written["protocol"]["eps"] == ["4/255", "8/255"] and len(written["images"]) == 5
 
 
 def test_the_clean_row_takes_more_photographs_than_are_attacked(vae, hardened, folder):
     few, many = run(vae, hardened, folder), run(vae, hardened, folder, "many", dataclasses.replace(PROTOCOL, clean_images=7))
     assert len(many["images"]) == 7 and many["images"][:5] == few["images"]
-    assert {row["n"] for row in rows_of(many, attack="none")} == {7}
+    assert {row.n for row in rows_of(many, attack="none")} == {7}
     for row in rows_of(many, attack="latent"):
-        assert row in few["rows"] and row["n"] == 5
+        assert row in rows_of(few) and row.n == 5
 
 
 def test_the_picture_grid_has_a_row_a_photograph_and_six_columns(vae, hardened, folder):
@@ -148,49 +191,63 @@ def test_the_picture_grid_has_a_row_a_photograph_and_six_columns(vae, hardened, 
 def test_the_clean_row_is_the_reconstruction_of_the_clean_images(vae, hardened, folder):
     result = run(vae, hardened, folder)
     x, _ = photographs(folder)
-    for name, model in (("original", vae), ("hardened", hardened)):
-        (row,) = rows_of(result, attack="none", vae=name)
+    for name, model in (("none", vae), ("hardened", hardened)):
+        (row,) = rows_of(result, attack="none", defence=name)
         y = model.reconstruct(x)
         # The same float32 sums in batches of another size.
-        assert row["psnr"] == pytest.approx(psnr(y, x).mean().item(), rel=1e-4)
-        assert row["ssim"] == pytest.approx(ssim(y, x).mean().item(), rel=1e-3, abs=1e-5)
+        assert value(row, "psnr") == pytest.approx(psnr(y, x).mean().item(), rel=1e-4)
+        assert value(row, "ssim") == pytest.approx(ssim(y, x).mean().item(), rel=1e-3, abs=1e-5)
         moved, there = model.mean(x), vae.mean(x)
         expected = ((moved - there).flatten(1).norm(dim=1) / there.flatten(1).norm(dim=1)).mean().item()
-        assert row["shift"] == pytest.approx(expected, rel=1e-4) and (row["shift"] == 0) == (name == "original")
+        assert value(row, "shift") == pytest.approx(expected, rel=1e-4) and (value(row, "shift") == 0) == (name == "none")
 
 
 @pytest.mark.parametrize("made_on", ["original", "hardened"])
 def test_a_cell_is_the_attack_on_its_vae_with_one_generator_an_image(made_on, vae, hardened, folder):
-    vaes, (x, _) = {"original": vae, "hardened": hardened}, photographs(folder)
-    eps, draws = 8 / 255, generators(PROTOCOL.seed, range(len(x)))
-    whole = ATTACKS["latent"].run(x, vae=vaes[made_on], ball=Ball.crossed(eps, 2), generators=draws)
-    attacked = bench.Judge(vaes, x, PROTOCOL).attack(Cell("latent", 8, made_on))
-    # Other batch sizes: a rounding of the gradient may flip the sign of a few pixels.
-    assert (attacked != whole).float().mean() < 0.01
+    vaes, x = {"original": vae, "hardened": hardened}, photographs(folder)[0]
+    ball = ATTACKS["latent"].default.ball.resized(8 / 255, 2)
+    draws = [named_generator(PROTOCOL.seed, key) for key in photograph_set(x).keys]
+    with make_accelerator("auto").autocast():
+        parts = [
+            ATTACKS["latent"].run(x[i], vae=vaes[made_on], ball=ball, generators=draws[i]) for i in (slice(3), slice(3, 5))
+        ]
+    attacked = attacker(vae, hardened, folder).attacked(Cell("latent", 8 / 255, made_on), hardened)[0].images
+    # The same operations in the same batches: bit by bit.
+    assert torch.equal(attacked, to_levels(torch.cat(parts)).float() / 255)
+
+
+def test_attacked_images_and_noise_are_whole_grey_levels_within_the_budget(vae, hardened, folder):
+    bench = attacker(vae, hardened, folder)
+    for cell in (Cell("latent", 8 / 255, "original"), Cell("uniform-noise", 8 / 255, "")):
+        attacked = bench.attacked(cell, hardened)[0].images
+        assert torch.equal(attacked, to_levels(attacked).float() / 255)
+        moved = ((attacked - bench.clean.images).abs().max() * 255).round()
+        assert 0 < moved <= 8
 
 
 def test_an_attack_and_a_larger_budget_move_latents_more_than_noise(vae, hardened, folder):
     result = run(vae, hardened, folder)
 
-    def shift(attack: str, eps: int) -> float:
-        return rows_of(result, attack=attack, eps=eps, vae="original")[0]["shift"]
+    def shift(attack: str, eps: str) -> float:
+        return value(rows_of(result, attack=attack, eps=eps, defence="none")[0], "shift")
 
-    assert 0 < shift("noise", 4) < shift("noise", 8) < shift("latent", 8)
-    assert shift("latent", 4) < shift("latent", 8)
+    assert 0 < shift("uniform-noise", "4/255") < shift("uniform-noise", "8/255") < shift("latent", "8/255")
+    assert shift("latent", "4/255") < shift("latent", "8/255")
 
 
 def test_equal_vaes_have_equal_numbers_white_box_and_in_transfer(vae, folder):
     result = run(vae, small_kl(), folder)
-    for attack, eps in {(cell.attack, cell.eps) for cell in cells(PROTOCOL)}:
-        first, *others = [numbers(row) for row in rows_of(result, attack=attack, eps=eps)]
+    for attack, eps in {(row.condition["attack"], row.condition["eps"]) for row in rows_of(result)}:
+        first, *others = [row.measures for row in rows_of(result, attack=attack, eps=eps)]
         # The same operations on the same numbers: bit by bit.
-        assert len(others) == (1 if attack in ("none", "noise") else 2) and all(other == first for other in others)
+        assert len(others) == (1 if attack in ("none", "uniform-noise") else 2) and all(other == first for other in others)
 
 
 def test_the_rows_of_the_original_do_not_depend_on_the_hardened_vae(vae, hardened, folder):
     one, other = run(vae, small_kl(), folder, "one"), run(vae, hardened, folder, "other")
-    assert rows_of(one, vae="original") == rows_of(other, vae="original")
-    assert rows_of(one, vae="hardened", setting="white-box") != rows_of(other, vae="hardened", setting="white-box")
+    assert rows_of(one, defence="none") == rows_of(other, defence="none")
+    own = [rows_of(result, defence="hardened", access="white-box") for result in (one, other)]
+    assert own[0] != own[1]
 
 
 def test_the_vaes_and_the_global_generator_are_left_as_found(vae, hardened, folder):
@@ -205,55 +262,46 @@ def test_the_vaes_and_the_global_generator_are_left_as_found(vae, hardened, fold
 # --- interrupted and repeated
 
 
-class Stopped(Exception):
-    pass
-
-
-def stop_after(count: int):
-    def done(cell, number, total):
-        if number == count:
-            raise Stopped
-
-    return done
-
-
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_rows(vae, hardened, folder, monkeypatch):
-    whole = run(vae, hardened, folder, "whole")
-    with pytest.raises(Stopped):
-        run(vae, hardened, folder, done=stop_after(3))
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_rows(vae, hardened, folder):
+    whole, resumed = Heard(bar="rows"), Heard(bar="rows")
+    rows = run(vae, hardened, folder, "whole", listener=whole)["rows"]
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(vae, hardened, folder, listener=Heard(crash_at=8, bar="rows"))
     kept = json.loads((folder.parent / "out" / "reconstruction.json").read_text(encoding="utf-8"))["rows"]
-    assert kept == json.loads(json.dumps(whole["rows"][:6])) and not (folder.parent / "out" / "grid.png").exists()
-    made: list[Cell] = []
-    attack = bench.Judge.attack
-    monkeypatch.setattr(bench.Judge, "attack", lambda judge, cell: made.append(cell) or attack(judge, cell))
-    resumed = run(vae, hardened, folder)
-    assert made == cells(PROTOCOL)[3:]
-    # Through JSON, as the first rows of the resumed run were: intervals are lists there.
-    assert json.loads(json.dumps(resumed["rows"])) == json.loads(json.dumps(whole["rows"]))
+    assert kept == json.loads(json.dumps(rows[:8])) and not (folder.parent / "out" / "grid.png").exists()
+    assert run(vae, hardened, folder, listener=resumed)["rows"] == rows
+    # Before, noise within two budgets and one attack on five images each were made.
+    assert resumed.images_made == whole.images_made - 3 * 5
 
 
-def test_done_is_told_of_every_cell_made_or_found(vae, hardened, folder):
+def test_a_second_run_measures_nothing(vae, hardened, folder, networks):
+    first = run(vae, hardened, folder)
+    networks.clear()
+    told = Heard(bar="rows")
+    assert run(vae, hardened, folder, listener=told) == first and networks == [] and told.images_made == 0
+
+
+def test_a_listener_is_told_of_every_row_made_or_found(vae, hardened, folder):
     for _ in range(2):
-        told: list[tuple] = []
-        run(vae, hardened, folder, done=lambda *seen, told=told: told.append(seen))
-        assert told == [(cell, i, 15) for i, cell in enumerate(cells(PROTOCOL), 1)]
+        told = Heard(bar="rows")
+        run(vae, hardened, folder, listener=told)
+        assert told.rows == [(f"{cell}, {defence}", i, 24) for i, (cell, defence) in enumerate(conditions(PROTOCOL), 1)]
 
 
-@pytest.mark.parametrize("other", ["original", "hardened", "protocol", "images"])
-def test_rows_of_another_run_are_refused_and_kept(other, vae, hardened, folder):
-    with pytest.raises(Stopped):
-        run(vae, hardened, folder, done=stop_after(1))
-    path = folder.parent / "out" / "reconstruction.json"
-    before, vaes, protocol = path.read_bytes(), {"original": vae, "hardened": hardened}, PROTOCOL
+@pytest.mark.parametrize("other", ["original", "hardened", "protocol", "images", "judge"])
+def test_another_run_takes_over_no_row_that_is_not_its_own(other, vae, hardened, folder):
+    run(vae, hardened, folder, protocol=SHORT)
+    vaes, protocol = {"original": vae, "hardened": hardened}, SHORT
     if other == "protocol":
-        protocol = dataclasses.replace(PROTOCOL, steps=3)
+        protocol = dataclasses.replace(SHORT, steps=3)
     elif other == "images":
         (folder / "0.png").rename(folder / "9.png")
+    elif other == "judge":
+        protocol = dataclasses.replace(SHORT, sets="another")
     else:
         vaes[other].model.encoder.conv_in.weight.mul_(1.5)
-    with pytest.raises(InputError, match="was begun with other settings"):
-        run(vae, hardened, folder, protocol=protocol)
-    assert path.read_bytes() == before
+    found = run(vaes["original"], vaes["hardened"], folder, protocol=protocol)
+    assert found["rows"] == run(vaes["original"], vaes["hardened"], folder, "alone", protocol)["rows"]
 
 
 # --- the photographs

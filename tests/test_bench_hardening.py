@@ -9,28 +9,31 @@ import pytest
 
 from conftest import small_kl
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.engine.ball import Ball
-from srlvae.bench import reconstruction as bench
-from srlvae.bench.hardening import PROTOCOL, hardening
+from srlvae.bench import distances
+from srlvae.bench.attacked import photograph_set
+from srlvae.bench.hardening import hardening
+from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.photographs import load_photographs
+from srlvae.bench.reconstructed import Reconstructions
+from srlvae.bench.rows import Estimate, Row, as_data, read_rows
 from srlvae.errors import InputError
+from srlvae.images import to_levels
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import VAE
 from srlvae.report.hardening import curves, hardening_table, shares, shares_table
 from srlvae.report.page import write_report
-from srlvae.rng import generators
+from srlvae.report.rows import find, one, value
+from srlvae.rng import named_generator
+from srlvae.training.precision import make_accelerator
 from test_bench import PooledFeatures, folder  # noqa: F401
 
-SMALL = dataclasses.replace(PROTOCOL, steps=2, images=4, clean_images=4, size=32, features=("efficientnet-lite1",))
-
-
-class Named(PooledFeatures):
-    name = "efficientnet-lite1"
+PROTOCOL = reconstruction_protocol("full", "hardening")
+SMALL = dataclasses.replace(PROTOCOL, steps=2, images=4, clean_images=4, size=32)
 
 
 @pytest.fixture(autouse=True)
 def network(monkeypatch):
-    monkeypatch.setattr(bench, "load_features", lambda name: Named())
+    monkeypatch.setattr(distances, "load_features", lambda name: PooledFeatures())
 
 
 def scaled(factor: float) -> VAE:
@@ -52,35 +55,44 @@ def runs(tmp_path):
 
 def test_every_encoder_has_its_rows_and_they_are_what_the_attack_on_it_does(runs, folder, tmp_path):  # noqa: F811
     result = hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)
-    found = {(row["run"], row.get("step"), row["attack"], row["setting"]) for row in result["rows"]}
-    attacks = {("none", "any"), *((a, s) for a in SMALL.attacks for s in ("transfer", "white-box"))}
+    rows = read_rows(result["rows"])
+    found = {(row.condition.get("run"), row.condition.get("step"), row.condition["attack"], row.access) for row in rows}
+    attacks = {("none", "none"), *((a, access) for a in SMALL.attacks for access in ("transfer", "white-box"))}
     wanted = {(run, step, *attack) for run in ("one", "two") for step in (1, 2) for attack in attacks}
-    wanted |= {("original", None, "none", "any"), *(("original", None, a, "white-box") for a in SMALL.attacks)}
-    assert found == wanted and len(result["rows"]) == len(wanted)
+    wanted |= {(None, None, "none", "none"), *((None, None, attack, "white-box") for attack in SMALL.attacks)}
+    assert found == wanted and len(rows) == len(wanted)
+    assert {row.defence for row in rows if "run" not in row.condition} == {"none"}
     assert json.loads((tmp_path / "out" / "hardening.json").read_text()) == json.loads(json.dumps(result))
+
+
+@pytest.mark.parametrize(("access", "pace"), [("transfer", 1.0), ("white-box", 1.4)])
+def test_a_row_is_what_the_attack_does_to_the_encoder_of_its_step(access, pace, runs, folder, tmp_path):  # noqa: F811
+    rows = read_rows(hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)["rows"])
     x, _ = load_photographs(folder, 4, 32, SMALL.seed)
-    vaes, eps = {"transfer": small_kl(), "white-box": scaled(1.4)}, 15 / 255
-    for setting, made_on in vaes.items():
-        draws = generators(SMALL.seed, range(4))
-        attacked = ATTACKS["latent"].run(x, vae=made_on, ball=Ball.crossed(eps, 2), generators=draws)
-        z0 = small_kl().mean(x)
-        expected = ((scaled(1.4).mean(attacked) - z0).flatten(1).norm(dim=1) / z0.flatten(1).norm(dim=1)).mean().item()
-        (row,) = [
-            r for r in result["rows"] if (r["run"], r.get("step"), r["attack"], r["setting"]) == ("two", 2, "latent", setting)
-        ]
-        # The same operations in the same batches.
-        assert row["shift"] == pytest.approx(expected, rel=1e-5) and row["seconds"] == 240.0
+    ball = ATTACKS["latent"].default.ball.resized(15 / 255, 2)
+    draws = [named_generator(SMALL.seed, key) for key in photograph_set(x).keys]
+    with make_accelerator("auto").autocast():
+        attacked = to_levels(ATTACKS["latent"].run(x, vae=scaled(pace), ball=ball, generators=draws)).float() / 255
+    z0 = small_kl().mean(x)
+    expected = ((scaled(1.4).mean(attacked) - z0).flatten(1).norm(dim=1) / z0.flatten(1).norm(dim=1)).mean().item()
+    row = one(rows, run="two", step=2, attack="latent", access=access)
+    # The same operations in the same batches.
+    assert value(row, "shift") == pytest.approx(expected, rel=1e-5) and row.condition["seconds"] == 240.0
 
 
 def test_what_is_done_is_kept_and_another_run_may_join(runs, folder, tmp_path, monkeypatch):  # noqa: F811
     first = hardening(small_kl(), runs[:1], folder, tmp_path / "out", SMALL)
     made = []
-    judge = bench.Judge.row
-    monkeypatch.setattr(bench.Judge, "row", lambda self, cell, name, *rest: made.append(name) or judge(self, cell, name, *rest))
+    measure = Reconstructions._measure
+    monkeypatch.setattr(Reconstructions, "_measure", lambda self, *given: made.append(given) or measure(self, *given))
     both = hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)
-    assert both["rows"][: len(first["rows"])] == json.loads(json.dumps(first["rows"])) and len(made) == 2 * 7
-    with pytest.raises(InputError, match="was begun with other settings: protocol.steps was 2, is 3"):
-        hardening(small_kl(), runs, folder, tmp_path / "out", dataclasses.replace(SMALL, steps=3))
+    assert both["rows"][: len(first["rows"])] == first["rows"]
+    # The first encoder of the second run is the last one of the first.
+    assert len(made) == 7
+    made.clear()
+    hardening(small_kl(), runs, folder, tmp_path / "out", dataclasses.replace(SMALL, steps=3))
+    # All rows but those of clean images.
+    assert len(made) == 3 + 3 * 6
 
 
 def test_a_run_without_encoders_and_one_of_another_vae_are_refused(runs, folder, tmp_path):  # noqa: F811
@@ -101,20 +113,24 @@ def test_table_and_curves_show_every_run(runs, folder, tmp_path):  # noqa: F811
     svg, table = ((tmp_path / "out" / name).read_text(encoding="utf-8") for name in ("curves.svg", "table.md"))
     assert svg in page and all(name in svg for name in ("one", "two", "clean shift"))
     assert all(f"| {name} |" in table for name in ("original", "one", "two"))
-    assert shares_table({"rows": [row for row in result["rows"] if row["run"] != "two"]}) is None
+    assert shares_table({"rows": [row for row in result["rows"] if row["condition"].get("run") != "two"]}) is None
 
 
 def test_the_share_of_the_cost_is_where_the_goal_is_first_reached():
-    def row(run, seconds, shift, psnr):
-        same = {"run": run, "step": 1, "seconds": seconds, "shift": shift, "psnr": psnr}
-        same |= {"efficientnet-lite1_distance": 1.0, "efficientnet-lite1_distance_interval": [1, 1]}
-        same |= {"shift_interval": [0, 1], "psnr_interval": [0, 1]}
-        pairs = [("none", "any")] + [(a, s) for a in SMALL.attacks for s in ("transfer", "white-box")]
-        return [same | {"attack": a, "setting": s} for a, s in pairs]
+    def rows(run, seconds, shift, psnr):
+        values = {"shift": shift, "psnr": psnr, "distance": 1.0}
+        measures = {name: Estimate(number, number, number, 4) for name, number in values.items()}
+        about = {"eps": "15/255", "run": run, "step": int(seconds), "seconds": seconds}
+        kinds = [("none", "none"), *((attack, access) for attack in SMALL.attacks for access in ("transfer", "white-box"))]
+        return [Row({**about, "attack": attack}, access, "hardened", 4, measures) for attack, access in kinds]
 
-    rows = [*row("srl", 10, 0.9, 15.0), *row("srl", 20, 0.4, 16.0), *row("srl", 30, 0.3, 17.0), *row("paper", 100, 0.5, 18.0)]
-    found = shares({"rows": rows}, "srl", "paper")
-    assert found["pushed away, transfer"] == 0.2 and found["reconstruction dB, white-box"] is None
-    header, lines = shares_table({"rows": rows})
-    assert lines == [["paper", *("0.20" if "dB" not in label else "never" for label in header[1:])]]
-    assert not any(label.startswith("clean") for label in found)
+    made = [*rows("srl", 10.0, 0.9, 15.0), *rows("srl", 20.0, 0.4, 16.0), *rows("srl", 30.0, 0.3, 17.0)]
+    made += rows("paper", 100.0, 0.5, 18.0)
+    # Whichever order they come in.
+    for order in (made, [*find(made, run="srl")[::-1], *find(made, run="paper")]):
+        result = {"rows": as_data(order)}
+        found = shares(result, "srl", "paper")
+        assert found["pushed away, transfer"] == 0.2 and found["reconstruction dB, white-box"] is None
+        header, lines = shares_table(result)
+        assert lines == [["paper", *("0.20" if "dB" not in label else "never" for label in header[1:])]]
+        assert not any(label.startswith("clean") for label in found)

@@ -19,21 +19,28 @@ from PIL import Image
 from torch.nn import functional as F
 
 from conftest import small_kl
+from heard import Heard
 from pipelines import pixel, sd15
 from small import RandomFeatures
 from srlvae import provenance
-from srlvae.bench import cache, compare
+from srlvae.bench import cache, distances, estimates
 from srlvae.bench import editing as bench
-from srlvae.bench.cache import STAGES, Store, beat, key_of, key_of_image, wait_for
-from srlvae.bench.compare import Comparison, frechet_interval
-from srlvae.bench.editing import CLEAN, editing, plan_of, setting_of
-from srlvae.bench.protocol import AttackPlan, Cell, EditingProtocol, PurifierPlan, editing_protocol
-from srlvae.bench.purified import Purification
+from srlvae.bench.attacked import CLEAN, Cell, ImageSet
+from srlvae.bench.cache import STAGES, Cache, beat, key_of, key_of_image, wait_for
+from srlvae.bench.distances import EditDistances, Networks
+from srlvae.bench.editing import conditions, editing
+from srlvae.bench.editor import Editor
+from srlvae.bench.estimates import frechet_interval, mean_estimate
+from srlvae.bench.load_protocol import editing_protocol
+from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol
+from srlvae.bench.purifiers import Purifiers
+from srlvae.bench.rows import Row, access_of, read_measures, read_rows
 from srlvae.errors import InputError
 from srlvae.images import read_image
 from srlvae.metrics.clip import Clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
+from srlvae.report.rows import find, made_on, one, value
 
 PROTOCOL = EditingProtocol(
     pipeline="sd15",
@@ -41,15 +48,16 @@ PROTOCOL = EditingProtocol(
     clip="clip",
     prompts=("a photo of a cat", "a photo of a dog"),
     attacks=(
-        AttackPlan("photoguard-encoder", (8, 15), steps=2, white_box=True),
-        AttackPlan("advdm", (15,), steps=1),
+        ChosenAttack("photoguard-encoder", (8 / 255, 15 / 255), steps=2, white_box=True),
+        ChosenAttack("advdm", (15 / 255,), steps=1),
     ),
-    purifiers=(PurifierPlan("jpeg", eps=(15,)), PurifierPlan("vae-round-trip", attacks=("advdm",))),
+    purifiers=(ChosenPurifier("jpeg", eps=(15 / 255,)), ChosenPurifier("vae-round-trip", attacks=("advdm",))),
     images=4,
     steps=2,
     guidance=2.0,
     batch_size=3,
-    features=("random",),
+    pairs="random",
+    sets="random",
 )
 
 
@@ -77,9 +85,9 @@ class SmallClip(Clip):
 @pytest.fixture(scope="module", autouse=True)
 def networks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "load_features", lambda name: PooledFeatures())
+        patch.setattr(distances, "load_features", lambda name: PooledFeatures())
         patch.setattr(bench, "load_clip", lambda name, device: SmallClip())
-        patch.setattr(compare, "DRAWS", 20)
+        patch.setattr(estimates, "DRAWS", 20)
         yield
 
 
@@ -107,45 +115,48 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made() -> list[int]:
-    return []
+def made() -> Heard:
+    return Heard(bar="rows")
 
 
 @pytest.fixture(scope="module")
 def result(pipeline, hardened, folder, made) -> dict:
     """The protocol, run once."""
-    return run(pipeline, hardened, folder, told=made.append)
+    return run(pipeline, hardened, folder, listener=made)
 
 
 def run(pipeline, hardened, folder, protocol=PROTOCOL, out="out", **options) -> dict:
     return editing(pipeline, hardened, folder, folder.parent / out, protocol, **options)
 
 
+def rows_of(result: dict, **wanted) -> list[Row]:
+    return find(read_rows(result["rows"]), **wanted)
+
+
 # --- the plan
 
 
 def test_every_set_is_tried_under_every_defence_that_takes_it():
-    plan = plan_of(PROTOCOL)
+    plan = conditions(PROTOCOL)
     assert len(plan) == len(set(plan))
-    assert {d for cell, d in plan if cell == CLEAN} == {"none", "hardened", "jpeg", "vae-round-trip"}
-    assert {d for cell, d in plan if cell == Cell("photoguard-encoder", 8, "original")} == {"none", "hardened"}
-    assert {d for cell, d in plan if cell == Cell("photoguard-encoder", 15, "original")} == {"none", "hardened", "jpeg"}
-    assert {d for cell, d in plan if cell == Cell("advdm", 15, "original")} == {"none", "hardened", "jpeg", "vae-round-trip"}
-    assert {d for cell, d in plan if cell.made_on == "hardened"} == {"hardened"}
-    assert Cell("advdm", 15, "hardened") not in {cell for cell, _ in plan}
 
+    def defences(cell: Cell) -> set[str]:
+        return {defence for other, defence in plan if other == cell}
 
-def test_a_setting_says_on_which_vae_the_attack_was_made():
-    made = Cell("advdm", 15, "original")
-    assert [setting_of(made, d) for d in ("none", "hardened", "jpeg")] == ["white-box", "transfer", "transfer"]
-    assert setting_of(Cell("advdm", 15, "hardened"), "hardened") == "white-box" and setting_of(CLEAN, "none") == "any"
+    low, high = (Cell("photoguard-encoder", eps, "original") for eps in (8 / 255, 15 / 255))
+    assert defences(CLEAN) == {"none", "hardened", "jpeg", "vae-round-trip"}
+    assert defences(low) == {"none", "hardened"}
+    assert defences(high) == {"none", "hardened", "jpeg"}
+    assert defences(Cell("advdm", 15 / 255, "original")) == {"none", "hardened", "jpeg", "vae-round-trip"}
+    assert {defence for cell, defence in plan if cell.made_on == "hardened"} == {"hardened"}
+    assert Cell("advdm", 15 / 255, "hardened") not in {cell for cell, _ in plan}
 
 
 @pytest.mark.parametrize("name", ["quick", "full", "fifteen", "sd15"])
 def test_a_named_protocol_has_the_paper_s_budget_for_every_attack(name):
     protocol = editing_protocol(name)
-    assert all(15 in plan.eps for plan in protocol.attacks)
-    assert plan_of(protocol)
+    assert all(15 / 255 in chosen.eps for chosen in protocol.attacks)
+    assert conditions(protocol)
 
 
 def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
@@ -159,15 +170,19 @@ def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('attacks = [{ name = "jpeg", eps = [15] }]', "unknown attack 'jpeg'"),
-        ('attacks = [{ name = "advdm", eps = [8] }, { name = "advdm", eps = [15] }]', "attack 'advdm' is there twice"),
+        ('attacks = [{ name = "jpeg", eps = ["15/255"] }]', "unknown attack 'jpeg'"),
+        (
+            'attacks = [{ name = "advdm", eps = ["8/255"] }, { name = "advdm", eps = ["15/255"] }]',
+            "attack 'advdm' is there twice",
+        ),
         ('attacks = [{ name = "advdm", eps = [] }]', "advdm: eps must not be empty"),
         ('purifiers = [{ name = "jpg" }]', "unknown purifier 'jpg'"),
         ('purifiers = [{ name = "jpeg" }, { name = "jpeg", settings = { quality = 30 } }]', "'jpeg' is there twice"),
         ('purifiers = [{ name = "jpeg", settings = { strength = 3 } }]', "jpeg has no setting 'strength'; it has quality"),
         ('purifiers = [{ name = "pdm-pure" }]', "pdm-pure needs `source`"),
+        ('attacks = [{ name = "advdm", eps = [15] }]', "advdm: .*write 15/255 for 15 grey levels"),
         ("prompts = []", "prompts must not be empty"),
-        ('features = ["vgg"]', "unknown feature network 'vgg'"),
+        ('pairs = "vgg"', "unknown feature network 'vgg'"),
         ("", "setting 'images' is missing"),
     ],
 )
@@ -177,7 +192,7 @@ def test_a_protocol_is_refused_before_anything_runs(tmp_path, line, message):
         "hardened": 'hardened = "tiny-srl"',
         "clip": 'clip = "tiny-clip"',
         "prompts": 'prompts = ["a"]',
-        "attacks": 'attacks = [{ name = "advdm", eps = [15] }]',
+        "attacks": 'attacks = [{ name = "advdm", eps = ["15/255"] }]',
         "purifiers": "purifiers = []",
         "images": "images = 2",
     }
@@ -191,40 +206,63 @@ def test_a_protocol_is_refused_before_anything_runs(tmp_path, line, message):
 
 
 def test_every_row_is_there_and_is_written_as_returned(result, folder):
-    rows = [(Cell(row["attack"], row["eps"], row["made_on"]), row["defence"]) for row in result["rows"]]
-    assert rows == plan_of(PROTOCOL) and {row["n"] for row in result["rows"]} == {4}
-    for row in (row["measured"] for row in result["rows"]):
-        low, high = row["clip_i_small_interval"]
-        assert low - 1e-6 <= row["clip_i_small"] <= high + 1e-6
-        assert np.isfinite([row["random_frechet"], row["random_kid"], row["clip_t_small"]]).all()
+    rows = rows_of(result)
+    said = [(row.condition, row.access, row.defence) for row in rows]
+    assert said == [(cell.condition(), access_of(cell.made_on, defence), defence) for cell, defence in conditions(PROTOCOL)]
+    assert {row.n for row in rows} == {4} and {made_on(row) for row in rows} == {"", "original", "hardened"}
+    for row in rows:
+        likeness = row.measures["clip_i"]
+        assert likeness.low - 1e-6 <= likeness.value <= likeness.high + 1e-6
+        assert np.isfinite([value(row, measure) for measure in ("frechet", "kid", "clip_t")]).all()
     assert json.loads((folder.parent / "out" / "editing.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result))
     assert {p.name for p in (folder.parent / "out" / "sheets").iterdir()} == {"photoguard-encoder.webp", "advdm.webp"}
     assert set(result["costs"]["purifiers"]) == {"jpeg", "vae-round-trip"}
     assert result["costs"]["purifiers"]["vae-round-trip"]["passes"] == {"encoder": 1, "decoder": 1, "unet": 0}
 
 
+def test_floor_and_reconstruction_are_rows_too(result):
+    floor, clean = (read_rows(result[key]) for key in ("floor", "reconstruction"))
+    assert [row.condition["compared"] for row in floor] == ["other noise", "halves"] and [row.n for row in floor] == [4, 2]
+    assert value(floor[0], "frechet") > 0 and set(floor[1].measures) == {"frechet", "kid"}
+    assert [row.defence for row in clean] == ["none", "hardened"] and all(value(row, "psnr") > 0 for row in clean)
+
+
 def test_clean_edits_under_the_original_vae_are_the_reference(result):
-    (row,) = [r["measured"] for r in result["rows"] if (r["attack"], r["defence"]) == ("none", "none")]
-    assert row["psnr"] is None and row["ssim"] == pytest.approx(1) and row["clip_i_small"] == pytest.approx(1)
-    assert row["random_frechet"] == pytest.approx(0, abs=1e-6)
+    row = one(rows_of(result), attack="none", defence="none")
+    assert row.measures["psnr"].value is None and row.measures["psnr"].n == 0
+    assert value(row, "ssim") == pytest.approx(1) and value(row, "clip_i") == pytest.approx(1)
+    assert value(row, "frechet") == pytest.approx(0, abs=1e-6)
 
 
 def test_an_equal_vae_gets_equal_numbers(pipeline, folder):
-    rows = run(pipeline, small_kl(), folder, dataclasses.replace(PROTOCOL, purifiers=()), out="equal")["rows"]
-    by_defence = {d: [r for r in rows if r["defence"] == d and r["made_on"] != "hardened"] for d in ("none", "hardened")}
-    for none, own in zip(by_defence["none"], by_defence["hardened"], strict=True):
-        assert none["key"] == own["key"] and none["measured"] == own["measured"]
+    rows = rows_of(run(pipeline, small_kl(), folder, dataclasses.replace(PROTOCOL, purifiers=()), out="equal"))
+    none, own = ([r for r in find(rows, defence=d) if made_on(r) != "hardened"] for d in ("none", "hardened"))
+    for before, after in zip(none, own, strict=True):
+        assert before.condition == after.condition and before.measures == after.measures
 
 
-def test_a_second_run_makes_nothing_and_a_longer_one_only_what_is_missing(pipeline, hardened, folder, result, made):
-    assert sum(made) > 0
-    made.clear()
-    again = run(pipeline, hardened, folder, told=made.append)
-    assert {**again, "seconds": result["seconds"]} == result and made == [] and 0 < again["seconds"]
-    longer = dataclasses.replace(PROTOCOL, attacks=(*PROTOCOL.attacks, AttackPlan("mist-textural", (15,), steps=1)))
-    run(pipeline, hardened, folder, longer, told=made.append)
+def test_a_second_run_makes_nothing_and_a_longer_one_only_what_is_missing(
+    pipeline, hardened, folder, result, made, monkeypatch
+):
+    assert made.images_made > 0
+    made.images_made = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(EditDistances, "to", lambda *_: pytest.fail("measured again"))
+        again = run(pipeline, hardened, folder, listener=made)
+    assert {**again, "seconds": result["seconds"]} == result and made.images_made == 0 and 0 < again["seconds"]
+    longer = dataclasses.replace(PROTOCOL, attacks=(*PROTOCOL.attacks, ChosenAttack("mist-textural", (15 / 255,), steps=1)))
+    run(pipeline, hardened, folder, longer, listener=made)
     # The attacked images, their edits under both VAEs, and the JPEGs with theirs.
-    assert sum(made) == 4 * (1 + 2 + 2)
+    assert made.images_made == 4 * (1 + 2 + 2)
+
+
+def test_another_judge_measures_anew(pipeline, hardened, folder, result, monkeypatch):
+    measured = []
+    measure = EditDistances.to
+    monkeypatch.setattr(EditDistances, "to", lambda self, edits: measured.append(edits) or measure(self, edits))
+    shutil.copytree(folder.parent / "out" / "cache", folder.parent / "judge" / "cache")
+    run(pipeline, hardened, folder, dataclasses.replace(PROTOCOL, sets="another"), out="judge")
+    assert len(measured) == len(result["rows"]) + 1
 
 
 def test_an_image_does_not_depend_on_how_many_there_are(pipeline, hardened, folder, result):
@@ -238,17 +276,17 @@ def test_an_image_does_not_depend_on_how_many_there_are(pipeline, hardened, fold
 
 def test_attacked_images_keep_their_budget(pipeline, hardened, folder, result):
     x, _ = bench.load_photographs(folder, 4, pipeline.size, 0)
-    kept = bench.Editing(pipeline, hardened, x, PROTOCOL, Store(folder.parent / "out" / "cache", 3))
-    for eps in (8, 15):
-        for cell in (Cell("photoguard-encoder", eps, "original"), Cell("noise", eps, "")):
+    kept = Editor(pipeline, hardened, x, PROTOCOL, Cache(folder.parent / "out" / "cache", 3))
+    for levels in (8, 15):
+        for cell in (Cell("photoguard-encoder", levels / 255, "original"), Cell("uniform-noise", levels / 255, "")):
             moved = (kept.attacked(cell).images - x).abs().max() * 255
-            assert 0 < moved.round() <= eps
+            assert 0 < moved.round() <= levels
 
 
 def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeypatch):
     who, made = threading.local(), []
     monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
-    keys = [key_of("noise", number=i) for i in range(5)]
+    keys = [key_of("uniform-noise", number=i) for i in range(5)]
 
     def make(part: list[int]):
         time.sleep(0.02 * who.number)  # the second finds files of the first already there
@@ -257,7 +295,7 @@ def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeyp
 
     def process(number: int) -> list[int]:
         who.number = number
-        return (Store(tmp_path, 2).images(keys, make)[:, 0, 0, 0] * 255).round().int().tolist()
+        return (Cache(tmp_path, 2).images(keys, make)[:, 0, 0, 0] * 255).round().int().tolist()
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(process, range(2))) == [[0, 1, 2, 3, 4]] * 2
@@ -267,8 +305,8 @@ def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeyp
 def test_a_process_that_is_alone_with_its_images_waits_for_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=1, num_processes=2))
     monkeypatch.setattr(cache, "wait_for", lambda *_: pytest.fail("waited"))
-    keys = [key_of("noise", number=i) for i in range(3)]
-    images = Store(tmp_path, 2, shared=False).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)))
+    keys = [key_of("uniform-noise", number=i) for i in range(3)]
+    images = Cache(tmp_path, 2, shared=False).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)))
     assert images.shape == (3, 3, 2, 2)
 
 
@@ -313,16 +351,23 @@ def test_a_living_process_shows_it(tmp_path, monkeypatch):
 
 def test_images_behind_a_purifier_with_a_pipeline_of_its_own_are_kept(pipeline, tmp_path, monkeypatch):
     pixel().save_pretrained(tmp_path / "ddpm")
-    plan, x = PurifierPlan("diffpure", str(tmp_path / "ddpm"), {"t": 2}), torch.rand(2, 3, 16, 16)
-    given = (x, ["a", "b"], ["a", "b"], 0, Store(tmp_path / "cache", 2))
-    keys, images = Purification(pipeline).keep(plan, *given)
-    assert images.shape == x.shape and len(set(keys)) == 2
-    monkeypatch.setattr(Purification, "run", lambda *_: pytest.fail("made again"))
-    assert torch.equal(Purification(pipeline).keep(plan, *given)[1], images)
-    elsewhere = dataclasses.replace(plan, source=str(tmp_path / "other"))
+    chosen, x = ChosenPurifier("diffpure", str(tmp_path / "ddpm"), {"t": 2}), torch.rand(2, 3, 16, 16)
+    given = (ImageSet(["a", "b"], x), ["a", "b"], 0, Cache(tmp_path / "cache", 2))
+    found = Purifiers(pipeline).images(chosen, *given)
+    assert found.images.shape == x.shape and len(set(found.keys)) == 2
+    monkeypatch.setattr(Purifiers, "run", lambda *_: pytest.fail("made again"))
+    assert torch.equal(Purifiers(pipeline).images(chosen, *given).images, found.images)
+    elsewhere = dataclasses.replace(chosen, source=str(tmp_path / "other"))
     pixel().save_pretrained(tmp_path / "other")
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        Purification(pipeline).keep(elsewhere, *given)
+        Purifiers(pipeline).images(elsewhere, *given)
+
+
+def test_a_record_is_made_once_and_read_back(tmp_path):
+    kept, key = Cache(tmp_path, 2), key_of("compared", edits=["a"])
+    assert not kept.has_record(key)
+    assert kept.record(key, lambda: {"psnr": 20.5}) == {"psnr": 20.5} and kept.has_record(key)
+    assert kept.record(key, lambda: pytest.fail("made again")) == kept.record_of(key, process=1) == {"psnr": 20.5}
 
 
 def test_an_image_is_kept_under_its_own_levels():
@@ -330,16 +375,18 @@ def test_an_image_is_kept_under_its_own_levels():
     other = x.clone()
     other[0, 0, 0] = 1 - other[0, 0, 0].round()
     assert key_of_image(x) == key_of_image(x.clone()) != key_of_image(other)
-    assert key_of("noise", a=1) != key_of("edited", a=1)
-    assert key_of("noise", a=1, b=2) == key_of("noise", b=2, a=1) != key_of("noise", a=2, b=1)
+    assert key_of("uniform-noise", a=1) != key_of("edited", a=1)
+    assert key_of("uniform-noise", a=1, b=2) == key_of("uniform-noise", b=2, a=1) != key_of("uniform-noise", a=2, b=1)
 
 
 @pytest.mark.parametrize(
     ("changed", "stages"),
     [
         ("attacks/engine/pgd.py", {"attacked", "poisoned"}),
-        ("bench/compare.py", {"measured"}),
-        ("bench/poisoned.py", {"poisoned"}),
+        ("bench/distances.py", {"compared", "reconstructed", "poisoned"}),
+        ("bench/editor.py", {"edited"}),
+        ("bench/attacked.py", {"attacked", "uniform-noise"}),
+        ("bench/poison_tuning.py", {"poisoned"}),
         ("rng.py", set(STAGES)),
         ("report/plots.py", set()),
     ],
@@ -370,15 +417,15 @@ def test_the_interval_of_a_frechet_distance_holds_the_distance_and_shrinks_with_
     for n in (20, 200):
         x, y = torch.randn(n, 3, generator=draw), torch.randn(n, 3, generator=draw) + 1
         low, high = frechet_interval(x, y, torch.arange(n), draw, draws=100)
-        assert low < compare.frechet_distance(x, y) < high
+        assert low < estimates.frechet_distance(x, y) < high
         widths.append(high - low)
     assert widths[1] < 0.6 * widths[0]
 
 
-def test_the_floor_is_that_of_halves_and_of_other_noise():
-    floor = compared(PooledFeatures()).floor(pictures(1))
-    assert floor["halves_n"] == 4 and floor["halves"]["random_frechet"] > 0 and np.isfinite(floor["halves"]["random_kid"])
-    assert floor["other noise"]["ssim"] < 0.9
+def test_halves_of_the_photographs_are_apart_without_an_interval():
+    halves = compared(PooledFeatures(), PooledFeatures()).between_halves()
+    assert halves["frechet"].value > 0 and np.isfinite(halves["kid"].value)
+    assert halves["frechet"].n == 4 and halves["frechet"].low is None
 
 
 def test_a_network_of_pairs_and_one_of_sets_judge_together():
@@ -388,19 +435,39 @@ def test_a_network_of_pairs_and_one_of_sets_judge_together():
     class Sets(PooledFeatures):
         name, gives_columns = "sets", False
 
-    row = compared(Sets(), Pairs()).row(pictures(1))
-    assert {"sets_frechet", "sets_kid", "pairs_distance", "distances"} <= set(row)
-    assert not {"sets_distance", "pairs_frechet"} & set(row)
-    for name in ("sets_frechet", "sets_kid", "pairs_distance", "psnr", "clip_i_small"):
-        assert row[f"{name}_interval"][0] < row[name] < row[f"{name}_interval"][1]
-    with pytest.raises(InputError, match="pairs cannot judge both pairs and sets"):
-        compared(Pairs())
+    found = compared(Pairs(), Sets()).to(pictures(1))
+    measures = read_measures(found["measures"])
+    assert set(measures) == {"psnr", "ssim", "distance", "frechet", "kid", "clip_i", "clip_t"}
+    for name in ("frechet", "kid", "distance", "psnr", "clip_i"):
+        assert measures[name].low < measures[name].value < measures[name].high and measures[name].n == 8
+    # What transfer and white-box are compared by is per pair.
+    assert np.mean(found["distances"]) == pytest.approx(measures["distance"].value, rel=1e-5)
+    with pytest.raises(InputError, match="sets: pairs gives no pooled vectors"):
+        compared(Pairs(), Pairs())
+    with pytest.raises(InputError, match="pairs: sets gives no feature maps"):
+        compared(Sets(), Sets())
+
+
+def test_equal_pairs_do_not_count_among_those_that_have_a_psnr():
+    found = mean_estimate(torch.tensor([20.0, float("inf"), 30.0]), 0)
+    assert (found.value, found.n) == (25.0, 2) and 20 <= found.low < found.high <= 30
+    nothing = mean_estimate(torch.tensor([float("inf")]), 0)
+    assert (nothing.value, nothing.low, nothing.high, nothing.n) == (None, None, None, 0)
+
+
+def test_transfer_that_hurts_more_than_white_box_is_a_doubt(pipeline, hardened, folder, result):
+    x, _ = bench.load_photographs(folder, 4, pipeline.size, 0)
+    rows = bench.EditedRows(Editor(pipeline, hardened, x, PROTOCOL, Cache(folder.parent / "out" / "cache", 3)))
+    own, other = (Cell("photoguard-encoder", 15 / 255, made_on) for made_on in ("hardened", "original"))
+    rows.pair_distances = {(own, "hardened"): [1.0, 1.0], (other, "hardened"): [2.0, 0.5]}
+    (doubt,) = rows.white_box_doubts()
+    assert doubt.startswith("photoguard-encoder at 15/255: transfer is stronger than white-box on 50%")
 
 
 def pictures(seed: int) -> torch.Tensor:
     return torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-def compared(*networks) -> Comparison:
+def compared(pairs, sets) -> EditDistances:
     """Four photographs with two edits each."""
-    return Comparison(list(networks), SmallClip(), pictures(0), ["a"] * 8, [0, 0, 1, 1, 2, 2, 3, 3], 4, 0)
+    return EditDistances(Networks(pairs, sets, 4), SmallClip(), pictures(0), ["a"] * 8, [0, 0, 1, 1, 2, 2, 3, 3], 0)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import small_kl
+from heard import Heard
 from pipelines import sd15, sdxl
 from srlvae.errors import InputError
 from srlvae.finetune import CHECKPOINT, FinetuneConfig, finetune, read_captions, tune
@@ -48,31 +49,21 @@ def test_the_unet_is_tuned_in_a_copy_and_all_else_stays(latents):
 
 
 def test_the_loss_on_what_it_is_tuned_on_falls(latents):
-    losses: list[float] = []
+    heard = Heard()
     config = dataclasses.replace(CONFIG, steps=60, learning_rate=3e-3)
-    tune(sd15(small_kl()), latents[:1], ["a cat"], config, stepped=lambda step, loss: losses.append(loss))
+    tune(sd15(small_kl()), latents[:1], ["a cat"], config, listener=heard)
+    losses = [float(note.removeprefix("loss ")) for note in heard.notes]
     assert len(losses) == 60 and sum(losses[-15:]) < 0.8 * sum(losses[:15])
 
 
 def test_a_run_that_is_cut_off_ends_as_one_that_is_not(latents, tmp_path):
     captions, whole = ["a cat", "a dog", "a cat"], tune(sd15(small_kl()), latents, ["a cat", "a dog", "a cat"], CONFIG)
 
-    def stop(step, loss):
-        if step == 3:
-            raise KeyboardInterrupt
-
+    checkpoint, heard = tmp_path / CHECKPOINT, Heard()
     with pytest.raises(KeyboardInterrupt):
-        tune(sd15(small_kl()), latents, captions, CONFIG, checkpoint=tmp_path / CHECKPOINT, stepped=stop)
-    steps: list[int] = []
-    again = tune(
-        sd15(small_kl()),
-        latents,
-        captions,
-        CONFIG,
-        checkpoint=tmp_path / CHECKPOINT,
-        stepped=lambda step, loss: steps.append(step),
-    )
-    assert steps == [4] and fingerprint(again.pipe.unet) == fingerprint(whole.pipe.unet)
+        tune(sd15(small_kl()), latents, captions, CONFIG, checkpoint=checkpoint, listener=Heard(stop_at=3))
+    again = tune(sd15(small_kl()), latents, captions, CONFIG, checkpoint=checkpoint, listener=heard)
+    assert heard.numbers == [4] and fingerprint(again.pipe.unet) == fingerprint(whole.pipe.unet)
 
 
 def test_an_sdxl_is_tuned_too(latents):
@@ -158,19 +149,16 @@ def test_what_is_written_loads_again_and_is_not_written_over(folder, tmp_path):
 
 
 def test_a_run_goes_on_with_the_same_pictures_alone_wherever_they_lie(folder, tmp_path):
-    def stop(step, loss):
-        raise KeyboardInterrupt
-
     words = (tmp_path / "out", CONFIG)
     with pytest.raises(KeyboardInterrupt):
-        finetune(sd15(small_kl()), folder, *words, prompt="a cat", stepped=stop)
-    moved, steps = folder.rename(tmp_path / "moved"), []
+        finetune(sd15(small_kl()), folder, *words, prompt="a cat", listener=Heard(stop_at=1))
+    moved, heard = folder.rename(tmp_path / "moved"), Heard()
     write_image(moved / "0.png", torch.zeros(3, 20, 24))
     with pytest.raises(InputError, match=r"out was begun with other settings: images\.0\.png was"):
         finetune(sd15(small_kl()), moved, *words, prompt="a cat")
     write_image(moved / "0.png", torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0)))
-    finetune(sd15(small_kl()), moved, *words, prompt="a cat", stepped=lambda step, loss: steps.append(step))
-    assert steps == [2, 3, 4]
+    finetune(sd15(small_kl()), moved, *words, prompt="a cat", listener=heard)
+    assert heard.numbers == [2, 3, 4]
 
 
 def test_a_run_that_came_to_nothing_claims_nothing(folder, tmp_path):

@@ -20,8 +20,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from conftest import small_kl, small_tiny
+from heard import Heard
 from srlvae.errors import InputError
-from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Listener, Objective, harden
+from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Objective, harden
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.vae import load_vae
@@ -53,34 +54,6 @@ def photographs(tmp_path) -> Path:
     return folder
 
 
-class StopAfter(Listener):
-    def __init__(self, step: int):
-        self.step, self.seen = step, 0
-
-    def stepped(self, step, losses):
-        self.seen = step
-
-    def should_stop(self):
-        return self.seen >= self.step
-
-
-class Steps(Listener):
-    def __init__(self):
-        self.taken = []
-
-    def stepped(self, step, losses):
-        self.taken.append(step)
-
-
-class CrashAfter(Listener):
-    def __init__(self, step: int):
-        self.step = step
-
-    def stepped(self, step, losses):
-        if step == self.step:
-            raise RuntimeError("power cut")
-
-
 def test_only_the_encoder_changes_and_plain_diffusers_loads_it(tmp_path, photographs):
     original = small_kl()
     before = original.fingerprint()
@@ -110,45 +83,45 @@ def test_a_resumed_run_takes_the_steps_that_are_left_and_equals_an_uninterrupted
     config = CONFIG.changed(**changes)
     harden(small_kl(), photographs, tmp_path / "whole", config)
     with pytest.raises(Interrupted):
-        harden(small_kl(), photographs, tmp_path / "cut", config, listener=StopAfter(cut))
-    steps = Steps()
+        harden(small_kl(), photographs, tmp_path / "cut", config, listener=Heard(stop_at=cut))
+    steps = Heard()
     harden(small_kl(), photographs, tmp_path / "cut", config, listener=steps)
-    assert steps.taken == list(range(cut + 1, config.steps + 1))
+    assert steps.numbers == list(range(cut + 1, config.steps + 1))
     assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
 def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(tmp_path, photographs):
     harden(small_kl(), photographs, tmp_path / "whole", CONFIG)
     with pytest.raises(RuntimeError, match="power cut"):
-        harden(small_kl(), photographs, tmp_path / "cut", CONFIG, listener=CrashAfter(5))
-    steps = Steps()
+        harden(small_kl(), photographs, tmp_path / "cut", CONFIG, listener=Heard(crash_at=5))
+    steps = Heard()
     harden(small_kl(), photographs, tmp_path / "cut", CONFIG, listener=steps)
-    assert steps.taken == [5, 6]
+    assert steps.numbers == [5, 6]
     assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
 def test_more_steps_other_micro_batches_and_checkpoints_are_a_resumption(tmp_path, photographs):
     with pytest.raises(Interrupted):
-        harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=StopAfter(2))
-    steps = Steps()
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=Heard(stop_at=2))
+    steps = Heard()
     longer = CONFIG.changed(steps=8, micro_batch=2, checkpoint_every=3, workers=1)
     harden(small_kl(), photographs, tmp_path / "out", longer, listener=steps)
-    assert steps.taken == [3, 4, 5, 6, 7, 8]
+    assert steps.numbers == [3, 4, 5, 6, 7, 8]
     assert json.loads((tmp_path / "out" / "srlvae.json").read_text())["config"]["steps"] == 8
 
 
 def test_a_run_that_was_about_to_end_may_be_told_to_go_further(tmp_path, photographs):
-    for listener, config in ((StopAfter(4), CONFIG), (StopAfter(5), CONFIG)):
+    for listener, config in ((Heard(stop_at=4), CONFIG), (Heard(stop_at=5), CONFIG)):
         with pytest.raises(Interrupted):
             harden(small_kl(), photographs, tmp_path / "out", config, listener=listener)
-    steps = Steps()
+    steps = Heard()
     harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(steps=9), listener=steps)
-    assert steps.taken == [6, 7, 8, 9]
+    assert steps.numbers == [6, 7, 8, 9]
 
 
 def test_other_photographs_are_no_resumption_and_a_copy_elsewhere_is(tmp_path, photographs):
     with pytest.raises(Interrupted):
-        harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=StopAfter(2))
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=Heard(stop_at=2))
     other = shutil.copytree(photographs, tmp_path / "other")
     (other / "07.png").unlink()
     with pytest.raises(InputError, match="photographs was"):
@@ -293,7 +266,7 @@ def test_an_autoencoder_without_posterior_is_hardened_too(tmp_path, photographs)
 
 def test_other_settings_are_no_resumption(tmp_path, photographs):
     with pytest.raises(Interrupted):
-        harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=StopAfter(1))
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=Heard(stop_at=1))
     with pytest.raises(InputError, match="seed was 0, is 1"):
         harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(seed=1))
     with pytest.raises(InputError, match="--resume"):

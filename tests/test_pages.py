@@ -34,3 +34,11 @@ def test_a_number_from_elsewhere_is_noticed(tables, tmp_path, monkeypatch):
 def test_every_table_is_used(tables):
     pages = "".join((tables.ROOT / name).read_text(encoding="utf-8") for name in tables.PAGES)
     assert {found[2] for found in tables.MARKED.finditer(pages)} == set(tables.TABLES)
+
+
+def test_no_table_of_numbers_in_readme_is_written_by_hand(tables):
+    page = (tables.ROOT / "README.md").read_text(encoding="utf-8")
+    made = [found[2] for found in tables.MARKED.finditer(page)]
+    assert made[:2] == ["encoders", "overview"]
+    by_hand = tables.MARKED.sub("", page)
+    assert not [line for line in by_hand.splitlines() if line.startswith("|")]

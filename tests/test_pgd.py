@@ -16,7 +16,7 @@ from srlvae.attacks.engine.ball import Ball, Perceptual, step_across
 from srlvae.attacks.engine.pgd import Adam, Loop, better, pgd, project, slope, steepest
 from srlvae.attacks.papers.latent import latent_objective
 from srlvae.attacks.papers.mist import texture
-from srlvae.attacks.papers.photoguard import ShortEdit, photoguard_encoder, photoguard_encoder_objective
+from srlvae.attacks.papers.photoguard import photoguard_encoder, photoguard_encoder_objective
 from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.errors import InputError
 from srlvae.rng import generators
@@ -63,8 +63,6 @@ def run(name: str, vae, x, indices=None, steps: int = 4, **options):
     model = {"vae": vae} if ATTACKS[name].needs == "vae" else {"pipeline": narrow_pipeline().with_vae(vae)}
     if ATTACKS[name].needs == "pipeline":
         steps = min(steps, 2)
-    if name == "photoguard-diffusion":
-        options["edit"] = ShortEdit(steps=2)
     if name in PERCEPTUAL:
         options["features"] = RandomFeatures()
     ball = Ball(EPS, steps, EPS / 2, perceptual=Perceptual(0.05) if name == "glaze" else None)

@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 
 from conftest import small_kl
+from heard import Heard
 from pipelines import SIZE, sd15
 from srlvae.edits import edit_files, generate_files
 from srlvae.errors import InputError
 from srlvae.images import read_image, to_levels
+from srlvae.models.edit_defaults import EditSettings
 from srlvae.rng import generators
 
 PROMPTS = ["a photo of a cat", "Ünder the sea / 海"]
@@ -37,9 +39,9 @@ def times(folder) -> dict[str, int]:
 
 
 def test_images_are_those_of_the_pipeline_with_a_sheet_and_a_record(tmp_path, pipeline):
-    told = []
-    sheet = generate_files(pipeline, PROMPTS, tmp_path, count=3, steps=2, done=lambda *t: told.append(t))
-    assert told[-1] == (6, 6)
+    heard = Heard()
+    sheet = generate_files(pipeline, PROMPTS, tmp_path, count=3, steps=2, listener=heard)
+    assert heard.bars == {"images": [(3, 6), (6, 6)]}
     names = sorted(times(tmp_path))
     assert names[0] == "00-a-photo-of-a-cat-000.png" and len(names) == 6
     expected = pipeline.generate([PROMPTS[0]] * 3, generators(0, range(3)), steps=2)
@@ -62,8 +64,8 @@ def test_what_is_there_is_kept_and_other_settings_are_refused(tmp_path, pipeline
 
 
 def test_an_edit_does_not_depend_on_its_neighbours_and_any_size_is_taken(tmp_path, pipeline, photographs):
-    edit_files(pipeline, [photographs], PROMPTS[0], tmp_path / "both", steps=4)
-    edit_files(pipeline, [photographs / "b.jpg"], PROMPTS[0], tmp_path / "alone", steps=4)
+    edit_files(pipeline, [photographs], PROMPTS[0], tmp_path / "both", EditSettings(steps=4))
+    edit_files(pipeline, [photographs / "b.jpg"], PROMPTS[0], tmp_path / "alone", EditSettings(steps=4))
     both, alone = (read_image(tmp_path / folder / "b.png") for folder in ("both", "alone"))
     assert torch.equal(both, alone) and both.shape == (3, SIZE, SIZE)
     assert sorted(times(tmp_path / "both")) == ["a.png", "b.png"]
@@ -72,7 +74,7 @@ def test_an_edit_does_not_depend_on_its_neighbours_and_any_size_is_taken(tmp_pat
 
 def test_bad_input_is_refused_before_anything_is_written(tmp_path, pipeline, photographs):
     with pytest.raises(InputError, match="at most 1"):
-        edit_files(pipeline, [photographs], "", tmp_path / "out", strength=2.0)
+        edit_files(pipeline, [photographs], "", tmp_path / "out", EditSettings(strength=2.0))
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="something else"):
         generate_files(pipeline, [""], photographs, count=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -13,6 +15,7 @@ from conftest import SHARED, small_kl, small_tiny
 from pipelines import SIZE, sd15, sdxl
 from srlvae.errors import InputError
 from srlvae.models.denoising import image_to_image
+from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import load_vae
@@ -121,10 +124,10 @@ def test_the_differentiable_edit_is_the_edit_of_diffusers(kind, photographs):
     # No posterior, so that both encode to the same latent, and the scheduler that the differentiable path takes.
     pipeline = kind(small_tiny())
     pipeline.pipe.scheduler = DDIMScheduler.from_config(pipeline.pipe.scheduler.config, clip_sample=False)
-    options = {"strength": 0.7, "steps": 6, "guidance": 4.0}
-    theirs = pipeline.edit(photographs, PROMPTS, generators(3, range(2)), **options)
+    settings = EditSettings(strength=0.7, steps=6, guidance=4.0)
+    theirs = pipeline.edit(photographs, PROMPTS, generators(3, range(2)), **asdict(settings))
     x = photographs.requires_grad_()
-    ours = image_to_image(pipeline, x, pipeline.condition(PROMPTS), noise_for(pipeline, x, seed=3), **options)
+    ours = image_to_image(pipeline, x, pipeline.condition(PROMPTS), noise_for(pipeline, x, seed=3), settings)
     torch.testing.assert_close(ours.clamp(0, 1), theirs, rtol=0, atol=1e-4)
     (gradient,) = torch.autograd.grad(ours.square().sum(), x)
     assert gradient.isfinite().all() and (gradient.flatten(1).norm(dim=1) > 0).all()

@@ -20,12 +20,13 @@ from srlvae.attacks.papers.diffusionguard import diffusionguard, first_step_obje
 from srlvae.attacks.papers.glaze import glaze, glaze_objective
 from srlvae.attacks.papers.mist import mist_fused_objective, mist_textural_objective
 from srlvae.attacks.papers.nightshade import nightshade, select_sources
-from srlvae.attacks.papers.photoguard import ShortEdit, photoguard_diffusion, photoguard_diffusion_objective
+from srlvae.attacks.papers.photoguard import photoguard_diffusion, photoguard_diffusion_objective
 from srlvae.attacks.papers.sds import sds_objective
 from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.pairwise import feature_distance
 from srlvae.models.denoising import image_to_image, timesteps
+from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import generators, normal_like
 
@@ -145,21 +146,21 @@ def test_glaze_is_a_distance_of_latents_and_a_hinge(x, attacked):
 @every_kind
 def test_photoguard_diffusion_is_the_distance_of_the_edit_to_its_target(kind, x, attacked):
     p, target = pipeline(kind), x.flip(0)
-    objective = photoguard_diffusion_objective(p, PROMPT, target, draws(), edit=ShortEdit(steps=2))
+    objective = photoguard_diffusion_objective(p, PROMPT, target, draws(), edit=EditSettings(0.5, 4, 7.5))
 
     def formula(a):
         g = draws()
         z = p.vae.mean(a)
         first, *later = [normal_like(z, g) for _ in range(3)]
         conditioning = p.condition([PROMPT] * 2, (32, 32))
-        setting = {"strength": 0.5, "steps": 4, "guidance": 7.5, "step_noise": later}
-        return (image_to_image(p, a, conditioning, first, **setting) - target).square().sum((1, 2, 3)).sqrt()
+        edited = image_to_image(p, a, conditioning, first, EditSettings(0.5, 4, 7.5), later)
+        return (edited - target).square().sum((1, 2, 3)).sqrt()
 
     same(objective, formula, attacked)
 
 
 def test_photoguard_diffusion_draws_anew_at_every_call(x, attacked):
-    objective = photoguard_diffusion_objective(pipeline(), PROMPT, x, draws(), edit=ShortEdit(steps=2))
+    objective = photoguard_diffusion_objective(pipeline(), PROMPT, x, draws(), edit=EditSettings(0.5, 4, 7.5))
     assert not torch.equal(objective(attacked), objective(attacked))
 
 
@@ -167,7 +168,7 @@ def test_photoguard_diffusion_draws_anew_at_every_call(x, attacked):
 def test_photoguard_on_inpainting_moves_what_is_kept(inpainting, x):
     mask = torch.zeros(2, 1, 32, 32)
     mask[..., :16] = 1
-    given = {"generators": draws(), "edit": ShortEdit(steps=2), "loop": Loop(mask=mask)}
+    given = {"generators": draws(), "loop": Loop(mask=mask)}
     model, ball = pipeline(inpainting=inpainting), Ball(EPS, 2, EPS / 2)
     adversarial = photoguard_diffusion(x, pipeline=model, ball=ball, inpaint=True, **given)
     assert torch.equal(adversarial[..., 16:], x[..., 16:]) and not torch.equal(adversarial[..., :16], x[..., :16])

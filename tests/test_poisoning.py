@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,22 @@ import torch
 from torch.nn import functional as F
 
 from conftest import small_kl
+from heard import Heard
 from pipelines import sd15
-from srlvae.bench.cache import Store
-from srlvae.bench.poisoned import Point, Poisoning
-from srlvae.bench.poisoning import points, poisoning
-from srlvae.bench.protocol import Concept, Pair, PoisoningProtocol, PurifierPlan, poisoning_protocol
+from srlvae.bench.cache import Cache
+from srlvae.bench.load_protocol import poisoning_protocol
+from srlvae.bench.poison_defences import ScanFilter, TrainingDefences
+from srlvae.bench.poison_tuning import Tuner, Tuning
+from srlvae.bench.poisoning import poisoning, sheet_name, tunings
+from srlvae.bench.poisons import Poison, Poisons
+from srlvae.bench.protocol import ChosenPurifier, Concept, Pair, PoisoningProtocol
+from srlvae.bench.rows import read_rows
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.images import write_image
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
+from srlvae.report.rows import value
 
 PROTOCOL = PoisoningProtocol(
     pipeline="sd15",
@@ -28,9 +34,8 @@ PROTOCOL = PoisoningProtocol(
     concepts=(Concept("cats", "cat"), Concept("dogs", "dog"), Concept("cars", "car")),
     pairs=(Pair("cat", "dog"),),
     counts=(0, 3),
-    kinds=("transfer", "white-box", "dirty-label"),
     seeds=(0,),
-    purifiers=(PurifierPlan("jpeg"),),
+    purifiers=(ChosenPurifier("jpeg"),),
     clean_each=2,
     attack_steps=1,
     steps=1,
@@ -77,36 +82,74 @@ def folder(tmp_path) -> Path:
     return tmp_path / "photographs"
 
 
-def bench(folder: Path, protocol=PROTOCOL) -> Poisoning:
-    store = Store(folder.parent / "cache", 2)
-    return Poisoning(sd15(small_kl()), small_kl(), folder, SmallClip(), SaysDog(), protocol, store)
+TEN = 10 / 255
+FEW = dataclasses.replace(PROTOCOL, counts=(2,), white_box=False, dirty_label=False)
+
+
+def made_of(folder: Path, protocol=PROTOCOL) -> Poisons:
+    pipeline = sd15(small_kl())
+    pipelines = {"original": pipeline, "hardened": pipeline.with_vae(small_kl())}
+    return Poisons(pipelines, folder, SmallClip(), protocol, Cache(folder.parent / "cache", 2))
+
+
+def nightshade(number: int, made_on: str = "original") -> Poison:
+    return Poison("cat", "dog", "nightshade", TEN, number, made_on)
+
+
+def sweep(folder: Path, protocol=PROTOCOL, hardened=None, listener: Listener | None = None) -> dict:
+    models = sd15(small_kl()), hardened or small_kl()
+    return poisoning(*models, folder, folder.parent / "out", SmallClip(), SaysDog(), protocol, listener)
+
+
+@pytest.fixture
+def untuned(monkeypatch) -> list[Tuning]:
+    """The fine-tunings that are asked for; none is run."""
+    asked: list[Tuning] = []
+
+    def tuned(self, tuning, listener):
+        asked.append(tuning)
+        return self.poisons.pipelines["original"]
+
+    monkeypatch.setattr(Tuner, "tuned", tuned)
+    return asked
 
 
 # --- the plan
 
 
 def test_transfer_is_swept_and_what_is_compared_has_the_largest_count_and_budget():
-    plan = list(points(dataclasses.replace(PROTOCOL, counts=(0, 1, 3), eps=(5, 10))))
+    plan = list(tunings(dataclasses.replace(PROTOCOL, counts=(0, 1, 3), eps=(5 / 255, TEN))))
     assert len(plan) == len(set(plan))
-    by_defence = {d: {(p.kind, p.eps, p.count) for p in plan if p.defence == d} for d in ("none", "hardened", "jpeg")}
-    swept = {("", 0, 0), ("transfer", 10, 1), ("transfer", 10, 3), ("transfer", 5, 3)}
-    assert by_defence["none"] == swept | {("dirty-label", 0, 3)}
-    assert by_defence["hardened"] == swept | {("white-box", 10, 3)}
-    assert by_defence["jpeg"] == {("transfer", 10, 3)}
+
+    def poisons(defence: str) -> set[tuple]:
+        own = [tuning.poison for tuning in plan if tuning.defence == defence]
+        return {(p.attack, p.made_on, p.eps, p.number) for p in own}
+
+    swept = {("none", "", 0, 0), *(("nightshade", "original", *found) for found in ((TEN, 1), (TEN, 3), (5 / 255, 3)))}
+    assert poisons("none") == swept | {("dirty-label", "", 0, 3)}
+    assert poisons("hardened") == swept | {("nightshade", "hardened", TEN, 3)}
+    assert poisons("jpeg") == {("nightshade", "original", TEN, 3)}
+
+
+def test_poison_made_on_the_original_is_white_box_to_it_as_in_editing():
+    access = {defence: nightshade(3).access(defence) for defence in ("none", "hardened", "jpeg", "scan")}
+    assert access == {"none": "white-box", "hardened": "transfer", "jpeg": "transfer", "scan": "transfer"}
+    assert nightshade(3, "hardened").access("hardened") == "white-box"
+    assert Poison("cat", "dog", "dirty-label", 0.0, 3, "").access("none") == "none"
 
 
 @pytest.mark.parametrize("name", ["quick", "full"])
 def test_a_named_protocol_begins_without_poison(name):
     protocol = poisoning_protocol(name)
-    assert {p.defence for p in points(protocol) if p.count == 0} == {"none", "hardened"}
+    assert {t.defence for t in tunings(protocol) if not t.poison.number} == {"none", "hardened"}
 
 
 # --- the images
 
 
 def test_poisons_are_of_the_concept_within_the_budget_and_apart_from_clean_training(folder):
-    made = bench(folder)
-    poisons = made.poisons(Point("cat", "dog", "transfer", 10, 3, "none", 0))
+    made = made_of(folder)
+    poisons = made.images(nightshade(3))
     assert len(poisons) == 3 and torch.equal(poisons[0], poisons[2])  # two spare photographs, the first again
     spare = made.photographs["cat"][2:]
     moved = (poisons[:2, None] - spare).abs().flatten(2).amax(2).min(1).values * 255
@@ -114,92 +157,87 @@ def test_poisons_are_of_the_concept_within_the_budget_and_apart_from_clean_train
     clean, captions = made.clean()
     assert len(clean) == 6 and captions == ["a photo of a cat"] * 2 + ["a photo of a dog"] * 2 + ["a photo of a car"] * 2
     assert not any(torch.equal(x, y) for x in clean for y in poisons)
-    of_one = bench(folder, dataclasses.replace(PROTOCOL, sources=1)).poisons(Point("cat", "dog", "transfer", 10, 3, "none", 0))
+    of_one = made_of(folder, dataclasses.replace(PROTOCOL, sources=1)).images(nightshade(3))
     assert torch.equal(of_one[0], of_one[1])
 
 
 def test_dirty_labels_are_pictures_of_the_target(folder):
-    made = bench(folder)
-    assert torch.equal(made.poisons(Point("cat", "dog", "dirty-label", 0, 2, "none", 0)), made.photographs["dog"][2:])
+    made = made_of(folder)
+    assert torch.equal(made.images(Poison("cat", "dog", "dirty-label", 0.0, 2, "")), made.photographs["dog"][2:])
 
 
 def test_a_concept_that_the_judge_does_not_know_is_named(folder):
-    other = dataclasses.replace(PROTOCOL, pairs=(Pair("cat", "horse"),))
     with pytest.raises(InputError, match="horse"):
-        bench(folder, other)
+        sweep(folder, dataclasses.replace(PROTOCOL, pairs=(Pair("cat", "horse"),)))
 
 
 def test_a_folder_of_too_few_photographs_is_named(folder):
     for file in ("2.png", "3.png"):
         (folder / "dogs" / file).unlink()
     with pytest.raises(InputError, match="dogs has 2 readable photographs, 3 are needed"):
-        bench(folder)
+        made_of(folder)
 
 
-def test_purified_images_are_kept_and_other_settings_are_another_point(folder, monkeypatch):
-    arguments = (sd15(small_kl()), small_kl(), folder, folder.parent / "out", SmallClip(), SaysDog())
-    few = dataclasses.replace(PROTOCOL, counts=(2,), kinds=("transfer",))
-    poisoning(*arguments, few)
-    ran: list[Point] = []
-    monkeypatch.setattr(Poisoning, "tuned", lambda self, point, stepped: ran.append(point) or self.pipelines["original"])
-    harder = dataclasses.replace(few, purifiers=(PurifierPlan("jpeg", settings={"quality": 10}),))
-    poisoning(*arguments, harder)
-    assert {point.defence for point in ran} == {"jpeg"}
+def test_purified_images_are_kept_and_other_settings_are_another_fine_tuning(folder, untuned):
+    sweep(folder, FEW)
+    untuned.clear()
+    sweep(folder, dataclasses.replace(FEW, purifiers=(ChosenPurifier("jpeg", settings={"quality": 10}),)))
+    assert {tuning.defence for tuning in untuned} == {"jpeg"}
     write_image(folder / "cars" / "5.png", torch.rand(3, 64, 64))
-    ran.clear()
-    rows = poisoning(*arguments, few)["rows"]
-    assert len(ran) == len(rows), "other photographs make other points"
+    untuned.clear()
+    rows = sweep(folder, FEW)["rows"]
+    assert len(untuned) == len(rows), "other photographs make other fine-tunings"
 
 
-def test_a_sweep_that_was_cut_off_has_the_rows_so_far(folder, monkeypatch):
-    arguments = (sd15(small_kl()), small_kl(), folder, folder.parent / "out", SmallClip(), SaysDog())
-
-    def stop(point, number, total):
-        if number == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        poisoning(*arguments, PROTOCOL, stop)
+def test_a_sweep_that_was_cut_off_has_the_rows_so_far(folder):
+    with pytest.raises(RuntimeError, match="power cut"):
+        sweep(folder, listener=Heard(crash_at=2, bar="rows"))
     result = json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8"))
-    assert len(result["rows"]) == 2 and result["points"] == len(list(points(PROTOCOL)))
+    assert len(read_rows(result["rows"])) == 2 and result["points"] == len(list(tunings(PROTOCOL)))
 
 
 # --- the sweep
 
 
 def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, monkeypatch):
-    arguments = (sd15(small_kl()), small_kl(), folder, folder.parent / "out", SmallClip(), SaysDog())
-    result = poisoning(*arguments, PROTOCOL)
-    said = [{key: value for key, value in row.items() if key not in ("judged", "seconds", "sheet")} for row in result["rows"]]
-    assert said == [asdict(point) for point in points(PROTOCOL)]
-    for row in (row["judged"] for row in result["rows"]):
-        assert (row["target"], row["concept"], row["neither"], row["others"]) == (1, 0, 0, 0)
-        assert (row["target_n"], row["others_n"], row["clip_t_n"]) == (3, 2, 2) and 0 < row["clip_t"] <= 1
-    assert json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8")) == result
+    result = sweep(folder)
+    rows = read_rows(result["rows"])
+    wanted = [(t.condition(), t.poison.access(t.defence), t.defence) for t in tunings(PROTOCOL)]
+    assert [(row.condition, row.access, row.defence) for row in rows] == wanted
+    for row in rows:
+        assert [value(row, measure) for measure in ("target", "concept", "neither", "others")] == [1, 0, 0, 0]
+        assert [row.measures[measure].n for measure in ("target", "others", "clip_t")] == [3, 2, 2]
+        assert 0 < value(row, "clip_t") <= 1 and row.n == 3
+    assert json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result))
     sheets = {path.name for path in (folder.parent / "out" / "sheets").glob("*.webp")}
-    assert sheets == {row["sheet"] for row in result["rows"]} and len(sheets) == len(result["rows"])
-    assert any(name.startswith("cat-dog-transfer-10-3-none-0-") for name in sheets)
-    tuned: list[Point] = []
-    monkeypatch.setattr(Poisoning, "tuned", lambda self, point, stepped: tuned.append(point) or self.pipelines["original"])
+    assert sheets == {sheet_name(row.condition, row.access, row.defence) for row in rows} and len(sheets) == len(rows)
+    assert "cat-dog-nightshade-10_255-3-white-box-none-0.webp" in sheets
+    tuned: list[Tuning] = []
+
+    def remembered(self, tuning, listener):
+        tuned.append(tuning)
+        return self.poisons.pipelines["original"]
+
+    monkeypatch.setattr(Tuner, "tuned", remembered)
     longer = dataclasses.replace(PROTOCOL, counts=(0, 2, 3))
-    assert len(poisoning(*arguments, longer)["rows"]) > len(result["rows"])
-    assert {point.count for point in tuned} == {2}
+    assert len(sweep(folder, longer)["rows"]) > len(rows)
+    assert {tuning.poison.number for tuning in tuned} == {2}
 
 
 def test_without_poison_pairs_share_a_run_and_another_hardened_vae_leaves_the_others(folder, monkeypatch):
-    pairs = dataclasses.replace(PROTOCOL, pairs=(Pair("cat", "dog"), Pair("dog", "car")), counts=(2,), kinds=("transfer",))
-    ran: list[Point] = []
-    monkeypatch.setattr(Poisoning, "_tuned", lambda self, point, stepped: ran.append(point) or self.pipelines["original"])
+    pairs = dataclasses.replace(FEW, pairs=(Pair("cat", "dog"), Pair("dog", "car")))
+    ran: list[Tuning] = []
 
-    def sweep(hardened):
-        ran.clear()
-        arguments = (sd15(small_kl()), hardened, folder, folder.parent / "out", SmallClip(), SaysDog())
-        return len(poisoning(*arguments, pairs)["rows"])
+    def tuned(self, tuning, listener):
+        ran.append(tuning)
+        return self.poisons.pipelines["original"]
 
-    assert sweep(small_kl()) == 10 and sum(point.count == 0 for point in ran) == 2
+    monkeypatch.setattr(Tuner, "_tuned", tuned)
+    assert len(sweep(folder, pairs)["rows"]) == 10 and sum(not tuning.poison.number for tuning in ran) == 2
+    ran.clear()
     other = small_kl()
     other.model.encoder.conv_in.bias.data += 0.1
-    assert sweep(other) == 10 and {point.defence for point in ran} == {"hardened"}
+    assert len(sweep(folder, pairs, other)["rows"]) == 10 and {tuning.defence for tuning in ran} == {"hardened"}
 
 
 def brightness(x: torch.Tensor) -> torch.Tensor:
@@ -209,33 +247,35 @@ def brightness(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_scan_leaves_out_what_is_unlike_other_clean_photographs(folder, monkeypatch):
-    made = bench(folder, dataclasses.replace(PROTOCOL, scan_rate=0.5))
-    assert {(p.kind, p.count) for p in points(made.protocol) if p.defence == "scan"} == {("transfer", 3)}
+    poisons = made_of(folder, dataclasses.replace(PROTOCOL, scan_rate=0.5))
+    scanned = [tuning.poison for tuning in tunings(poisons.protocol) if tuning.defence == "scan"]
+    assert {(poison.made_on, poison.number) for poison in scanned} == {("original", 3)}
     # Evidence by brightness: the darker half of clean photographs is kept, and nothing bright.
-    monkeypatch.setattr(Poisoning, "_evidence", lambda self, x: brightness(x))
+    monkeypatch.setattr(ScanFilter, "evidence", lambda self, x: brightness(x))
     dark, bright = torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)
-    x, captions = made._defended(torch.cat([bright, dark]), ["bright", "dark"], Point("cat", "dog", "", 0, 0, "scan", 0))
+    images = torch.cat([bright, dark])
+    x, captions = TrainingDefences(poisons).apply("scan", "cat", 0, images, ["bright", "dark"])
     assert torch.equal(x, dark) and captions == ["dark"]
 
 
 def test_poison_is_kept_for_the_same_weights_in_another_folder(folder, monkeypatch):
-    point = Point("cat", "dog", "transfer", 10, 2, "none", 0)
-    made = bench(folder)
-    poisons = made.poisons(point)
+    made = made_of(folder)
+    poisons = made.images(nightshade(2))
     made.pipelines["original"].pipe.register_to_config(_name_or_path="moved")
     monkeypatch.setattr("srlvae.attacks.prepared.PreparedAttack.perturb", lambda *_: pytest.fail("made again"))
-    assert torch.equal(made.poisons(point), poisons)
+    assert torch.equal(made.images(nightshade(2)), poisons)
 
 
 def test_scan_looks_at_an_image_once(folder, monkeypatch):
-    made, looked = bench(folder), []
+    made, looked = made_of(folder), []
 
     def means(original, hardened, x):
         looked.extend(x)
         return brightness(x)
 
-    monkeypatch.setattr("srlvae.bench.poisoned.evidence", means)
+    monkeypatch.setattr("srlvae.bench.poison_defences.evidence", means)
+    scan = ScanFilter({name: pipe.vae for name, pipe in made.pipelines.items()}, 0.5)
     x = made.photographs["cat"]
-    found = made._evidence(torch.cat([x, x]))
-    assert len(looked) == len(x) and torch.equal(found, torch.cat([made._evidence(x)] * 2))
+    found = scan.evidence(torch.cat([x, x]))
+    assert len(looked) == len(x) and torch.equal(found, torch.cat([scan.evidence(x)] * 2))
     assert len(looked) == len(x)

@@ -1,11 +1,15 @@
-"""What autocast leaves in float32."""
+"""Which precision networks compute in, and what float16's scaler does."""
 
 from __future__ import annotations
 
+import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import nn
 
-from srlvae.training.precision import keep_norms_float32
+from srlvae.errors import InputError
+from srlvae.training.precision import keep_norms_float32, make_accelerator
 
 
 def test_group_norms_compute_in_float32_and_convolutions_do_not():
@@ -24,3 +28,53 @@ def test_group_norms_compute_in_float32_and_convolutions_do_not():
     # Numbers of about one, with eight bits: a few of their last ones.
     torch.testing.assert_close(kept, plain, rtol=0, atol=0.05)
     assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())
+
+
+def test_two_precisions_in_one_process_do_not_disturb_each_other():
+    half, full = make_accelerator("bf16"), make_accelerator("no")
+    net, x = nn.Conv2d(3, 8, 3), torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with half.autocast():
+        assert net(x).dtype == torch.bfloat16
+    with full.autocast():
+        assert net(x).dtype == torch.float32
+    assert (half.mixed_precision, full.mixed_precision) == ("bf16", "no")
+
+
+@pytest.fixture
+def set_up_by_the_caller():
+    """accelerate's state as a caller leaves it; put back afterwards, as accelerate cannot change it any more."""
+    before = dict(AcceleratorState._shared_state)
+    AcceleratorState._reset_state()
+    yield Accelerator(mixed_precision="bf16")
+    AcceleratorState._reset_state()
+    AcceleratorState._shared_state.update(before)
+
+
+def test_a_precision_that_the_caller_gave_to_accelerate_is_refused_and_left_alone(set_up_by_the_caller):
+    with pytest.raises(InputError, match="mixed_precision='bf16' in this process"):
+        make_accelerator("no")
+    assert set_up_by_the_caller.mixed_precision == "bf16"
+
+
+def float16_step(gradient: float) -> tuple[torch.Tensor, float]:
+    """A weight after a step with float16's scaler on a loss of this gradient, and the scale after it."""
+    weight = nn.Parameter(torch.ones(1))
+    accelerator, optimizer = make_accelerator("no"), torch.optim.SGD([weight], lr=1.0)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    accelerator.backward(gradient * weight.sum())
+    accelerator.clip_gradients(optimizer, [weight], 0.5)
+    accelerator.step(optimizer)
+    return weight.detach(), accelerator.scaler.get_scale()
+
+
+def test_gradients_are_unscaled_before_they_are_clipped():
+    # A quarter is below the norm of one half, 1024 times it is not.
+    weight, scale = float16_step(0.25)
+    assert weight.item() == 0.75 and scale == 1024
+    weight, _ = float16_step(2.0)
+    assert weight.item() == pytest.approx(0.5, abs=1e-5)  # torch divides by the norm and 1e-6
+
+
+def test_a_step_that_overflows_is_left_out_and_the_scale_is_halved():
+    weight, scale = float16_step(float("inf"))
+    assert weight.item() == 1 and scale == 512

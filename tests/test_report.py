@@ -10,56 +10,63 @@ from pathlib import Path
 import pytest
 import torch
 
+from srlvae.bench.poisoning import sheet_name
+from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.images import write_image
-from srlvae.report.editing import cost_table, editing_table, load_run, removed
+from srlvae.report.editing import defence_table, editing_table, load_run, measures_of, removed, summary_table
 from srlvae.report.editing_page import doubts
 from srlvae.report.page import write_report
-from srlvae.report.poisoning import curves, pooled, pooled_table
+from srlvae.report.poisoning import counts_table, curves, defences_table, pooled
+from srlvae.report.rows import find
 from srlvae.report.verdicts import verdicts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def measured(frechet: float, clip_i: float) -> dict:
-    values = {"net_frechet": frechet, "clip_i_small": clip_i, "net_kid": 0.1, "net_distance": 1.0, "psnr": 20.0, "ssim": 0.5}
-    values |= {"clip_t_small": 0.3}
-    intervals = {f"{name}_interval": [value * 0.9, value * 1.1] for name, value in values.items() if name != "net_kid"}
-    return {**values, **intervals, "distances": [1.0, 1.0]}
+def estimates(**values: float) -> dict[str, Estimate]:
+    return {name: Estimate(value, value * 0.9, value * 1.1, 2) for name, value in values.items()}
 
 
-def row(attack: str, eps: int, made_on: str, defence: str, frechet: float, clip_i: float, setting: str, found=()) -> dict:
-    said = {"attack": attack, "eps": eps, "made_on": made_on, "defence": defence, "setting": setting, "n": 2, "key": "k"}
-    return {**said, "doubts": list(found), "measured": measured(frechet, clip_i)}
+def row(attack: str, eps: str, made_on: str, defence: str, frechet: float, clip_i: float, **more) -> Row:
+    measures = estimates(frechet=frechet, clip_i=clip_i, kid=0.1, distance=1.0, psnr=20.0, ssim=0.5, clip_t=0.3)
+    condition = {"attack": attack, "eps": eps, **more.pop("condition", {})}
+    return Row(condition, access_of(made_on, defence), defence, 2, measures, **more)
+
+
+def editing_rows(hardened: float) -> list[Row]:
+    """An attack at two budgets, where hardening takes the distance from 100 to `hardened`, and a JPEG to 50."""
+    rows = [row("none", "0", "", "none", 0.0, 1.0), row("none", "0", "", "hardened", 5.0, 0.97)]
+    for eps in ("8/255", "15/255"):
+        rows.append(row("photoguard-encoder", eps, "original", "none", 100.0, 0.6))
+        rows.append(row("photoguard-encoder", eps, "original", "hardened", hardened, 0.95))
+        rows.append(row("photoguard-encoder", eps, "hardened", "hardened", 60.0, 0.8, doubts=["it is flat"]))
+        rows.append(row("photoguard-encoder", eps, "original", "jpeg", 50.0, 0.8))
+    return rows
 
 
 def write_run(folder: Path, hardened: float = 20.0) -> Path:
-    """Rows of an attack at two budgets, where hardening takes the distance from 100 to `hardened`, and a JPEG to 50."""
-    rows = [row("none", 0, "", "none", 0.0, 1.0, "any"), row("none", 0, "", "hardened", 5.0, 0.97, "any")]
-    for eps in (8, 15):
-        rows.append(row("photoguard-encoder", eps, "original", "none", 100.0, 0.6, "white-box"))
-        rows.append(row("photoguard-encoder", eps, "original", "hardened", hardened, 0.95, "transfer"))
-        rows.append(row("photoguard-encoder", eps, "hardened", "hardened", 60.0, 0.8, "white-box", ["it is flat"]))
-        rows.append(row("photoguard-encoder", eps, "original", "jpeg", 50.0, 0.8, "transfer"))
-    clean = {}
-    for vae, psnr, distance in (("original", 20.0, 1.0), ("hardened", 21.0, 0.9)):
-        values = {"psnr": psnr, "ssim": 0.5, "net_distance": distance}
-        clean[vae] = {"n": 2, **values, **{f"{name}_interval": [value, value] for name, value in values.items()}}
-    protocol = {"pipeline": "p", "hardened": "h", "clip": "small", "features": ["net"], "strength": 0.5, "steps": 25}
-    plans = [{"name": "photoguard-encoder", "eps": [8, 15]}]
+    """A folder of the editing benchmark with those rows."""
+    clean = [
+        Row({"attack": "none", "eps": "0"}, "none", defence, 2, estimates(psnr=psnr, ssim=0.5, distance=distance))
+        for defence, psnr, distance in (("none", 20.0, 1.0), ("hardened", 21.0, 0.9))
+    ]
+    floor = [row("none", "0", "", "none", 30.0, 0.98, condition={"compared": "other noise"})]
+    protocol = {"pipeline": "p", "hardened": "h", "clip": "small", "pairs": "net", "sets": "net", "strength": 0.5, "steps": 25}
+    plans = [{"name": "photoguard-encoder", "eps": ["8/255", "15/255"]}]
     result = {
         "benchmark": "editing",
         "protocol": {**protocol, "guidance": 5.0, "attacks": plans, "purifiers": [{"name": "jpeg"}]},
         "images": ["a.png", "b.png"],
         "versions": {"torch": "2"},
-        "floor": {"other noise": measured(30.0, 0.98)},
-        "reconstruction": clean,
+        "floor": as_data(floor),
+        "reconstruction": as_data(clean),
         "costs": {
             "purifiers": {"jpeg": {"seconds": 0.002, "memory": 2e6, "passes": {"encoder": 0, "unet": 0}}},
             "encoder": {"original": 0.01, "hardened": 0.0101},
         },
         "doubts": ["another doubt"],
-        "rows": rows,
+        "rows": as_data(editing_rows(hardened)),
     }
     folder.mkdir(parents=True)
     (folder / "editing.json").write_text(json.dumps(result))
@@ -67,30 +74,52 @@ def write_run(folder: Path, hardened: float = 20.0) -> Path:
     return folder
 
 
+def result_of(folder: Path) -> dict:
+    return load_run(folder).result
+
+
 def test_verdicts_follow_from_the_rows(tmp_path):
-    good, bad = (load_run(write_run(tmp_path / str(value), value)) for value in (20.0, 70.0))
-    assert [holds for holds, _ in verdicts(good)] == [True, True, True, False, True]
-    said = [text for _, text in verdicts(good)]
+    good, bad = (verdicts(result_of(write_run(tmp_path / str(value), value))) for value in (20.0, 70.0))
+    assert [holds for holds, _ in good] == [True, True, True, False, True]
+    said = [text for _, text in good]
     assert "20.00 → 21.00 dB" in said[0] and "5.0 from those" in said[1] and "by 30.0" in said[1]
     assert "a factor of 5.00" in said[2] and "60% of the distance" in said[3] and "it takes 0.002 s" in said[4]
-    assert [holds for holds, _ in verdicts(bad)] == [True, True, False, False, False]
-    assert "better than hardening on photoguard-encoder" in verdicts(bad)[4][1]
+    assert [holds for holds, _ in bad] == [True, True, False, False, False]
+    assert "better than hardening on photoguard-encoder" in bad[4][1]
+
+
+def test_nothing_depends_on_the_order_of_rows_and_measures(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    rows = [{**found, "measures": dict(reversed(found["measures"].items()))} for found in result["rows"]]
+    turned = {**result, "rows": rows[::-1]}
+    assert set(verdicts(turned)) == set(verdicts(result)) and removed(turned, "jpeg") == removed(result, "jpeg")
+    assert sorted(summary_table(turned)[1]) == sorted(summary_table(result)[1])
+    assert sorted(defence_table(turned)[1]) == sorted(defence_table(result)[1])
 
 
 def test_the_table_has_a_line_a_set_and_a_column_a_defence(tmp_path):
-    run = load_run(write_run(tmp_path / "run"))
-    header, lines = editing_table(run, run.measures()[0])
+    result = result_of(write_run(tmp_path / "run"))
+    header, lines = editing_table(result, measures_of(result)["frechet"])
     assert header[3:] == ["no defence", "hardened", "jpeg"] and len(lines) == 5
     assert lines[1] == ["photoguard-encoder", "8/255", "transfer", *lines[1][3:]]
     assert [cell.split()[0] for cell in lines[1][3:]] == ["100.0", "20.0", "50.0"] and lines[2][3] == ""
 
 
+def test_the_summary_has_a_line_an_attack_with_its_factor(tmp_path):
+    header, lines = summary_table(result_of(write_run(tmp_path / "run")))
+    assert header == ["attack", "15/255", "8/255", "factor, 15/255", "white-box, 15/255", "CLIP-I, 15/255"]
+    assert lines[0] == ["none, any ε", "0 → 5 [4, 6]", "", "", "", "1 → 0.970"]
+    own = ["100 [90, 110] → 20 [18, 22]", "100 → 20", "5.0", "60 [54, 66]", "0.600 → 0.950"]
+    assert lines[1:] == [["photoguard-encoder", *own]]
+
+
 def test_gains_and_costs_stand_beside_each_other(tmp_path):
-    run = load_run(write_run(tmp_path / "run"))
-    assert removed(run, "hardened") == pytest.approx(0.8) and removed(run, "jpeg") == pytest.approx(0.5)
-    own, jpeg = cost_table(run)[1]
-    assert own[0] == "hardened" and own[2:] == ["0", "0", "80%"] and "+0.10 ms" in own[1]
-    assert jpeg == ["jpeg", "0.002", "2 MB", "0", "50%"]
+    result = result_of(write_run(tmp_path / "run"))
+    assert removed(result, "hardened") == pytest.approx(0.8) and removed(result, "jpeg") == pytest.approx(0.5)
+    header, lines = defence_table(result)
+    assert header == ["defence", "clean", "PhotoGuard", "seconds", "memory", "network passes"]
+    assert lines[1] == ["hardened", "5", "20", "0 (encoder: +0.1 ms)", "0", "0"]
+    assert lines[2] == ["jpeg", "", "50", "0.002", "2 MB", "0"]
 
 
 def test_doubts_name_few_images_the_network_and_the_attacks(tmp_path):
@@ -122,42 +151,52 @@ def test_a_folder_without_rows_is_an_error_that_says_what_to_run(tmp_path):
         write_report([tmp_path])
 
 
-def test_the_poisoning_page_pools_seeds_and_begins_its_curves_without_poison(tmp_path):
+def poisoning_rows() -> list[Row]:
+    """A pair and two seeds: without poison nothing, with 80 poisons half and all of the images are called the target."""
     rows = []
     for seed, shares in ((0, (0.0, 0.5)), (1, (0.0, 1.0))):
-        for defence, factor in (("none", 1.0), ("hardened", 0.0)):
+        for defence, share_of in (("none", 1.0), ("hardened", 0.0)):
             for count, share in zip((0, 80), shares, strict=True):
-                judged = {
-                    "target": share * factor,
-                    "concept": 1 - share * factor,
-                    "neither": 0.0,
-                    "others": 0.75,
-                    "clip_t": 0.5,
-                }
-                judged |= {f"{name}_n": 4 for name in tuple(judged)}
-                kind = "transfer" if count else ""
-                said = {"concept": "cat", "target": "dog", "kind": kind, "eps": 10 if count else 0, "count": count}
-                rows.append({**said, "defence": defence, "seed": seed, "judged": judged, "sheet": f"{len(rows)}.webp"})
-    protocol = {"pairs": [{"concept": "cat", "target": "dog"}], "counts": [0, 80], "eps": [10], "seeds": [0, 1]}
-    result = {"benchmark": "poisoning", "protocol": protocol, "points": 10, "rows": rows}
+                called = share * share_of
+                values = {"target": called, "concept": 1 - called, "neither": 0.0, "others": 0.75, "clip_t": 0.5}
+                measures = {name: Estimate(value, value, value, 4) for name, value in values.items()}
+                attack, eps = ("nightshade", "10/255") if count else ("none", "0")
+                about = {"attack": attack, "eps": eps, "concept": "cat", "target": "dog", "poisons": count, "seed": seed}
+                rows.append(Row(about, access_of("original" if count else "", defence), defence, 4, measures))
+    return rows
+
+
+def poisoning_result() -> dict:
+    protocol = {"pairs": [{"concept": "cat", "target": "dog"}], "counts": [0, 80], "eps": ["10/255"], "seeds": [0, 1]}
+    return {"benchmark": "poisoning", "protocol": protocol, "points": 10, "rows": as_data(poisoning_rows())}
+
+
+def test_shares_are_pooled_over_fine_tunings():
+    poisoned = [row for row in find(poisoning_rows(), defence="none") if row.condition["poisons"]]
     # Eight images of two fine-tunings, half and all of which are called the target.
-    assert pooled([row for row in rows if row["count"] and row["defence"] == "none"], "target") == (0.75, (0.5, 1.0))
+    assert pooled(poisoned, "target") == Estimate(0.75, 0.5, 1.0, 8)
     # Of one fine-tuning alone the images are what there is to draw from.
-    share, (low, high) = pooled(
-        [row for row in rows if row["count"] and row["defence"] == "none" and row["seed"] == 0], "target"
-    )
-    assert low < share == 0.5 < high
-    said = {tuple(line[:4]): line[4:] for line in pooled_table(result)[1]}
-    assert said["no defence", "transfer", "10/255", "80"][:2] == ["75% [50%, 100%]", "25% [0%, 50%]"]
-    assert said["hardened", "", "", "0"][0] == "0% [0%, 0%]"
-    lines = curves(result, 10)["cat → dog"]
+    alone = pooled(find(poisoned, seed=0), "target")
+    assert alone.low < alone.value == 0.5 < alone.high
+    said = {line[0]: line[1:] for line in defences_table(poisoning_result(), likeness=True)[1]}
+    assert said["original"] == ["75% [50%, 100%]", "25% [0%, 50%]", "75% [75%, 75%]", "0.500"]
+    assert said["hardened, no poison"][0] == "0% [0%, 0%]"
+    assert counts_table(poisoning_result())[1][1][:3] == ["80", "75% [50%, 100%]", "0% [0%, 0%]"]
+
+
+def test_curves_begin_without_poison():
+    lines = curves(poisoning_result(), "10/255")["cat → dog"]
     assert [(n, share) for n, share, _ in lines["no defence"]] == [(0, 0), (80, 0.75)]
     assert [share for _, share, _ in lines["hardened"]] == [0, 0]
-    assert curves(result, 8)["cat → dog"] == {}
-    result["protocol"]["eps"] = [8, 10]
+    assert curves(poisoning_result(), "8/255")["cat → dog"] == {}
+
+
+def test_the_poisoning_page_shows_what_is_there_and_says_what_is_missing(tmp_path):
+    result = poisoning_result()
+    result["protocol"]["eps"] = ["8/255", "10/255"]
     (tmp_path / "poisoning.json").write_text(json.dumps(result))
-    for row in rows:
-        write_image(tmp_path / "sheets" / row["sheet"], torch.rand(3, 60, 400))
+    for row in read_rows(result["rows"]):
+        write_image(tmp_path / "sheets" / sheet_name(row.condition, row.access, row.defence), torch.rand(3, 60, 400))
     text = write_report([tmp_path]).read_text(encoding="utf-8")
     assert "cat → dog" in text and "75% (25%)" in text and "<svg" in text and "data:image/jpeg" in text
     assert "2 points are still to be run" in text

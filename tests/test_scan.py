@@ -19,7 +19,7 @@ from srlvae.models.vae import VAE, load_vae
 from srlvae.report.scan import write_scan_page
 from srlvae.scan import Normal, Score, calibrate, scan, score, write_verdicts
 from srlvae.scan.evidence import PATCH, TILE, evidence, evidence_of_image
-from srlvae.scan.folder import COLUMNS, Seen
+from srlvae.scan.folder import COLUMNS, FileEvidence
 
 NORMAL = Normal(torch.zeros(2, 2).double(), torch.ones(2).double())
 
@@ -232,7 +232,7 @@ def test_a_higher_rate_has_a_lower_threshold_up_to_all_images():
 
 def test_verdicts_and_page_follow_from_the_threshold(vae, other, folder, tmp_path):
     seen = scan(vae, other, folder, tmp_path / "out")
-    scores = score([*seen, Seen("far.png", "", (9.0, 0.0, 0.0))], NORMAL)
+    scores = score([*seen, FileEvidence("far.png", "", (9.0, 0.0, 0.0))], NORMAL)
     threshold = (scores[0].value + scores[1].value) / 2
     with write_verdicts(tmp_path / "out", scores, threshold, tmp_path, 0.01).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

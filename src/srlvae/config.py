@@ -1,4 +1,4 @@
-"""Strict TOML: a file of settings becomes a frozen dataclass, and what it says wrong is an error that names it."""
+"""Strict TOML: a file of settings becomes a frozen dataclass, and an error names whatever is wrong in the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 
 def read_toml(path: Path, cls: type[T]) -> T:
-    """The settings in `path` as `cls`; keys left out keep their defaults. Raises InputError naming key and file."""
+    """Read the settings in `path` as the dataclass `cls`. Keys that are left out keep their defaults.
+
+    Raises InputError that names the file, and the key where one is at fault.
+    """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -28,8 +31,10 @@ def read_toml(path: Path, cls: type[T]) -> T:
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str) -> T:
-    """`cls` from nested dictionaries. Raises InputError for an unknown or a missing key, a wrong type or a word not among the
-    choices."""
+    """Build the dataclass `cls` from nested dictionaries. `where` is what errors call their source.
+
+    Raises InputError for an unknown or a missing key, a value of the wrong type, or a word that is not among the choices.
+    """
     assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
@@ -65,9 +70,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def fraction(text: str, where: str = "eps") -> float:
-    """A number written as `0.03` or as a fraction, `8/255`. Raises InputError."""
+    """Parse a number that is written as `0.03` or as a fraction such as `8/255`.
+
+    Raises InputError, in which `where` names the setting.
+    """
     top, slash, bottom = text.partition("/")
     try:
         return float(top) / float(bottom) if slash else float(top)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"{where} must be a number or a fraction such as 8/255, got {text!r}") from error
+
+
+def budget(eps: float) -> str:
+    """How an ℓ∞ budget in [0,1] is written in files and rows: `15/255`, and `0` for none. `fraction` reads it back."""
+    return f"{eps * 255:.6g}/255" if eps else "0"

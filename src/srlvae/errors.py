@@ -1,5 +1,8 @@
-"""The one exception for input a user can put right."""
+"""The one exception for input that a user can correct."""
 
 
 class InputError(ValueError):
-    """Bad input: the message says what was wrong, the value, and what to do. The command line exits with 2 on it."""
+    """Bad input. The message says what was wrong, quotes the value, and says what to do.
+
+    The command line exits with code 2 on it.
+    """

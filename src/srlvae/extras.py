@@ -1,4 +1,4 @@
-"""Optional dependencies, imported where they are used."""
+"""Optional dependencies, imported only where they are used."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from types import ModuleType
 
 
 def need(extra: str, *modules: str) -> list[ModuleType]:
-    """Import `modules`, which the extra called `extra` installs.
+    """Import `modules`, which belong to the optional dependencies called `extra`.
 
-    Raises: ModuleNotFoundError that says which command installs them.
+    Raises ModuleNotFoundError that says which command installs them.
     """
     try:
         return [importlib.import_module(module) for module in modules]
@@ -19,6 +19,6 @@ def need(extra: str, *modules: str) -> list[ModuleType]:
 
 
 def folder_of(package: ModuleType) -> Path:
-    """Where the files of an installed package lie."""
+    """The folder of an installed package."""
     assert package.__file__
     return Path(package.__file__).parent

@@ -1,4 +1,4 @@
-"""The image contract: float32 `batch 3 height width`, sRGB, in [0,1]. Reading, writing and resizing happen here alone."""
+"""The image contract: float32 `batch 3 height width`, sRGB, in [0,1]. Images are read, written and resized here alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ ROUNDING = 1e-6
 
 
 def check_images(x: Tensor, clamped: bool = True) -> Tensor:
-    """Return `x` if it keeps the contract. clamped: False for what a decoder gives, which may leave [0,1].
+    """Return `x` if it keeps the image contract.
+
+    With `clamped=False` the range is not checked: this is for the output of a decoder, which may leave [0,1].
 
     Raises InputError that quotes the offending shape, dtype, minimum or maximum.
     """
@@ -46,14 +48,20 @@ def check_images(x: Tensor, clamped: bool = True) -> Tensor:
 
 
 def check_eps(eps: float) -> float:
-    """Return an ℓ∞ budget in [0,1] units. Raises InputError for a value that looks like 255ths."""
+    """Return the ℓ∞ budget `eps`, in [0,1] units.
+
+    Raises InputError for a value outside [0,1], such as one that was given in 255ths.
+    """
     if not 0 <= eps <= 1:
         raise InputError(f"eps must lie in [0,1]; write {eps:g}/255 for {eps:g} grey levels" if eps > 1 else f"eps is {eps:g}")
     return eps
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Every image file below `folder`, at any depth, sorted; a file by itself is a list of one. Raises InputError if none."""
+    """List every image file below `folder`, at any depth, sorted. A path to one file gives a list of one.
+
+    Raises InputError if the folder does not exist or holds no images.
+    """
     folder = Path(folder)
     if folder.is_file():
         return [folder]
@@ -66,12 +74,12 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def count_others(folder: Path) -> int:
-    """The files below `folder` that `find_images` passes over, by their names."""
+    """Count the files below `folder` that `find_images` leaves out because their suffix is not that of an image."""
     return sum(path.suffix.lower() not in SUFFIXES for path in _files(folder))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder but hidden ones; folders that are linked to are entered, once each."""
+    """Every file below a folder except hidden ones. Linked folders are entered, each of them once."""
     entered: set[Path] = set()
     for above, folders, names in os.walk(folder, followlinks=True):
         entered.add(Path(above).resolve())
@@ -80,10 +88,12 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def find_sources(sources: Sequence[Path], out: Path) -> list[Path]:
-    """The images in `sources` (files or folders) that are to be written to `out` under their own names.
+    """List the images in `sources` (files or folders) that are to be written to `out` under their own names.
 
-    Left out are those that an earlier run wrote to `out` below a source folder. Raises InputError where a source lies in
-    `out` itself, is called as the contact sheet, two sources have one name, or none is left.
+    Where `out` lies below a source folder, the images that an earlier run wrote to `out` are left out.
+
+    Raises InputError if a source itself lies in `out`, if an image has the name of the contact sheet, if two images have the
+    same name, or if no image is left.
     """
     seen: dict[str, Path] = {}
     for source in sources:
@@ -103,10 +113,14 @@ def find_sources(sources: Sequence[Path], out: Path) -> list[Path]:
 
 
 def open_rgb(path: Path, at_least: int | None = None) -> Image.Image:
-    """The picture in `path` as 8-bit RGB: upright by its EXIF, first frame, transparency laid on white, 16 bits scaled to 8.
+    """Open the picture in `path` as 8-bit RGB.
 
-    at_least: a JPEG may be decoded at a half, quarter or eighth, with no side under so many pixels (four times as fast).
-    Raises InputError naming the file if it is broken, truncated, no picture, or large enough to be a decompression bomb.
+    The picture is turned upright by its EXIF orientation. Of an animation the first frame is taken, transparency is laid on
+    white, and 16 bits are scaled to 8. With `at_least`, a JPEG may be decoded at a half, a quarter or an eighth of its size,
+    but with no side below that many pixels; this is four times as fast.
+
+    Raises InputError that names the file if it is broken, truncated, not a picture, or so large that it may be a decompression
+    bomb.
     """
 
     def read() -> Image.Image:
@@ -115,11 +129,11 @@ def open_rgb(path: Path, at_least: int | None = None) -> Image.Image:
             image.draft("RGB", (at_least, at_least))
         return image
 
-    return rgb_of(read, str(path))
+    return read_rgb(read, str(path))
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """Width and height of the picture in `path`, upright, from its head alone; None where it cannot be read."""
+    """Width and height of the picture in `path` when upright, read from its header alone; None if it cannot be read."""
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
@@ -128,8 +142,11 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def rgb_of(read: Callable[[], Image.Image | None], name: str) -> Image.Image:
-    """What `read` opens as 8-bit RGB, as `open_rgb` says; `name` is for the error."""
+def read_rgb(read: Callable[[], Image.Image | None], name: str) -> Image.Image:
+    """Convert the picture that `read` opens to 8-bit RGB, as `open_rgb` does. `name` is what errors call it.
+
+    Raises InputError as `open_rgb` does, or if `read` returns None.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -157,40 +174,45 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_tensor(image: Image.Image) -> Float[Tensor, "3 h w"]:
+    """Convert an 8-bit RGB picture to a float32 tensor in [0,1]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255
 
 
 def read_image(path: Path) -> Float[Tensor, "3 h w"]:
-    """The picture in `path` in [0,1]. Raises InputError as `open_rgb` does."""
+    """Read the picture in `path` as a tensor in [0,1]. Raises InputError as `open_rgb` does."""
     return to_tensor(open_rgb(path))
 
 
 def read_square(path: Path, size: int) -> Float[Tensor, "3 size size"]:
-    """The centre square of the picture in `path`, resized to `size` pixels (Lanczos)."""
+    """Read the centre square of the picture in `path`, resized to `size` pixels a side (Lanczos)."""
     return read_fitted(path, size, size)
 
 
 def read_fitted(path: Path, height: int, width: int) -> Float[Tensor, "3 height width"]:
-    """The largest middle of these proportions of the picture in `path`, resized to them (Lanczos)."""
+    """Read the centre of the picture in `path`, cropped to the proportions of `height` by `width` and resized (Lanczos)."""
     return to_tensor(ImageOps.fit(open_rgb(path), (width, height), Image.Resampling.LANCZOS))
 
 
 def to_levels(x: Tensor) -> Tensor:
-    """The 8-bit levels of `x` in [0,1], rounded to nearest: truncation would shift a quarter of them by one."""
+    """Convert `x` in [0,1] to 8-bit levels by rounding to nearest. Truncation would shift a quarter of all levels by one."""
     return (x.detach() * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def to_pil(x: Float[Tensor, "3 h w"]) -> Image.Image:
+    """Convert a tensor in [0,1] to an 8-bit RGB picture, rounding to nearest."""
     return Image.fromarray(to_levels(x).permute(1, 2, 0).cpu().numpy())
 
 
 def write_image(path: Path, x: Float[Tensor, "3 h w"]) -> None:
-    """Write `x` in [0,1] by rounding, atomically: as PNG, exactly; where `path` ends in .webp, for looking at alone."""
+    """Write `x` in [0,1], rounded to 8 bits, atomically.
+
+    A path that ends in .png keeps every level. One that ends in .webp is lossy and only meant to be looked at.
+    """
     write_atomically(path, lambda file: to_pil(x).save(file, quality=85))
 
 
 def pad_to_multiple(x: Tensor, factor: int) -> Tensor:
-    """Extend height and width at the right and bottom edge, by repeating it, to multiples of `factor`."""
+    """Extend height and width to multiples of `factor`, by repeating the right and the bottom edge."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % factor, 0, -height % factor), mode="replicate")
 
@@ -198,7 +220,10 @@ def pad_to_multiple(x: Tensor, factor: int) -> Tensor:
 def tile(
     rows: Sequence[Sequence[Float[Tensor, "3 h w"]]], captions: Sequence[str] = (), gap: int = 4
 ) -> Float[Tensor, "3 H W"]:
-    """A picture grid on white, with a caption over each column, for looking at."""
+    """Lay images out as a grid on white, for looking at, with a caption above each column.
+
+    `gap` is the white margin around every cell, in pixels.
+    """
     padded = [[F.pad(cell.detach().cpu().clamp(0, 1), (gap,) * 4, value=1.0) for cell in row] for row in rows]
     grid = torch.cat([torch.cat(row, dim=2) for row in padded], dim=1)
     if not captions:

@@ -1,4 +1,4 @@
-"""What a result was made with: versions of packages, and of this package's own code."""
+"""What a result was made with: versions of packages, this package's own code, and the weights of models."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent
 
 
 def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that affect results, and the kind of machine."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     for package in ("srlvae", "torch", "diffusers", "transformers", "accelerate", "numpy", "pillow"):
         try:
@@ -26,7 +27,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def code(*rooms: str) -> str:
-    """The SHA-256 of the source of rooms or files of this package, such as `attacks` or `bench/compare`."""
+    """The SHA-256 of this package's source in folders or files such as `attacks` or `bench/compare`."""
     hashed = hashlib.sha256()
     for room in sorted(rooms):
         files = sorted((ROOT / room).rglob("*.py")) or [ROOT / f"{room}.py"]
@@ -36,7 +37,10 @@ def code(*rooms: str) -> str:
 
 
 def fingerprint(*models: nn.Module, rounded: torch.dtype = torch.float32) -> str:
-    """SHA-256 of all weights as float32, with names and shapes. rounded: to this precision first."""
+    """The SHA-256 of all weights of the models as float32, with names and shapes.
+
+    The weights are first rounded to the precision `rounded`.
+    """
     digest = hashlib.sha256()
     for model in models:
         for name, tensor in sorted(model.state_dict().items()):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from srlvae.bench.protocol import RECONSTRUCTION
+from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.reconstruction import reconstruction
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.extras import folder_of, need
-from srlvae.harden import Listener, harden, preset
+from srlvae.harden import harden, preset
 from srlvae.images import find_images, open_rgb
 from srlvae.models.vae import load_vae
 from srlvae.report.page import write_report
@@ -20,10 +21,10 @@ TILE_TRAIN, TILE_TEST = 192, 128
 STEPS = 250
 
 
-def quickstart(out: Path, listener: Listener, told) -> Path:
-    """Harden `tiny` into `out`/vae, benchmark it into `out`/bench, and return the report. Goes on where it was cut off.
+def quickstart(out: Path, listener: Listener) -> Path:
+    """Harden `tiny` into `out`/vae, benchmark it into `out`/bench, and return the report. An interrupted run goes on.
 
-    told: called as `reconstruction`'s `done`. Raises: InputError if `out` holds something else.
+    Raises InputError if `out` holds something else.
     """
     if out.exists() and {path.name for path in out.iterdir()} - {"photographs", "vae", "bench"}:
         raise InputError(f"{out} has something else in it; give a new folder with --out")
@@ -32,7 +33,8 @@ def quickstart(out: Path, listener: Listener, told) -> Path:
     cut_photographs(TEST, test, TILE_TEST)
     if not (out / "vae" / "srlvae.json").exists():
         harden("tiny", train, out / "vae", preset("cpu", steps=STEPS), listener=listener)
-    reconstruction(load_vae("tiny"), load_vae(out / "vae"), test, out / "bench", RECONSTRUCTION["quick"], told)
+    vaes, protocol = (load_vae("tiny"), load_vae(out / "vae")), reconstruction_protocol("quick")
+    reconstruction(*vaes, test, out / "bench", protocol, listener)
     return write_report([out / "bench"])
 
 

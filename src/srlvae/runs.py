@@ -1,7 +1,7 @@
-"""Whose an output folder is: one rule for every command.
+"""Who owns an output folder: one rule for every command.
 
-A folder is free, or it has the record of a run. Asked for the same again, the run goes on; asked for anything else, or where
-something else lies, nothing is touched and the error says what to do.
+A folder is either free or holds the record of a run. A run with the same record goes on where it stopped. For any other run, or
+where something else lies in the folder, nothing is touched and the error says what to do.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from srlvae.files import write_json
 def claim(
     out: Path, record: str, run: dict, *, free: Collection[str] = (), finished: str | None = None, resume: bool = True
 ) -> bool:
-    """Make `out` the folder of `run` and write its record, before anything is computed; whether it goes on with what is there.
+    """Make `out` the folder of `run` and write its record. Returns whether an earlier run in it goes on.
 
-    record: file in `out` for the run, as plain data. free: keys, at any depth, that change nothing of what comes out: they may
-    be others than before. finished: a file that is there once the run has ended. resume: False takes a free folder alone; one
-    with nothing but a record is free.
-    Raises InputError for a file, a folder with something else in it, another run (naming what differs), or a finished one.
+    Call this before anything is computed. `run` is plain data and is written to the file `record` in `out`. Keys in `free`, at
+    any depth, do not change the result, so they may differ from the earlier run's. `finished` names a file that exists once a
+    run has ended. With `resume=False` only a free folder is taken; a folder that holds nothing but a record counts as free.
+
+    Raises InputError if `out` is a file, holds something else, holds another run (naming what differs) or holds a finished one.
     """
     run = json.loads(json.dumps(run))
     if out.exists() and not out.is_dir():
@@ -42,16 +43,16 @@ def claim(
 
 
 def _files(out: Path, record: str) -> list[Path]:
-    """What lies in `out`: no hidden files, and no folders in it that are those of runs themselves."""
+    """The files in `out`, without hidden ones and without those in folders of other runs."""
     runs = [path.parent for path in out.rglob(record) if path != out / record]
     files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return [path for path in files if not any(run in path.parents for run in runs)]
 
 
 def begun(out: Path, record: str, run: dict, free: Collection[str] = ()) -> dict | None:
-    """What the record of an earlier run in `out` says, None where there is none.
+    """The record of an earlier run in `out`, or None if there is none.
 
-    Raises InputError where that run was another one, naming what differs.
+    Raises InputError if that run was another one, naming what differs outside the keys in `free`.
     """
     if not (out / record).exists():
         return None

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Preset:
     """A published setting of an attack.
 
-    ball: with the *effective* radius, on images in [0,1]. source: where it was published. options: further arguments of the
-    attack. wants: what has to be given with it, `mask` or `target`. restarts, repeats: see `Loop`.
+    - ball: the budget and the steps. Its radius is the *effective* one, on images in [0,1].
+    - source: where the setting was published.
+    - options: further arguments of the attack.
+    - wants: what the user has to give with it, `mask` or `target`.
+    - restarts, repeats: as in `Loop`.
     """
 
     ball: Ball
@@ -34,12 +37,14 @@ class Preset:
 class Attack:
     """An attack and its published settings, of which the first is the default.
 
-    function: `file.name` in `papers`. needs: what it takes beside the images, as `vae=` or as `pipeline=`. passes: what a step
-    costs, in forward and backward passes of E the encoder, D the decoder, U the UNet (at twice the batch where guided), P the
-    perceptual network. alone: takes the images of a batch one after another, so that a batch saves no time. restarts: takes
-    several random starts and keeps the best, which means nothing where the objective itself is drawn anew at every call.
-    posterior: attacks the log-variance, too, so that the VAE has to have one. announced: back through whole denoising steps,
-    whose memory is told before it starts.
+    - function: `file.name` in `papers`.
+    - needs: what the attack takes beside the images, as `vae=` or as `pipeline=`.
+    - passes: the cost of a step, in forward and backward passes of E the encoder, D the decoder, U the UNet (at twice the batch
+      under guidance) and P the perceptual network.
+    - alone: the images of a batch are attacked one after another, so a batch saves no time.
+    - restarts: the attack takes several random starts and keeps the best. An objective that draws anew at every call cannot.
+    - posterior: the attack aims at the log-variance, too, so the VAE must have one.
+    - announced: the gradient goes back through whole denoising steps, whose memory is announced before the attack starts.
     """
 
     function: str

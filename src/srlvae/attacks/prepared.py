@@ -28,7 +28,7 @@ from srlvae.rng import Generators, named_generator
 
 
 def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:
-    """What is asked for, ready on a model. Raises InputError where the attack needs a pipeline and the model is none."""
+    """Make a request ready on a model. Raises InputError if the attack needs a pipeline and the model is a VAE."""
     if request.attack.needs == "pipeline" and not isinstance(model, Pipeline):
         raise InputError(f"{request.name} attacks a whole pipeline; give one with --pipeline")
     network = load_features(request.features).to(model.device) if request.features else None
@@ -37,7 +37,7 @@ def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:
 
 @dataclass(frozen=True)
 class PreparedAttack:
-    """A request on one model, the VAE of a pipeline where the attack needs no more. features: of a perceptual budget."""
+    """A request on one model, with the network of its perceptual budget. Attacks on a VAE take that of a pipeline."""
 
     request: Request
     model: VAE | Pipeline
@@ -71,14 +71,17 @@ class PreparedAttack:
         return said | {key: f"{path} {digest(path)}" for key, path in pictures.items()}
 
     def made_from(self) -> dict[str, Any]:
-        """The settings but for where the pipeline lies: what is kept by them holds for the same weights in another folder."""
+        """The settings without the place of the pipeline, so that the same weights in another folder give the same images."""
         made_from = {key: value for key, value in self.settings().items() if key != "pipeline"}
         if self.request.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
             made_from["sampling"] = self.model.settings()
         return made_from
 
     def perturb(self, x: Images, names: Sequence[str], watch: Trace | None = None) -> Images:
-        """Attacked images of whole grey levels within the budget, from any size. names: of the images, for their draws."""
+        """Attack images of any size. Returns whole grey levels within the budget.
+
+        `names` are those of the images: each has a generator of its own, seeded by its name.
+        """
         preset, factor = self.request.changed, self.vae.factor
         draws = [named_generator(self.request.seed, name, x.device) for name in names]
         adversarial = self.request.attack.run(

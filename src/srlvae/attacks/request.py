@@ -18,11 +18,15 @@ from srlvae.images import check_eps
 class Request:
     """An attack by name, and what is wanted other than its default.
 
-    preset: the name of a published setting; the attack's first by default. eps (in [0,1] units), steps, restarts: in place of
-    the preset's. prompt: what the pipeline is told, or a target is made from. target, mask: picture files; the mask is white
-    where pixels may change. through, draws: a view in VIEWS, or SAMPLING, and how often a step sees it. features: the network
-    of a perceptual budget. seed: of random starts and draws.
-    Raises InputError for an unknown attack, preset or view, for what the attack does not take, and for a bad budget.
+    - preset: the name of a published setting. The default is the attack's first.
+    - eps, steps, restarts: in place of the preset's. `eps` is in [0,1] units.
+    - prompt: what the pipeline is told, or what a target is generated from.
+    - target, mask: picture files. Pixels may change where the mask is white.
+    - through, draws: the attack sees images through a view in VIEWS, or draws of the posterior (SAMPLING), `draws` a step.
+    - features: the network of a perceptual budget.
+    - seed: of random starts and draws.
+
+    Raises InputError for an unknown attack, preset or view, for an option that the attack does not take, and for a bad budget.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""Images on disk by what they were made from, so that a run which was cut off or is extended makes only what is missing."""
+"""Images and numbers on disk by what they were made from, so that a run which was cut off or is extended makes only what is
+missing."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, read_image, write_image
 from srlvae.provenance import code
 
 # The rooms whose code makes what a stage of a benchmark keeps: after a change in one of them it is made anew.
 GROUND = ("images", "rng", "models")
+MEASURED = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
+TUNED = ("attacks", "purify", "training", "finetune", "scan", "bench/poisons", "bench/poison_defences", "bench/poison_tuning")
 STAGES = {
-    "noise": ("images", "rng", "bench/edited"),
-    "attacked": (*GROUND, "attacks", "training", "bench/perturbed"),
-    "purified": (*GROUND, "purify", "bench/purified"),
-    "edited": (*GROUND, "bench/edited"),
-    "measured": (*GROUND, "metrics", "bench/compare"),
-    "poisoned": (*GROUND, "attacks", "purify", "training", "finetune", "scan", "metrics", "bench/poisoned"),
+    "uniform-noise": ("images", "rng", "bench/attacked"),
+    "attacked": (*GROUND, "attacks", "training", "bench/attacked"),
+    "purified": (*GROUND, "purify", "bench/purifiers"),
+    "edited": (*GROUND, "bench/editor"),
+    "timed": (*GROUND, "purify", "bench/costs"),
+    "compared": (*GROUND, *MEASURED),
+    "reconstructed": (*GROUND, *MEASURED, "bench/reconstructed"),
+    "poisoned": (*GROUND, *MEASURED, *TUNED),
 }
 
 
@@ -47,17 +53,21 @@ def key_of_image(x: Float[Tensor, "3 h w"]) -> str:
 
 
 @dataclass(frozen=True)
-class Store:
-    """A folder of PNGs under their keys. told: of each batch that was made, how many images. shared: processes that run
-    together share out what is missing, each waiting for the others' files; not where they ask for other images each."""
+class Cache:
+    """A folder of PNGs, of notes on them and of records, all under their keys.
+
+    batch_size: images made at a time. listener: is told of each batch. shared: processes that run together share out the
+    images that are missing, each waiting for the others' files; False where each process asks for images of its own.
+    """
 
     folder: Path
     batch_size: int
-    told: Callable[[int], None] = lambda count: None
+    listener: Listener = field(default_factory=Listener)
     shared: bool = True
 
-    def path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.png"
+    def path(self, key: str, suffix: str = ".png") -> Path:
+        """The file of a key, which need not be there."""
+        return self.folder / key[:2] / f"{key}{suffix}"
 
     def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> Images:
         """The images of `keys`. `make` is asked for those that are missing, by number and in batches, and gives them with a
@@ -69,21 +79,43 @@ class Store:
         share = [i for i in own if not self.path(keys[i]).exists()]
         for start in range(0, len(share), self.batch_size):
             part = share[start : start + self.batch_size]
-            made, notes = make(part)
-            for i, image, note in zip(part, made, notes, strict=True):
-                if note:
-                    write_json(self.path(keys[i]).with_suffix(".json"), note)
-                write_image(self.path(keys[i]), image)
-            self.told(len(part))
+            self._write(keys, part, make)
+            self.listener.at("images", start + len(part), len(share))
         if not self.shared or state.num_processes == 1:
             return torch.stack([read_image(self.path(key)) for key in keys])
         made_by = [(self.path(key), i % state.num_processes) for i, key in enumerate(keys)]
         return torch.stack([read_image(wait_for(path, self.folder, maker)) for path, maker in made_by])
 
+    def _write(self, keys: Sequence[str], part: list[int], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> None:
+        for i, image, note in zip(part, *make(part), strict=True):
+            if note:
+                write_json(self.path(keys[i], ".json"), note)
+            write_image(self.path(keys[i]), image)
+
     def notes(self, keys: Sequence[str]) -> list[Any]:
         """The notes on the images of `keys`; None where there is none."""
-        files = [self.path(key).with_suffix(".json") for key in keys]
-        return [json.loads(file.read_text(encoding="utf-8")) if file.exists() else None for file in files]
+        files = [self.path(key, ".json") for key in keys]
+        return [read_json(file) if file.exists() else None for file in files]
+
+    def record(self, key: str, make: Callable[[], Any]) -> Any:
+        """What `make` once gave under `key`, plain data; it is called where there is nothing yet."""
+        file = self.path(key, ".json")
+        if not file.exists():
+            write_json(file, make())
+        return read_json(file)
+
+    def has_record(self, key: str) -> bool:
+        """Whether there is a record under `key`."""
+        return self.path(key, ".json").exists()
+
+    def record_of(self, key: str, process: int) -> Any:
+        """The record that another process makes, once it is there. Raises InputError where that process has stopped."""
+        return read_json(wait_for(self.path(key, ".json"), self.folder, process))
+
+
+def read_json(file: Path) -> Any:
+    """What the JSON file says."""
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 # Signs of life from before are those of an earlier run.

@@ -9,35 +9,34 @@ are known to be alike, at the same n. KID is unbiased: pairs made of one photogr
 from __future__ import annotations
 
 import dataclasses
-import json
-import statistics
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
 
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.trace import transfer_doubts
-from srlvae.bench.cache import Store, key_of
-from srlvae.bench.compare import Comparison
-from srlvae.bench.edited import Editing, Set
+from srlvae.bench.attacked import CLEAN, UNIFORM_NOISE, Cell, ImageSet
+from srlvae.bench.cache import Cache, key_of
+from srlvae.bench.costs import defence_costs
+from srlvae.bench.distances import EditDistances, load_networks, reconstruction_estimates
+from srlvae.bench.editor import Editor
 from srlvae.bench.photographs import load_photographs
-from srlvae.bench.protocol import Cell, EditingProtocol
+from srlvae.bench.protocol import EditingProtocol, as_written
+from srlvae.bench.rows import VAE_OF, Row, access_of, as_data, read_measures
+from srlvae.config import budget
+from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import tile, write_image
 from srlvae.metrics.clip import load_clip
-from srlvae.metrics.features import load_features
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
 
 RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
-CLEAN = Cell("none", 0, "")
 # Photographs on a contact sheet.
 SHOWN = 6
 
@@ -46,22 +45,20 @@ def attackable(protocol: EditingProtocol, vae: VAE) -> EditingProtocol:
     """The protocol without the attacks on a posterior where there is none, which a warning names."""
     if vae.has_posterior:
         return protocol
-    left_out = [plan.name for plan in protocol.attacks if ATTACKS[plan.name].posterior]
+    left_out = [chosen.name for chosen in protocol.attacks if ATTACKS[chosen.name].posterior]
     if left_out:
         warnings.warn(f"left out, as this VAE has no posterior: {', '.join(left_out)}", stacklevel=2)
-    return dataclasses.replace(protocol, attacks=tuple(plan for plan in protocol.attacks if plan.name not in left_out))
+    return dataclasses.replace(protocol, attacks=tuple(one for one in protocol.attacks if one.name not in left_out))
 
 
-def plan_of(protocol: EditingProtocol) -> list[tuple[Cell, str]]:
+def conditions(protocol: EditingProtocol) -> list[tuple[Cell, str]]:
     """Every set of images with every defence that it is tried under, in the order in which they are run."""
-    attacks = [(Cell(plan.name, eps, "original"), plan) for plan in protocol.attacks for eps in plan.eps]
+    attacks = [(Cell(chosen.name, eps, "original"), chosen) for chosen in protocol.attacks for eps in chosen.eps]
     budgets = sorted({cell.eps for cell, _ in attacks})
-    found = [
-        (cell, defence) for cell in [CLEAN, *(Cell("noise", eps, "") for eps in budgets)] for defence in ("none", "hardened")
-    ]
-    for cell, plan in attacks:
+    found = [(cell, vae) for cell in [CLEAN, *(Cell(UNIFORM_NOISE, eps, "") for eps in budgets)] for vae in VAE_OF]
+    for cell, chosen in attacks:
         found += [(cell, "none"), (cell, "hardened")]
-        found += [(Cell(cell.attack, cell.eps, "hardened"), "hardened")] if plan.white_box else []
+        found += [(Cell(cell.attack, cell.eps, "hardened"), "hardened")] if chosen.white_box else []
     cells = [CLEAN, *(cell for cell, _ in attacks)]
     return found + [(cell, p.name) for p in protocol.purifiers for cell in cells if p.takes(cell.attack, cell.eps)]
 
@@ -72,119 +69,106 @@ def editing(
     folder: Path,
     out: Path,
     protocol: EditingProtocol,
-    done: Callable[[Cell, str, int, int], None] = lambda cell, defence, number, total: None,
-    told: Callable[[int], None] = lambda count: None,
-) -> dict:
+    listener: Listener | None = None,
+) -> dict[str, Any]:
     """Run the benchmark on the photographs in `folder`; write rows and contact sheets to `out` and return what is written.
 
-    Images are kept in `out`/cache by what they were made from, and rows with them: a run that was cut off, or another protocol,
-    makes only what is missing. Of processes that run together the main one measures and writes; the others return {}.
-    done: told of each row; told: of how many images were made. `seconds` in the result: of this run, which took over what
-    others had made.
-    Raises: InputError for unusable images.
+    Images and measures are kept in `out`/cache by what they were made from: a run that was cut off, or another protocol, makes
+    only what is missing. Of processes that run together the main one measures and writes; the others return {}. `seconds` in
+    the result: of this run, which took over what others had made.
+    Raises InputError for unusable images.
     """
-    started = time.perf_counter()
+    started, listener = time.perf_counter(), listener or Listener()
     protocol = attackable(protocol, pipeline.vae)
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed)
-    bench = Editing(pipeline, hardened, x, protocol, Store(out / CACHE, protocol.batch_size, told))
-    plan = plan_of(protocol)
-    reference, other = bench.edits(bench.clean), bench.edits(bench.clean, seed=protocol.seed + 1)
+    editor = Editor(pipeline, hardened, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
+    edited, planned = EditedRows(editor), conditions(protocol)
     if not PartialState().is_main_process:
-        for number, (cell, defence) in enumerate(plan, 1):
-            bench.under(defence, bench.attacked(cell))
-            done(cell, defence, number, len(plan))
+        for number, (cell, defence) in enumerate(planned, 1):
+            editor.edits_under(defence, editor.attacked(cell))
+            listener.at("rows", number, len(planned), f"{cell}, {defence}")
         return {}
-    clip = load_clip(protocol.clip, pipeline.device)
-    compare = Comparison(
-        [load_features(name) for name in protocol.features],
-        clip,
-        reference.images,
-        bench.prompts,
-        bench.of,
-        protocol.batch_size,
-        protocol.seed,
-        pipeline.device,
-    )
-    before = json.loads((out / RESULT).read_text(encoding="utf-8")) if (out / RESULT).exists() else {}
-    measured_with = {"reference": reference.keys, "features": protocol.features, "clip": clip.fingerprint()}
-    known = {row["key"]: row["measured"] for row in before.get("rows", [])}
-    result = {
-        "benchmark": "editing",
-        **bench.vaes,
-        "networks": bench.networks,
-        "protocol": json.loads(json.dumps(asdict(protocol))),
-        "images": names,
-        "versions": versions(),
-        "floor": compare.floor(other.images),
-        "reconstruction": {name: compare.reconstruction(pipe.vae, x) for name, pipe in bench.pipelines.items()},
-        "costs": costs if (costs := before.get("costs", {})).get("of") == bench.timed_with() else {},
-        "rows": [],
-    }
-    for number, (cell, defence) in enumerate(plan, 1):
-        given = bench.attacked(cell)
-        edits = bench.under(defence, given)
-        key = key_of("measured", edits=edits.keys, **measured_with)
-        measured = known.get(key) or compare.row(edits.images)
-        doubts = [doubt for note in bench.store.notes(given.keys) if note for doubt in note["doubts"]]
-        made = {"defence": defence, "setting": setting_of(cell, defence), "n": len(edits.keys), "doubts": doubts}
-        result["rows"].append({**asdict(cell), **made, "measured": measured, "key": key})
+    result = {"benchmark": "editing", **editor.vaes, "networks": editor.networks, "protocol": as_written(protocol)}
+    result |= {"images": names, "versions": versions(), **edited.baselines(), "costs": {}, "rows": []}
+    for number, (cell, defence) in enumerate(planned, 1):
+        result["rows"] += as_data([edited.row(cell, defence)])
         write_json(out / RESULT, result)
-        done(cell, defence, number, len(plan))
-    _finish(bench, result, out, reference)
+        listener.at("rows", number, len(planned), f"{cell}, {defence}")
+    result |= {"doubts": edited.white_box_doubts(), "costs": defence_costs(editor)}
+    for chosen in protocol.attacks:
+        write_sheet(editor, Cell(chosen.name, max(chosen.eps), "original"), edited.reference.images, out / SHEETS)
     result["seconds"] = time.perf_counter() - started
     write_json(out / RESULT, result)
     return result
 
 
-def setting_of(cell: Cell, defence: str) -> str:
-    if cell.made_on == "":
-        return "any"
-    own = "original" if defence == "none" else "hardened" if defence == "hardened" else ""
-    return "white-box" if cell.made_on == own else "transfer"
+class EditedRows:
+    """Rows of edits beside those of the clean photographs, measured once and kept."""
+
+    def __init__(self, editor: Editor):
+        protocol, device = editor.protocol, editor.pipelines["original"].device
+        self.editor = editor
+        self.pair_distances: dict[tuple[Cell, str], list[float]] = {}
+        self.reference = editor.edits(editor.clean)
+        self.others = editor.edits(editor.clean, seed=protocol.seed + 1)
+        if not PartialState().is_main_process:
+            return
+        clip = load_clip(protocol.clip, device)
+        self.networks = load_networks(protocol.pairs, protocol.sets, protocol.batch_size, device)
+        judged = self.reference.images, editor.prompts, editor.of
+        self.distances = EditDistances(self.networks, clip, *judged, protocol.seed)
+        self.judged_by = {"pairs": protocol.pairs, "sets": protocol.sets, "clip": clip.fingerprint(), "seed": protocol.seed}
+        self.judged_by |= {"reference": self.reference.keys, "prompts": editor.prompts}
+
+    def row(self, cell: Cell, defence: str) -> Row:
+        """The row of a set of images under a defence."""
+        given = self.editor.attacked(cell)
+        found = self._compared(self.editor.edits_under(defence, given))
+        self.pair_distances[cell, defence] = found["distances"]
+        measures, doubts = read_measures(found["measures"]), self.editor.attacker.doubts(given)
+        return Row(cell.condition(), access_of(cell.made_on, defence), defence, len(self.editor.of), measures, doubts)
+
+    def _compared(self, edits: ImageSet) -> dict[str, Any]:
+        key = key_of("compared", edits=edits.keys, **self.judged_by)
+        return self.editor.cache.record(key, lambda: self.distances.to(edits.images))
+
+    def baselines(self) -> dict[str, Any]:
+        """`floor`: what edits of clean photographs are apart by another draw of noise, and those of one half of the photographs
+        from those of the other. `reconstruction`: how well both VAEs give clean photographs back."""
+        return {"floor": as_data(self._floor()), "reconstruction": as_data(map(self._reconstruction, VAE_OF))}
+
+    def _floor(self) -> list[Row]:
+        others = read_measures(self._compared(self.others)["measures"])
+        floor = {"other noise": others, "halves": self.distances.between_halves()}
+        return [
+            Row({**CLEAN.condition(), "compared": name}, "none", "none", max(one.n for one in found.values()), found)
+            for name, found in floor.items()
+            if found
+        ]
+
+    def _reconstruction(self, defence: str) -> Row:
+        vae, x = self.editor.pipelines[VAE_OF[defence]].vae, self.editor.clean.images
+        measures = reconstruction_estimates(self.networks, vae, x, self.editor.protocol.seed)
+        return Row(CLEAN.condition(), "none", defence, len(x), measures)
+
+    def white_box_doubts(self) -> list[str]:
+        """Where attacks made on the original VAE hurt the hardened one more than those made on itself; of the rows so far."""
+        found = []
+        for (cell, defence), own in self.pair_distances.items():
+            transfer = self.pair_distances.get((dataclasses.replace(cell, made_on="original"), defence))
+            if cell.made_on == "hardened" and transfer:
+                doubts = transfer_doubts(torch.tensor(transfer), torch.tensor(own))
+                found += [f"{cell.attack} at {budget(cell.eps)}: {doubt}" for doubt in doubts]
+        return found
 
 
-def _finish(bench: Editing, result: dict, out: Path, reference: Set) -> None:
-    """Doubts that rows raise together, costs, and a contact sheet an attack."""
-    result["doubts"] = white_box_doubts(result["rows"])
-    if not result["costs"]:
-        vaes = {name: pipe.vae for name, pipe in bench.pipelines.items()}
-        encoder = encoder_seconds(vaes, bench.clean.images)
-        result["costs"] = {"of": bench.timed_with(), "purifiers": bench.costs(), "encoder": encoder}
-    for plan in bench.protocol.attacks:
-        write_sheet(bench, Cell(plan.name, max(plan.eps), "original"), reference, out / SHEETS)
-
-
-def white_box_doubts(rows: list[dict]) -> list[str]:
-    """Where attacks made on the original VAE hurt the hardened one more than those made on itself."""
-    found = []
-    hardened = {(r["attack"], r["eps"], r["setting"]): r for r in rows if r["defence"] == "hardened"}
-    for (attack, eps, setting), row in hardened.items():
-        if setting == "white-box" and (transfer := hardened.get((attack, eps, "transfer"))):
-            said = transfer_doubts(torch.tensor(transfer["measured"]["distances"]), torch.tensor(row["measured"]["distances"]))
-            found += [f"{attack} at {eps}/255: {doubt}" for doubt in said]
-    return found
-
-
-@torch.no_grad()
-def encoder_seconds(vaes: dict[str, VAE], x: Tensor, rounds: int = 7) -> dict[str, float]:
-    """Median seconds an image of each VAE's encoder, in alternating rounds after one to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in vaes}
-    for _ in range(rounds + 1):
-        for name, vae in vaes.items():
-            part = x[:8].to(vae.device)
-            started = time.perf_counter()
-            vae.mean(part).cpu()
-            seconds[name].append((time.perf_counter() - started) / len(part))
-    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
-
-
-def write_sheet(bench: Editing, cell: Cell, reference: Set, folder: Path) -> None:
+def write_sheet(editor: Editor, cell: Cell, reference: torch.Tensor, folder: Path) -> None:
     """Photographs and their edits, clean and attacked, under every defence that the attack was tried with."""
-    shown = [bench.of.index(i) for i in range(min(SHOWN, len(bench.clean.images)))]
-    given = bench.attacked(cell)
-    defences = ["none", "hardened"] + [p.name for p in bench.protocol.purifiers if p.takes(cell.attack, cell.eps)]
-    edits = [bench.under(defence, given).images[shown] for defence in defences]
+    shown = [editor.of.index(i) for i in range(min(SHOWN, len(editor.clean.images)))]
+    given = editor.attacked(cell)
+    defences = [*VAE_OF, *(p.name for p in editor.protocol.purifiers if p.takes(cell.attack, cell.eps))]
+    edits = [editor.edits_under(defence, given).images[shown] for defence in defences]
     count = len(shown)
-    columns = [bench.clean.images[:count], reference.images[shown], given.images[:count], *edits]
+    columns = [editor.clean.images[:count], reference[shown], given.images[:count], *edits]
     captions = ("clean", "its edit", "attacked", *("no defence" if d == "none" else d for d in defences))
     write_image(folder / f"{cell.attack}.webp", tile(list(zip(*columns, strict=True)), captions))

@@ -5,23 +5,23 @@ A run is a folder of `srlvae harden --snapshot-every`. What is measured of each 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from srlvae.bench.attacked import CLEAN
+from srlvae.bench.cache import Cache
 from srlvae.bench.photographs import load_photographs
-from srlvae.bench.protocol import Cell, ReconstructionProtocol
-from srlvae.bench.reconstruction import Judge
+from srlvae.bench.protocol import ReconstructionProtocol, as_written
+from srlvae.bench.reconstructed import Reconstructions, attack_cells
+from srlvae.bench.rows import Row, as_data
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.files import digest, write_json
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
-from srlvae.runs import begun
 
-RESULT = "hardening.json"
-PROTOCOL = ReconstructionProtocol(eps=(15,), images=16, clean_images=16, features=("efficientnet-lite1",))
+RESULT, CACHE = "hardening.json", "cache"
 
 
 def hardening(
@@ -29,40 +29,39 @@ def hardening(
     runs: list[Path],
     folder: Path,
     out: Path,
-    protocol: ReconstructionProtocol = PROTOCOL,
-    done: Callable[[str, int, int], None] = lambda name, number, total: None,
-) -> dict:
+    protocol: ReconstructionProtocol,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
     """Measure every encoder that `runs` kept, on the photographs in `folder`; write rows to `out` and return what is written.
 
-    Rows are those of the reconstruction benchmark, clean, transfer and white-box, with the run's name, the step, the images
-    trained on and the processor seconds. Encoders that are done are kept in `out`. `done` is told of each.
-    Raises: InputError for runs that kept none or belong to another VAE, unusable images, or an `out` of other settings.
+    Rows are those of the reconstruction benchmark, clean, transfer and white-box; those of an encoder say its run's name, the
+    step, the images trained on and the processor seconds. What was measured is kept in `out`/cache: another run may join.
+    Raises InputError for runs that kept none or belong to another VAE, or unusable images.
     """
+    listener = listener or Listener()
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed)
-    result = {
-        "benchmark": "hardening",
-        "original": original.fingerprint(),
-        "protocol": json.loads(json.dumps(asdict(protocol))),
-        "images": names,
-        "versions": versions(),
-        "rows": [],
-    }
-    result["rows"] = (begun(out, RESULT, result, free=("rows", "versions")) or result)["rows"]
     kept = [(run.resolve().name, path) for run in runs for path in snapshots(run)]
-    judge = Judge({"original": original}, x, protocol)
-    on_original = {cell: judge.attack(cell) for cell in _cells(protocol, "original")}
-    if not result["rows"]:
-        result["rows"] = [{"run": "original", **judge.row(c, "original", _access(c, ""), a)} for c, a in on_original.items()]
+    bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
+    result: dict[str, Any] = {"benchmark": "hardening", "original": original.fingerprint(), "protocol": as_written(protocol)}
+    result |= {"images": names, "versions": versions()}
+    on_original = [CLEAN, *attack_cells(protocol, "original")]
+    result["rows"] = as_data(bench.row(cell, "none", original) for cell in on_original)
     for number, (name, path) in enumerate(kept, 1):
-        encoder = read_encoder(path)
-        facts = {"run": name, **{key: encoder.facts[key] for key in ("step", "images", "seconds")}, "encoder": digest(path)}
-        if not any(row.get("encoder") == facts["encoder"] and row["run"] == name for row in result["rows"]):
-            judge.vaes["hardened"] = apply_encoder(encoder, original)
-            sets = on_original | {cell: judge.attack(cell) for cell in _cells(protocol, "hardened") if cell.made_on}
-            result["rows"] += [{**facts, **judge.row(c, "hardened", _access(c, "hardened"), a)} for c, a in sets.items()]
-            write_json(out / RESULT, result)
-        done(f"{name}, step {facts['step']}", number, len(kept))
+        rows = encoder_rows(bench, name, path)
+        result["rows"] += as_data(rows)
+        write_json(out / RESULT, result)
+        listener.at("rows", number, len(kept), f"{name}, step {rows[0].condition['step']}")
     return result
+
+
+def encoder_rows(bench: Reconstructions, run: str, path: Path) -> list[Row]:
+    """The rows of an encoder that the run of that name kept in the file `path`."""
+    encoder = read_encoder(path)
+    about: dict[str, Any] = {key: encoder.facts[key] for key in ("step", "images", "seconds")}
+    about |= {"run": run, "encoder": digest(path)}
+    hardened = apply_encoder(encoder, bench.original)
+    cells = [CLEAN, *attack_cells(bench.protocol, "original", "hardened")]
+    return [bench.row(cell, "hardened", hardened, **about) for cell in cells]
 
 
 def snapshots(run: Path) -> list[Path]:
@@ -71,11 +70,3 @@ def snapshots(run: Path) -> list[Path]:
     if not found:
         raise InputError(f"{run} has kept no encoders on its way; run: srlvae harden … --snapshot-every STEPS --out {run}")
     return found
-
-
-def _cells(protocol: ReconstructionProtocol, made_on: str) -> list[Cell]:
-    return [Cell("none", 0, ""), *(Cell(attack, eps, made_on) for attack in protocol.attacks for eps in protocol.eps)]
-
-
-def _access(cell: Cell, judged: str) -> str:
-    return "any" if not cell.made_on else "white-box" if cell.made_on == (judged or "original") else "transfer"

@@ -8,19 +8,23 @@ training images; decoder, text encoder and the UNet to start from are the same t
 from __future__ import annotations
 
 import itertools
-import json
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
-from srlvae.bench.cache import Store, beat, key_of, wait_for
-from srlvae.bench.poisoned import SCAN, Point, Poisoning
-from srlvae.bench.protocol import PoisoningProtocol
+from srlvae.bench.cache import Cache, beat, key_of
+from srlvae.bench.poison_defences import SCAN, TrainingDefences
+from srlvae.bench.poison_tuning import PoisonJudge, Tuner, Tuning
+from srlvae.bench.poisons import DIRTY_LABEL, NIGHTSHADE, Poison, Poisons, check_concepts
+from srlvae.bench.protocol import PoisoningProtocol, as_written
+from srlvae.bench.rows import Access, Condition, Estimate, Row, as_data, read_measures
+from srlvae.events import Listener
 from srlvae.files import write_json
-from srlvae.finetune import Stepped
 from srlvae.images import tile, write_image
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
@@ -31,35 +35,36 @@ from srlvae.provenance import versions
 RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
 # Defences that the hardened VAE takes part in.
 WITH_HARDENED = ("hardened", SCAN)
-# What a point says itself, and names of networks, whose weights count: a longer sweep keeps what a shorter one made.
-SWEPT = ("pairs", "counts", "eps", "kinds", "seeds", "purifiers", "pipeline", "hardened")
+# What a fine-tuning says itself, and names of networks, whose weights count: a longer sweep keeps what a shorter one made.
+SWEPT = ("pairs", "counts", "eps", "white_box", "dirty_label", "seeds", "purifiers", "pipeline", "hardened")
 
 
-def points(protocol: PoisoningProtocol) -> Iterator[Point]:
+def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:
     """Every fine-tuning of the protocol.
 
-    Transfer poisons are swept over their number, from none at all, at the largest ε, and over ε at the largest number, without
-    defence and with the hardened VAE. What is there to compare, other kinds of poison and other defences, has the largest of
-    both alone.
+    Poison made on the original VAE is swept over its number, from none at all, at the largest ε, and over ε at the largest
+    number, without defence and with the hardened VAE. What is there to compare, other poison and other defences, has the
+    largest of both alone.
     """
     most, widest = max(protocol.counts), max(protocol.eps)
-    swept = [("", 0, 0), *(("transfer", widest, count) for count in protocol.counts if count)]
-    swept += [("transfer", eps, most) for eps in protocol.eps if eps != widest]
-    dirty, white_box = [("dirty-label", 0, most)], [("white-box", widest, most)]
+    nightshade = (NIGHTSHADE, widest, most, "original")
+    swept = [("none", 0.0, 0, ""), *((NIGHTSHADE, widest, count, "original") for count in protocol.counts if count)]
+    swept += [(NIGHTSHADE, eps, most, "original") for eps in protocol.eps if eps != widest]
     # Made on the hardened VAE, poison is white-box to that VAE alone; wrong captions are the same to both.
-    poisons = {"none": swept + dirty, "hardened": swept + white_box}
-    others = [plan.name for plan in protocol.purifiers] + [SCAN] * (protocol.scan_rate > 0)
-    poisons |= {name: [("transfer", widest, most)] for name in others}
+    poisons = {"none": swept + [(DIRTY_LABEL, 0.0, most, "")] * protocol.dirty_label}
+    poisons["hardened"] = swept + [(NIGHTSHADE, widest, most, "hardened")] * protocol.white_box
+    others = [chosen.name for chosen in protocol.purifiers] + [SCAN] * (protocol.scan_rate > 0)
+    poisons |= {name: [nightshade] for name in others}
     for seed, (defence, own) in itertools.product(protocol.seeds, poisons.items()):
-        for (kind, eps, count), pair in itertools.product(own, protocol.pairs):
-            if kind in ("", *protocol.kinds):
-                yield Point(pair.concept, pair.target, kind, eps, count, defence, seed)
+        for poison, pair in itertools.product(own, protocol.pairs):
+            yield Tuning(Poison(pair.concept, pair.target, *poison), defence, seed)
 
 
-def sheet_name(point: Point, key: str) -> str:
-    """File of the images of a point; key: of everything else that they were made from."""
-    values = [str(value) for value in asdict(point).values() if value != ""]
-    return "-".join([*values, key[:8]]).replace(" ", "_") + ".webp"
+def sheet_name(condition: Condition, access: Access, defence: str) -> str:
+    """The file of the images of a row."""
+    keys = ("concept", "target", "attack", "eps", "poisons")
+    said = [*(str(condition[key]) for key in keys), access, defence, str(condition["seed"])]
+    return "-".join(said).replace("/", "_").replace(" ", "_") + ".webp"
 
 
 def poisoning(
@@ -70,50 +75,102 @@ def poisoning(
     clip: Clip,
     judge: Judge,
     protocol: PoisoningProtocol,
-    done: Callable[[Point, int, int], None] = lambda point, number, total: None,
-    stepped: Stepped = lambda step, loss: None,
-) -> dict:
-    """Run the sweep on the class folders in `folder`; rows and a sheet a point go to `out`, and are not made again.
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Run the sweep on the class folders in `folder`; rows and a sheet a row go to `out`, and are not made again.
 
-    Processes that run together share the points out, and all but the main one return {}. Raises: InputError for concepts that
-    nobody knows.
+    Processes that run together share the fine-tunings out, and all but the main one return {}. Raises InputError for concepts
+    that nobody knows.
     """
-    bench = Poisoning(pipeline, hardened, folder, clip, judge, protocol, Store(out / CACHE, protocol.batch_size))
-    about = {"benchmark": "poisoning", "networks": bench.networks, "clip": clip.name}
-    judges = {"clip": clip.fingerprint(), "judge": judge.fingerprint()}
-    sampling = pipeline.settings()
-    vaes = {name: pipe.vae.fingerprint() for name, pipe in bench.pipelines.items()}
-    settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
-    plan, state = list(points(protocol)), PartialState()
-    bench.make_poisons(plan)
+    check_concepts(protocol, judge.concepts)
+    listener, state = listener or Listener(), PartialState()
+    pipeline = pipeline.without_safety_checker()
+    pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
+    poisons = Poisons(pipelines, folder, clip, protocol, Cache(out / CACHE, protocol.batch_size, listener))
+    sweep = Sweep(poisons, judge, out)
+    planned = list(tunings(protocol))
+    result = {**sweep.about(), "protocol": as_written(protocol), "versions": versions(), "points": len(planned), "rows": []}
+    make_poisons(poisons, planned)
     if state.num_processes > 1:
-        beat(bench.store.folder, state.process_index)
-
-    def file_of(point: Point) -> Path:
-        # Another hardened VAE leaves the points without one as they are.
-        used = vaes if point.defence in WITH_HARDENED else {"original": vaes["original"]}
-        made_of = {"vaes": used, "settings": settings, "photographs": bench.keys, "purifier": bench.settings_of(point)}
-        made_of |= {"judges": judges, "sampling": sampling}
-        return out / CACHE / "points" / f"{key_of('poisoned', networks=bench.networks, **made_of, point=asdict(point))}.json"
-
-    files = [file_of(point) for point in plan]
-    result = {**about, **vaes, "protocol": json.loads(json.dumps(asdict(protocol))), "versions": versions()}
-    result |= {"points": len(plan), "rows": []}
-    for number, (point, file) in enumerate(zip(plan, files, strict=True), 1):
-        if not file.exists() and number % state.num_processes == state.process_index:
-            started = time.perf_counter()
-            measured, shown = bench.measure(bench.tuned(point, stepped), point)
-            sheet = sheet_name(point, file.stem)
-            write_image(out / SHEETS / sheet, tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)]))
-            seconds = time.perf_counter() - started
-            write_json(file, {**asdict(point), "seconds": seconds, "judged": measured, "sheet": sheet})
+        beat(poisons.cache.folder, state.process_index)
+    for number, tuning in enumerate(planned, 1):
+        if number % state.num_processes == state.process_index:
+            sweep.measure(tuning, listener)
             if state.is_main_process:
-                result["rows"] = [json.loads(made.read_text(encoding="utf-8")) for made in files if made.exists()]
+                result["rows"] = as_data(sweep.row(one) for one in planned if sweep.is_measured(one))
                 write_json(out / RESULT, result)
-        done(point, number, len(plan))
+        listener.at("rows", number, len(planned), str(tuning))
     if not state.is_main_process:
         return {}
-    made_by = [(file, number % state.num_processes) for number, file in enumerate(files, 1)]
-    result["rows"] = [json.loads(wait_for(file, bench.store.folder, maker).read_text("utf-8")) for file, maker in made_by]
+    made_by = [(tuning, number % state.num_processes) for number, tuning in enumerate(planned, 1)]
+    result["rows"] = as_data(sweep.row(tuning, process) for tuning, process in made_by)
     write_json(out / RESULT, result)
     return result
+
+
+def make_poisons(poisons: Poisons, planned: list[Tuning]) -> None:
+    """Have all poisons on disk: processes share the images of this, and later the fine-tunings."""
+    most = max(poisons.protocol.counts)
+    for poison in dict.fromkeys(replace(tuning.poison, number=most) for tuning in planned if tuning.poison.number):
+        poisons.images(poison)
+
+
+class Sweep:
+    """The fine-tunings of a protocol, each measured once and kept with its sheet."""
+
+    def __init__(self, poisons: Poisons, judge: Judge, out: Path):
+        protocol = poisons.protocol
+        self.poisons, self.cache, self.out = poisons, poisons.cache, out
+        self._keys: dict[Tuning, str] = {}
+        self.defences = TrainingDefences(poisons)
+        self.tuner = Tuner(poisons, self.defences)
+        counts = protocol.generated, protocol.others, protocol.denoising_steps
+        self.poison_judge = PoisonJudge(judge, poisons.clip, poisons.words, *counts)
+        self.networks = poisons.pipelines["original"].fingerprint()
+        self.vaes = {name: pipe.vae.fingerprint() for name, pipe in poisons.pipelines.items()}
+        settings = {key: value for key, value in asdict(protocol).items() if key not in SWEPT}
+        self.made_of: dict[str, Any] = {"settings": settings, "photographs": poisons.keys, "networks": self.networks}
+        self.made_of |= {"judges": {"clip": poisons.clip.fingerprint(), "judge": judge.fingerprint()}}
+        self.made_of |= {"sampling": poisons.pipelines["original"].settings()}
+
+    def about(self) -> dict[str, Any]:
+        """What a result says of the networks."""
+        return {"benchmark": "poisoning", "networks": self.networks, "clip": self.poisons.clip.name, **self.vaes}
+
+    def key(self, tuning: Tuning) -> str:
+        """What a fine-tuning is kept under. Another hardened VAE leaves those that it has no part in as they are."""
+        if tuning not in self._keys:
+            self._keys[tuning] = self._key(tuning)
+        return self._keys[tuning]
+
+    def _key(self, tuning: Tuning) -> str:
+        used = self.vaes if tuning.defence in WITH_HARDENED else {"original": self.vaes["original"]}
+        settings = self.defences.settings_of(tuning.defence)
+        return key_of("poisoned", vaes=used, purifier=settings, tuning=asdict(tuning), **self.made_of)
+
+    def is_measured(self, tuning: Tuning) -> bool:
+        return self.cache.has_record(self.key(tuning))
+
+    def measure(self, tuning: Tuning, listener: Listener) -> None:
+        """Fine-tune and measure where it has not been done, and put the sheet among those of this run."""
+        key = self.key(tuning)
+        kept = self.cache.path(key, ".webp")
+
+        def make() -> dict[str, Any]:
+            started = time.perf_counter()
+            measures, shown = self.poison_judge.measure(self.tuner.tuned(tuning, listener), tuning)
+            write_image(kept, tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)]))
+            measures["seconds"] = Estimate(time.perf_counter() - started, None, None, 1)
+            return {name: asdict(found) for name, found in measures.items()}
+
+        self.cache.record(key, make)
+        sheets = self.out / SHEETS
+        sheets.mkdir(parents=True, exist_ok=True)
+        access = tuning.poison.access(tuning.defence)
+        shutil.copyfile(kept, sheets / sheet_name(tuning.condition(), access, tuning.defence))
+
+    def row(self, tuning: Tuning, process: int = 0) -> Row:
+        """The row of a fine-tuning, once the process that makes it has."""
+        measures = read_measures(self.cache.record_of(self.key(tuning), process))
+        access, n = tuning.poison.access(tuning.defence), measures["target"].n
+        return Row(tuning.condition(), access, tuning.defence, n, measures)

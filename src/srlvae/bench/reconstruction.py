@@ -3,50 +3,39 @@
 The attacked image is x′, always compared with the *clean* x. Shift is ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖, E₀ the original encoder: in
 the clean row of the hardened one it is how far hardening itself moved latents. Fréchet distances are between the
 reconstructions of all images and the clean images, and biased upwards for few images: compare
-them at equal n only. `noise` is uniform noise of the same ε: what an attack must beat to deserve its name.
+them at equal n only. Uniform noise of the same ε is what an attack must beat to deserve its name.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from accelerate import PartialState
 
-from srlvae.attacks import ATTACKS
-from srlvae.attacks.engine.ball import Ball
+from srlvae.bench.attacked import CLEAN, Cell
+from srlvae.bench.cache import Cache
 from srlvae.bench.photographs import load_photographs
-from srlvae.bench.protocol import RECONSTRUCTION, Cell, ReconstructionProtocol
+from srlvae.bench.protocol import ReconstructionProtocol, as_written
+from srlvae.bench.reconstructed import Reconstructions, attack_cells, noise_cells
+from srlvae.bench.rows import VAE_OF, as_data
+from srlvae.config import budget
+from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, tile, write_image
-from srlvae.metrics.bootstrap import bootstrap_interval
-from srlvae.metrics.features import Features, load_features
-from srlvae.metrics.frechet import frechet_distance
-from srlvae.metrics.kernel import kernel_distance
-from srlvae.metrics.pairwise import feature_distance, psnr, squared_shift, ssim
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
-from srlvae.rng import generators, uniform_like
-from srlvae.runs import begun
 
-RESULT, GRID = "reconstruction.json", "grid.png"
-
-
-def judged(cell: Cell) -> list[tuple[str, str]]:
-    """(VAE, setting) pairs whose numbers a set gives."""
-    if cell.made_on == "":
-        return [("original", "any"), ("hardened", "any")]
-    if cell.made_on == "original":
-        return [("original", "white-box"), ("hardened", "transfer")]
-    return [("hardened", "white-box")]
+RESULT, GRID, CACHE = "reconstruction.json", "grid.png", "cache"
+# The attack and, where the protocol has it, the budget of the picture grid; and its photographs.
+SHOWN_ATTACK, SHOWN_EPS, SHOWN = "reconstruction", 15 / 255, 6
 
 
-def cells(protocol: ReconstructionProtocol) -> list[Cell]:
-    attacked = [Cell(attack, eps, on) for attack in protocol.attacks for eps in protocol.eps for on in ("original", "hardened")]
-    return [Cell("none", 0, ""), *(Cell("noise", eps, "") for eps in protocol.eps), *attacked]
+def conditions(protocol: ReconstructionProtocol) -> list[tuple[Cell, str]]:
+    """Every set of images with the VAEs that it is tried on. What is made on the hardened VAE says nothing of the original."""
+    cells = [CLEAN, *noise_cells(protocol), *attack_cells(protocol, "original", "hardened")]
+    return [(cell, vae) for cell in cells for vae in VAE_OF if cell.made_on != "hardened" or vae == "hardened"]
 
 
 def reconstruction(
@@ -54,108 +43,47 @@ def reconstruction(
     hardened: VAE,
     folder: Path,
     out: Path,
-    protocol: ReconstructionProtocol = RECONSTRUCTION["full"],
-    done: Callable[[Cell, int, int], None] = lambda cell, number, total: None,
-) -> dict:
+    protocol: ReconstructionProtocol,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
     """Run the benchmark on the photographs in `folder`; write rows and the picture grid to `out`, and return what is written.
 
-    Finished cells are kept in `out`: a run that was cut off goes on where it stopped. `done` is told of each.
-    Raises: InputError for unusable images, or an `out` that holds another run's rows.
+    Images and measures are kept in `out`/cache by what they were made from: a run that was cut off, or another protocol, makes
+    only what is missing. Of processes that run together the main one measures and writes; the others return {}.
+    Raises InputError for unusable images.
     """
-    count = max(protocol.images, protocol.clean_images)
-    x, names = load_photographs(folder, count, protocol.size, protocol.seed)
-    result = {
-        "benchmark": "reconstruction",
-        "original": original.fingerprint(),
-        "hardened": hardened.fingerprint(),
-        "protocol": json.loads(json.dumps(asdict(protocol))),
-        "images": names,
-        "versions": versions(),
-        "rows": [],
-    }
-    result["rows"] = (begun(out, RESULT, result, free=("rows", "versions")) or result)["rows"]
-    judge = Judge({"original": original, "hardened": hardened}, x, protocol)
-    plan = cells(protocol)
-    for number, cell in enumerate(plan, 1):
-        if not any(_belongs(row, cell) for row in result["rows"]):
-            attacked = judge.attack(cell)
-            result["rows"] += [judge.row(cell, vae, setting, attacked) for vae, setting in judged(cell)]
+    listener = listener or Listener()
+    x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed)
+    bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
+    vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
+    result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}
+    result |= {"protocol": as_written(protocol), "images": names, "versions": versions(), "rows": []}
+    planned, is_main = conditions(protocol), PartialState().is_main_process
+    for number, (cell, defence) in enumerate(planned, 1):
+        if is_main:
+            result["rows"] += as_data([bench.row(cell, defence, hardened)])
             write_json(out / RESULT, result)
-        done(cell, number, len(plan))
-    write_grid(out / GRID, original, hardened, x[:6], protocol)
+        else:
+            bench.attacked(cell, hardened)
+        listener.at("rows", number, len(planned), f"{cell}, {defence}")
+    shown, _ = bench.attacked(shown_cell(protocol), hardened)
+    if not is_main:
+        return {}
+    write_grid(out / GRID, bench, shown.images[:SHOWN], hardened)
     return result
 
 
-def _belongs(row: dict, cell: Cell) -> bool:
-    return (row["attack"], row["eps"], row["made_on"]) == (cell.attack, cell.eps, cell.made_on)
+def shown_cell(protocol: ReconstructionProtocol) -> Cell:
+    """What the picture grid shows."""
+    return Cell(SHOWN_ATTACK, SHOWN_EPS if SHOWN_EPS in protocol.eps else max(protocol.eps), "original")
 
 
-class Judge:
-    """The VAEs, the clean images, and all that is known of them once: latents, feature columns, pooled vectors."""
-
-    def __init__(self, vaes: dict[str, VAE], x: Images, protocol: ReconstructionProtocol):
-        self.vaes, self.x, self.protocol = vaes, x, protocol
-        self.features: list[Features] = [load_features(name) for name in protocol.features]
-        with torch.no_grad():
-            self.latents = self._chunked(vaes["original"].mean, x)
-            self.pooled = {net.name: self._chunked(net.pooled, x) for net in self.features}
-
-    def _chunked(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return torch.cat([function(part) for part in x.split(self.protocol.batch_size)])
-
-    def attack(self, cell: Cell) -> Images:
-        eps, steps = cell.eps / 255, self.protocol.steps
-        if cell.attack == "none":
-            return self.x
-        x = self.x[: self.protocol.images]
-
-        def attacked() -> Iterator[Images]:
-            for start in range(0, len(x), self.protocol.batch_size):
-                part = x[start : start + self.protocol.batch_size]
-                draws = generators(self.protocol.seed, range(start, start + len(part)))
-                if cell.attack == "noise":
-                    yield (part + eps * uniform_like(part, draws)).clamp(0, 1)
-                else:
-                    run, vae = ATTACKS[cell.attack].run, self.vaes[cell.made_on]
-                    yield run(part, vae=vae, ball=Ball.crossed(eps, steps), generators=draws)
-
-        return torch.cat(list(attacked()))
-
-    @torch.no_grad()
-    def row(self, cell: Cell, name: str, setting: str, attacked: Images) -> dict:
-        """The numbers of the VAE called `name` on a set of attacked images, means with 95 % bootstrap intervals."""
-        n = len(attacked)
-        vae, x = self.vaes[name], self.x[:n]
-        latents = self._chunked(vae.mean, attacked)
-        y = self._chunked(lambda z: vae.decode(z).clamp(0, 1), latents)
-        measured = {
-            "psnr": psnr(y, x),
-            "ssim": ssim(y, x),
-            "shift": squared_shift(latents, self.latents[:n]).sqrt(),
-        }
-        numbers = torch.arange(n)
-        row: dict = {"vae": name, "setting": setting, **asdict(cell), "n": n}
-        for net in self.features:
-            pairs = zip(y.split(self.protocol.batch_size), x.split(self.protocol.batch_size), strict=True)
-            distances = [feature_distance(net.columns(a), net.columns(b)) for a, b in pairs]
-            measured[f"{net.name}_distance"] = torch.cat(distances)
-            pooled = self._chunked(net.pooled, y)
-            row[f"{net.name}_frechet"] = frechet_distance(pooled, self.pooled[net.name][:n])
-            row[f"{net.name}_kid"] = kernel_distance(pooled, self.pooled[net.name][:n], (numbers, numbers))
-        for measure, values in measured.items():
-            row[measure] = values.mean().item()
-            row[f"{measure}_interval"] = bootstrap_interval(values, torch.Generator().manual_seed(self.protocol.seed))
-        return row
-
-
-def write_grid(path: Path, original: VAE, hardened: VAE, x: Images, protocol: ReconstructionProtocol) -> None:
+def write_grid(path: Path, bench: Reconstructions, attacked: Images, hardened: VAE) -> None:
     """Rows: photographs. Columns: clean, attacked in transfer, reconstructions and errors of both VAEs."""
-    eps = 15 / 255 if 15 in protocol.eps else max(protocol.eps) / 255
-    steps, draws = protocol.steps, generators(protocol.seed, range(len(x)))
-    run = ATTACKS["reconstruction"].run
-    attacked = run(x, vae=original, ball=Ball.crossed(eps, steps), generators=draws)
+    x = bench.clean.images[: len(attacked)]
     with torch.no_grad():
-        before, after = original.reconstruct(attacked), hardened.reconstruct(attacked)
+        before, after = (vae.reconstruct(attacked.to(vae.device)).cpu() for vae in (bench.original, hardened))
     columns = [x, attacked, before, after, (before - x).abs(), (after - x).abs()]
-    captions = ["clean", f"attacked {eps * 255:.0f}/255", "original", "hardened", "|error|, original", "|error|, hardened"]
+    name = f"attacked {budget(shown_cell(bench.protocol).eps)}"
+    captions = ["clean", name, "original", "hardened", "|error|, original", "|error|, hardened"]
     write_image(path, tile(list(zip(*columns, strict=True)), captions))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, pipeline_of, show_table
-from srlvae.errors import InputError
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
 
@@ -19,9 +18,9 @@ def bench_reconstruction(
     hardened: Annotated[str, typer.Option(help=VaeHelp)],
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report; an interrupted run goes on.")],
-    protocol: Annotated[str, typer.Option(help="`full` or `quick`.")] = "full",
+    protocol: Annotated[str, typer.Option(help="`full`, `quick`, or a TOML file.")] = "full",
     eps: Annotated[
-        list[int] | None, typer.Option(help="Budgets in 255ths, in place of the protocol's; may be repeated.")
+        list[str] | None, typer.Option(help="Budgets such as 15/255, in place of the protocol's; may be repeated.")
     ] = None,
     count: Annotated[int | None, typer.Option("--n", help="How many photographs are attacked.")] = None,
     clean_count: Annotated[int | None, typer.Option("--clean-n", help="How many photographs the clean row takes.")] = None,
@@ -35,21 +34,23 @@ def bench_reconstruction(
     """
     import dataclasses
 
-    from srlvae.bench.protocol import RECONSTRUCTION
+    from srlvae.bench.load_protocol import reconstruction_protocol
     from srlvae.bench.reconstruction import reconstruction
-    from srlvae.cli.drawing import cell_counter
+    from srlvae.cli.drawing import Bars
+    from srlvae.config import fraction
+    from srlvae.images import check_eps
     from srlvae.models.vae import load_vae
+    from srlvae.report.encoders import reconstruction_table
     from srlvae.report.page import write_report
-    from srlvae.report.tables import reconstruction_table
 
-    if protocol not in RECONSTRUCTION:
-        raise InputError(f"unknown protocol {protocol!r}; choose one of {', '.join(RECONSTRUCTION)}")
-    wanted: dict[str, object] = {"eps": tuple(eps) if eps else None}
-    wanted |= {"images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
-    settings = dataclasses.replace(
-        RECONSTRUCTION[protocol], **{key: value for key, value in wanted.items() if value is not None}
-    )
-    result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, cell_counter(console))
+    budgets = tuple(check_eps(fraction(text, "--eps")) for text in eps or ())
+    given = {"eps": budgets or None, "images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
+    changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(reconstruction_protocol(protocol), **changed)
+    with Bars(console) as bars:
+        result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, bars)
+    if not result:
+        return
     show_table(*reconstruction_table(result))
     console.print(f"\nReport: [bold]{write_report([out])}[/]")
 
@@ -60,20 +61,22 @@ def bench_hardening(
     original: Annotated[str, typer.Option(help=VaeHelp)],
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, curves and report; an interrupted run goes on.")],
+    protocol: Annotated[str, typer.Option(help="`full`, or a TOML file as of the reconstruction benchmark.")] = "full",
 ) -> None:
     """How fast hardening gets there: robustness and fidelity of each run's encoders over what they had cost.
 
     Example: `srlvae bench hardening runs/srl runs/fare --original madebyollin/taesd --images photographs --out speed`
     """
     from srlvae.bench.hardening import hardening
+    from srlvae.bench.load_protocol import reconstruction_protocol
+    from srlvae.cli.drawing import Bars
     from srlvae.models.vae import load_vae
     from srlvae.report.hardening import hardening_table, shares_table
     from srlvae.report.page import write_report
 
-    def done(name: str, number: int, total: int) -> None:
-        console.print(f"  {number:3d} of {total}  {name}")
-
-    result = hardening(load_vae(original), runs, images, out, done=done)
+    settings = reconstruction_protocol(protocol, "hardening")
+    with Bars(console) as bars:
+        result = hardening(load_vae(original), runs, images, out, settings, bars)
     show_table(*hardening_table(result))
     if shares := shares_table(result):
         show_table(*shares)
@@ -99,10 +102,10 @@ def bench_editing(
     import dataclasses
 
     from srlvae.bench.editing import editing
-    from srlvae.bench.protocol import editing_protocol
-    from srlvae.cli.drawing import editing_bar
+    from srlvae.bench.load_protocol import editing_protocol
+    from srlvae.cli.drawing import Bars
     from srlvae.models.vae import load_vae
-    from srlvae.report.editing import editing_table, load_run
+    from srlvae.report.editing import defence_table, summary_table
     from srlvae.report.page import write_report
     from srlvae.report.verdicts import verdicts
 
@@ -110,15 +113,13 @@ def bench_editing(
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(editing_protocol(protocol), **changed)
     loaded = pipeline_of(settings.pipeline, None, device)
-    with editing_bar(console) as (done, told):
-        result = editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, done, told)
+    with Bars(console) as bars:
+        result = editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, bars)
     if not result:
         return
-    run = load_run(out)
-    for measure in run.measures()[:2]:
-        console.print(f"\n[bold]{measure.label}[/] {measure.better}")
-        show_table(*editing_table(run, measure, intervals=False))
-    for holds, text in verdicts(run):
+    show_table(*summary_table(result, intervals=False))
+    show_table(*defence_table(result))
+    for holds, text in verdicts(result):
         console.print(f"[green]✓[/] {text}" if holds else f"[yellow]✗[/] {text}", markup=True)
     console.print(f"\nReport: [bold]{write_report([out])}[/]")
 
@@ -140,15 +141,14 @@ def bench_poisoning(
     """
     import dataclasses
 
+    from srlvae.bench.load_protocol import poisoning_protocol
     from srlvae.bench.poisoning import poisoning
-    from srlvae.bench.protocol import poisoning_protocol
-    from srlvae.cli.drawing import poisoning_bar
+    from srlvae.cli.drawing import Bars
     from srlvae.metrics.clip import load_clip
     from srlvae.metrics.judge import load_judge
     from srlvae.models.vae import load_vae
     from srlvae.report.page import write_report
-    from srlvae.report.poisoning import pooled_table
-    from srlvae.report.tables import poisoning_table
+    from srlvae.report.poisoning import counts_table, defences_table
 
     given = {"pipeline": pipeline, "hardened": hardened}
     changed = {key: value for key, value in given.items() if value is not None}
@@ -156,10 +156,10 @@ def bench_poisoning(
     loaded = pipeline_of(settings.pipeline, None, device)
     models = loaded, load_vae(settings.hardened, loaded.device)
     judges = load_clip(settings.clip), load_judge(settings.judge)
-    with poisoning_bar(console, settings.steps) as (done, stepped):
-        result = poisoning(*models, images, out, *judges, settings, done, stepped)
+    with Bars(console) as bars:
+        result = poisoning(*models, images, out, *judges, settings, bars)
     if not result:
         return
-    show_table(*poisoning_table(result))
-    show_table(*pooled_table(result))
+    show_table(*counts_table(result))
+    show_table(*defences_table(result))
     console.print(f"\nReport: [bold]{write_report([out])}[/]")

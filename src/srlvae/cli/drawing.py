@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -19,13 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from srlvae.bench.poisoned import Point
-from srlvae.bench.protocol import Cell
-from srlvae.events import Listener as AnyListener
-from srlvae.harden import Listener, Objective, Plan
+from srlvae.events import Listener
 
-# Steps between lines in a log file.
-LOGGED = 50
 # Seconds between lines of one bar in a log file.
 LOG_SECONDS = 10.0
 
@@ -51,93 +44,7 @@ class Stop:
         self.console.print("stopping after this step; again to stop at once")
 
 
-class Drawing(Listener):
-    """A run's plan, its bar with losses and scores, and a stop at the next step on Ctrl-C or SIGTERM."""
-
-    def __init__(self, console: Console):
-        self.console, self.stop, self.main = console, Stop(console), False
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, TextColumn("{task.fields[notes]}"), console=console)
-        self.losses, self.scores = "", ""
-
-    def __enter__(self) -> Drawing:
-        self.stop.__enter__()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.progress.stop()
-        self.stop.__exit__()
-
-    def planned(self, plan: Plan) -> None:
-        self.main = True
-        config = plan.config
-        self.console.print(
-            f"[bold]{plan.vae}[/]\n"
-            f"training {plan.trained}: {plan.parameters:,} parameters on {plan.device}, precision {plan.precision}, "
-            f"{plan.processes} process{'es' if plan.processes > 1 else ''}\n"
-            f"{plan.photographs:,} photographs, {plan.held_out} more set apart; {config.steps} steps of {config.batch_size} "
-            f"crops of {config.resolution} pixels\n"
-            f"inner attacks: {_attacks(config.objective)}\n"
-            f"minimised: {_terms(config.objective)}\n"
-            f"memory, estimated: {plan.memory / 2**30:.1f} GiB"
-        )
-        if plan.first_step:
-            self.console.print(f"going on after step {plan.first_step}")
-        self.progress.start()
-        self.task = self.progress.add_task("hardening", total=config.steps, completed=plan.first_step, notes="")
-
-    def stepped(self, step: int, losses: dict[str, float]) -> None:
-        self.losses = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        self._update(step)
-
-    def scored(self, step: int, shift_clean: float, shift_attacked: float) -> None:
-        self.scores = f"[bold]latents moved by {shift_clean:.3f} clean, {shift_attacked:.3f} attacked[/]  "
-        self._update(step)
-        if not self.console.is_terminal:  # no bar in a log file
-            self.console.print(f"step {step}: {self.scores}{self.losses}")
-
-    def scoring(self) -> None:
-        self.progress.stop()
-        self.console.print("comparing before and after …")
-
-    def should_stop(self) -> bool:
-        return self.stop.wanted
-
-    def _update(self, step: int) -> None:
-        self.progress.update(self.task, completed=step, notes=self.scores + self.losses)
-
-
-def _attacks(objective: Objective) -> str:
-    said = [f"{a.aim} on the {a.on} encoder within {a.eps * 255:.0f}/255" for a in objective.attacks if a.share]
-    return ", ".join(said) or "none"
-
-
-def _terms(objective: Objective) -> str:
-    said = [f"{term.weight:g} × {term.measure} on {term.on} images" for term in objective.terms]
-    close = [f"clean latents within {objective.closeness:g} of the original's"] if objective.closeness else []
-    return ", ".join(said + close)
-
-
-def cell_counter(console: Console) -> Callable[[Cell, int, int], None]:
-    """Tells of each finished cell of a benchmark in a line."""
-
-    def done(cell: Cell, number: int, total: int) -> None:
-        console.print(f"  {number:3d} of {total}  {_said(cell)}")
-
-    return done
-
-
-def _said(cell: Cell) -> str:
-    return "clean" if cell.attack == "none" else f"{cell.attack} {cell.eps}/255 {cell.made_on and 'on the ' + cell.made_on}"
-
-
-class Bars(AnyListener):
+class Bars(Listener):
     """A bar for everything that long work counts. Ctrl-C or SIGTERM stop it at the next step; in a log file there are lines."""
 
     def __init__(self, console: Console):
@@ -157,11 +64,14 @@ class Bars(AnyListener):
         self.stop.__exit__()
 
     def says(self, text: str) -> None:
+        """Print above the bars."""
         self.console.print(text)
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
+        """Move a bar, and make it when it is first heard of."""
         if bar not in self.tasks:
-            self.tasks[bar] = self.progress.add_task(bar, total=total, note=note)
+            # What an earlier run did says nothing of the speed of this one.
+            self.tasks[bar] = self.progress.add_task(bar, total=total, completed=number, note=note)
         self.progress.update(self.tasks[bar], completed=number, total=total, note=note)
         if not self.console.is_terminal:
             self._log(bar, number, total, note)
@@ -174,70 +84,5 @@ class Bars(AnyListener):
             self.console.print(f"{bar} {number}{f' of {total}' if total else ''}{f': {note}' if note else ''}")
 
     def should_stop(self) -> bool:
+        """Whether Ctrl-C or SIGTERM has come."""
         return self.stop.wanted
-
-
-@contextmanager
-def picture_bar(console: Console, what: str = "denoising") -> Iterator[Callable[[int, int], None]]:
-    """A bar over images; gives the function that is told how many of how many are done."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda number, total: progress.update(task, completed=number, total=total)
-
-
-@contextmanager
-def editing_bar(console: Console) -> Iterator[tuple[Callable[[Cell, str, int, int], None], Callable[[int], None]]]:
-    """A bar over rows with a count of images made; gives the functions that are told of each."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("rows"), *columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
-        task, made = progress.add_task("", total=None, notes=""), [0]
-
-        def done(cell: Cell, defence: str, number: int, total: int) -> None:
-            notes = f"{made[0]} images made; {_said(cell)}, {defence}"
-            progress.update(task, completed=number, total=total, notes=notes)
-            if not console.is_terminal:  # no bar in a log file
-                console.print(f"row {number} of {total}: {_said(cell)}, {defence}")
-
-        def told(count: int) -> None:
-            made[0] += count
-            progress.update(task, notes=f"{made[0]} images made")
-
-        yield done, told
-
-
-@contextmanager
-def step_bar(console: Console, steps: int) -> Iterator[Callable[[int, float], None]]:
-    """A bar over optimiser steps; gives the function that is told of each and of its loss, and stops there where asked to."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    notes = TextColumn("{task.fields[notes]}")
-    with Stop(console) as stop, Progress(TextColumn("tuning"), *columns, notes, console=console) as progress:
-        task = progress.add_task("", total=steps, notes="")
-
-        def stepped(step: int, loss: float) -> None:
-            progress.update(task, completed=step, notes=f"loss {loss:.4f}")
-            if not console.is_terminal and step % LOGGED == 0:  # no bar in a log file
-                console.print(f"step {step} of {steps}: loss {loss:.4f}")
-            if stop.wanted:
-                raise KeyboardInterrupt
-
-        yield stepped
-
-
-@contextmanager
-def poisoning_bar(
-    console: Console, steps: int
-) -> Iterator[tuple[Callable[[Point, int, int], None], Callable[[int, float], None]]]:
-    """A bar over fine-tunings and one over the steps of each; gives the functions that are told of each."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[notes]}"), console=console) as progress:
-        sweep = progress.add_task("points", total=None, notes="")
-        tuning = progress.add_task("steps", total=steps, notes="")
-
-        def done(point: Point, number: int, total: int) -> None:
-            notes = f"{point.concept} → {point.target}, {point.count} {point.kind}, {point.defence}"
-            progress.update(sweep, completed=number, total=total, notes=notes)
-            if not console.is_terminal:
-                console.print(f"point {number} of {total}: {notes}, seed {point.seed}")
-
-        yield done, lambda step, loss: progress.update(tuning, completed=step, notes=f"loss {loss:.4f}")

@@ -37,7 +37,7 @@ def finetune(
 
     Example: `srlvae finetune --images mine --prompt "a photo of my cat" --out tuned`
     """
-    from srlvae.cli.drawing import step_bar
+    from srlvae.cli.drawing import Bars
     from srlvae.finetune import FinetuneConfig
     from srlvae.finetune import finetune as run
 
@@ -51,8 +51,8 @@ def finetune(
         precision=precision,
     )
     loaded = pipeline_of(pipeline, vae, device)
-    with step_bar(console, steps) as stepped:
-        run(loaded, images, out, config, captions=captions, prompt=prompt, stepped=stepped)
+    with Bars(console) as bars:
+        run(loaded, images, out, config, captions=captions, prompt=prompt, listener=bars)
     console.print(f"\nTuned: [bold]{out}[/]")
     if lora_rank:
         console.print(f'Next, in Python: pipeline.load_lora_weights("{out}")', markup=False)

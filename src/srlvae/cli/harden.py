@@ -54,7 +54,7 @@ def harden(
 
     Several processes: `accelerate launch -m srlvae harden …`
     """
-    from srlvae.cli.drawing import Drawing
+    from srlvae.cli.drawing import Bars
     from srlvae.config import fraction, read_toml
     from srlvae.harden import HardenConfig
     from srlvae.harden import harden as run
@@ -70,13 +70,12 @@ def harden(
     settings = read_toml(config, HardenConfig) if config else named(preset or "default", objective or "srl")
     settings = settings.changed(**{name: value for name, value in given.items() if value is not None})
     photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming)
-    with Drawing(console) as drawing:
-        run(vae, photographs, out, settings, resume=resume, listener=drawing)
-    if drawing.main:
-        show_scores(out)
-        console.print(f"\nHardened VAE: [bold]{out}[/]\nIts encoder alone: [bold]{out / 'encoder.safetensors'}[/]")
-        console.print(f"For other programs: {export_command(out)}", markup=False)
-        console.print(f"Next: srlvae bench reconstruction --original {vae} --hardened {out} --images FOLDER --out FOLDER")
+    with Bars(console) as bars:
+        run(vae, photographs, out, settings, resume=resume, listener=bars)
+    show_scores(out)
+    console.print(f"\nHardened VAE: [bold]{out}[/]\nIts encoder alone: [bold]{out / 'encoder.safetensors'}[/]")
+    console.print(f"For other programs: {export_command(out)}", markup=False)
+    console.print(f"Next: srlvae bench reconstruction --original {vae} --hardened {out} --images FOLDER --out FOLDER")
 
 
 def apply(

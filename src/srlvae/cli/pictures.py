@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, pipeline_of
-from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH, EditSettings
 
 
 def generate(
@@ -26,13 +26,13 @@ def generate(
 
     Example: `srlvae generate --prompt "a photo of a starfish" --out made`
     """
-    from srlvae.cli.drawing import picture_bar
+    from srlvae.cli.drawing import Bars
     from srlvae.edits import generate_files
 
     loaded = pipeline_of(pipeline, vae, device)
-    with picture_bar(console) as done:
+    with Bars(console) as bars:
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
-        sheet = generate_files(loaded, prompt, out, **settings, done=done)
+        sheet = generate_files(loaded, prompt, out, **settings, listener=bars)
     console.print(f"\nImages: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")
 
 
@@ -54,11 +54,11 @@ def edit(
 
     Example: `srlvae edit photo.png --prompt "a photo of a motorbike" --vae tiny-srl --out edited`
     """
-    from srlvae.cli.drawing import picture_bar
+    from srlvae.cli.drawing import Bars
     from srlvae.edits import edit_files
 
     loaded = pipeline_of(pipeline, vae, device)
-    with picture_bar(console) as done:
-        settings = {"strength": strength, "steps": steps, "guidance": guidance, "seed": seed}
-        sheet = edit_files(loaded, images, prompt, out, **settings, done=done)
+    settings = EditSettings(strength=strength, steps=steps, guidance=guidance)
+    with Bars(console) as bars:
+        sheet = edit_files(loaded, images, prompt, out, settings, seed=seed, listener=bars)
     console.print(f"\nEdited images: [bold]{out}[/]\nContact sheet: [bold]{sheet}[/]")

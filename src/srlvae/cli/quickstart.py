@@ -12,10 +12,10 @@ from srlvae.cli.shared import console, show_scores
 
 def quickstart(out: Annotated[Path, typer.Option(help="Where all of it goes.")] = Path("quickstart")) -> None:
     """Harden, attack and report on the bundled VAE, in minutes on a laptop."""
-    from srlvae.cli.drawing import Drawing, cell_counter
+    from srlvae.cli.drawing import Bars
     from srlvae.quickstart import quickstart as run
 
-    with Drawing(console) as drawing:
-        page = run(out, drawing, cell_counter(console))
+    with Bars(console) as bars:
+        page = run(out, bars)
     show_scores(out / "vae")
     console.print(f"\nReport: [bold]{page}[/]\nNext, your own: srlvae harden VAE --images FOLDER --out FOLDER")

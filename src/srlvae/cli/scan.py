@@ -34,7 +34,7 @@ def scan(
     """
     from accelerate import PartialState
 
-    from srlvae.cli.drawing import picture_bar
+    from srlvae.cli.drawing import Bars
     from srlvae.images import count_others, find_images
     from srlvae.models.vae import load_vae
     from srlvae.report.scan import write_scan_page
@@ -44,11 +44,10 @@ def scan(
     check_enough(len(find_images(clean)), rate)
     where = device_of(device)
     vaes = load_vae(original, where), load_vae(hardened, where)
-    with picture_bar(console, "clean") as done:
-        known = readable(run(*vaes, clean, clean_evidence(out, clean), done))
-    normal, threshold = calibrate(known, rate)
-    with picture_bar(console, "images") as done:
-        scores = score(run(*vaes, images, out, done), normal)
+    with Bars(console) as bars:
+        known = readable(run(*vaes, clean, clean_evidence(out, clean), bars))
+        normal, threshold = calibrate(known, rate)
+        scores = score(run(*vaes, images, out, bars), normal)
     if not PartialState().is_main_process:
         return
     table = write_verdicts(out, scores, threshold, clean, rate)

@@ -26,6 +26,7 @@ DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
 
 
 def device_of(name: str) -> Any:
+    """The torch device called `name`; for `auto` a GPU if there is one. Raises InputError for a device that is not there."""
     import torch
     from accelerate import PartialState
 
@@ -54,6 +55,7 @@ def pipeline_of(source: str, vae: str | None, device: str):
 
 
 def show_scores(folder: Path) -> None:
+    """Print the scores before and after that a hardening run left in its folder."""
     import json
 
     from srlvae.harden.output import RECORD, score_rows
@@ -62,6 +64,7 @@ def show_scores(folder: Path) -> None:
 
 
 def show_table(header: list[str], rows) -> None:
+    """Print a table: a header and lines of cells."""
     # Many columns stand close.
     table = Table(padding=(0, 1) if len(header) <= 6 else 0)
     for i, column in enumerate(header):

@@ -1,12 +1,13 @@
-"""Fine-tuning a pipeline on captioned images, as people do: all of the UNet, or LoRA on its attention. VAE and texts stay.
+"""Fine-tuning a pipeline on captioned images as people do: all of the UNet, or LoRA on its attention.
 
-What the UNet learns of an image is what the pipeline's VAE makes of it: a hardened encoder sees a poison as what it shows.
+VAE and text encoders stay as they are. The UNet learns of an image only what the pipeline's VAE makes of it, so a pipeline with
+a hardened encoder sees a poison as what it shows.
 """
 
 from __future__ import annotations
 
 from srlvae.finetune.captions import read_captions
 from srlvae.finetune.folder import CHECKPOINT, finetune
-from srlvae.finetune.loop import FinetuneConfig, Stepped, encode_images, tune
+from srlvae.finetune.loop import FinetuneConfig, encode_images, tune
 
-__all__ = ["CHECKPOINT", "FinetuneConfig", "Stepped", "encode_images", "finetune", "read_captions", "tune"]
+__all__ = ["CHECKPOINT", "FinetuneConfig", "encode_images", "finetune", "read_captions", "tune"]

@@ -1,4 +1,4 @@
-"""The captions of a folder of images, as people keep them."""
+"""Reading the captions of a folder of images, in the forms in which people keep them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ METADATA = ("metadata.jsonl", "metadata.csv")
 
 
 def read_captions(images: Path, captions: Path | None = None, prompt: str | None = None) -> tuple[list[Path], list[str]]:
-    """Images below a folder and the caption of each.
+    """List the images below a folder, and the caption of each.
 
-    From `captions`, or metadata.jsonl or metadata.csv in the folder, with `file_name` (below that folder) and `text`, as
-    Hugging Face's imagefolder; else from a .txt beside each image; or `prompt` for all, whatever there is. Raises InputError
-    that names the first image without.
+    With `prompt`, all images have that caption. Otherwise captions come from the file `captions`, or from metadata.jsonl or
+    metadata.csv in the folder, with the columns `file_name` (relative to the folder) and `text` as in Hugging Face's
+    imagefolder. If there is no such file, each image has a .txt file beside it.
+
+    Raises InputError that names the first image without a caption, or the file that cannot be read.
     """
     if prompt is not None and captions is not None:
         raise InputError("give one caption for all images or a file of captions, not both")
@@ -58,7 +60,7 @@ def _read_table(path: Path) -> dict[str, str]:
 
 
 def _read_text(path: Path) -> str:
-    """In UTF-8, with the mark at its beginning that spreadsheets write, or without."""
+    """Read UTF-8, with or without the byte order mark that spreadsheets write."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

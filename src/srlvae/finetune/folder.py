@@ -1,4 +1,4 @@
-"""A fine-tuning from a folder of images to a folder with what came of it."""
+"""Fine-tuning from a folder of images to a folder with the result."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from accelerate import PartialState
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.extras import need
 from srlvae.files import digest, make_readable, write_json
 from srlvae.finetune.captions import read_captions
 from srlvae.finetune.kohya import NAME as KOHYA
 from srlvae.finetune.kohya import save_kohya
-from srlvae.finetune.loop import FinetuneConfig, Stepped, encode, tune
+from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
 from srlvae.models.pipeline import Pipeline
 from srlvae.runs import claim
 
@@ -31,15 +32,16 @@ def finetune(
     *,
     captions: Path | None = None,
     prompt: str | None = None,
-    stepped: Stepped = lambda step, loss: None,
+    listener: Listener | None = None,
 ) -> Pipeline:
-    """Fine-tune a copy of the pipeline's UNet on the images below `images` and write it to `out`; the pipeline stays as it was.
+    """Fine-tune a copy of the pipeline's UNet on the images below `images`, write it to `out`, and return the tuned pipeline.
 
-    Captions: see `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA
-    `pytorch_lora_weights.safetensors`, and the same for other programs in `kohya_lora.safetensors`; an interrupted run goes on
-    from its checkpoint there. Returns the tuned pipeline.
-    Raises: InputError for images without captions, several processes, an `out` of other settings or with a result, or a loss
-    that is no number.
+    Captions are as in `read_captions`. `out` gets the whole pipeline in diffusers' format, or with LoRA the files
+    `pytorch_lora_weights.safetensors` and, for other programs, `kohya_lora.safetensors`. An interrupted run goes on from its
+    checkpoint in `out`. The listener hears of the images encoded and of each step.
+
+    Raises InputError for images without captions, for several processes, if `out` holds a run with other settings or a finished
+    one, or for a loss that is not finite.
     """
     if PartialState().num_processes > 1:
         raise InputError("fine-tuning runs in one process; start it without accelerate launch")
@@ -48,8 +50,9 @@ def finetune(
     root = images if images.is_dir() else images.parent
     run |= {"images": {path.relative_to(root).as_posix(): digest(path) for path in paths}, "captions": texts}
     claim(out, RUN, run, free=FREE, finished=RECORD)
-    latents = encode(pipeline, paths, config.seed)
-    tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, stepped=stepped)
+    listener = listener or Listener()
+    latents = encode_files(pipeline, paths, config.seed, listener)
+    tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, listener=listener)
     if config.lora_rank:
         _save_lora(tuned, out, config.lora_rank)
     else:

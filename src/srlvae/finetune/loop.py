@@ -1,9 +1,9 @@
-"""The loop of fine-tuning: latents and captions in, a tuned UNet out."""
+"""The training loop of fine-tuning: latents and captions go in, a tuned UNet comes out."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.extras import need
 from srlvae.images import read_square
 from srlvae.models.pipeline import Conditioning, Pipeline
@@ -29,14 +30,17 @@ ENCODED_AT_ONCE = 8
 # Captions whose embeddings are kept, some hundred kilobytes each.
 CAPTIONS_KEPT = 1000
 
-# Told of each step: its number and the loss.
-Stepped = Callable[[int, float], None]
-
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """lora_rank: 0 trains all of the UNet. empty_captions: the share of captions left out, for guidance. learning_rate: at its
-    peak, see `warm_cosine`."""
+    """Settings of a fine-tuning run.
+
+    - `learning_rate` is the peak; see `warm_cosine`.
+    - `lora_rank` is the rank of LoRA, and 0 trains all of the UNet.
+    - `empty_captions` is the share of captions that are left out, which guidance needs.
+    - `warmup` and `checkpoint_every` are in steps.
+    - `precision` is as in `make_accelerator`.
+    """
 
     steps: int = 400
     batch_size: int = 8
@@ -50,19 +54,20 @@ class FinetuneConfig:
 
 
 @torch.no_grad()
-def encode(pipeline: Pipeline, paths: Sequence[Path], seed: int) -> Tensor:
-    """Scaled latents `n c h w` of the centre squares, a draw of the posterior each, by the pipeline's VAE."""
+def encode_files(pipeline: Pipeline, paths: Sequence[Path], seed: int, listener: Listener) -> Tensor:
+    """Scaled latents `n c h w` of the centre squares of images, each a draw from the posterior of the pipeline's VAE."""
     parts = []
     for start in range(0, len(paths), ENCODED_AT_ONCE):
         part = paths[start : start + ENCODED_AT_ONCE]
         x = torch.stack([read_square(path, pipeline.size) for path in part])
         parts.append(encode_images(pipeline, x, seed, start))
+        listener.at("images encoded", start + len(part), len(paths))
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def encode_images(pipeline: Pipeline, x: Tensor, seed: int, first: int = 0) -> Tensor:
-    """Scaled latents of images `n 3 h w`, image i drawn by generator (seed, first + i)."""
+    """Scaled latents of images `n 3 h w` in [0,1], image i drawn by generator (seed, first + i)."""
     parts = []
     for start in range(0, len(x), ENCODED_AT_ONCE):
         part = x[start : start + ENCODED_AT_ONCE].to(pipeline.device)
@@ -78,55 +83,73 @@ def tune(
     config: FinetuneConfig,
     *,
     checkpoint: Path | None = None,
-    stepped: Stepped = lambda step, loss: None,
+    listener: Listener | None = None,
 ) -> Pipeline:
-    """A pipeline around a copy of the UNet, trained on scaled latents `n c h w` and their captions; goes on from `checkpoint`.
+    """Train a copy of the UNet on scaled latents `n c h w` and their captions, and return a pipeline with it.
 
-    What a step sees is a function of (seed, step), so that a run that was cut off ends as one that was not. A KeyboardInterrupt
-    out of `stepped` leaves a checkpoint of that step.
+    Each step is a function of (seed, step), so a run that was cut off and goes on from `checkpoint` ends as one that was not.
+    The listener hears of each step.
+
+    Raises InputError for a loss that is not finite, and KeyboardInterrupt, after a checkpoint, if the listener asks to stop.
     """
-    unet = trainable_copy(pipeline.pipe.unet, config)
-    accelerator = make_accelerator(config.precision)
-    trained = [p for p in unet.parameters() if p.requires_grad]
-    # Prepared, so that fp16's scaling of the loss is undone where gradients are clipped.
-    optimizer: Any = accelerator.prepare(
-        torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    )
-    weights = nn.ParameterList(trained)
-    state = load_checkpoint(checkpoint, {"unet": weights}, optimizer) if checkpoint and checkpoint.exists() else {"step": 0}
+    tuner, listener = Tuner(pipeline, config), listener or Listener()
+    start = tuner.restore(checkpoint) if checkpoint and checkpoint.exists() else 0
+    for step in range(start, config.steps):
+        loss = tuner.step(step, latents, captions)
+        listener.at("steps", step + 1, config.steps, f"loss {loss:.4f}")
+        stop = listener.should_stop()
+        if checkpoint and (stop or (step + 1) % config.checkpoint_every == 0):
+            tuner.save(checkpoint, step + 1)
+        if stop:
+            raise KeyboardInterrupt
+    return tuner.result()
 
-    def save(step: int) -> None:
-        if checkpoint:
-            save_checkpoint(checkpoint, {"unet": weights}, optimizer, {"step": step})
 
-    condition = lru_cache(CAPTIONS_KEPT)(lambda text: pipeline.condition([text]))
-    tuned = pipeline.with_unet(unet)
-    for step in range(state["step"], config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * warm_cosine(step, config.steps, config.warmup)
-        z, noise, t, said = batch_at(step, latents, captions, config, pipeline.pipe.scheduler.config.num_train_timesteps)
-        z, noise, t = (part.to(pipeline.device) for part in (z, noise, t))
-        with accelerator.autocast():
-            loss = tuned.denoising_loss(z, together([condition(text) for text in said]), t, noise).mean()
+class Tuner:
+    """The UNet in training and its optimiser. `pipeline` is left as it was."""
+
+    def __init__(self, pipeline: Pipeline, config: FinetuneConfig):
+        self.config, self.accelerator = config, make_accelerator(config.precision)
+        self.unet = trainable_copy(pipeline.pipe.unet, config)
+        self.pipeline = pipeline.with_unet(self.unet)
+        self.weights = nn.ParameterList(p for p in self.unet.parameters() if p.requires_grad)
+        self.optimizer = torch.optim.AdamW(self.weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.timesteps: int = pipeline.pipe.scheduler.config.num_train_timesteps
+        self.condition = lru_cache(CAPTIONS_KEPT)(lambda caption: pipeline.condition([caption]))
+
+    def step(self, step: int, latents: Tensor, captions: Sequence[str]) -> float:
+        """Take one optimiser step and return its loss. Raises InputError for a loss that is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * warm_cosine(step, self.config.steps, self.config.warmup)
+        z, noise, t, chosen = batch_at(step, latents, captions, self.config, self.timesteps)
+        z, noise, t = (part.to(self.pipeline.device) for part in (z, noise, t))
+        with self.accelerator.autocast():
+            conditioning = join_conditionings([self.condition(caption) for caption in chosen])
+            loss = self.pipeline.denoising_loss(z, conditioning, t, noise).mean()
         if not loss.isfinite():
             raise InputError(f"the loss is no number at step {step + 1}; give a lower --learning-rate")
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        try:
-            stepped(step + 1, loss.item())
-        except KeyboardInterrupt:
-            save(step + 1)
-            raise
-        if (step + 1) % config.checkpoint_every == 0:
-            save(step + 1)
-    unet.eval().requires_grad_(False)
-    return tuned
+        self.accelerator.backward(loss)
+        self.accelerator.clip_gradients(self.optimizer, self.weights, 1.0)
+        self.accelerator.step(self.optimizer)
+        self.optimizer.zero_grad()
+        return loss.item()
+
+    def save(self, checkpoint: Path, step: int) -> None:
+        """Write the trained weights and the optimiser's state after `step` steps."""
+        save_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer, {"step": step})
+
+    def restore(self, checkpoint: Path) -> int:
+        """Go on from a checkpoint, and return how many steps were taken before it."""
+        return load_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer)["step"]
+
+    def result(self) -> Pipeline:
+        """The pipeline with the tuned UNet, frozen."""
+        self.unet.eval().requires_grad_(False)
+        return self.pipeline
 
 
 def trainable_copy(original: Any, config: FinetuneConfig) -> Any:
-    """A copy of the UNet of which all is trained, or LoRA on its attention."""
+    """A copy of the UNet in which all weights are trained, or LoRA on its attention."""
     unet = copy.deepcopy(original).requires_grad_(config.lora_rank == 0)
     if config.lora_rank:
         (peft,) = need("finetune", "peft")
@@ -143,19 +166,19 @@ def trainable_copy(original: Any, config: FinetuneConfig) -> Any:
 def batch_at(
     step: int, latents: Tensor, captions: Sequence[str], config: FinetuneConfig, timesteps: int
 ) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """Latents, noise, timesteps and captions of a step: a function of (seed, step)."""
+    """Latents, noise, timesteps and captions of a step, as a function of (seed, step)."""
     rng = np.random.default_rng((config.seed, step))
     # Generators take 63 bits.
     draw = torch.Generator().manual_seed((config.seed * 10**7 + step) % 2**63)
     picked = rng.integers(len(latents), size=config.batch_size)
     empty = rng.random(config.batch_size) < config.empty_captions
-    said = ["" if left_out else captions[int(i)] for i, left_out in zip(picked, empty, strict=True)]
+    chosen = ["" if left_out else captions[int(i)] for i, left_out in zip(picked, empty, strict=True)]
     z = latents[torch.from_numpy(picked)]
     noise = torch.randn(z.shape, generator=draw).to(z)
-    return z, noise, torch.randint(timesteps, (len(z),), generator=draw), said
+    return z, noise, torch.randint(timesteps, (len(z),), generator=draw), chosen
 
 
-def together(parts: list[Conditioning]) -> Conditioning:
-    """One batch of several prompts' conditionings."""
+def join_conditionings(parts: list[Conditioning]) -> Conditioning:
+    """Join the conditionings of several prompts into one batch."""
     added = {key: torch.cat([part.added[key] for part in parts]) for key in parts[0].added}
     return Conditioning(torch.cat([part.embeds for part in parts]), added)

@@ -1,11 +1,11 @@
-"""Hardening: what is minimised on which attacks, what it is trained on, the loop, and the folder that comes out."""
+"""Hardening: the objective, the attacks it trains against, the photographs, the training loop, and the folder it writes."""
 
 from __future__ import annotations
 
 from srlvae.harden.inner import Inner
 from srlvae.harden.settings import OBJECTIVES, PRESETS, HardenConfig, Objective, preset
 from srlvae.harden.terms import Term
-from srlvae.harden.train import Interrupted, Listener, Plan, harden
+from srlvae.harden.train import Interrupted, harden
 
 __all__ = [
     "OBJECTIVES",
@@ -13,9 +13,7 @@ __all__ = [
     "HardenConfig",
     "Inner",
     "Interrupted",
-    "Listener",
     "Objective",
-    "Plan",
     "Term",
     "harden",
     "preset",

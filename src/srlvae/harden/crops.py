@@ -1,7 +1,7 @@
-"""What is trained on: an endless numbered sequence of crops.
+"""The training data: an endless numbered sequence of crops.
 
-Sample n of a run is a function of (seed, n) alone. So a resumed run, another batch size in memory or another number of
-processes sees the same images.
+Sample n of a run is a function of (seed, n) alone. So a resumed run, a run with another micro-batch, or one with another number
+of processes sees the same images.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from srlvae.images import to_tensor
 
 
 def training_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Float[Tensor, "3 size size"]:
-    """A random square of `size` pixels, flipped half of the time.
+    """A random square of `size` pixels in [0,1], flipped half of the time.
 
-    Photographs larger than twice the crop are first reduced to it, so that crops show things and not texture alone.
-    Raises InputError for a picture under half the crop: enlarging it that far would teach blur.
+    A photograph larger than twice the crop is first reduced to that, so that crops show things and not texture alone.
+
+    Raises InputError for a picture under half the crop, as enlarging it that far would teach blur.
     """
     short = min(image.size)
     if short < size / 2:
@@ -41,7 +42,11 @@ def training_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Fl
 
 @dataclass
 class Batch:
-    """Crops `b 3 size size`, their sample numbers, and what had to be skipped on the way: (number, reason)."""
+    """A batch of crops.
+
+    `x` has the crops `b 3 size size` in [0,1], and `numbers` their sample numbers. `skipped` lists what could not be used, as
+    pairs of a photograph's index and the reason.
+    """
 
     x: Float[Tensor, "b 3 size size"]
     numbers: list[int]
@@ -49,7 +54,7 @@ class Batch:
 
 
 class Crops(Dataset):
-    """Sample n: every epoch a new order of the photographs `chosen`, every sample its own crop."""
+    """The sequence of samples. Every epoch has a new order of the photographs `chosen`, and every sample a crop of its own."""
 
     def __init__(self, photographs: Photographs, chosen: Sequence[int] | range, size: int, seed: int):
         self.photographs, self.chosen, self.size, self.seed = photographs, chosen, size, seed
@@ -77,7 +82,11 @@ class Crops(Dataset):
 
 
 def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tuple[Tensor, Photographs, Sequence[int] | range]:
-    """The centres of `count` readable photographs, `count 3 size size`, and what is left: photographs, and their numbers."""
+    """Set apart the centres of `count` readable photographs, as `count 3 size size` in [0,1].
+
+    Returns them, the photographs that are left, and the indices of those that are left. At most a tenth of the photographs is
+    set apart, but at least one. Raises InputError if too few photographs can be read.
+    """
     if isinstance(photographs, StreamPhotographs):
         order: Sequence[int] | range = range(len(photographs))
     else:
@@ -103,7 +112,7 @@ def set_apart(photographs: Photographs, count: int, size: int, seed: int) -> tup
 
 
 def batches(crops: Crops, numbers: Sequence[list[int]], workers: int) -> Iterator[Batch]:
-    """The samples of each list of numbers in turn, read by `workers` processes (0: in this one)."""
+    """The samples of each list of numbers in turn, read by `workers` processes (0 reads in this one)."""
     # Inside workers, `datasets` deals out the files of a stream: row n would depend on their number.
     workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
     return iter(DataLoader(crops, batch_sampler=numbers, collate_fn=_collate, num_workers=workers))

@@ -29,11 +29,15 @@ GOLDEN = (5**0.5 - 1) / 2
 class Inner:
     """One attack of the inner step.
 
-    aim: `away`, the latent as far from the original's as it gets; `target`, the latent to zero (PhotoGuard) or to another
-    picture's (Mist, Glaze, Nightshade); `reconstruction`, the decoded image as unlike the photograph as it gets; `noise`.
-    on: the encoder in training, or the original one, as attackers do who know the public weights alone.
-    share: of the images, relative to the other attacks' shares. eps: ℓ∞ radius in [0,1] units. steps: from a random start, when
-    a batch is new. step_size: in units of the radius. perceptual: weight of the feature distance in `reconstruction`.
+    - aim: `away` moves the latent as far from the original's as it gets. `target` moves it to zero (PhotoGuard) or to another
+      picture's (Mist, Glaze, Nightshade). `reconstruction` makes the decoded image as unlike the photograph as it gets. `noise`
+      is uniform noise.
+    - on: the encoder in training, or the original one, as attackers do who know the public weights alone.
+    - share: of the images, relative to the other attacks' shares.
+    - eps: ℓ∞ radius in [0,1] units.
+    - steps: from a random start, when a batch is new.
+    - step_size: in units of the radius.
+    - perceptual: weight of the feature distance in `reconstruction`.
     """
 
     aim: Literal["away", "target", "reconstruction", "noise"] = "away"
@@ -51,14 +55,14 @@ class Inner:
 
 
 def turns(attacks: Sequence[Inner], numbers: Sequence[int]) -> list[int]:
-    """Which attack each image of the run gets, by its number, so that it is the same however a batch is cut up."""
+    """Choose the attack of each image by its number in the run, so that it is the same however a batch is cut up."""
     bounds = torch.tensor([attack.share for attack in attacks], dtype=torch.float64).cumsum(0)
     places = torch.tensor(numbers, dtype=torch.float64).mul(GOLDEN).frac() * bounds[-1]
     return torch.searchsorted(bounds, places, right=True).clamp(max=len(attacks) - 1).tolist()
 
 
 def perturb(vae: VAE, clean: Clean, attacks: Sequence[Inner], numbers: Sequence[int], seed: int, radius: float = 1.0) -> Images:
-    """Perturbations `b 3 h w` of new images, each by the attack whose turn it is. radius: times every attack's `eps`."""
+    """Make perturbations `b 3 h w` of new images, each by its attack. Every attack's `eps` is multiplied by `radius`."""
     delta = torch.zeros_like(clean.x)
     if not attacks:
         return delta
@@ -89,7 +93,7 @@ def _objective(attack: Inner, vae: VAE, clean: Clean, draws: Generators) -> Obje
 
 
 def targets(clean: Clean, draws: Generators) -> Latents:
-    """Where attacks with a target pull latents, by a throw of each image's generator: to nothing or to another picture's."""
+    """The latents that attacks with a target aim at: zero or another picture's, by a throw of each image's generator."""
     throws = torch.tensor([int(torch.randint(2, (), generator=draw, device=draw.device)) for draw in draws])
     return clean.mirrored * throws.to(clean.x)[:, None, None, None]
 
@@ -97,7 +101,7 @@ def targets(clean: Clean, draws: Generators) -> Latents:
 def go_on(
     delta: Images, gradient: Tensor, clean: Clean, attacks: Sequence[Inner], numbers: Sequence[int], radius: float
 ) -> Images:
-    """Perturbations one step on: up the gradient of the loss, where their attack goes on, and into the ball of now."""
+    """Move perturbations one step up the gradient of the loss, if their attack goes on, and into the present ball."""
     own = [attacks[kind] for kind in turns(attacks, numbers)]
     eps = delta.new_tensor([radius * attack.eps for attack in own])[:, None, None, None]
     size = delta.new_tensor([attack.step_size * attack.goes_on for attack in own])[:, None, None, None] * eps

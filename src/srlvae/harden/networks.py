@@ -1,4 +1,4 @@
-"""The networks of a hardening run: the original, the one in training, the average of the latter, and what comes of them."""
+"""The networks of a hardening run: the original, the one in training, its average, and the result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
@@ -17,30 +16,33 @@ from srlvae.metrics.features import load_features
 from srlvae.models.memory import saved_bytes
 from srlvae.models.posterior import hold_variance, mean_log_variance
 from srlvae.models.vae import VAE
-from srlvae.training.precision import keep_norms_float32
+from srlvae.training.precision import MixedAccelerator, keep_norms_float32
 from srlvae.training.recompute import checkpoint_layers
 from srlvae.training.schedule import follow
 
 
 class Encode(nn.Module):
-    """Images to mean latents as a module: what accelerate wraps, and no more than what is trained."""
+    """The encoder as a module from images to mean latents. It holds only what is trained, and is what accelerate wraps."""
 
     def __init__(self, vae: VAE):
         super().__init__()
         self.parts, self.vae = nn.ModuleDict(vae.encoder_modules()), vae
 
     def forward(self, x: Tensor) -> Tensor:
+        """The mean latents of images."""
         return self.vae.mean(x)
 
 
 class Networks:
-    """original: frozen, float32, without hooks, as the result is a copy of it; teacher: the same, as it is computed with.
+    """The networks of a run.
 
-    vae: in training; average: of its encoders, which is the result. features: of the perceptual distance, or None. The variance
-    is held at the original's on `held_out`, where the objective says so.
+    - `original` is frozen, float32 and without hooks, as the result is a copy of it. `teacher` is a copy of it to compute with.
+    - `vae` is in training. `average` is the average of its encoders, which becomes the result.
+    - `features` is the network of the perceptual distance, or None.
+    - `log_variance` is the variance that the result is held at, or None: the original's mean over the images `held_out`.
     """
 
-    def __init__(self, original: VAE, config: HardenConfig, accelerator: Accelerator, held_out: Images):
+    def __init__(self, original: VAE, config: HardenConfig, accelerator: MixedAccelerator, held_out: Images):
         self.config, self.accelerator = config, accelerator
         # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
         model: Any = original.model
@@ -61,13 +63,11 @@ class Networks:
         self.average = copy.deepcopy(self.encode.parts).requires_grad_(False)
 
     def clean(self, x: Images) -> Clean:
-        """What is known of clean images, with the feature network where the objective looks at features.
+        """The clean images `x` with what is known of them, with the feature network if the objective uses features.
 
-        Raises InputError where the original encoder gives latents that are not finite.
+        Raises InputError if the original encoder gives latents that are not finite.
         """
-        objective = self.config.objective
-        looks = any(term.measure == "features" for term in objective.terms) or any(a.perceptual for a in objective.attacks)
-        clean = Clean(x, self.teacher, self.features if looks else None)
+        clean = Clean(x, self.teacher, self.features if self.config.objective.uses_features else None)
         if not clean.latents.isfinite().all():
             raise InputError(
                 "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "
@@ -76,11 +76,11 @@ class Networks:
         return clean
 
     def follow(self, step: int) -> None:
-        """Take the encoder of after `step` steps into the average."""
+        """Update the average with the encoder after `step` steps."""
         follow(self.average.parameters(), self.parameters, step, self.config.ema)
 
     def result(self) -> VAE:
-        """The original with the averaged encoder, and the variance of its posterior held."""
+        """The original with the averaged encoder, its posterior's variance held where the objective says so."""
         hardened = copy.deepcopy(self.original)
         for name, module in hardened.encoder_modules().items():
             module.load_state_dict(self.average[name].state_dict())
@@ -91,14 +91,17 @@ class Networks:
         return hardened
 
     def check_learnt(self) -> None:
-        """Raises InputError where the encoder is what it was."""
+        """Raise InputError if the averaged encoder is the same as the original."""
         before = [p for part in self.original.encoder_modules().values() for p in part.parameters()]
         if all(torch.equal(a, b) for a, b in zip(self.average.parameters(), before, strict=True)):
             raise InputError("the encoder is what it was: the run has learnt nothing, and nothing is written as a result")
 
     def memory(self, terms: tuple[Term, ...], images: int) -> int:
-        """Bytes that a run needs, estimated: weights, gradients, the optimiser's state, activations of `images` at once, and
-        the batches that take turns (crops and perturbations; their latents are a few per cent of that)."""
+        """Estimate the bytes that a run needs with `images` images at once.
+
+        They are the weights, gradients, optimiser state and activations, and the crops and perturbations of the batches that
+        take turns. The latents of those batches are left out, as they are a few per cent of that.
+        """
         every = self.config.objective.decode_every
         x = torch.rand(every, 3, *[self.config.resolution] * 2, device=self.accelerator.device)
 
@@ -109,5 +112,5 @@ class Networks:
         weights = sum(p.numel() * p.element_size() for vae in (self.vae, self.teacher) for p in vae.model.parameters())
         # The encoder in training has its gradient, two moments and the average beside it.
         trained = 4 * sum(p.numel() * 4 for p in self.parameters)
-        held = self.config.places * self.config.batch_size // self.accelerator.num_processes * 2 * 4 * x[0].numel()
+        held = self.config.places * self.config.batch_size // self.accelerator.processes.num_processes * 2 * 4 * x[0].numel()
         return weights + trained + held + images * saved_bytes(once) // every

@@ -1,4 +1,4 @@
-"""The folder a run writes: claimed before the first step, filled atomically at the end, describing itself."""
+"""The folder that a run writes: claimed before the first step, filled atomically at the end, and describing itself."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ SKIPPED = "skipped.txt"
 
 
 def log_row(out: Path, row: dict) -> None:
+    """Append a row to the log of the run, as a line of JSON."""
     with open(out / LOG, "a") as file:
         file.write(json.dumps(row) + "\n")
 
 
 def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, scores: dict, run: dict, progress: dict) -> None:
-    """Write weights, record, card and picture; the checkpoint goes last, when nothing needs it any more."""
+    """Write weights, encoder file, record, model card and picture, then remove the checkpoint.
+
+    Raises InputError if the scores are not finite; the checkpoint is then kept.
+    """
     _check_result(scores)
     partial = out / ".partial"
     hardened.save(partial)
@@ -61,14 +65,14 @@ def finish_folder(out: Path, original: VAE, hardened: VAE, held_out: Tensor, sco
 
 
 def _check_result(scores: dict) -> None:
-    """Raises InputError for numbers that are not finite."""
+    """Raise InputError for numbers that are not finite."""
     numbers = [value for part in (scores["original"], scores["hardened"]) for value in part.values() if value is not None]
     if not all(math.isfinite(number) for number in numbers):
         raise InputError("the scores are not finite, so nothing is written as a result; the checkpoint is kept")
 
 
 def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:
-    """Rows: photographs. Columns: clean, attacked, and the reconstructions of the attacked one, before and after."""
+    """A row for each photograph: clean, attacked, and the attacked one as the original and the hardened VAE reconstruct it."""
     rows = []
     for number, photograph in enumerate(x.to(original.device).split(1)):
         attacked = attack_reconstruction(original, photograph, seed=0, first=number)
@@ -94,7 +98,7 @@ ROWS = {
 
 
 def score_rows(record: dict) -> list[tuple[str, str, str]]:
-    """(measure, before, after) as text, for the card and the terminal."""
+    """The scores as text, (measure, before, after), for the model card and the terminal."""
     before, after = record["scores"]["original"], record["scores"]["hardened"]
     features = record["config"]["features"]
     return [

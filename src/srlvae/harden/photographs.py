@@ -1,4 +1,4 @@
-"""Where photographs come from: any folder of them, or a Hugging Face dataset, at random or as a stream."""
+"""Where photographs come from: a folder of them, or a Hugging Face dataset with random access or as a stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from srlvae.errors import InputError
 from srlvae.extras import need
-from srlvae.images import find_images, open_rgb, rgb_of
+from srlvae.images import find_images, open_rgb, read_rgb
 
 # So many unusable images in a row are no accident.
 MAX_UNREADABLE = 100
@@ -20,14 +20,14 @@ MAX_UNREADABLE = 100
 
 @runtime_checkable
 class Photographs(Protocol):
-    """Pictures by number. `__getitem__` raises InputError for one that cannot be read."""
+    """Pictures by index. `__getitem__` raises InputError for a picture that cannot be read."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Image.Image: ...
 
 
 class FolderPhotographs:
-    """The image files below a folder, read when asked for."""
+    """The image files below a folder, read when asked for. JPEGs may be reduced to sides of no less than `at_least` pixels."""
 
     def __init__(self, folder: Path, at_least: int):
         self.folder, self.paths, self.at_least = folder, find_images(folder), at_least
@@ -39,7 +39,7 @@ class FolderPhotographs:
         return open_rgb(self.paths[index], self.at_least)
 
     def listing(self) -> list[bytes]:
-        """Name and size of every file, relative to the folder: a copy elsewhere has the same."""
+        """The name and size of every file, relative to the folder, so that a copy of the folder has the same listing."""
         sizes = ((path, os.stat(path).st_size) for path in self.paths)
         return sorted(os.fsencode(os.path.relpath(path, self.folder)) + f"\0{size}\n".encode() for path, size in sizes)
 
@@ -52,7 +52,7 @@ def _as_it_is(cell: Any) -> Any:
 
 
 class HubPhotographs:
-    """The image column of a Hugging Face dataset with random access."""
+    """The image column of a Hugging Face dataset with random access. `decode` turns a cell into a picture."""
 
     def __init__(self, dataset, column: str, decode: Decode = _as_it_is):
         self.dataset, self.column, self.decode = dataset, column, decode
@@ -61,11 +61,14 @@ class HubPhotographs:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return rgb_of(lambda: self.decode(self.dataset[index][self.column]), f"row {index}")
+        return read_rgb(lambda: self.decode(self.dataset[index][self.column]), f"row {index}")
 
 
 class StreamPhotographs:
-    """A streamed Hugging Face dataset: row n by reading on to it, beginning again at the end. For ascending numbers."""
+    """A streamed Hugging Face dataset, for ascending indices.
+
+    Row n is reached by reading on. After the last row the stream begins again.
+    """
 
     def __init__(self, dataset, column: str, decode: Decode = _as_it_is):
         self.dataset, self.column, self.decode = dataset, column, decode
@@ -83,7 +86,7 @@ class StreamPhotographs:
         self.__init__(**state)
 
     def without_first(self, count: int) -> StreamPhotographs:
-        """The stream from row `count` on, also when it begins again."""
+        """The stream from row `count` on, also whenever it begins again."""
         return StreamPhotographs(self.dataset.skip(count), self.column, self.decode)
 
     def __len__(self) -> int:
@@ -102,13 +105,15 @@ class StreamPhotographs:
             self.recent.append(row)
             self.position += 1
         row = self.recent[index - self.position]
-        return rgb_of(lambda: self.decode(row[self.column]), f"row {index}")
+        return read_rgb(lambda: self.decode(row[self.column]), f"row {index}")
 
 
 def open_photographs(source: str, at_least: int, split: str = "train", streaming: bool = False) -> Photographs:
-    """The photographs in a folder, or of a Hugging Face dataset: a folder made by `save_to_disk`, or a hub id.
+    """Open the photographs in a folder or of a Hugging Face dataset, which is a folder made by `save_to_disk` or a hub id.
 
-    at_least: JPEGs may be decoded at a reduced size with sides no smaller than this many pixels.
+    JPEGs may be decoded at a reduced size, with sides of no less than `at_least` pixels.
+
+    Raises InputError if there is no such folder or dataset, or if it has no images.
     """
     folder = Path(source)
     saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
@@ -129,7 +134,7 @@ def open_photographs(source: str, at_least: int, split: str = "train", streaming
     columns = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if not columns:
         raise InputError(f"the dataset {source} has no image column, only {', '.join(features) or 'unnamed ones'}")
-    # Decoded row by row in `rgb_of`: in a stream's own iterator a broken image would end the iteration.
+    # Decoded row by row in `read_rgb`: in a stream's own iterator a broken image would end the iteration.
     dataset = dataset.cast_column(columns[0], datasets.Image(decode=False))
     kind = StreamPhotographs if streaming else HubPhotographs
     return kind(dataset, columns[0], datasets.Image().decode_example)

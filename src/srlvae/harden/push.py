@@ -15,7 +15,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
     """Upload a folder that `srlvae harden` wrote to `repository` on the hub, which is made where it is not there.
 
     repository: an id, owner/name. Returns the address of its page.
-    Raises: InputError for a folder without model or card, and where the hub refuses.
+    Raises InputError for a folder without model or card, and where the hub refuses.
     """
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError

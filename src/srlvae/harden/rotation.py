@@ -1,7 +1,8 @@
-"""The batches that take turns: which one a step trains on, and what is kept of each.
+"""The batches that take turns: which one each step trains on, and what is kept of each.
 
-Each is visited a number of times and then replaced by a new one. Visits make perturbations stronger; turns keep the encoder
-from learning one batch by heart. Which one it is depends on the step alone, so that an interrupted run finds its place again.
+Every batch is visited a number of times and then replaced by a new one. Several visits make perturbations stronger, and taking
+turns keeps the encoder from learning one batch by heart. The batch of a step depends on the step alone, so an interrupted run
+finds its place again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from srlvae.images import Images
 
 @dataclass(frozen=True)
 class Visit:
-    """One step's batch: its place among those that take turns, its number in the run, whether it is new."""
+    """The batch of one step: its place among those that take turns, its number in the run, and whether it is new."""
 
     place: int
     number: int
@@ -23,7 +24,7 @@ class Visit:
 
 
 def visits(steps: int, places: int, each: int) -> list[Visit]:
-    """The batches of `steps` steps: `places` take turns, and each stays for `each` visits."""
+    """The batches of `steps` steps, where `places` batches take turns and each stays for `each` visits."""
     left, current, numbers, found = [0] * places, [0] * places, count(), []
     for step in range(steps):
         place = step % places
@@ -38,14 +39,18 @@ def visits(steps: int, places: int, each: int) -> list[Visit]:
 
 
 @dataclass
-class Part:
-    """Images that go through the networks at once: what is known of them, their numbers in the run, their perturbations."""
+class MicroBatch:
+    """Images that go through the networks at once.
+
+    `clean` is what is known of them, `numbers` are their numbers in the run, and `delta` are their perturbations `b 3 h w`.
+    """
 
     clean: Clean
     numbers: list[int]
     delta: Images
 
-    def halves(self) -> list[Part]:
+    def halves(self) -> list[MicroBatch]:
+        """The same images in two micro-batches, to need less memory."""
         cut = (len(self.numbers) + 1) // 2
         halves = [s for s in (slice(0, cut), slice(cut, None)) if self.numbers[s]]
-        return [Part(self.clean.part(s), self.numbers[s], self.delta[s]) for s in halves]
+        return [MicroBatch(self.clean.part(s), self.numbers[s], self.delta[s]) for s in halves]

@@ -34,11 +34,15 @@ class Attacked:
 
 
 def scores(original: VAE, hardened: VAE, x: Images, seed: int, features: Features | None, at_once: int = 8) -> dict:
-    """Means over the photographs `x`, of the original encoder E₀ and of the hardened one E, as plain data.
+    """Measure the original encoder E₀ and the hardened one E on photographs, and return the means as plain data.
 
-    psnr: decibels of D(E(x′)) against the clean x. shift: ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖. deviation: root mean square of the
-    posterior's standard deviation, where there is one. features: distance of D(E(x)) and x by the network, where one is given.
-    transfer: under attacks made on E₀; white_box: on E. at_once: photographs at a time, which changes nothing else.
+    - psnr: decibels of D(E(x′)) against the clean x.
+    - shift: ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖.
+    - deviation: root mean square of the posterior's standard deviation, if there is one.
+    - features: distance of D(E(x)) and x by the network, if one is given.
+
+    `transfer` is under attacks made on E₀, `white_box` under attacks made on E. `at_once` photographs are measured at a time,
+    which changes nothing else.
     """
     found: dict[str, list[dict[str, PerImage]]] = {"original": [], "hardened": []}
     for first in range(0, len(x), at_once):
@@ -51,7 +55,7 @@ def scores(original: VAE, hardened: VAE, x: Images, seed: int, features: Feature
 
 
 def attack_all(vae: VAE, x: Images, latents: Latents, seed: int, first: int) -> Attacked:
-    """The attacks of the table on `vae`. latents: the original's of `x`. first: the number of the first photograph."""
+    """Make all attacks on `vae`. `latents` are the original's of `x`; `first` is the number of the first photograph."""
     return Attacked(
         attack_reconstruction(vae, x, seed, first),
         attack_away(vae, x, latents, seed, first),
@@ -61,10 +65,12 @@ def attack_all(vae: VAE, x: Images, latents: Latents, seed: int, first: int) -> 
 
 
 def attack_reconstruction(vae: VAE, x: Images, seed: int, first: int = 0) -> Images:
+    """Attack the reconstructions of photographs by `vae`. `first` is the number of the first one, for the random starts."""
     return _attack(reconstruction_objective(vae, x), x, seed, first)
 
 
 def attack_away(vae: VAE, x: Images, latents: Latents, seed: int, first: int = 0, steps: int = STEPS) -> Images:
+    """Push the latents of photographs away from `latents`, the original's. `first` is as in `attack_reconstruction`."""
     return _attack(latent_objective(vae, latents), x, seed, first, steps)
 
 
@@ -77,7 +83,7 @@ def _attack(objective: Objective, x: Images, seed: int, first: int, steps: int =
 def measure(
     vae: VAE, x: Images, latents: Latents, transfer: Attacked, white_box: Attacked, features: Features | None
 ) -> dict[str, PerImage]:
-    """The scores image by image; of the deviation, its square. transfer: made on the original; white_box: on `vae`."""
+    """The scores of each image, and of the deviation its square. Attacks in `transfer` were made on the original VAE."""
     clean = vae.reconstruct(x)
     found = {
         "psnr_clean": psnr(clean, x),

@@ -1,4 +1,4 @@
-"""Everything a hardening run can be told, with the best known values as defaults."""
+"""All settings of a hardening run, with the best known values as defaults."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ TERMS = (Term("shift", "attacked", 1.0), Term("image", "attacked", 2.0), Term("e
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised, on which attacks.
+    """What is minimised, and on which attacks.
 
-    terms: see `Term`. decode_every: terms on pictures look at one image in so many, and count so much more there: a pass
-    through the decoder costs more than one through the encoder. attacks: of the inner step, see `Inner`; none trains on clean
-    images alone.
-    closeness: how far clean latents may lie from the original's, ‖E(x) − E₀(x)‖ ≤ closeness · ‖E₀(x)‖ in the mean square, which
-    the weight of a further term is steered to keep (after LORE, arXiv 2505.18884); 0 leaves that out.
-    The bound begins at twice that and is reached after four fifths of the run: at a high learning rate nothing holds still.
-    ramp: share of the run over which the radii of the attacks grow from a quarter to all of their `eps`.
-    turns, visits: batches of so many images together take turns, and each batch is trained on so many times before a new one
-    takes its place. Fewer images, or more visits, and the encoder learns them by heart.
-    hold_variance: make the variance of the posterior a constant, the original's mean, which no image can move.
+    - `terms` are the terms of the loss; see `Term`.
+    - `decode_every`: terms on pictures look at one image in this many, and count this many times as much there, because a pass
+      through the decoder costs more than one through the encoder.
+    - `attacks` are the attacks of the inner step; see `Inner`. Without any, training is on clean images alone.
+    - `closeness` bounds how far clean latents may lie from the original's: ‖E(x) − E₀(x)‖ ≤ closeness · ‖E₀(x)‖ in the mean
+      square. The weight of a further term is steered to keep the bound (after LORE, arXiv 2505.18884). The bound begins at
+      twice this value and is reached after four fifths of the run, as at a high learning rate nothing holds still. 0 leaves the
+      term out.
+    - `ramp` is the share of the run over which the radii of the attacks grow from a quarter to all of their `eps`.
+    - `turns` is the number of images that take turns, in batches. With fewer, the encoder learns them by heart.
+    - `visits` is how many times a batch is trained on before a new one takes its place. With more, it is learnt by heart.
+    - `hold_variance` makes the variance of the posterior a constant that no image can change: the original's mean.
     """
 
     terms: tuple[Term, ...] = TERMS
@@ -50,25 +52,55 @@ class Objective:
     visits: int = 8
     hold_variance: bool = True
 
+    @property
+    def uses_features(self) -> bool:
+        """Whether a term or an attack compares features, for which a feature network is needed."""
+        return any(term.measure == "features" for term in self.terms) or any(attack.perceptual for attack in self.attacks)
+
     def radius(self, progress: float) -> float:
-        """The share of their `eps` that attacks have at `progress`, from 0 to 1 of the run."""
+        """The share of their `eps` that attacks have at `progress`, the finished share of the run in [0,1]."""
         return 0.25 + 0.75 * min(1.0, progress / self.ramp) if self.ramp else 1.0
 
     def bound(self, progress: float) -> float:
-        """How far clean latents may lie from the original's at `progress`."""
+        """How far clean latents may lie from the original's at `progress`, relative to their norm."""
         return self.closeness * (1 + max(0.0, 1 - progress / 0.8))
+
+    def check(self) -> None:
+        """Raise InputError for a value out of its range, or if there is nothing to minimise."""
+        _at_least(1, "decode_every", self.decode_every)
+        _at_least(1, "turns", self.turns)
+        _at_least(1, "visits", self.visits)
+        _at_least(0, "closeness", self.closeness)
+        for attack in self.attacks:
+            check_eps(attack.eps)
+            _at_least(0, "the share of an attack", attack.share)
+            _at_least(0, "the steps of an attack", attack.steps)
+            if attack.aim != "noise" and attack.steps == 0 and not (attack.goes_on and self.visits > 1):
+                raise InputError(
+                    f"an attack with the aim {attack.aim} takes no step, now or later, so it is noise: give it steps"
+                )
+        on = {term.on for term in self.terms if term.weight}
+        if not on - (set() if self.attacks else {"attacked"}) and not self.closeness:
+            raise InputError("the objective has no term with a weight: there is nothing to minimise")
 
 
 @dataclass(frozen=True)
 class HardenConfig:
     """Settings of one run.
 
-    steps: optimiser steps. batch_size: images an optimiser step, over all processes; micro_batch: images at once in one
-    process, the rest is accumulated (0: all; halved where memory runs out). resolution: side of the random crops in pixels.
-    learning_rate: peak of a cosine after `warmup` steps, for AdamW with `weight_decay`; `clip`: largest gradient norm. ema:
-    decay of the averaged weights, which are the result. features: network of the perceptual distance, in scores and in terms,
-    or "none". precision: "auto" is bf16 where the processor multiplies it. held_out: photographs set apart for the scores.
-    workers: processes that read images. snapshot_every: steps between encoder files that are kept (0: none).
+    - `steps` is the number of optimiser steps.
+    - `batch_size` is the number of images in an optimiser step, over all processes.
+    - `micro_batch` is the number of images at once in one process; gradients of the rest are accumulated. 0 takes all at once.
+      It is halved when memory runs out.
+    - `resolution` is the side of the random crops in pixels.
+    - `learning_rate` is the peak of a cosine after `warmup` steps, for AdamW with `weight_decay`.
+    - `clip` is the largest norm of the gradient.
+    - `ema` is the decay of the averaged weights, which are the result.
+    - `features` is the network of the perceptual distance, in scores and in terms, or "none".
+    - `precision` is as in `make_accelerator`.
+    - `checkpoint_every` and `snapshot_every` are in steps. Snapshots are encoder files that are kept, and 0 writes none.
+    - `held_out` is the number of photographs that are set apart for the scores.
+    - `workers` is the number of processes that read images.
     """
 
     steps: int = 20000
@@ -92,44 +124,30 @@ class HardenConfig:
 
     @property
     def places(self) -> int:
-        """How many batches take turns."""
+        """The number of batches that take turns."""
         return max(1, self.objective.turns // self.batch_size)
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, then half a cosine to zero."""
+        """The learning rate at a step: a linear warm-up, then half a cosine to zero."""
         return self.learning_rate * warm_cosine(step, self.steps, self.warmup)
 
     def check(self) -> HardenConfig:
-        """Return self. Raises InputError for a value out of its range."""
+        """Return self. Raises InputError for a value out of its range or for settings that contradict each other."""
         for name in ("steps", "batch_size", "resolution", "checkpoint_every", "held_out"):
             _at_least(1, name, getattr(self, name))
         _at_least(0, "snapshot_every", self.snapshot_every)
         if self.learning_rate <= 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
-        objective = self.objective
-        _at_least(1, "decode_every", objective.decode_every)
-        _at_least(1, "turns", objective.turns)
-        _at_least(1, "visits", objective.visits)
-        _at_least(0, "closeness", objective.closeness)
-        for attack in objective.attacks:
-            check_eps(attack.eps)
-            _at_least(0, "the share of an attack", attack.share)
-            _at_least(0, "the steps of an attack", attack.steps)
-            if attack.aim != "noise" and attack.steps == 0 and not (attack.goes_on and objective.visits > 1):
-                raise InputError(
-                    f"an attack with the aim {attack.aim} takes no step, now or later, so it is noise: give it steps"
-                )
-        on = {term.on for term in objective.terms if term.weight}
-        if not on - (set() if objective.attacks else {"attacked"}) and not objective.closeness:
-            raise InputError("the objective has no term with a weight: there is nothing to minimise")
-        if self.features == "none" and (
-            any(term.measure == "features" for term in objective.terms) or any(a.perceptual for a in objective.attacks)
-        ):
+        self.objective.check()
+        if self.features == "none" and self.objective.uses_features:
             raise InputError("the objective has a perceptual term, which needs a network: features must not be none")
         return self
 
     def changed(self, eps: float | None = None, closeness: float | None = None, **changes: object) -> HardenConfig:
-        """A copy with single settings changed; `eps` is the radius of all inner attacks. Raises InputError as `check` does."""
+        """A copy with single settings changed. `eps` is the radius of all inner attacks, in [0,1] units.
+
+        Raises InputError as `check` does.
+        """
         objective = self.objective
         if eps is not None:
             attacks = tuple(dataclasses.replace(attack, eps=eps) for attack in objective.attacks)
@@ -183,7 +201,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def preset(name: str, objective: str = "srl", **changes: Any) -> HardenConfig:
-    """The preset `name` with one of OBJECTIVES and single settings changed. Raises InputError for unknown names."""
+    """The preset `name` with one of OBJECTIVES, and with single settings changed. Raises InputError for an unknown name."""
     for kind, table, key in (("preset", PRESETS, name), ("objective", OBJECTIVES, objective)):
         if key not in table:
             raise InputError(f"unknown {kind} {key!r}; choose one of {', '.join(table)}")

@@ -1,4 +1,4 @@
-"""A hardening run from beginning to end: batches in, steps on the encoder, a folder out. Runs on accelerate."""
+"""A hardening run from beginning to end: photographs go in, the encoder is trained, and a folder comes out."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import copy
 import hashlib
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
+from srlvae.events import Listener
 from srlvae.harden.crops import Crops, batches, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import FolderPhotographs, Photographs, open_photographs
+from srlvae.harden.plan import plan
 from srlvae.harden.rotation import visits
 from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
@@ -30,38 +32,6 @@ class Interrupted(KeyboardInterrupt):
     """The run was asked to stop and has written its checkpoint."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run is about to do. memory: bytes, estimated from one image's pass."""
-
-    vae: str
-    trained: str
-    parameters: int
-    photographs: int
-    held_out: int
-    processes: int
-    precision: str
-    device: str
-    memory: int
-    first_step: int
-    config: HardenConfig
-
-
-class Listener:
-    """What a run tells the outside, on its main process; the command line draws it."""
-
-    def planned(self, plan: Plan) -> None: ...
-
-    def stepped(self, step: int, losses: dict[str, float]) -> None: ...
-
-    def scored(self, step: int, shift_clean: float, shift_attacked: float) -> None: ...
-
-    def scoring(self) -> None: ...
-
-    def should_stop(self) -> bool:
-        return False
-
-
 def harden(
     vae: VAE | str | Path,
     images: str | Path | Photographs,
@@ -71,13 +41,14 @@ def harden(
     resume: bool = True,
     listener: Listener | None = None,
 ) -> VAE:
-    """Post-train the encoder of `vae` on `images` and write the hardened autoencoder to `out`, in diffusers' format.
+    """Post-train the encoder of `vae` on `images`, write the hardened autoencoder to `out`, and return it.
 
-    vae: a VAE (left as it was), or what `load_vae` takes. images: what `open_photographs` takes or gives. out: a new or
-    empty folder, or that of an interrupted run with the same settings, which goes on unless `resume` is off; `steps` may be
-    another number.
-    Returns the hardened VAE. Raises: InputError, also for a run that learnt nothing; Interrupted after a stop that the listener
-    asked for.
+    `vae` is a VAE, which is left as it was, or anything that `load_vae` takes. `images` is what `open_photographs` takes or
+    returns. `out` is a new or an empty folder, or that of an interrupted run with the same settings. Such a run goes on, if
+    `resume` is on; its `steps` may be another number. The result is in diffusers' format.
+
+    Raises InputError for wrong settings or input and for a run that learnt nothing, and Interrupted if the listener asked to
+    stop.
     """
     out, listener = Path(out), listener or Listener()
     config.check()
@@ -86,25 +57,31 @@ def harden(
     photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
     held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed)
     trainer = Trainer(original, config, held_out)
-    run = {"original": original.fingerprint(), "photographs": identity(photographs, held_out), "config": asdict(config)}
+    run = {
+        "original": original.fingerprint(),
+        "photographs": photographs_digest(photographs, held_out),
+        "config": asdict(config),
+    }
     if trainer.is_main:
         claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
-    trainer.accelerator.wait_for_everyone()
+    trainer.processes.wait_for_everyone()
     checkpoint = out / CHECKPOINT
     progress, perturbations = trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
-    trainer.tell(listener.planned, plan(trainer, len(chosen), len(held_out), progress.step))
+    trainer.tell(listener.says, plan(trainer, len(chosen), len(held_out)))
+    if progress.step:
+        trainer.tell(listener.says, f"going on after step {progress.step}")
 
     crops = Crops(photographs, chosen, config.resolution, config.seed)
     train(trainer, crops, out, progress, perturbations, held_out, listener)
     trainer.networks.check_learnt()
     hardened = trainer.networks.result()
     if trainer.is_main:
-        listener.scoring()
+        listener.says("comparing before and after …")
         with trainer.accelerator.autocast():
             x, features = held_out.to(trainer.device), trainer.networks.features
             table = trainer.fitting(lambda n: scores(original, hardened, x, config.seed, features, n))
         finish_folder(out, original, hardened, held_out, table, run, asdict(progress))
-    trainer.accelerator.wait_for_everyone()
+    trainer.processes.wait_for_everyone()
     return hardened
 
 
@@ -117,7 +94,10 @@ def train(
     held_out: Tensor,
     listener: Listener,
 ) -> None:
-    """Take the steps that are left, with a checkpoint every so often, and stop where the listener asks for it."""
+    """Take the steps that are left, with regular checkpoints, and stop when the listener asks for it.
+
+    Raises Interrupted after such a stop.
+    """
     config, objective = trainer.config, trainer.objective
     ahead = visits(config.steps, config.places, objective.visits)[progress.step :]
     # Those in their places before the interruption, in ascending order, as a stream is read in; then the new ones.
@@ -138,7 +118,8 @@ def train(
                 trainer.steer(progress, visit.place)
         losses = trainer.step(progress, visit.place)
         progress.seconds += time.process_time() - began
-        trainer.tell(listener.stepped, progress.step, losses)
+        note = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        trainer.tell(listener.at, "steps", progress.step, config.steps, note)
         if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
             snapshot(trainer, out, progress)
         done = progress.step == config.steps
@@ -161,36 +142,22 @@ def save(
             clean, attacked = trainer.fitting(lambda n: quick_score(original, average, x, seed, n))
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
-        listener.scored(progress.step, clean, attacked)
-    trainer.accelerator.wait_for_everyone()
+        listener.says(f"step {progress.step}: latents moved by {clean:.3f} clean, {attacked:.3f} attacked")
+    trainer.processes.wait_for_everyone()
 
 
 def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:
-    """Keep the encoder of now as an encoder file, with what it has cost so far."""
+    """Keep the current average as an encoder file, with what it has cost so far."""
     facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
     path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
     write_encoder(path, trainer.networks.result(), trainer.networks.original, facts)
 
 
-def plan(trainer: Trainer, photographs: int, held_out: int, first_step: int) -> Plan:
-    vae = trainer.vae
-    return Plan(
-        vae=f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
-        trained=" + ".join(vae.encoder_modules()),
-        parameters=sum(p.numel() for p in trainer.parameters),
-        photographs=photographs,
-        held_out=held_out,
-        processes=trainer.accelerator.num_processes,
-        precision=trainer.accelerator.mixed_precision,
-        device=str(trainer.device),
-        memory=trainer.networks.memory(trainer.terms(Progress()), trainer.micro),
-        first_step=first_step,
-        config=trainer.config,
-    )
+def photographs_digest(photographs: Photographs, held_out: Tensor) -> str:
+    """A SHA-256 that tells sets of photographs apart.
 
-
-def identity(photographs: Photographs, held_out: Tensor) -> str:
-    """SHA-256 of what tells sets of photographs apart: those set apart, how many there are, and files' names and sizes."""
+    It covers the photographs set apart, the number of photographs and, for a folder, the names and sizes of the files.
+    """
     digest = hashlib.sha256(held_out.contiguous().numpy().tobytes())
     digest.update(str(len(photographs)).encode())
     if isinstance(photographs, FolderPhotographs):
@@ -200,4 +167,5 @@ def identity(photographs: Photographs, held_out: Tensor) -> str:
 
 
 def frozen_copy(vae: VAE) -> VAE:
+    """A copy of a VAE in float32, frozen and in evaluation mode."""
     return VAE(copy.deepcopy(vae.model).float().eval().requires_grad_(False))

@@ -1,4 +1,4 @@
-"""A step of a hardening run: the batches that take turns, the gradient, the optimiser, and what a checkpoint keeps."""
+"""A step of a hardening run: the batches that take turns, the gradient, the optimiser, and the checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
@@ -17,9 +17,9 @@ from srlvae.errors import InputError
 from srlvae.harden.crops import Batch
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.networks import Networks
-from srlvae.harden.rotation import Part
+from srlvae.harden.rotation import MicroBatch
 from srlvae.harden.settings import HardenConfig
-from srlvae.harden.terms import WEIGHT, Seen, Term, outer_loss, shift, steered
+from srlvae.harden.terms import WEIGHT, Encoded, Term, next_log_weight, outer_loss, shift
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
@@ -30,7 +30,11 @@ T = TypeVar("T")
 
 @dataclass
 class Progress:
-    """Where a run stands; stored with every checkpoint. log_weight: of the term that keeps clean latents close."""
+    """How far a run has come; it is stored with every checkpoint.
+
+    `log_weight` is the logarithm of the weight that keeps clean latents close. `unreadable` has the reason for every photograph
+    that could not be used, and `scaler` the state of float16's gradient scaler.
+    """
 
     step: int = 0
     steps_skipped: int = 0
@@ -41,88 +45,94 @@ class Progress:
 
 
 class Trainer:
-    """See the module. original: frozen, float32. held_out: photographs set apart."""
+    """Everything that a step needs and changes. `original` is frozen and float32, and `held_out` are photographs set apart.
+
+    Raises InputError if a batch does not divide into processes and micro-batches.
+    """
 
     def __init__(self, original: VAE, config: HardenConfig, held_out: Images):
         self.config, self.objective = config, config.objective
         self.accelerator = make_accelerator(config.precision)
-        self.device, processes = self.accelerator.device, self.accelerator.num_processes
-        self.per_process, rest = divmod(config.batch_size, processes)
+        self.device, self.processes = self.accelerator.device, self.accelerator.processes
+        self.per_process, rest = divmod(config.batch_size, self.processes.num_processes)
         self.micro = config.micro_batch or self.per_process
         if rest or self.per_process % self.micro:
             raise InputError(
-                f"a batch of {config.batch_size} does not divide into {processes} processes and micro-batches of {self.micro}"
+                f"a batch of {config.batch_size} does not divide into {self.processes.num_processes} processes "
+                f"and micro-batches of {self.micro}"
             )
         self.networks = Networks(original, config, self.accelerator, held_out)
         self.parameters, self.vae = self.networks.parameters, self.networks.vae
-        optimizer = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
         encode = self.networks.encode
         self.modules: dict[str, nn.Module] = {"encoder": encode.parts, "average": self.networks.average}
-        self.encode, self.optimizer = self.accelerator.prepare(encode, optimizer)
-        self.held: dict[int, list[Part]] = {}
+        self.encode: Any = self.processes.prepare(encode)
+        self.held: dict[int, list[MicroBatch]] = {}
 
     @property
     def is_main(self) -> bool:
-        return self.accelerator.is_main_process
+        """Whether this is the main process, which alone writes and reports."""
+        return self.processes.is_main_process
 
     def tell(self, method, *arguments) -> None:
+        """Call a listener's method, on the main process only."""
         if self.is_main:
             method(*arguments)
 
     def any_process(self, flag: bool) -> bool:
-        """Whether `flag` is set in any process, so that all stop after the same step."""
-        if self.accelerator.num_processes == 1:
+        """Whether `flag` is set in any process, so that all of them stop after the same step."""
+        if self.processes.num_processes == 1:
             return flag
-        flags = self.accelerator.gather(torch.tensor([flag], device=self.device))
+        flags = self.processes.gather(torch.tensor([flag], device=self.device))
         return bool(torch.as_tensor(flags).any())
 
     def numbers(self, batch: int) -> list[int]:
-        """The numbers in the run of this process's images of a batch."""
-        start = batch * self.config.batch_size + self.accelerator.process_index * self.per_process
+        """The numbers, in the run, of this process's images of a batch."""
+        start = batch * self.config.batch_size + self.processes.process_index * self.per_process
         return list(range(start, start + self.per_process))
 
     def terms(self, progress: Progress) -> tuple[Term, ...]:
-        """The objective's terms, and the one that keeps clean latents close, with its weight of now."""
+        """The objective's terms, and the term that keeps clean latents close with its current weight."""
         close = Term("shift", "clean", math.exp(progress.log_weight))
         return (*self.objective.terms, close) if self.objective.closeness else self.objective.terms
 
     # --- the batches that take turns
 
     def take(self, place: int, batch: Batch, progress: Progress, radius: float, delta: Images | None = None) -> None:
-        """Put a batch in its place, with new perturbations or those that it had before an interruption."""
+        """Put a batch in its place, with new perturbations or with those that it had before an interruption."""
         progress.unreadable |= {str(index): reason for index, reason in batch.skipped}
         x = batch.x.to(self.device, memory_format=torch.channels_last)
         delta = None if delta is None else delta.to(self.device)
 
-        def parts() -> list[Part]:
+        def parts() -> list[MicroBatch]:
             cuts = [slice(start, start + self.micro) for start in range(0, len(x), self.micro)]
             return [self._part(x[c], batch.numbers[c], radius, None if delta is None else delta[c]) for c in cuts]
 
         self.held[place] = self._halving(parts)
 
-    def _part(self, x: Images, numbers: list[int], radius: float, delta: Images | None) -> Part:
+    def _part(self, x: Images, numbers: list[int], radius: float, delta: Images | None) -> MicroBatch:
         with self.accelerator.autocast():
             clean = self.networks.clean(x)
             if delta is None:
                 delta = perturb(self.vae, clean, self.objective.attacks, numbers, self.config.seed, radius)
-        return Part(clean, numbers, delta)
+        return MicroBatch(clean, numbers, delta)
 
     def _halving(self, work: Callable[[], T]) -> T:
-        """`work()`; where memory runs out, again with half as many images at a time, from then on."""
+        """Call `work`. If memory runs out, call it again with half as many images at a time, from then on."""
         while True:
             try:
                 return work()
             except RuntimeError as error:
-                if self.micro == 1 or self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
+                if self.micro == 1 or self.processes.num_processes > 1 or not should_reduce_batch_size(error):
                     raise
             self.optimizer.zero_grad()
             self.micro = (self.micro + 1) // 2
             self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
 
     def fitting(self, work: Callable[[int], T]) -> T:
-        """`work(n)`, with so many images at a time as memory has room for, beginning with a micro-batch."""
+        """Call `work(n)` with as many images at a time as fit in memory, beginning with a micro-batch."""
 
         def reduced() -> int:
             sizes.append(sizes[-1] // 2)
@@ -132,14 +142,14 @@ class Trainer:
         return find_executable_batch_size(work, self.micro, reduced)()
 
     def perturbations(self) -> dict[str, Tensor]:
-        """Of all processes' images, by place."""
+        """The perturbations of all processes' images, by place."""
         own = {place: torch.cat([part.delta for part in parts]).contiguous() for place, parts in sorted(self.held.items())}
-        return {str(place): torch.as_tensor(self.accelerator.gather(delta)) for place, delta in own.items()}
+        return {str(place): torch.as_tensor(self.processes.gather(delta)) for place, delta in own.items()}
 
     # --- a step
 
     def step(self, progress: Progress, place: int) -> dict[str, float]:
-        """One optimiser step on the batch in `place`, whose perturbations go on. Returns the parts of the loss."""
+        """Take one optimiser step on the batch in `place`, and move its perturbations on. Returns the parts of the loss."""
         losses, gradients = self._halving(lambda: self._gradients(progress, place))
         self._update(progress)
         radius = self.objective.radius(progress.step / self.config.steps)
@@ -150,7 +160,7 @@ class Trainer:
         return losses
 
     def _gradients(self, progress: Progress, place: int) -> tuple[dict[str, float], list[Tensor | None]]:
-        """Accumulate the gradient of the loss; its parts, and its gradient with respect to the attacked images."""
+        """Accumulate the gradient of the loss. Returns its parts, and its gradients with respect to the attacked images."""
         terms, parts, every = self.terms(progress), self.held[place], self.objective.decode_every
         moving = self.objective.visits > 1 and any(attack.goes_on for attack in self.objective.attacks)
         totals: dict[str, float] = {}
@@ -158,7 +168,7 @@ class Trainer:
         for number, part in enumerate(parts, 1):
             share = len(part.numbers) / self.per_process
             attacked = (part.clean.x + part.delta).requires_grad_(moving) if self.objective.attacks else None
-            with contextlib.nullcontext() if number == len(parts) else self.accelerator.no_sync(self.encode):
+            with contextlib.nullcontext() if number == len(parts) else self.processes.no_sync(self.encode):
                 with self.accelerator.autocast():
                     looked = [row for row, image in enumerate(part.numbers) if image % every == 0]
                     loss, logged = outer_loss(self.encode, self.vae, part.clean, attacked, terms, looked, every)
@@ -169,17 +179,17 @@ class Trainer:
         return totals, gradients
 
     def _update(self, progress: Progress) -> None:
-        """The optimiser's step and the average's. A step without a finite gradient is left out and counted."""
+        """Step the optimiser and the average. A step without a finite gradient is left out and counted."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(progress.step)
-        norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
+        norm = self.accelerator.clip_gradients(self.optimizer, self.parameters, self.config.clip)
         finite = norm is None or bool(torch.isfinite(norm))
         if not finite:
             progress.steps_skipped += 1
             # A scaler of gradients has to hear of it; without one, nothing may reach the weights.
             if self.accelerator.scaler is None:
                 self.optimizer.zero_grad()
-        self.optimizer.step()
+        self.accelerator.step(self.optimizer)
         self.optimizer.zero_grad()
         if progress.steps_skipped > 10 + progress.step // 20:
             raise InputError(
@@ -190,15 +200,16 @@ class Trainer:
 
     @torch.no_grad()
     def steer(self, progress: Progress, place: int) -> None:
-        """Let the weight of closeness follow how far clean latents lie from the original's: dual ascent on its logarithm.
+        """Move the weight of closeness according to how far clean latents lie from the original's.
 
-        Those of a new batch, before it is trained on and known by heart. Not the averaged encoder's: it lags behind the weight.
+        It looks at a new batch before it is trained on and known by heart, and at the encoder in training, as the average lags
+        behind.
         """
         with self.accelerator.autocast():
-            found = [shift(Seen(part.clean, self.vae.mean(part.clean.x))) for part in self.held[place]]
-        moved = float(torch.as_tensor(self.accelerator.reduce(torch.cat(found).mean(), "mean")))
+            found = [shift(Encoded(part.clean, self.vae.mean(part.clean.x))) for part in self.held[place]]
+        moved = float(torch.as_tensor(self.processes.reduce(torch.cat(found).mean(), "mean")))
         bound = self.objective.bound(progress.step / self.config.steps)
-        progress.log_weight = steered(progress.log_weight, moved, bound)
+        progress.log_weight = next_log_weight(progress.log_weight, moved, bound)
 
     # --- checkpoints
 
@@ -211,10 +222,10 @@ class Trainer:
             save_checkpoint(path, self.modules, self.optimizer, vars(progress), tensors)
 
     def restore(self, path: Path) -> tuple[Progress, dict[int, Tensor]]:
-        """Go on from a checkpoint: the progress, and this process's perturbations by place."""
+        """Go on from a checkpoint. Returns the progress, and this process's perturbations by place."""
         progress = Progress(**load_checkpoint(path, self.modules, self.optimizer))
         if self.accelerator.scaler is not None and progress.scaler:
             self.accelerator.scaler.load_state_dict(progress.scaler)
-        start = self.accelerator.process_index * self.per_process
+        start = self.processes.process_index * self.per_process
         own = {int(place): tensor[start : start + self.per_process] for place, tensor in load_more(path).items()}
         return progress, own

@@ -18,7 +18,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The percentile interval of the mean of `values` (Efron 1979), from `draws` resamples of the images.
 
-    groups: of each value; those of one group (edits of one photograph, images of one fine-tuning) are drawn together.
+    `groups` numbers the group of each value. Values of one group, such as edits of one photograph or images of one fine-tuned
+    pipeline, are drawn together. By default every value is a group of its own.
     """
     values = values.double().cpu()
     _, of = torch.unique(torch.arange(len(values)) if groups is None else groups, return_inverse=True)
@@ -31,14 +32,17 @@ def bootstrap_interval(
 
 
 def resamples(groups: Int[Tensor, " n"], draws: int, generator: torch.Generator) -> Iterator[Int[Tensor, " m"]]:
-    """Numbers of the images of each of `draws` resamples of the groups."""
+    """The indices of the images in each of `draws` resamples of whole groups."""
     members = [(groups == group).nonzero()[:, 0] for group in groups.unique()]
     for pick in torch.randint(len(members), (draws, len(members)), generator=generator).tolist():
         yield torch.cat([members[i] for i in pick])
 
 
 def interval_about(value: float, resampled: Sequence[float]) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic that resampling biases: moved so that the resamples' mean is `value`."""
+    """The 95 % percentile interval of a statistic that resampling biases, such as a Fréchet distance.
+
+    The interval is moved so that the mean of the resamples lies at `value`, the statistic of the whole sample.
+    """
     found = torch.tensor(resampled, dtype=torch.float64)
     low, high = torch.quantile(found, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     moved = value - found.mean().item()

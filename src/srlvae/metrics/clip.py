@@ -1,7 +1,7 @@
-"""CLIP's cosines: image to image (CLIP-I), image to text (CLIP-T), and zero-shot classes.
+"""Cosines of CLIP embeddings: image to image (CLIP-I), image to text (CLIP-T), and zero-shot classes.
 
-Radford et al. 2021 (arXiv 2103.00020). The network's name goes into every number: those of
-one network compare with each other alone.
+Radford et al. 2021 (arXiv 2103.00020). Scores of different networks do not compare, so every number is labelled with the name
+of its network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from srlvae.zoo import bundled
 
 
 class Clip:
-    """Images `b 3 h w` in [0,1] and texts to unit vectors of one space. Gradients flow to the images."""
+    """A CLIP network that maps images `b 3 h w` in [0,1] and texts to unit vectors of one space. Gradients flow to the images.
+
+    `mean` and `std` are what the network's pixels are normalised by, one number for each colour channel.
+    """
 
     def __init__(self, name: str, model: Any, tokenizer: Any, mean: list[float], std: list[float]):
         self.name, self.model, self.tokenizer = name, model, tokenizer
@@ -32,7 +35,7 @@ class Clip:
         self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
     def images(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Unit vectors of images, which are resized to the network's square as they are."""
+        """Unit vectors of images. Images are resized to the network's square without cropping."""
         if check_images(x).shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
         pixels = (x - self.mean.to(x)) / self.std.to(x)
@@ -41,35 +44,36 @@ class Clip:
 
     @torch.no_grad()
     def texts(self, texts: list[str]) -> Float[Tensor, "b d"]:
+        """Unit vectors of texts. Texts are cut off where they are longer than the network reads."""
         length = self.model.config.text_config.max_position_embeddings
         tokens = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         pooled = self.model.text_model(**tokens.to(self.model.device)).pooler_output
         return F.normalize(self.model.text_projection(pooled), dim=-1)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the weights."""
+        """The SHA-256 of the weights."""
         return fingerprint(self.model)
 
 
 def clip_i(clip: Clip, x: Float[Tensor, "b 3 _ _"], y: Float[Tensor, "b 3 _ _"]) -> PerImage:
-    """Cosine of x's and y's image vectors, pair by pair, in [-1,1]."""
+    """The cosine of the image vectors of x and y, pair by pair, in [-1,1]."""
     return (clip.images(x) * clip.images(y)).sum(-1)
 
 
 def clip_t(clip: Clip, x: Float[Tensor, "b 3 h w"], prompts: list[str]) -> PerImage:
-    """Cosine of image and prompt, pair by pair, in [-1,1] (published scores are often 100 times it)."""
+    """The cosine of each image with its prompt, in [-1,1]. Published scores are often 100 times this."""
     return (clip.images(x) * clip.texts(prompts)).sum(-1)
 
 
 def zero_shot(clip: Clip, x: Float[Tensor, "b 3 h w"], prompts: list[str]) -> Int[Tensor, " b"]:
-    """The number of the prompt nearest to each image."""
+    """The index of the prompt that is nearest to each image."""
     return (clip.images(x) @ clip.texts(prompts).T).argmax(-1)
 
 
 def load_clip(name: str, device: torch.device | str = "cpu") -> Clip:
-    """The CLIP that is bundled under `name`, in a folder, or under a hub id such as openai/clip-vit-base-patch32; frozen.
+    """Load a CLIP from a bundled name, a folder, or a hub id such as openai/clip-vit-base-patch32; frozen.
 
-    Raises: InputError where there is none.
+    Raises InputError if there is none.
     """
     (transformers,) = need("pipeline", "transformers")
     folder = bundled(name) or Path(name)

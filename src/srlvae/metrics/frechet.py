@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of feature vectors. FID only where the features are Inception's."""
+"""The Fréchet distance between two sets of feature vectors. It is FID only for Inception's features."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from torch import Tensor
 
 
 def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
-    """‖μx − μy‖² + tr(Σx + Σy − 2 (Σx Σy)^½), covariances with n − 1 (Heusel et al. 2017, eq. 6). Biased for small n.
+    """‖μx − μy‖² + tr(Σx + Σy − 2 (Σx Σy)^½), with n − 1 in the covariances (Heusel et al. 2017, eq. 6). Biased for small n.
 
-    Worked out from the centred data rather than the d × d covariances: tr (Σx Σy)^½ is the nuclear norm of
-    Xᵀ-by-Yᵀ, ‖X Yᵀ‖₊ / √((n−1)(m−1)), which stays exact where fewer images than dimensions make Σ singular.
-    Raises ValueError for fewer than two vectors a set.
+    It is computed from the centred data X and Y rather than from the d × d covariances: tr (Σx Σy)^½ is the nuclear norm ‖X
+    Yᵀ‖₊ / √((n−1)(m−1)). This stays exact if there are fewer images than dimensions, where Σ is singular.
+
+    Raises ValueError for a set of fewer than two vectors.
     """
     if min(len(x), len(y)) < 2:
         raise ValueError(f"a covariance needs at least 2 vectors, got {len(x)} and {len(y)}")

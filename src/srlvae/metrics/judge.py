@@ -1,4 +1,4 @@
-"""A judge that never saw the generator: which concept an image shows, by a linear probe on EfficientNet-Lite0's features."""
+"""Which concept an image shows, judged by a linear probe on EfficientNet-Lite0's features that never saw the generator."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from srlvae.zoo import bundled
 
 
 class Judge:
-    """Class scores of images. `concepts` are the classes in words, in the order of the scores. size: side in pixels of the
-    images that the probe was fitted on; others are resized to it."""
+    """A classifier of images: a linear probe, `weight` and `bias`, on pooled features.
+
+    `concepts` are the classes in words, in the order of the scores. `size` is the side in pixels of the images that the probe
+    was fitted on; other images are resized to it.
+    """
 
     def __init__(
         self, concepts: list[str], features: Features, weight: Float[Tensor, "c d"], bias: Float[Tensor, " c"], size: int = 128
@@ -27,23 +30,23 @@ class Judge:
         self.concepts, self.features, self.weight, self.bias, self.size = concepts, features, weight, bias, size
 
     def scores(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
-        """Logits, images in [0,1]."""
+        """The logit of every concept, for images in [0,1]."""
         if check_images(x).shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
         return self.features.pooled(x) @ self.weight.to(x).T + self.bias.to(x)
 
     def calls(self, x: Float[Tensor, "b 3 h w"]) -> Int[Tensor, " b"]:
-        """The number of the concept that each image is called."""
+        """The index of the concept with the largest score, for each image."""
         return self.scores(x).argmax(1)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the probe and the name of its features, whose weights are fixed by it."""
+        """The SHA-256 of the probe and of the name of its feature network, which stands for that network's weights."""
         probe = torch.cat([self.weight.flatten(), self.bias]).float().cpu().numpy().tobytes()
         return hashlib.sha256(f"{self.features.name} {self.size} {self.concepts}".encode() + probe).hexdigest()
 
 
 def load_judge(source: str | Path = "judge") -> Judge:
-    """The judge that is bundled under a name, or in a folder of judge.json and judge.safetensors."""
+    """Load the judge that is bundled under a name, or one in a folder with judge.json and judge.safetensors."""
     folder = bundled(str(source)) or Path(source)
     about = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
     weights = load_file(folder / "judge.safetensors")

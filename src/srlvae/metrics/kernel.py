@@ -1,4 +1,4 @@
-"""Kernel distance (KID) between two sets of feature vectors: unbiased at any number of images, in pairs or not."""
+"""The kernel distance (KID) between two sets of feature vectors. It is unbiased for any number of images, paired or not."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ def polynomial_kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """One block of kernel values, and which of them are of independent vectors."""
+class KernelBlock:
+    """The kernel's values between two sets of vectors. `apart` marks those of vectors from different groups."""
 
     values: Float[Tensor, "n m"]
     apart: Bool[Tensor, "n m"]
 
     def mean(self, rows: Int[Tensor, " r"], columns: Int[Tensor, " c"]) -> Tensor:
+        """The mean over the given rows and columns, without pairs of one group."""
         return self.values[rows][:, columns][self.apart[rows][:, columns]].mean()
 
 
 class KernelDistance:
-    """The unbiased squared maximum mean discrepancy under the cubic kernel; it may fall below zero for equal distributions.
+    """The unbiased squared maximum mean discrepancy under the cubic kernel. It may be negative if the distributions are equal.
 
-    groups: of each vector of x and of y; those of one group (a photograph that both were made of, say) are not independent, and
-    pairs within a group are left out of all means. By default every vector is a group of its own.
-    Raises ValueError for fewer than two groups a set.
+    `groups` numbers the group of each vector of x and of y. Vectors of one group, for example of one photograph that both were
+    made from, are not independent, so pairs within a group are left out of all means. By default every vector is a group of its
+    own.
+
+    Raises ValueError for a set of fewer than two groups.
     """
 
     def __init__(
@@ -46,24 +49,25 @@ class KernelDistance:
             raise ValueError(f"KID needs at least 2 vectors a set, of different groups, got {len(x)} and {len(y)}")
         self.groups, x, y = of_x, x.double(), y.double()
         blocks = (x, x, of_x, of_x), (y, y, of_y, of_y), (x, y, of_x, of_y)
-        self.blocks = [Kernel(polynomial_kernel(a, b), p[:, None] != q[None]) for a, b, p, q in blocks]
+        self.blocks = [KernelBlock(polynomial_kernel(a, b), p[:, None] != q[None]) for a, b, p, q in blocks]
 
     def of(self, rows: Int[Tensor, " r"], columns: Int[Tensor, " c"]) -> float:
-        """The distance of x[rows] and y[columns]."""
+        """The distance between x[rows] and y[columns]."""
         within_x, within_y, across = self.blocks
         return float(within_x.mean(rows, rows) + within_y.mean(columns, columns) - 2 * across.mean(rows, columns))
 
     def value(self) -> float:
+        """The distance between all of x and all of y."""
         n, m = self.blocks[-1].values.shape
         return self.of(torch.arange(n), torch.arange(m))
 
     def interval(self, generator: torch.Generator, draws: int) -> tuple[float, float]:
-        """The 95 % interval, for sets of pairs with the same groups, over resamples of these."""
+        """The 95 % interval from `draws` resamples of the groups. Both sets must have the same groups, in the same order."""
         # A resample of a single group has no two that are apart; of two groups that is every second one.
         picks = [pick for pick in resamples(self.groups, draws, generator) if len(self.groups[pick].unique()) > 1]
         return interval_about(self.value(), [self.of(pick, pick) for pick in picks])
 
 
 def kernel_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], groups: tuple[Tensor, Tensor] | None = None) -> float:
-    """KID: see `KernelDistance`."""
+    """The kernel distance (KID) as a number; see `KernelDistance`."""
     return KernelDistance(x, y, groups).value()

@@ -1,4 +1,4 @@
-"""Distances between two batches of images, one number a pair."""
+"""Distances between two batches of images, one number for each pair."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ PerImage = Float[Tensor, " b"]
 
 
 def psnr(x: Images, y: Images) -> PerImage:
-    """Peak signal-to-noise ratio in dB for images in [0,1]; infinite where they are equal."""
+    """The peak signal-to-noise ratio in dB of images in [0,1]. It is infinite for equal images."""
     return -10 * (check_images(x) - check_images(y)).square().mean((1, 2, 3)).log10()
 
 
 def squared_shift(x: Float[Tensor, "b c h w"], reference: Float[Tensor, "b c h w"]) -> PerImage:
-    """‖x − reference‖² / ‖reference‖², for latents: how far they lie from others, whatever their scale."""
+    """‖x − reference‖² / ‖reference‖² for latents: how far they lie from the reference, whatever their scale."""
     return (x - reference).flatten(1).square().sum(1) / reference.flatten(1).square().sum(1)
 
 
 def ssim(x: Images, y: Images) -> PerImage:
-    """Structural similarity (Wang et al. 2004, eq. 13) of images in [0,1]: 11-pixel Gaussian window of σ 1.5, K = 0.01, 0.03.
+    """The structural similarity (Wang et al. 2004, eq. 13) of images in [0,1].
 
-    The mean over the positions where the window fits and over channels. Raises ValueError under 11 pixels.
+    The window is a Gaussian of 11 pixels with σ = 1.5, and K = 0.01, 0.03. The mean is over channels and over the positions
+    where the window fits. Raises ValueError for images under 11 pixels.
     """
     if min(check_images(x).shape[-2:] + check_images(y).shape[-2:]) < 11:
         raise ValueError(f"SSIM needs at least 11 x 11 pixels, got {tuple(x.shape[-2:])}")
@@ -45,17 +46,17 @@ def ssim(x: Images, y: Images) -> PerImage:
 
 
 def feature_distance(columns_x: list[Tensor], columns_y: list[Tensor]) -> PerImage:
-    """Squared distance of feature columns, averaged over space, summed over stages (Zhang et al. 2018, eq. 1).
+    """The squared distance of feature columns, averaged over space and summed over stages (Zhang et al. 2018, eq. 1).
 
-    Takes what `Features.columns` gives, so that those of clean images are computed once. On the columns of `lpips-*` this is
-    LPIPS; on those of EfficientNet-Lite it is not, and is never called so.
+    It takes what `Features.columns` returns, so that the columns of clean images are computed once. On the columns of `lpips-*`
+    it is LPIPS. On those of EfficientNet-Lite it is not, and must not be called so.
     """
     stages = [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(columns_x, columns_y, strict=True)]
     return torch.stack(stages).sum(0)
 
 
 def detail(x: Images, window: int = 8) -> Float[Tensor, "b rows columns"]:
-    """How sharp an image is where: log energy, in windows of `window` pixels, of what a blur over 5 pixels takes away."""
+    """The local sharpness of images: log energy, in windows of `window` pixels, of what a blur over 5 pixels removes."""
 
     def box(t: Tensor) -> Tensor:  # pooling, since autocast would run a convolution in half precision
         return F.avg_pool2d(t, 3, stride=1, padding=1, count_include_pad=False)
@@ -66,5 +67,5 @@ def detail(x: Images, window: int = 8) -> Float[Tensor, "b rows columns"]:
 
 
 def detail_distance(detail_x: Float[Tensor, "b rows columns"], detail_y: Float[Tensor, "b rows columns"]) -> PerImage:
-    """Squared difference of what `detail` gives: grows with blur and with noise, where squared error prefers blur."""
+    """The squared difference of two results of `detail`. It grows with blur and with noise; squared error prefers blur."""
     return (detail_x - detail_y).square().mean((1, 2))

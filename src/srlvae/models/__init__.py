@@ -1,1 +1,1 @@
-"""Autoencoders and the pipelines around them: loaded, written, put together, run."""
+"""Autoencoders and the pipelines around them: loading, writing, combining and running them."""

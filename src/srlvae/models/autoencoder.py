@@ -1,4 +1,4 @@
-"""Every image autoencoder of diffusers behind one door: images in [0,1] in, latents named for what they are out."""
+"""Image autoencoders of diffusers behind one class: images in [0,1] go in, and mean, sampled or scaled latents come out."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ Latents = Float[Tensor, "b c hf wf"]
 
 
 class VAE:
-    """An autoencoder of diffusers, used as a function. Differentiable; the model inside keeps its mode and `requires_grad`.
+    """An autoencoder of diffusers, used as differentiable functions. The model inside keeps its mode and its `requires_grad`.
 
-    Images are float32 `b 3 h w` in [0,1], sides multiples of `factor`. Latents are `b channels h/factor w/factor`, unscaled
-    unless called `scaled`. Where a model has no posterior (AutoencoderTiny), its latents are mean and sample both.
+    Images are float32 `b 3 h w` in [0,1], with sides that are multiples of `factor`. Latents are `b channels h/factor w/factor`
+    and unscaled unless they are called `scaled`. A model without a posterior, such as AutoencoderTiny, has `has_posterior`
+    False, and its latents serve as both mean and sample.
+
+    Raises InputError for a model that is not an image autoencoder.
     """
 
     def __init__(self, model: ModelMixin):
@@ -41,7 +44,7 @@ class VAE:
         self.channels, self.factor = self._probe()
 
     def _probe(self) -> tuple[int, int]:
-        """Latent channels and reduction factor, from a small image there and back."""
+        """Latent channels and reduction factor, found by sending a small image there and back."""
         size, name = 64, type(self.model).__name__
         try:
             with torch.no_grad():
@@ -56,10 +59,12 @@ class VAE:
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return next(self.model.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
         return next(self.model.parameters()).dtype
 
     def encoder_modules(self) -> dict[str, nn.Module]:
@@ -68,6 +73,7 @@ class VAE:
         return {name: module for name, module in found.items() if module is not None}
 
     def check_size(self, height: int, width: int) -> None:
+        """Raise InputError if a height or width in pixels is not a multiple of `factor`."""
         if height % self.factor or width % self.factor:
             raise InputError(f"{height} x {width} pixels: this VAE takes multiples of {self.factor}")
 
@@ -80,54 +86,60 @@ class VAE:
         return (values.squeeze(2) if self.has_frames else values).float()
 
     def mean(self, x: Images) -> Latents:
-        """The mean latent, in float32."""
+        """The mean latent of each image, in float32."""
         output = self._encode(x)
         posterior = getattr(output, "latent_dist", None)
         return self._of_image(posterior.mean if posterior is not None else _latents(output))
 
     def posterior(self, x: Images) -> tuple[Latents, Latents]:
-        """Mean and log-variance of the latent, in float32. Raises InputError for a model without a posterior."""
+        """The mean and the log-variance of the latent, in float32. Raises InputError for a model without a posterior."""
         posterior = getattr(self._encode(x), "latent_dist", None)
         if posterior is None:
             raise InputError(f"{type(self.model).__name__} has no posterior: its latents have no variance")
         return self._of_image(posterior.mean), self._of_image(posterior.logvar)
 
     def sample(self, x: Images, generators: Generators) -> Latents:
-        """A draw from the posterior, image i from generator i; the mean where there is no posterior."""
+        """A draw from the posterior, image i from generator i. Without a posterior this is the mean."""
         if not self.has_posterior:
             return self.mean(x)
         mean, log_variance = self.posterior(x)
         return mean + (log_variance / 2).exp() * normal_like(mean, generators)
 
     def to_scaled(self, latents: Latents) -> Latents:
-        """What the diffusion model sees: (latents − shift) · scale, with statistics (latents − shift − mean) · scale / std."""
+        """Convert latents to what the diffusion model sees: (latents − shift) · scale.
+
+        With a mean and a deviation of each channel it is (latents − shift − mean) · scale / deviation.
+        """
         if self.statistics is None:
             return (latents - self.shift_factor) * self.scaling_factor
         mean, std = (part.to(latents) for part in self.statistics)
         return (latents - self.shift_factor - mean) * self.scaling_factor / std
 
     def from_scaled(self, scaled: Latents) -> Latents:
-        """The latents of what the diffusion model sees, `to_scaled` undone."""
+        """Undo `to_scaled`: scaled / scale + shift, and with statistics scaled · deviation / scale + mean + shift."""
         if self.statistics is None:
             return scaled / self.scaling_factor + self.shift_factor
         mean, std = (part.to(scaled) for part in self.statistics)
         return scaled * std / self.scaling_factor + mean + self.shift_factor
 
     def decode(self, latents: Latents) -> Images:
-        """Images of unscaled latents, in float32, *not* clamped: a clamp would stop the gradient."""
+        """Images of unscaled latents, in float32 and *not* clamped, as a clamp would stop the gradient."""
         latents = latents.to(self.dtype)
         return (self._of_image(self.model.decode(latents.unsqueeze(2) if self.has_frames else latents).sample) + 1) / 2
 
     def reconstruct(self, x: Images) -> Images:
-        """decode(mean(x)), clamped to [0,1]."""
+        """The image that decoding the mean latent gives, clamped to [0,1]."""
         return self.decode(self.mean(x)).clamp(0, 1)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all weights as float32, with names and shapes: the same for the same values in any file or precision."""
+        """The SHA-256 of all weights as float32, with names and shapes. It is the same for the same values in any file."""
         return fingerprint(self.model)
 
     def save(self, folder: Path, variant: str | None = None) -> None:
-        """Write config.json and safetensors in diffusers' format. variant: a part of the weights' name, such as fp16."""
+        """Write config.json and safetensors to `folder` in diffusers' format, without the path that the model came from.
+
+        variant: a part of the weights' file name, such as fp16.
+        """
         self.model.save_pretrained(folder, safe_serialization=True, variant=variant)
         # Where the model was loaded from is nobody's business.
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
@@ -145,5 +157,5 @@ def _statistics(config: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def _latents(output: Any) -> Tensor:
-    """What an encoder without a posterior returns; AutoencoderDC's field is in the singular."""
+    """What an encoder without a posterior returns. The field of AutoencoderDC is in the singular."""
     return output.latents if hasattr(output, "latents") else output.latent

@@ -1,4 +1,4 @@
-"""Edits with a gradient: denoising step by step, checkpointed, as diffusers' DDIM does it."""
+"""Edits with a gradient: DDIM as in diffusers, one checkpointed denoising step after another."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
+from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline, library, steps_run
 from srlvae.models.vae import Latents
 
@@ -19,35 +20,34 @@ def image_to_image(
     x: Images,
     conditioning: Conditioning,
     noise: Latents,
-    *,
-    strength: float,
-    steps: int,
-    guidance: float,
+    settings: EditSettings,
     step_noise: Sequence[Latents] = (),
 ) -> Images:
-    """Edited images, *not* clamped, with a gradient to `x`: mean latent, noise, DDIM with guidance, decoder.
+    """Edit `x` by its mean latent, noise, DDIM with guidance, and the decoder. Differentiable in `x`, and *not* clamped.
 
-    Of `steps` over the whole schedule the last `strength` share is run, as in diffusers' pipelines. step_noise: one draw a
-    step run for the stochastic sampler (η 1); without it, η is 0. Each step is checkpointed, so that memory does not
-    grow with their number.
+    As in diffusers' pipelines, the last share `settings.strength` of the steps is run. `step_noise` has one draw
+    for each step that is run and makes the sampler stochastic (η = 1); without it η is 0. Each step is checkpointed, so memory
+    does not grow with the number of steps.
+
+    Raises InputError if the strength is not above 0 and at most 1, or leaves no step to run.
     """
-    scheduler, times = timesteps(pipeline, steps, strength)
+    scheduler, times = timesteps(pipeline, settings.steps, settings.strength)
     z = scheduler.add_noise(pipeline.vae.to_scaled(pipeline.vae.mean(x)), noise, times[:1])
-    step = guided_step(pipeline, scheduler, doubled(pipeline, conditioning, x), guidance)
+    step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), settings.guidance)
     for i, t in enumerate(times):
         z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
     return pipeline.vae.decode(pipeline.vae.from_scaled(z))
 
 
 def timesteps(pipeline: Pipeline, steps: int, strength: float) -> tuple[Any, Tensor]:
-    """A DDIM scheduler of `steps`, and those of them that an edit of `strength` runs, the noisiest first."""
+    """A DDIM scheduler for `steps`, and the timesteps that an edit of `strength` runs, the noisiest first."""
     scheduler = library.DDIMScheduler.from_config(pipeline.pipe.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(steps, device=pipeline.device)
     return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
 
 
-def doubled(pipeline: Pipeline, conditioning: Conditioning, x: Images) -> Conditioning:
-    """Without and with the prompt, in one batch."""
+def guidance_batch(pipeline: Pipeline, conditioning: Conditioning, x: Images) -> Conditioning:
+    """The conditionings of classifier-free guidance in one batch: first without the prompts, then with them."""
     empty = pipeline.unconditional(len(x), (x.shape[-2], x.shape[-1]))
     return Conditioning(
         torch.cat([empty.embeds, conditioning.embeds]),
@@ -56,7 +56,10 @@ def doubled(pipeline: Pipeline, conditioning: Conditioning, x: Images) -> Condit
 
 
 def guided_step(pipeline: Pipeline, scheduler: Any, both: Conditioning, guidance: float, kept: Kept | None = None) -> Any:
-    """One denoising step z, t, noise → z with guidance; `both` from `doubled`, kept as in `predict`."""
+    """A function that takes one denoising step with guidance: latents, timestep and noise in, latents out.
+
+    `both` comes from `guidance_batch`. `kept` is what a UNet for inpainting sees, as in `Pipeline.predict`.
+    """
     twice = None if kept is None else torch.cat([kept, kept])
 
     def step(z: Latents, t: Tensor, draw: Latents | None) -> Latents:

@@ -1,5 +1,21 @@
-"""How pictures are generated and edited where nothing else is said: one place, so that benchmarks measure what users get."""
+"""The settings of generated and edited images. Benchmarks have the same defaults, so they measure what users get."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 STEPS, GUIDANCE, STRENGTH = 25, 3.0, 0.5
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """How an image is edited by image-to-image.
+
+    - strength: the share of the schedule that is run, above 0 and at most 1. At 1 nothing of the image is left.
+    - steps: of the sampler over the whole schedule.
+    - guidance: of classifier-free guidance. 1 is none.
+    """
+
+    strength: float = STRENGTH
+    steps: int = STEPS
+    guidance: float = GUIDANCE

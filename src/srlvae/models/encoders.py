@@ -1,7 +1,7 @@
 """Encoder files: what hardening makes, without the model that it was made from.
 
-A safetensors file of the tuned encoder's tensors alone. Its metadata names the base that it belongs to, by a fingerprint, and
-says how it was made. It is put onto a copy of that base, and onto no other.
+An encoder file is a safetensors file with the tensors of the tuned encoder alone. Its metadata names the base that it belongs
+to, by a fingerprint, and says how it was made. It is put onto a copy of that base and onto no other.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ KEY = "srlvae"
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder file's tensors by the names they have in the base, and its facts; see `write_encoder`."""
+    """The tensors of an encoder file, under their names in the base, and the facts in its metadata; see `write_encoder`."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
 
 def base_fingerprint(model: nn.Module) -> str:
-    """The fingerprint of weights rounded to bfloat16: one for a base in float32 and for its copy in bfloat16."""
+    """The fingerprint of weights rounded to bfloat16. A base in float32 and its copy in bfloat16 have the same one."""
     return fingerprint(model, rounded=torch.bfloat16)
 
 
@@ -48,10 +48,10 @@ def write_encoder(
     dtype: torch.dtype = torch.float32,
     source: dict[str, str] | None = None,
 ) -> None:
-    """Write the encoder of `hardened`, which was made from `original`, to `path`.
+    """Write the encoder of `hardened`, which was made from `original`, to the encoder file `path`.
 
-    facts: plain data on how it was made, kept in the metadata beside the base's class, channels and fingerprint. source: where
-    the base can be had, such as `hub`, an id, and its licence.
+    `facts` is plain data on how it was made. It is kept in the metadata beside the base's class, channels and fingerprint.
+    `source` says where the base is published, for example its hub id under `hub`, and its licence.
     """
     names = tuple(f"{name}." for name in hardened.encoder_modules())
     state = hardened.model.state_dict()
@@ -67,9 +67,9 @@ def write_encoder(
 
 
 def read_encoder(source: str | Path) -> Encoder:
-    """An encoder file, the one in a folder that `srlvae harden` wrote, or a bundled one by its name.
+    """Read an encoder file. `source` is the file, a folder that `srlvae harden` wrote, or the name of a bundled encoder.
 
-    Raises: InputError for anything else.
+    Raises InputError for anything else.
     """
     path = Path(source)
     path = path / NAME if path.is_dir() else path if path.exists() else encoder_file(str(source)) or path
@@ -87,9 +87,9 @@ def read_encoder(source: str | Path) -> Encoder:
 
 
 def apply_encoder(encoder: Encoder | str | Path, base: VAE) -> VAE:
-    """A copy of `base` with the hardened encoder, an `Encoder` or what `read_encoder` takes.
+    """A copy of `base` with the hardened encoder, which is an `Encoder` or anything that `read_encoder` takes.
 
-    Raises: InputError where it was not made from this base.
+    Raises InputError if the encoder was made from another base or is damaged.
     """
     encoder = read_encoder(encoder) if isinstance(encoder, str | Path) else encoder
     vae = VAE(copy.deepcopy(base.model))

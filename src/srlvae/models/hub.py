@@ -30,7 +30,7 @@ def online() -> bool:
 def fetch(source: Source, name: str, *, offline: bool) -> Path | None:
     """The file `name` of a repository, from the hub or its cache; None where the repository or the cache has none.
 
-    Raises: InputError for a repository or revision that does not exist or is not open, and for a failed download.
+    Raises InputError for a repository or revision that does not exist or is not open, and for a failed download.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -58,7 +58,7 @@ def unreachable(source: Source, wanted: str) -> InputError:
 def fetch_folder(source: Source, offline: bool) -> tuple[Path, str | None]:
     """The autoencoder's folder in the cache, with its configuration and weights in it, and the variant of these.
 
-    Raises: InputError where there are none.
+    Raises InputError where there are none.
     """
     config, inside = _fetch_config(source, offline)
     for variant in (source.word,) if source.word else (None, *VARIANTS):

@@ -1,4 +1,4 @@
-"""Repainting a part of images, differentiably: for UNets made for it and for any other."""
+"""Differentiable inpainting, by UNets that were made for it and by any other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
-from srlvae.models.denoising import doubled, guided_step, timesteps
+from srlvae.models.denoising import guidance_batch, guided_step, timesteps
+from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline
 from srlvae.models.vae import Latents
 
@@ -22,34 +23,31 @@ def inpaint(
     mask: Float[Tensor, "b 1 h w"],
     conditioning: Conditioning,
     noise: Latents,
-    *,
-    steps: int,
-    guidance: float,
-    strength: float = 1.0,
+    settings: EditSettings,
     step_noise: Sequence[Latents] = (),
 ) -> Images:
-    """Images repainted where `mask` is 1, *not* clamped, with a gradient to `x`; else as `image_to_image`.
+    """Repaint `x` where `mask` is 1. Differentiable in `x`, and *not* clamped. All else is as in `image_to_image`.
 
-    At strength 1 they start from noise alone. A UNet made for inpainting sees what is kept beside its latents. Any other
-    has it put back after every step, as in diffusers' inpainting pipeline, from the latent of all of `x`.
+    At strength 1 the images start from noise alone. A UNet that was made for inpainting sees what is kept beside its latents.
+    With any other UNet, what is kept is put back after every step, from the latent of all of `x`, as in diffusers' inpainting
+    pipeline.
     """
     vae = pipeline.vae
-    scheduler, times = timesteps(pipeline, steps, strength)
+    scheduler, times = timesteps(pipeline, settings.steps, settings.strength)
     scaled = vae.to_scaled(vae.mean(x))
-    z = noise if strength == 1 else scheduler.add_noise(scaled, noise, times[:1])
+    z = noise if settings.strength == 1 else scheduler.add_noise(scaled, noise, times[:1])
     kept = keep(pipeline, x, mask) if pipeline.inpaints else None
-    step = guided_step(pipeline, scheduler, doubled(pipeline, conditioning, x), guidance, kept)
+    step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), settings.guidance, kept)
     repainted = F.interpolate(mask, scaled.shape[-2:])
     for i, t in enumerate(times):
         z = checkpoint(step, z, t, step_noise[i] if step_noise else None, use_reentrant=False)
         if not pipeline.inpaints:
-            after = times[i + 1 : i + 2]
-            known = scheduler.add_noise(scaled, noise, after) if len(after) else scaled
+            known = scheduler.add_noise(scaled, noise, times[i + 1 : i + 2]) if i + 1 < len(times) else scaled
             z = repainted * z + (1 - repainted) * known
     return vae.decode(vae.from_scaled(z))
 
 
 def keep(pipeline: Pipeline, x: Images, mask: Float[Tensor, "b 1 h w"]) -> Kept:
-    """What a UNet made for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey inside it."""
+    """What a UNet for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey under the mask."""
     kept = pipeline.vae.to_scaled(pipeline.vae.mean(x * (1 - mask) + 0.5 * mask))
     return torch.cat([F.interpolate(mask, kept.shape[-2:]), kept], dim=1)

@@ -1,4 +1,4 @@
-"""The door for pipelines: a folder, a single file, a hub id, or what is bundled, as functions."""
+"""Loading pipelines from a folder, a single file, the hub, or the bundled models."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ LORA, INDEX = "pytorch_lora_weights.safetensors", "model_index.json"
 
 
 def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, device: torch.device | str = "cpu") -> Pipeline:
-    """The pipeline that `source` names; frozen, float32, with `vae` in its VAE's place.
+    """Load a pipeline from a folder, a checkpoint in a single file, a hub id, or the name of a bundled model.
 
-    source: a folder in diffusers' format, a whole checkpoint in a single file, a hub id, or what is bundled under a name.
-    Raises: InputError that says what is missing or why it was refused.
+    The pipeline is frozen and in float32. With `vae`, that VAE takes the place of the pipeline's own. It is a `VAE`, or
+    anything that `load_vae` takes. `srlvae.models.sources` says how variants and revisions are written.
+
+    Raises InputError that says what is missing or why the source was refused.
     """
     need("pipeline", "transformers")
     place = parse(bundled(str(source)) or source, "pipeline")

@@ -1,4 +1,4 @@
-"""What an attack through the whole edit will need, before it starts: activations counted on shapes alone, without computing."""
+"""How much memory an attack through a whole edit needs, before it starts: activations counted on shapes, without computing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from srlvae.models.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
-class Peak:
-    """Bytes of an image-to-image attack with checkpointed steps: what is there at once at the worst moment."""
+class PeakMemory:
+    """The bytes of an image-to-image attack with checkpointed steps, part by part."""
 
     weights: int
     encoder: int
@@ -27,7 +27,10 @@ class Peak:
 
     @property
     def total(self) -> int:
-        """The encoder's activations stay until the end; the decoder's and a step's are never there together."""
+        """Bytes at the worst moment.
+
+        The encoder's activations stay to the end. Those of the decoder and those of a step are never there together.
+        """
         return self.weights + self.encoder + max(self.step, self.decoder)
 
     def __str__(self) -> str:
@@ -36,7 +39,7 @@ class Peak:
 
 
 def saved_bytes(run: Callable[[], Any]) -> int:
-    """Bytes that `run` keeps for its backward pass, each storage once, parameters left out."""
+    """The bytes that `run` keeps for its backward pass: each storage counts once, and parameters do not count."""
     seen: dict[int, int] = {}
     kept: list[Tensor] = []
 
@@ -51,8 +54,11 @@ def saved_bytes(run: Callable[[], Any]) -> int:
     return sum(seen.values())
 
 
-def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int = 1) -> Peak:
-    """The peak of `image_to_image` and its backward pass on `batch` images, in the precision of the weights."""
+def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int = 1) -> PeakMemory:
+    """The peak of `image_to_image` and its backward pass on `batch` images, in the precision of the weights.
+
+    `height` and `width` are in pixels.
+    """
     h, w = height // pipeline.vae.factor, width // pipeline.vae.factor
     both = pipeline.condition([""] * 2 * batch, (height, width))
     parts = [part for part in pipeline.pipe.components.values() if isinstance(part, torch.nn.Module)]
@@ -65,7 +71,7 @@ def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int 
         embeds = torch.empty(both.embeds.shape, dtype=unet.dtype)
         added = {key: torch.empty(value.shape, dtype=value.dtype) for key, value in both.added.items()}
         t = torch.zeros(2 * batch, dtype=torch.long)
-        return Peak(
+        return PeakMemory(
             weights=sum(p.numel() * p.element_size() for part in parts for p in part.parameters()),
             encoder=saved_bytes(lambda: vae.encode(x)),
             step=saved_bytes(lambda: unet(twice, t, embeds, added_cond_kwargs=added)),
@@ -74,7 +80,7 @@ def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int 
 
 
 def announce_peak(pipeline: Pipeline, paths: list[Path], batch: int) -> list[str]:
-    """What one image of the largest size in `paths` will take, and a batch of them, in words."""
+    """Say in words how much memory an image of the largest size in `paths` takes, and how much a batch of them."""
     sizes = [size for path in paths if (size := image_size(path))]
     width, height = max(sizes, key=lambda size: size[0] * size[1], default=(pipeline.size, pipeline.size))
     counts = dict.fromkeys((1, min(batch, len(paths))))

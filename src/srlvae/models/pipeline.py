@@ -1,7 +1,7 @@
-"""Pipelines like Stable Diffusion's as functions: the differentiable pieces that attacks need, and the calls of users.
+"""Pipelines like Stable Diffusion's as functions: the differentiable parts that attacks need, and the calls that users make.
 
-One door for SD 1.x, 2.x and SDXL. The pipeline handed in stays as it was: every call builds its own scheduler, and another
-VAE makes another `Pipeline` around the same networks.
+One class serves SD 1.x, SD 2.x and SDXL. The pipeline that is handed in stays as it was: every call builds its own scheduler,
+and `with_vae` returns another `Pipeline` around the same networks.
 """
 
 from __future__ import annotations
@@ -36,14 +36,21 @@ SWITCHES = ("requires_safety_checker", "force_zeros_for_empty_prompt")
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the UNet is told of `b` prompts. embeds: `b tokens width`; added: SDXL's pooled embeddings and sizes, else empty."""
+    """What the UNet is told of `b` prompts.
+
+    `embeds` are the prompts' embeddings `b tokens width`. `added` has SDXL's pooled embeddings and image sizes, and is empty
+    for other pipelines.
+    """
 
     embeds: Tensor
     added: dict[str, Tensor]
 
 
 class Pipeline:
-    """A text-to-image pipeline, used as functions. Scaled latents are those of `VAE.to_scaled`."""
+    """A text-to-image pipeline of diffusers, used as functions. Scaled latents are those of `VAE.to_scaled`.
+
+    Raises InputError for a pipeline without the parts that Stable Diffusion has, or whose UNet does not fit its VAE.
+    """
 
     def __init__(self, pipe: Any):
         missing = [name for name in NEEDED if getattr(pipe, name, None) is None]
@@ -61,38 +68,40 @@ class Pipeline:
 
     @property
     def device(self) -> torch.device:
+        """The device of the UNet."""
         return self.pipe.unet.device
 
     @property
     def size(self) -> int:
-        """Side in pixels of the images that the UNet was made for."""
+        """The side in pixels of the images that the UNet was made for."""
         return self.pipe.unet.config.sample_size * self.vae.factor
 
     @property
     def is_xl(self) -> bool:
+        """Whether this is a pipeline like SDXL's, with two text encoders."""
         return getattr(self.pipe, "text_encoder_2", None) is not None
 
     def fingerprint(self) -> str:
-        """SHA-256 of the UNet's and the text encoders' weights, see `VAE.fingerprint`."""
+        """The SHA-256 of the weights of the UNet and the text encoders; see `VAE.fingerprint`."""
         parts = [getattr(self.pipe, name, None) for name in ("unet", "text_encoder", "text_encoder_2")]
         return fingerprint(*(part for part in parts if part is not None))
 
     def settings(self) -> dict[str, Any]:
-        """What its pictures depend on beside weights, as plain data: the scheduler's settings and the scaling of latents."""
+        """What images depend on besides weights, as plain data: the scheduler's settings and the scaling of latents."""
         scheduler = {key: value for key, value in self.pipe.scheduler.config.items() if key[0] != "_"}
         scaling = {key: self.vae.model.config.get(key) for key in SCALING}
         return json.loads(json.dumps({"scheduler": type(self.pipe.scheduler).__name__, **scheduler, **scaling}, default=str))
 
     def with_vae(self, vae: VAE) -> Pipeline:
-        """The same networks around another VAE."""
+        """The same networks with another VAE."""
         return Pipeline(self._build(type(self.pipe), vae=vae.model))
 
     def with_unet(self, unet: nn.Module) -> Pipeline:
-        """The same networks around another UNet."""
+        """The same networks with another UNet."""
         return Pipeline(self._build(type(self.pipe), unet=unet))
 
     def without_safety_checker(self) -> Pipeline:
-        """The same networks, for measurements: the checker turns images black that it suspects."""
+        """The same networks without the safety checker, which turns images black that it suspects. This is for measurements."""
         if getattr(self.pipe, "safety_checker", None) is None:
             return self
         return Pipeline(self._build(type(self.pipe), safety_checker=None, requires_safety_checker=False))
@@ -112,7 +121,7 @@ class Pipeline:
     # --- what attacks differentiate
 
     def condition(self, prompts: list[str], size: tuple[int, int] | None = None) -> Conditioning:
-        """What the text encoders make of prompts. size: height and width of the images, which SDXL is told."""
+        """Encode prompts. `size` is the height and width of the images, which SDXL is told; by default the pipeline's own."""
         with torch.no_grad():
             found = self.pipe.encode_prompt(
                 prompts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
@@ -124,7 +133,7 @@ class Pipeline:
         return Conditioning(found[0], {"text_embeds": found[2], "time_ids": sizes.repeat(len(prompts), 1)})
 
     def unconditional(self, count: int, size: tuple[int, int] | None = None) -> Conditioning:
-        """What guidance leads away from: the empty prompt, or zeros where a pipeline of SDXL says so."""
+        """The conditioning that guidance leads away from: the empty prompt, or zeros where a pipeline of SDXL says so."""
         empty = self.condition([""] * count, size)
         if not (self.is_xl and self.pipe.config.get("force_zeros_for_empty_prompt")):
             return empty
@@ -135,7 +144,10 @@ class Pipeline:
     def predict(
         self, noisy: Latents, t: Int[Tensor, " b"] | Tensor, conditioning: Conditioning, kept: Kept | None = None
     ) -> Latents:
-        """The UNet's output, in float32. kept: what a UNet for inpainting sees, see `inpainting.keep`."""
+        """The UNet's output in float32. `kept` is what a UNet for inpainting sees besides; see `inpainting.keep`.
+
+        Raises InputError for a UNet for inpainting without `kept`.
+        """
         unet = self.pipe.unet
         if self.inpaints and kept is None:
             raise InputError("this UNet was made for inpainting; only attacks on inpainting run on it")
@@ -148,7 +160,7 @@ class Pipeline:
     ) -> Float[Tensor, " b"]:
         """‖UNet(√ᾱₜ z + √(1−ᾱₜ) n, t, c) − target‖², a mean over the latent: the loss that the UNet was trained on.
 
-        The target is the noise or v, as the scheduler's `prediction_type` says. Raises InputError for another.
+        The target is the noise or v, as the scheduler's `prediction_type` says. Raises InputError for any other.
         """
         scheduler, kind = self._training_scheduler()
         noisy = scheduler.add_noise(scaled, noise, t)
@@ -157,7 +169,10 @@ class Pipeline:
 
     @torch.no_grad()
     def noise_error(self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents) -> Latents:
-        """The noise that the UNet predicts less the noise that is there, without a gradient: score distillation's direction."""
+        """The noise that the UNet predicts minus the noise that was added, without a gradient.
+
+        This is the direction in which score distillation moves latents.
+        """
         scheduler, kind = self._training_scheduler()
         noisy = scheduler.add_noise(scaled, noise, t)
         found = self.predict(noisy, t, conditioning)
@@ -193,7 +208,10 @@ class Pipeline:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
     ) -> Images:
-        """`x` edited by diffusers' own image-to-image pipeline, image i with prompt i from generator i."""
+        """Images `x` edited by diffusers' own image-to-image pipeline, image i with prompt i and from generator i.
+
+        Raises InputError for a size that is not a multiple of the VAE's factor, or if the strength leaves no step to run.
+        """
         kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline
         self.vae.check_size(*check_images(x).shape[-2:])
         steps_run(steps, strength)
@@ -212,7 +230,10 @@ class Pipeline:
 
 
 def steps_run(steps: int, strength: float) -> int:
-    """How many of `steps` an edit of `strength` runs. Raises InputError where that is none."""
+    """How many of `steps` an edit of `strength` runs.
+
+    Raises InputError if `strength` is not above 0 and at most 1, or leaves no step to run.
+    """
     if not 0 < strength <= 1:
         raise InputError(f"strength must be above 0 and at most 1, got {strength}")
     run = min(int(steps * strength), steps)

@@ -1,4 +1,4 @@
-"""The posterior's variance: which weights make it, and how to hold it.
+"""The posterior's variance: which weights make it, and how to hold it constant.
 
 Callers draw latents from the posterior, so its log-variance is part of what `encode` returns. Training cannot bound it on every
 image. Weights of zero can: the log-variance is then the bias, whatever the image.
@@ -18,8 +18,8 @@ from srlvae.models.autoencoder import VAE
 def variance_head(vae: VAE) -> nn.Conv2d | nn.Conv3d | None:
     """The convolution whose last rows make the log-variance, or None for a model without a posterior.
 
-    That is `quant_conv`, or the encoder's own last convolution where there is no `quant_conv`. Raises InputError where neither
-    makes twice as many channels as a latent has.
+    This is `quant_conv`, or the encoder's last convolution if there is no `quant_conv`. Raises InputError if neither makes
+    twice as many channels as a latent has.
     """
     if not vae.has_posterior:
         return None
@@ -31,16 +31,19 @@ def variance_head(vae: VAE) -> nn.Conv2d | nn.Conv3d | None:
 
 @torch.no_grad()
 def mean_log_variance(vae: VAE, x: Images, at_once: int = 8) -> Float[Tensor, " c"]:
-    """Of each latent channel, the logarithm of the mean variance over the images `x`: noise of the same energy."""
+    """The logarithm of the mean variance of each latent channel over the images `x`, so that noise of it has the same energy.
+
+    `at_once` images are encoded at a time; the result does not depend on it.
+    """
     variances = [vae.posterior(part)[1].exp().mean((0, 2, 3)) * len(part) for part in x.split(at_once)]
     return (torch.stack(variances).sum(0) / len(x)).log()
 
 
 @torch.no_grad()
 def hold_variance(vae: VAE, log_variance: Float[Tensor, " c"]) -> None:
-    """Make the log-variance of `vae` the constant `log_variance`, one number a channel, on every image.
+    """Make the log-variance of `vae` the constant `log_variance`, one number for each channel, whatever the image.
 
-    Raises InputError for a model whose log-variance is more than its head makes.
+    Raises InputError for a model whose log-variance does not come from its head alone.
     """
     head = variance_head(vae)
     assert head is not None and head.bias is not None
@@ -52,7 +55,7 @@ def hold_variance(vae: VAE, log_variance: Float[Tensor, " c"]) -> None:
 
 @torch.no_grad()
 def variance_is_held(vae: VAE) -> bool:
-    """Whether no image moves the variance of `vae`. A model without a posterior has none to move."""
+    """Whether no image can change the variance of `vae`. This is true of a model without a posterior."""
     if not vae.has_posterior:
         return True
     # Two images tell where weights do not: some models add to what the head makes.

@@ -35,7 +35,7 @@ class Source:
 def parse(text: str | Path, kind: str) -> Source:
     """The source that `text` names; what is on this disk comes first. kind: of model, for the error.
 
-    Raises: InputError for what is neither here nor could be on the hub.
+    Raises InputError for what is neither here nor could be on the hub.
     """
     if Path(text).exists():
         return Source(Path(text))

@@ -1,4 +1,4 @@
-"""The one door for autoencoders: a folder, a pipeline's folder, a single file, a hub id, or what comes with the package."""
+"""Loading autoencoders from a folder, a pipeline's folder, a single file, the hub, or the bundled models."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ __all__ = ["VAE", "Latents", "load_vae"]
 
 
 def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
-    """The VAE that `source` names; frozen, in evaluation mode.
+    """Load a VAE from a folder, a pipeline's folder, a single file, a hub id, or the name of a bundled model.
 
-    source: a folder in diffusers' format or a pipeline's; a single file in diffusers', LDM's or TAESD's layout, or a whole
-    checkpoint; a hub id; or what is bundled under a name. `srlvae.models.sources` says how variants and revisions are written.
-    Raises: InputError that says what is missing or why the weights were refused.
+    A single file is in the layout of diffusers, of LDM or of TAESD, or is a whole checkpoint with an autoencoder in it.
+    `srlvae.models.sources` says how variants and revisions are written. The VAE is frozen and in evaluation mode.
+
+    Warns of a VAE that was hardened without holding its variance. Raises InputError that says what is missing or why the
+    weights were refused.
     """
     if encoder_file(str(source)) and not Path(source).is_dir():
         return _load_encoder(str(source), device, dtype)

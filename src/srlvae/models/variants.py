@@ -26,7 +26,7 @@ def variants(folder: Path) -> set[str | None]:
 def pick_variant(folder: Path, wanted: str | None) -> str | None:
     """The variant to load: `wanted`, or the one without a name, or the only one.
 
-    Raises: InputError where that is not there, or where it would have to be guessed.
+    Raises InputError where that is not there, or where it would have to be guessed.
     """
     found = variants(folder)
     named = sorted(name for name in found if name)

@@ -1,4 +1,7 @@
-"""The purifiers by name. To add one: its function and its `Purifier` in the file of its family, and a line here."""
+"""The purifiers by name.
+
+To add one, write its function and its `Purifier` in the file of its family, and add a line here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ __all__ = ["PURIFIERS", "Purifier"]
 
 PURIFIERS: dict[str, Purifier] = {
     "jpeg": JPEG,
-    "noise": NOISE,
+    "gaussian-noise": NOISE,
     "resize": RESIZE,
     "adverse-cleaner": ADVERSE_CLEANER,
     "vae-round-trip": ROUND_TRIP,

@@ -1,11 +1,11 @@
-"""Purifiers that ask the VAE itself: a round trip through it, and IMPRESS."""
+"""Purifiers that use the VAE itself: a round trip through it, and IMPRESS."""
 
 from __future__ import annotations
 
 import torch
 
 from srlvae.images import Images
-from srlvae.metrics.features import Features, load_features
+from srlvae.metrics.features import load_features
 from srlvae.metrics.pairwise import feature_distance
 from srlvae.models.vae import VAE
 from srlvae.purify.table import Purifier
@@ -14,7 +14,7 @@ from srlvae.rng import Generators, normal_like
 
 @torch.no_grad()
 def round_trip(x: Images, *, generators: Generators, vae: VAE) -> Images:
-    """D(E(x))."""
+    """Encode and decode the images: D(E(x))."""
     return vae.reconstruct(x)
 
 
@@ -28,15 +28,14 @@ def impress(
     weight: float,
     budget: float,
     sigma: float,
-    features: Features | None = None,
 ) -> Images:
-    """argmin over x′ of MSE(D(E(x′)), x′) + weight · max(P(x′, x) − budget, 0), by Adam from x and noise of `sigma`.
+    """Minimise MSE(D(E(x′)), x′) + weight · max(P(x′, x) − budget, 0) over x′, by Adam from `x` and noise of deviation `sigma`.
 
-    IMPRESS (Cao et al. 2023, arXiv 2310.19248, eq. 5): a protected image is one that its VAE does not give back. P is LPIPS in
-    the paper, and here `features`, EfficientNet-Lite0 by default. learning_rate and sigma are of [0,1] images, half of the
-    code's, which are of [-1,1].
+    IMPRESS (Cao et al. 2023, arXiv 2310.19248, eq. 5) rests on the observation that a VAE does not reproduce a protected image.
+    P is LPIPS in the paper and EfficientNet-Lite0's feature distance here. `learning_rate` and `sigma` refer to images in
+    [0,1], so they are half of those in the authors' code, whose images are in [-1,1].
     """
-    network = features or load_features("efficientnet-lite0").to(x.device)
+    network = load_features("efficientnet-lite0").to(x.device)
     with torch.no_grad():
         columns = network.columns(x)
     y = (x + sigma * normal_like(x, generators)).clamp(0, 1).requires_grad_()

@@ -1,4 +1,4 @@
-"""What a purifier costs an image: seconds, memory, and passes through networks, all measured."""
+"""What a purifier costs for each image: seconds, memory, and passes through networks, all of them measured."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from srlvae.images import Images
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds: an image. memory: bytes of tensors at the worst moment beyond those there before, for one image. passes: forward
-    passes an image, by network."""
+    """What one image costs.
+
+    `seconds` is wall-clock time. `memory` is in bytes: tensors at the worst moment, beyond those that were there before.
+    `passes` has the number of forward passes through each network.
+    """
 
     seconds: float
     memory: int
@@ -31,7 +34,10 @@ class Cost:
 def measure_cost(
     run: Callable[[Images], Images], brief: Callable[[Images], Images], x: Images, networks: Mapping[str, nn.Module]
 ) -> tuple[Images, Cost]:
-    """`run(x)` and its cost. brief: the same in fewer rounds, in which memory is measured, on the first image."""
+    """Run `run(x)` and measure what it costs for each image. Returns the images and the cost.
+
+    `brief` is the same in fewer rounds; memory is measured in it, on the first image.
+    """
     memory = peak_memory(lambda: brief(x[:1]), x.device)
     with counted_passes(networks) as passes:
         started = time.perf_counter()
@@ -44,7 +50,7 @@ def measure_cost(
 
 @contextmanager
 def counted_passes(networks: Mapping[str, nn.Module]) -> Iterator[dict[str, int]]:
-    """Counts the images that go through each network while it is open."""
+    """A context that counts the images that go through each network."""
     passes = dict.fromkeys(networks, 0)
 
     def counter(name: str) -> Callable[..., None]:
@@ -62,7 +68,7 @@ def counted_passes(networks: Mapping[str, nn.Module]) -> Iterator[dict[str, int]
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int:
-    """Bytes that PyTorch's allocator holds at the worst moment of `run`, beyond those that it held before."""
+    """The bytes that PyTorch's allocator holds at the worst moment of `run`, beyond those that it held before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -1,8 +1,8 @@
-"""Purifiers by the latent diffusion pipeline at hand: noised a little and denoised, whole or in tiles.
+"""Purifiers by a latent diffusion pipeline: images are noised a little and denoised, whole or in tiles.
 
-Published DiffPure and GrIDPure use a diffusion model on pixels (see `pixel_diffusion`). What stands here is the stand-in for
-whoever has none, SDEdit (Meng et al. 2022, arXiv 2108.01073) at a low strength with an empty prompt, and is named so: its
-encoder is the one that is under attack.
+Published DiffPure and GrIDPure use a diffusion model on pixels (see `pixel_diffusion`). The purifiers here stand in for them
+where there is no such model. They are SDEdit (Meng et al. 2022, arXiv 2108.01073) at a low strength with an empty prompt, and
+are named so. Their weakness is that their encoder is the one under attack.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from srlvae.rng import Generators
 
 
 def sdedit(x: Images, *, generators: Generators, pipeline: Pipeline, strength: float, steps: int) -> Images:
-    """The empty prompt's edit at `strength`, without guidance."""
+    """Edit `x` with the empty prompt at `strength`, without guidance."""
     return pipeline.edit(x, [""] * len(x), generators, strength=strength, steps=steps, guidance=1.0)
 
 
 def tiled_sdedit(
     x: Images, *, generators: Generators, pipeline: Pipeline, strength: float, steps: int, rounds: int, gamma: float
 ) -> Images:
-    """GrIDPure's scheme (Zhao et al. 2024, arXiv 2312.00084) with `sdedit` in the place of its pixel model.
+    """Purify tile by tile as GrIDPure does (Zhao et al. 2024, arXiv 2312.00084), with `sdedit` in place of its pixel model.
 
-    `rounds` times: x ← (1 − γ) · mean over overlapping tiles of the purified tiles + γ · x. Tiles are of half the image's
-    smaller side, or of the pipeline's own size where that is less, and overlap by half; the corners, which few tiles cover,
-    are purified once more as a tile of four quarters.
+    Each of `rounds` rounds sets x ← (1 − γ) · mean over overlapping purified tiles + γ · x. A tile's side is half of the
+    image's smaller side, or the pipeline's own size if that is less, and tiles overlap by half. Few tiles cover the corners, so
+    these are purified once more, as a tile of four quarters.
     """
     side = min(pipeline.size, min(x.shape[-2:]) // 2) // (2 * pipeline.vae.factor) * 2 * pipeline.vae.factor
     side = max(side, 2 * pipeline.vae.factor)

@@ -1,4 +1,4 @@
-"""Purifiers by diffusion on pixels, through pipelines of diffusers: what fools a VAE does not fool them."""
+"""Purifiers by diffusion on pixels, through diffusers' own pipelines. What fools a VAE does not fool them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ KINDS = {
 
 @torch.no_grad()
 def diffpure(x: Images, *, generators: Generators, pixel: Any, t: int) -> Images:
-    """Noised to step `t` of an unconditional model's training schedule, and denoised by each of its steps.
+    """Noise `x` to step `t` of an unconditional model's training schedule, and denoise it by each of its steps.
 
-    DiffPure (Nie et al. 2022, arXiv 2205.07460, Algorithm 1 with the DDPM sampler). pixel: a DDPMPipeline; images are
-    resized to the side that it was trained for and back.
+    DiffPure (Nie et al. 2022, arXiv 2205.07460, Algorithm 1 with the DDPM sampler). `pixel` is a DDPMPipeline. Images are
+    resized to the side that it was trained for, and back.
     """
     unet, scheduler = pixel.unet, type(pixel.scheduler).from_config(pixel.scheduler.config)
     scheduler.set_timesteps(scheduler.config.num_train_timesteps)
@@ -41,9 +41,9 @@ def diffpure(x: Images, *, generators: Generators, pixel: Any, t: int) -> Images
 
 @torch.no_grad()
 def noisy_upscaling(x: Images, *, generators: Generators, upscaler: Any, sigma: float, level: int, steps: int) -> Images:
-    """Gaussian noise, then Stable Diffusion's x4 upscaler with that much noise assumed, then down to the old size.
+    """Add Gaussian noise, upscale with Stable Diffusion's x4 upscaler told of that much noise, and reduce to the old size.
 
-    Hönig et al. 2024 (arXiv 2406.12027): σ .1, noise level 320. upscaler: a StableDiffusionUpscalePipeline.
+    Hönig et al. 2024 (arXiv 2406.12027), with σ = 0.1 and noise level 320. `upscaler` is a StableDiffusionUpscalePipeline.
     """
     noisy = (x + sigma * normal_like(x, generators)).clamp(0, 1)
     options = {"noise_level": level, "num_inference_steps": steps, "output_type": "pt", "generator": list(generators)}
@@ -54,11 +54,11 @@ def noisy_upscaling(x: Images, *, generators: Generators, upscaler: Any, sigma: 
 def pdm_pure(
     x: Images, *, generators: Generators, pixel_upscaler: Any, strength: float, steps: int, guidance: float, low: int
 ) -> Images:
-    """SDEdit by a pixel diffusion model that is told the small image.
+    """Edit `x` by SDEdit with a pixel diffusion model that also sees the small image.
 
-    PDM-Pure (Xue and Chen 2024, arXiv 2404.13320) with DeepFloyd IF's second stage: images at its own side, noised to
-    `strength` and denoised beside themselves at `low` pixels, under the prompt "a picture", then back to the old size.
-    The paper's last, optional upscaling is by `noisy_upscaling`'s network and is left out. pixel_upscaler: an
+    PDM-Pure (Xue and Chen 2024, arXiv 2404.13320) with DeepFloyd IF's second stage. Images are resized to the model's own side,
+    noised to `strength`, and denoised beside a copy of `low` pixels under the prompt "a picture", then resized back. The
+    paper's optional last upscaling uses the network of `noisy_upscaling` and is left out. `pixel_upscaler` is an
     IFImg2ImgSuperResolutionPipeline.
     """
     side = pixel_upscaler.unet.config.sample_size
@@ -76,7 +76,10 @@ def pdm_pure(
 
 
 def load_pixel_pipeline(needs: str, source: str, device: torch.device | str = "cpu") -> Any:
-    """The pipeline of diffusers that a purifier needs, from a folder or a hub id; frozen. Raises InputError."""
+    """Load the pipeline of diffusers that a purifier needs, from a folder or a hub id; frozen.
+
+    Raises InputError if it cannot be loaded.
+    """
     try:
         pipe = getattr(diffusers, KINDS[needs]).from_pretrained(source)
     except Exception as error:  # diffusers, transformers and the hub each raise their own kinds

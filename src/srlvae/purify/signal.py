@@ -1,4 +1,4 @@
-"""Purifiers without a network: JPEG, noise, resizing, and AdverseCleaner's filters."""
+"""Purifiers without a network: JPEG, noise, resizing, and the filters of AdverseCleaner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from srlvae.rng import Generators, normal_like
 
 
 def jpeg(x: Images, *, generators: Generators, quality: int) -> Images:
-    """Written as JPEG with the usual halved colour (4:2:0) and read again."""
+    """Write the images as JPEG with the usual halved colour (4:2:0), and read them again."""
 
     def again(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
@@ -27,12 +27,12 @@ def jpeg(x: Images, *, generators: Generators, quality: int) -> Images:
 
 
 def noise(x: Images, *, generators: Generators, sigma: float) -> Images:
-    """Gaussian noise of standard deviation `sigma`, clipped to the box."""
+    """Add Gaussian noise of standard deviation `sigma`, and clamp to [0,1]."""
     return (x + sigma * normal_like(x, generators)).clamp(0, 1)
 
 
 def resize(x: Images, *, generators: Generators, factor: float) -> Images:
-    """Bicubic, to 1/factor of the sides and back."""
+    """Resize the images to 1/factor of their sides and back (bicubic)."""
     height, width = x.shape[-2:]
     small = (max(1, round(height / factor)), max(1, round(width / factor)))
     x = F.interpolate(x, small, mode="bicubic", antialias=True)
@@ -40,8 +40,11 @@ def resize(x: Images, *, generators: Generators, factor: float) -> Images:
 
 
 def adverse_cleaner(x: Images, *, generators: Generators, bilateral: int, guided: int) -> Images:
-    """`bilateral` bilateral filters (diameter 5, σ 8 in colour and space), then `guided` filters of radius 4, ε 16, guided by
-    the attacked image; on grey levels in float32. Needs the extra `purify`."""
+    """Apply `bilateral` bilateral filters, then `guided` guided filters whose guide is the attacked image.
+
+    The bilateral filters have diameter 5 and σ = 8 in colour and space. The guided filters have radius 4 and ε = 16. Both work
+    on grey levels in float32. Raises ModuleNotFoundError if the extra `purify` is not installed.
+    """
     (cv2,) = need("purify", "cv2")
 
     def cleaned(levels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the table of purifiers is made of."""
+"""The type of an entry in the table of purifiers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ Needs = Literal["nothing", "vae", "pipeline", "pixel", "upscaler", "pixel-upscal
 
 @dataclass(frozen=True)
 class Purifier:
-    """A purifier `(x, *, generators, <needs>=…, **settings) → images` of the same shape, in [0,1].
+    """A purifier `(x, *, generators, <needs>=…, **settings) → images`, of the same shape and in [0,1].
 
-    needs: what `run` takes beside the images: a VAE or a `Pipeline`, or one of diffusers' pipelines as they are (`pixel`: a
-    DDPMPipeline; `upscaler`: a StableDiffusionUpscalePipeline; `pixel-upscaler`: an IFImg2ImgSuperResolutionPipeline).
-    settings: the published ones. brief: settings that run a round or two of the same size, for the measurement of memory.
+    - `run` is the function.
+    - `source` says where the method and its settings were published.
+    - `needs` says what `run` takes besides the images: a VAE, a `Pipeline`, or one of diffusers' own pipelines (`pixel` is a
+      DDPMPipeline, `upscaler` a StableDiffusionUpscalePipeline, `pixel-upscaler` an IFImg2ImgSuperResolutionPipeline).
+    - `settings` are the published settings.
+    - `brief` are settings for a round or two of the same size, with which memory is measured.
     """
 
     run: Callable[..., Images]
@@ -27,5 +30,6 @@ class Purifier:
     brief: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, x: Images, generators, model: Any = None, **changed: Any) -> Images:
+        """Purify `x` by the published settings, or by those that are `changed`. `model` is what the purifier needs."""
         model_argument = {} if self.needs == "nothing" else {self.needs.replace("-", "_"): model}
         return self.run(x, generators=generators, **model_argument, **{**self.settings, **changed})

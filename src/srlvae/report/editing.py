@@ -1,28 +1,53 @@
-"""Rows of the editing benchmark → the paper's table, plots, sheets and verdicts, as a page's parts."""
+"""Rows of the editing benchmark → its tables, for the page, the terminal, README and docs alike."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from srlvae.bench.editing import RESULT
+from srlvae.bench.rows import VAE_OF, Row
 from srlvae.errors import InputError
-from srlvae.report.tables import Table
+from srlvae.report.rows import (
+    MAIN_BUDGETS,
+    NO_ATTACK,
+    Table,
+    arrow,
+    budgets,
+    by,
+    cost_cells,
+    factor,
+    find,
+    made_on,
+    main_budget,
+    named,
+    one,
+    pair,
+    rows_of,
+    share_left,
+    shown,
+    values_of,
+)
 
-# The budgets, in 255ths, of what is said of a run in one number.
-BUDGETS = (15, 16)
 # The network whose Fréchet distance is FID.
-INCEPTION = "inception-v3-compat"
+INCEPTION = "inception"
+# The attack by which defences are compared in one number.
+HEADLINE_ATTACK = "photoguard-encoder"
+# The measures that the terminal, the Markdown table and plots have.
+HEADLINE_MEASURES = ("frechet", "clip_i")
+# What the table of defences shows of each.
+DEFENDED = {"none": "clean", HEADLINE_ATTACK: "PhotoGuard", "mist-textural": "Mist, textural"}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of rows. key: in `measured`; digits: shown; better: which way."""
+    """A measure of rows. spec: how its numbers are written; better: which way."""
 
-    label: str
     key: str
-    digits: int
+    label: str
+    spec: str
     better: str
 
 
@@ -32,44 +57,7 @@ class Run:
 
     name: str
     folder: Path
-    result: dict
-
-    @property
-    def network(self) -> str:
-        """The judge of sets that hardening never saw: the last that the rows have."""
-        return self._last("_frechet")
-
-    @property
-    def pairwise(self) -> str:
-        """The same of pairs; LPIPS judges pairs alone, and Inception sets."""
-        return self._last("_distance")
-
-    def _last(self, ending: str) -> str:
-        measured = self.result["rows"][0]["measured"]
-        return [key.removesuffix(ending) for key in measured if key.endswith(ending)][-1]
-
-    @property
-    def clip(self) -> str:
-        return f"clip_i_{self.result['protocol']['clip']}"
-
-    def measures(self) -> list[Measure]:
-        frechet = "FID" if self.network == INCEPTION else f"Fréchet distance ({self.network})"
-        clip = self.result["protocol"]["clip"]
-        return [
-            Measure(frechet, f"{self.network}_frechet", 1, "↓"),
-            Measure(f"CLIP-I ({clip})", self.clip, 3, "↑"),
-            Measure(f"KID ({self.network})", f"{self.network}_kid", 4, "↓"),
-            Measure(f"distance ({self.pairwise})", f"{self.pairwise}_distance", 3, "↓"),
-            Measure("PSNR dB", "psnr", 2, "↑"),
-            Measure("SSIM", "ssim", 3, "↑"),
-            Measure(f"CLIP-T ({clip})", f"clip_t_{clip}", 3, "↑"),
-        ]
-
-    def defences(self) -> list[str]:
-        return list(dict.fromkeys(row["defence"] for row in self.result["rows"]))
-
-    def find(self, **wanted) -> list[dict]:
-        return [row for row in self.result["rows"] if wanted.items() <= row.items()]
+    result: dict[str, Any]
 
 
 def load_run(folder: Path) -> Run:
@@ -83,83 +71,107 @@ def load_run(folder: Path) -> Run:
     return Run(folder.name, folder, result)
 
 
-def editing_table(run: Run, measure: Measure, intervals: bool = True) -> Table:
+def measures_of(result: dict[str, Any]) -> dict[str, Measure]:
+    """The measures of a result by key, labelled with the networks of its protocol."""
+    pairs, sets, clip = (result["protocol"][key] for key in ("pairs", "sets", "clip"))
+    found = (
+        Measure("frechet", "FID" if sets == INCEPTION else f"Fréchet distance ({sets})", ".1f", "↓"),
+        Measure("clip_i", f"CLIP-I ({clip})", ".3f", "↑"),
+        Measure("kid", f"KID ({sets})", ".4f", "↓"),
+        Measure("distance", f"distance ({pairs})", ".3f", "↓"),
+        Measure("psnr", "PSNR dB", ".2f", "↑"),
+        Measure("ssim", "SSIM", ".3f", "↑"),
+        Measure("clip_t", f"CLIP-T ({clip})", ".3f", "↑"),
+    )
+    return {measure.key: measure for measure in found}
+
+
+def editing_table(result: dict[str, Any], measure: Measure, intervals: bool = True) -> Table:
     """A line an attack, budget and the VAE it was made on; a column a defence, with its 95 % interval where wanted."""
-    defences = run.defences()
-    sets = dict.fromkeys((row["attack"], row["eps"], row["made_on"]) for row in run.result["rows"])
-    lines = []
-    for attack, eps, made_on in sets:
-        rows = {row["defence"]: row for row in run.find(attack=attack, eps=eps, made_on=made_on)}
-        where = {"": "", "original": "transfer", "hardened": "white-box"}[made_on]
-        cells = [shown(rows[d]["measured"], measure, intervals) if d in rows else "" for d in defences]
-        lines.append(["clean" if attack == "none" else attack, f"{eps}/255" if eps else "", where, *cells])
-    titles = ("no defence" if d == "none" else d for d in defences)
-    return ["attack", "ε", "on the hardened VAE", *titles], lines
+    rows, lines = rows_of(result), []
+    defences = values_of(rows, "defence")
+    sets = by(lambda row: (row.condition["attack"], row.condition["eps"], made_on(row)), rows)
+    for (attack, eps, on), found in sets.items():
+        own = {row.defence: shown(row.measures[measure.key], measure.spec, intervals) for row in found}
+        where = {"": "", "original": "transfer", "hardened": "white-box"}[on]
+        lines.append(["clean" if attack == "none" else attack, "" if attack == "none" else eps, where])
+        lines[-1] += [own.get(defence, "") for defence in defences]
+    return ["attack", "ε", "on the hardened VAE", *map(named, defences)], lines
 
 
-def shown(measured: dict, measure: Measure, intervals: bool) -> str:
-    value, interval = measured.get(measure.key), measured.get(f"{measure.key}_interval") if intervals else None
-    if value is None:
-        return "equal"
-    # Rounded first, and no minus before a zero.
-    value, *ends = (f"{round(v, measure.digits) + 0.0:.{measure.digits}f}" for v in [value, *(interval or ())])
-    return f"{value} [{', '.join(ends)}]" if ends else value
-
-
-def cost_table(run: Run) -> Table:
-    """A line a defence: what it takes for an image, beside what it gains on the paper's attack at the largest budget."""
-    costs, lines = run.result["costs"], []
-    for defence in run.defences():
-        if defence == "none" or not costs:  # measured at the end of a run
+def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
+    """A line an attack: Fréchet distances of edits, original → hardened, by ε; at the main one with intervals where wanted."""
+    rows = rows_of(result)
+    first = main_budget(rows)
+    rest = [eps for eps in budgets(rows) if eps != first]
+    lines = [_clean_line(rows, len(rest), intervals)]
+    for attack in values_of(rows, "attack"):
+        if attack == "none":
             continue
-        gain = [f"{removed(run, defence):.0%}"] if removed(run, defence) is not None else [""]
-        if defence == "hardened":
-            extra = costs["encoder"]["hardened"] - costs["encoder"]["original"]
-            lines.append(["hardened", f"0 (its encoder: {extra * 1e3:+.2f} ms, alternating)", "0", "0", *gain])
-            continue
-        cost = costs["purifiers"][defence]
-        passes = ", ".join(f"{count:.0f} {name}" for name, count in cost["passes"].items() if count) or "0"
-        lines.append([defence, f"{cost['seconds']:.3g}", f"{cost['memory'] / 1e6:.0f} MB", passes, *gain])
-    return ["defence", "seconds an image", "memory", "network passes", "distance removed"], lines
+        own = {eps: pair(rows, attack=attack, eps=eps) for eps in (first, *rest)}
+        white_box = one(rows, attack=attack, eps=first, defence="hardened", access="white-box")
+        cells = [arrow(own[first], "frechet", ".0f", intervals), *(arrow(own[eps], "frechet", ".0f") for eps in rest)]
+        both = own[first]
+        cells.append(f"{factor(*both):.1f}" if both and attack not in NO_ATTACK else "")
+        cells.append(shown(white_box.measures["frechet"], ".0f", intervals) if white_box else "")
+        lines.append([attack, *cells, arrow(both, "clip_i", ".3f")])
+    header = ["attack", first, *rest, f"factor, {first}", f"white-box, {first}", f"CLIP-I, {first}"]
+    return header, lines
 
 
-def removed(run: Run, defence: str) -> float | None:
-    """The share of the Fréchet distance that a defence takes away from the protocol's first attack in transfer."""
-    plan = run.result["protocol"]["attacks"][0]
-    key = f"{run.network}_frechet"
-    found = {}
-    for name in ("none", defence):
-        rows = run.find(attack=plan["name"], made_on="original", defence=name)
-        found[name] = {row["eps"]: row["measured"][key] for row in rows}
-    shared = [eps for eps in found[defence] if eps in BUDGETS] or list(found[defence])
-    return 1 - found[defence][shared[0]] / found["none"][shared[0]] if shared else None
+def _clean_line(rows: list[Row], rest: int, intervals: bool) -> list[str]:
+    """Clean edits under the original VAE are what all are compared with: 0 and 1 apart from rounding."""
+    clean = one(rows, attack="none", defence="hardened")
+    if not clean:
+        return ["none, any ε", "0", *[""] * rest, "", "", "1"]
+    distance, likeness = (
+        shown(clean.measures["frechet"], ".0f", intervals),
+        shown(clean.measures["clip_i"], ".3f", interval=False),
+    )
+    return ["none, any ε", f"0 → {distance}", *[""] * rest, "", "", f"1 → {likeness}"]
 
 
-def fidelity_table(run: Run) -> Table:
+def defence_table(result: dict[str, Any]) -> Table:
+    """A line a defence: Fréchet distances of edits at the main budget, and what it takes an image."""
+    rows, lines = rows_of(result), []
+    eps = {attack: "0" if attack == "none" else main_budget(rows) for attack in DEFENDED}
+    attacks = {attack: label for attack, label in DEFENDED.items() if find(rows, attack=attack, eps=eps[attack])}
+    for defence in values_of(rows, "defence"):
+        own = [row for row in find(rows, defence=defence) if made_on(row) != "hardened"]
+        found = [one(own, attack=attack, eps=eps[attack]) for attack in attacks]
+        cells = [shown(row.measures["frechet"], ".0f", interval=False) if row else "" for row in found]
+        lines.append([defence, *cells, *cost_cells(result["costs"], defence)])
+    return ["defence", *attacks.values(), "seconds", "memory", "network passes"], lines
+
+
+def removed(result: dict[str, Any], defence: str) -> float | None:
+    """The share of the Fréchet distance that a defence takes away from the headline attack in transfer."""
+    rows = find(rows_of(result), attack=HEADLINE_ATTACK)
+    found = {row.condition["eps"]: row for row in find(rows, defence=defence) if made_on(row) == "original"}
+    shared = [eps for eps in MAIN_BUDGETS if eps in found] or list(found)
+    before = one(rows, defence="none", eps=shared[0]) if shared else None
+    return 1 - share_left(before, found[shared[0]]) if before else None
+
+
+def fidelity_table(result: dict[str, Any]) -> Table:
     """Clean photographs through both VAEs."""
-    both, lines = run.result["reconstruction"], []
-    for measure in [key for key in both["original"] if key != "n" and not key.endswith("_interval")]:
-        cells = []
-        for name in ("original", "hardened"):
-            low, high = both[name][f"{measure}_interval"]
-            cells.append(f"{both[name][measure]:.3f} [{low:.3f}, {high:.3f}]")
-        lines.append([measure.replace("_", " "), *cells])
-    return ["clean reconstruction", "original", "hardened"], lines
+    measures, rows = measures_of(result), rows_of(result, "reconstruction")
+    found = [one(rows, defence=defence) for defence in VAE_OF]
+    lines = [
+        [measures[key].label, *(shown(row.measures[key], ".3f") for row in found if row)]
+        for key in ("psnr", "ssim", "distance")
+    ]
+    return ["clean reconstruction", *VAE_OF.values()], lines
 
 
 def side_by_side(runs: list[Run]) -> Table:
     """A line an attack in transfer, a column a run: Fréchet distance and CLIP-I without and with the hardened VAE."""
-    sets = dict.fromkeys((r["attack"], r["eps"]) for run in runs for r in run.find(made_on="original", defence="hardened"))
+    rows = [rows_of(run.result) for run in runs]
+    sets = [(row.condition["attack"], row.condition["eps"]) for own in rows for row in find(own, access="transfer")]
     lines = []
-    for attack, eps in sets:
-        cells = []
-        for run in runs:
-            pair = [run.find(attack=attack, eps=eps, made_on="original", defence=d) for d in ("none", "hardened")]
-            if not all(pair):
-                cells.append("")
-                continue
-            none, own = (rows[0]["measured"] for rows in pair)
-            key = f"{run.network}_frechet"
-            cells.append(f"{none[key]:.1f} → {own[key]:.1f}; {none[run.clip]:.3f} → {own[run.clip]:.3f}")
-        lines.append([attack, f"{eps}/255", *cells])
-    return ["attack", "ε", *(f"{run.name} ({run.network}, {run.result['protocol']['clip']})" for run in runs)], lines
+    for attack, eps in dict.fromkeys(sets):
+        found = [pair(own, attack=attack, eps=eps) for own in rows]
+        cells = [f"{arrow(both, 'frechet', '.1f')}; {arrow(both, 'clip_i', '.3f')}" if both else "" for both in found]
+        lines.append([attack, eps, *cells])
+    judges = [f"{run.result['protocol']['sets']}, {run.result['protocol']['clip']}" for run in runs]
+    return ["attack", "ε", *(f"{run.name} ({judge})" for run, judge in zip(runs, judges, strict=True))], lines

@@ -3,67 +3,84 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from typing import Any
 
 from srlvae.bench.editing import SHEETS
-from srlvae.report.editing import INCEPTION, Measure, Run, cost_table, editing_table, fidelity_table, removed
-from srlvae.report.plots import STYLES, plot_costs, plot_editing
+from srlvae.bench.rows import Row
+from srlvae.report.editing import (
+    HEADLINE_MEASURES,
+    INCEPTION,
+    Run,
+    defence_table,
+    editing_table,
+    fidelity_table,
+    measures_of,
+    removed,
+    summary_table,
+)
+from srlvae.report.plots import STYLES, Point, plot_costs, plot_editing, point
 from srlvae.report.render import inline_sheet
+from srlvae.report.rows import NO_ATTACK, budgets, find, made_on, one, rows_of, shown, values_of
 from srlvae.report.verdicts import verdicts
 
 
 def doubts(run: Run) -> list[str]:
     """What should not be believed, or not without a look."""
-    result, n = run.result, run.result["rows"][0]["n"]
+    result, rows = run.result, rows_of(run.result)
+    n, sets = rows[0].n, result["protocol"]["sets"]
     found = [] if "doubts" in result else ["The run is not finished; the same command goes on where it was."]
-    found.append(
-        "Edits and their reference share photographs, prompts and noise, so no change at all is a distance of 0. For scale: "
-        f"another draw of noise moves the clean edits by {result['floor']['other noise'][f'{run.network}_frechet']:.1f}."
-    )
+    if other := one(rows_of(result, "floor"), compared="other noise"):
+        moved = shown(other.measures["frechet"], ".1f", interval=False)
+        found.append(
+            "Edits and their reference share photographs, prompts and noise, so no change at all is a distance of 0. "
+            f"For scale: another draw of noise moves the clean edits by {moved}."
+        )
     if n < 2048:
         found.append(f"Fréchet distances of {n} images are biased; compare them only with one another.")
-    if run.network != INCEPTION:
-        found.append(f"No number here is FID: the network is {run.network}.")
-    sets: dict[str, int] = {}
-    for row in run.find(defence="hardened"):
-        for doubt in row["doubts"]:
-            name = f"{row['attack']} at {row['eps']}/255 made on the {row['made_on']} VAE: {doubt}"
-            sets[name] = sets.get(name, 0) + 1
-    found += [f"{name} ({count} of {len(result['images'])} photographs)" for name, count in sets.items()]
+    if sets != INCEPTION:
+        found.append(f"No number here is FID: the network is {sets}.")
+    of_attacks = Counter(
+        f"{row.condition['attack']} at {row.condition['eps']} made on the {made_on(row)} VAE: {doubt}"
+        for row in find(rows, defence="hardened")
+        for doubt in row.doubts
+    )
+    found += [f"{name} ({count} of {len(result['images'])} photographs)" for name, count in of_attacks.items()]
     return found + result.get("doubts", [])
 
 
-def plots(run: Run, measures: list[Measure]) -> list[str]:
+def plots(result: dict[str, Any]) -> list[str]:
     """Over ε for every attack of more than one budget, and gain over cost."""
-    plans = run.result["protocol"]["attacks"]
-    names = [plan["name"] for plan in plans if len(plan["eps"]) > 1 and run.find(attack=plan["name"])]
-    lines = {name: [[_points(run, name, m.key, style) for style in STYLES] for m in measures] for name in names}
-    costs = [("hardened", 0.0)] + [(name, cost["seconds"]) for name, cost in run.result["costs"].get("purifiers", {}).items()]
-    gains = [(name, seconds, gain) for name, seconds in costs if (gain := removed(run, name)) is not None]
-    found = [plot_editing(lines, [f"{m.label} {m.better}" for m in measures])] if lines else []
+    rows, measures = rows_of(result), measures_of(result)
+    attacks = [name for name in values_of(rows, "attack") if name not in NO_ATTACK]
+    swept = [name for name in attacks if len(budgets(find(rows, attack=name))) > 1]
+    lines = {name: [[_points(rows, name, key, *style) for style in STYLES] for key in HEADLINE_MEASURES] for name in swept}
+    labels = [f"{measures[key].label} {measures[key].better}" for key in HEADLINE_MEASURES]
+    costs = [("hardened", 0.0)]
+    costs += [(name, cost["seconds"]) for name, cost in result["costs"].get("purifiers", {}).items()]
+    gains = [(name, seconds, gain) for name, seconds in costs if (gain := removed(result, name)) is not None]
+    found = [plot_editing(lines, labels)] if lines else []
     return [*found, plot_costs(gains, "share of the Fréchet distance removed")]
 
 
-def _points(run: Run, attack: str, key: str, style: tuple[str, str]) -> list[tuple]:
-    """(ε, value, interval) of the original VAE under the attack, or of the hardened one in one of the settings."""
-    vae, setting = style
-    defence = "none" if vae == "original" else "hardened"
-    rows = run.find(attack=attack, defence=defence, setting=setting)
-    return [(row["eps"], row["measured"][key], row["measured"][f"{key}_interval"]) for row in rows]
+def _points(rows: list[Row], attack: str, measure: str, defence: str, access: str) -> list[Point]:
+    return [point(row, measure) for row in find(rows, attack=attack, defence=defence, access=access)]
 
 
-def page_parts(run: Run) -> dict:
+def page_parts(run: Run) -> dict[str, Any]:
     """Everything that the page shows of a run."""
-    measures = run.measures()
+    result = run.result
     return {
         "name": run.name,
-        "protocol": run.result["protocol"],
-        "n": run.result["rows"][0]["n"],
-        "verdicts": verdicts(run),
-        "tables": [(f"{m.label} {m.better}", *editing_table(run, m)) for m in measures],
-        "costs": cost_table(run),
-        "fidelity": fidelity_table(run),
-        "plots": plots(run, measures[:2]),
+        "protocol": result["protocol"],
+        "n": rows_of(result)[0].n,
+        "verdicts": verdicts(result),
+        "summary": summary_table(result),
+        "tables": [(f"{m.label} {m.better}", *editing_table(result, m)) for m in measures_of(result).values()],
+        "costs": defence_table(result),
+        "fidelity": fidelity_table(result),
+        "plots": plots(result),
         "sheets": [(path.stem, inline_sheet(path)) for path in sorted((run.folder / SHEETS).glob("*.webp"))],
         "doubts": doubts(run),
-        "settings": json.dumps({k: v for k, v in run.result.items() if k not in ("rows", "images")}, indent=2),
+        "settings": json.dumps({k: v for k, v in result.items() if k not in ("rows", "images")}, indent=2),
     }

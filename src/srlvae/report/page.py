@@ -12,13 +12,16 @@ from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
 from srlvae.files import write_text
-from srlvae.report.editing import editing_table, load_run, side_by_side
+from srlvae.report.editing import HEADLINE_MEASURES, editing_table, load_run, measures_of, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
+from srlvae.report.encoders import reconstruction_table
 from srlvae.report.hardening import curves, hardening_table, shares_table
 from srlvae.report.plots import plot_hardening, plot_reconstruction
-from srlvae.report.poisoning import poisoning_parts
+from srlvae.report.poisoning import poisoning_table
+from srlvae.report.poisoning_page import poisoning_parts
 from srlvae.report.render import inline, write_page
-from srlvae.report.tables import Table, markdown, poisoning_table, reconstruction_table
+from srlvae.report.rows import Table
+from srlvae.report.tables import markdown
 
 PAGE, TABLE, PLOT, CURVES = "report.html", "table.md", "plot.png", "curves.svg"
 
@@ -45,7 +48,9 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
 def write_editing(folders: list[Path], page: Path) -> Path:
     runs = [load_run(folder) for folder in folders]
     for run in runs:
-        _write_tables(run.folder, *(editing_table(run, measure) for measure in run.measures()[:2]))
+        measures = measures_of(run.result)
+        by_measure = (editing_table(run.result, measures[key]) for key in HEADLINE_MEASURES)
+        _write_tables(run.folder, summary_table(run.result), *by_measure)
     compared = side_by_side(runs) if len(runs) > 1 else None
     return write_page(page, "editing", runs=[page_parts(run) for run in runs], compared=compared)
 
@@ -86,7 +91,7 @@ def write_hardening(folder: Path, page: Path) -> Path:
         "hardening",
         n=len(result["images"]),
         steps=result["protocol"]["steps"],
-        eps=result["protocol"]["eps"][0],
+        eps=", ".join(result["protocol"]["eps"]),
         curves=picture,
         ends=ends,
         shares=shares,

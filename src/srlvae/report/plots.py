@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from srlvae.bench.rows import Row
 from srlvae.extras import need
 from srlvae.files import write_atomically
+from srlvae.report.rows import find, grey_levels, rows_of
 
-# Colours that stay apart for colour-blind readers (Okabe and Ito 2008), and line styles for print.
+# Where on the axis, the value, and its interval.
+Point = tuple[float, float | None, tuple[float | None, float | None]]
+
+# By defence and access. Colours that stay apart for colour-blind readers (Okabe and Ito 2008), and line styles for print.
 STYLES = {
-    ("original", "white-box"): ("original", "#D55E00", "-"),
+    ("none", "white-box"): ("original", "#D55E00", "-"),
     ("hardened", "transfer"): ("hardened, transfer", "#009E73", "-"),
     ("hardened", "white-box"): ("hardened, white-box", "#0072B2", "--"),
 }
@@ -23,16 +28,21 @@ PALETTE = ("#D55E00", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#9
 INK = "#808890"
 
 
+def point(row: Row, measure: str, x: float | None = None) -> Point:
+    """A row as a point over its ε in 255ths, or at `x`."""
+    found = row.measures[measure]
+    return grey_levels(row) if x is None else x, found.value, (found.low, found.high)
+
+
 def plot_reconstruction(result: dict, path: Path) -> None:
     """One column an attack, one row a measure; the shaded band is the 95 % bootstrap interval over images."""
-    attacks = result["protocol"]["attacks"]
+    attacks, rows = result["protocol"]["attacks"], rows_of(result)
     figure, axes = _grid(len(MEASURES), len(attacks))
     for j, attack in enumerate(attacks):
         for i, (measure, label) in enumerate(MEASURES.items()):
-            for (vae, setting), style in STYLES.items():
-                wanted = ((attack, setting), ("none", "any"))
-                own = [r for r in result["rows"] if r["vae"] == vae and (r["attack"], r["setting"]) in wanted]
-                draw_line(axes[i][j], [(r["eps"], r[measure], r[f"{measure}_interval"]) for r in own], style)
+            for (defence, access), style in STYLES.items():
+                own = find(rows, attack="none", defence=defence) + find(rows, attack=attack, defence=defence, access=access)
+                draw_line(axes[i][j], [point(row, measure) for row in own], style)
             if j == 0:
                 axes[i][j].set_ylabel(label)
         axes[0][j].set_title(attack)
@@ -131,8 +141,10 @@ def draw_line(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
         return
     label, colour, line = style
     eps, values, intervals = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+    values = [math.nan if value is None else value for value in values]
     axis.plot(eps, values, line, color=colour, label=label, marker="o", markersize=3)
-    low, high = zip(*intervals, strict=True)
+    # Without a value nothing is drawn there.
+    low, high = zip(*((math.nan if end is None else end for end in ends) for ends in intervals), strict=True)
     axis.fill_between(eps, low, high, color=colour, alpha=0.15, linewidth=0)
     axis.grid(alpha=0.3)
 

@@ -2,75 +2,94 @@
 
 from __future__ import annotations
 
-from srlvae.report.editing import BUDGETS, Run
+from typing import Any
+
+from srlvae.bench.rows import VAE_OF, Row
+from srlvae.report.rows import (
+    MAIN_BUDGETS,
+    arrow,
+    factor,
+    find,
+    made_on,
+    one,
+    pair,
+    rows_of,
+    share_left,
+    shown,
+    value,
+    values_of,
+)
 
 # What the paper reports for PhotoGuard: FID 221.1 to 68.42, and CLIP-I 0.8832 afterwards (Lee et al. 2025).
 FACTOR, CLIP_I = 3.2, 0.88
 # White-box attacks are to keep at most this share of the distance.
 WHITE_BOX = 0.5
 
+Verdict = tuple[bool, str]
 
-def verdicts(run: Run) -> list[tuple[bool, str]]:
+
+def verdicts(result: dict[str, Any]) -> list[Verdict]:
     """What the paper claims, line by line: whether it holds in this run, and the numbers."""
-    key, found = f"{run.network}_frechet", _clean_verdicts(run)
-    for attack, eps in dict.fromkeys((r["attack"], r["eps"]) for r in run.result["rows"] if r["made_on"] == "original"):
-        if eps not in BUDGETS:
-            continue
-        by = {r["defence"]: r["measured"] for r in run.find(attack=attack, eps=eps, made_on="original")}
-        if len(by) < 2:  # a run that was cut off between them
-            continue
-        none, own = by["none"], by["hardened"]
-        factor = none[key] / own[key]
-        found.append(
-            (
-                factor >= FACTOR and own[run.clip] > CLIP_I,
-                f"{attack}, {eps}/255, transfer: Fréchet distance {none[key]:.1f} → {own[key]:.1f}, a factor of {factor:.2f} "
-                f"(wanted {FACTOR}); CLIP-I {none[run.clip]:.3f} → {own[run.clip]:.3f} (wanted above {CLIP_I})",
-            )
-        )
-        for row in run.find(attack=attack, eps=eps, made_on="hardened"):
-            share = row["measured"][key] / none[key]
-            found.append(
-                (
-                    share <= WHITE_BOX,
-                    f"{attack}, {eps}/255, white-box: {share:.0%} of the distance is left (wanted at most half)",
-                )
-            )
-    return found + _purifier_verdicts(run, key)
+    rows = rows_of(result)
+    found = _clean_verdicts(result)
+    for attack in values_of(find(rows, access="transfer"), "attack"):
+        for eps in MAIN_BUDGETS:
+            if both := pair(rows, attack=attack, eps=eps):
+                found += _attack_verdicts(rows, both)
+    return found + _purifier_verdicts(result, rows)
 
 
-def _clean_verdicts(run: Run) -> list[tuple[bool, str]]:
-    before, after = (run.result["reconstruction"][name] for name in ("original", "hardened"))
-    distance = f"{run.pairwise}_distance"
-    found = [
-        (
-            after["psnr"] > before["psnr"] and after[distance] < before[distance],
-            f"clean reconstruction: {before['psnr']:.2f} → {after['psnr']:.2f} dB, {run.pairwise} distance "
-            f"{before[distance]:.3f} → {after[distance]:.3f} (wanted better)",
-        )
-    ]
-    key, floor = f"{run.network}_frechet", run.result["floor"]["other noise"]
-    for row in run.find(attack="none", defence="hardened"):
-        moved = row["measured"][key]
-        text = f"clean edits: {moved:.1f} from those of the original VAE, another draw of noise moves these by {floor[key]:.1f}"
-        found.append((moved < floor[key], text))
+def _attack_verdicts(rows: list[Row], both: tuple[Row, Row]) -> list[Verdict]:
+    before, after = both
+    attack, eps = before.condition["attack"], before.condition["eps"]
+    divided, likeness = factor(*both), value(after, "clip_i")
+    text = (
+        f"{attack}, {eps}, transfer: Fréchet distance {arrow(both, 'frechet', '.1f')}, a factor of {divided:.2f} "
+        f"(wanted {FACTOR}); CLIP-I {arrow(both, 'clip_i', '.3f')} (wanted above {CLIP_I})"
+    )
+    found = [(divided >= FACTOR and likeness > CLIP_I, text)]
+    if row := one(rows, attack=attack, eps=eps, defence="hardened", access="white-box"):
+        share = share_left(before, row)
+        text = f"{attack}, {eps}, white-box: {share:.0%} of the distance is left (wanted at most half)"
+        found.append((share <= WHITE_BOX, text))
     return found
 
 
-def _purifier_verdicts(run: Run, key: str) -> list[tuple[bool, str]]:
-    found = []
-    for defence in run.defences():
-        rows = [r for r in run.find(defence=defence, made_on="original") if r["eps"] in BUDGETS]
-        if defence in ("none", "hardened") or not rows:
-            continue
-        own = [run.find(attack=r["attack"], eps=r["eps"], made_on="original", defence="hardened")[0] for r in rows]
-        worse = [r["attack"] for r, h in zip(rows, own, strict=True) if r["measured"][key] < h["measured"][key]]
+def _clean_verdicts(result: dict[str, Any]) -> list[Verdict]:
+    both = pair(rows_of(result, "reconstruction"))
+    found: list[Verdict] = []
+    if both:
+        before, after = both
+        better = value(after, "psnr") > value(before, "psnr") and value(after, "distance") < value(before, "distance")
         text = (
-            f"better than hardening on {', '.join(worse)}"
-            if worse
-            else f"hardening is at least as good on all {len(rows)} sets"
+            f"clean reconstruction: {arrow(both, 'psnr', '.2f')} dB, {result['protocol']['pairs']} distance "
+            f"{arrow(both, 'distance', '.3f')} (wanted better)"
         )
-        if cost := run.result["costs"].get("purifiers", {}).get(defence):
+        found.append((better, text))
+    floor = one(rows_of(result, "floor"), compared="other noise")
+    moved = one(rows_of(result), attack="none", defence="hardened")
+    if floor and moved:
+        numbers = [shown(row.measures["frechet"], ".1f", interval=False) for row in (moved, floor)]
+        text = "clean edits: {} from those of the original VAE, another draw of noise moves these by {}".format(*numbers)
+        found.append((value(moved, "frechet") < value(floor, "frechet"), text))
+    return found
+
+
+def _purifier_verdicts(result: dict[str, Any], rows: list[Row]) -> list[Verdict]:
+    found = []
+    for defence in values_of(rows, "defence"):
+        own = [row for row in find(rows, defence=defence) if row.condition["eps"] in MAIN_BUDGETS and made_on(row)]
+        if defence in VAE_OF or not own:
+            continue
+        worse = [row.condition["attack"] for row in own if _beats_hardening(rows, row)]
+        text = f"better than hardening on {', '.join(map(str, worse))}"
+        text = text if worse else f"hardening is at least as good on all {len(own)} sets"
+        if cost := result["costs"].get("purifiers", {}).get(defence):
             text += f"; it takes {cost['seconds']:.2g} s an image, hardening none"
         found.append((not worse, f"{defence}: {text}"))
     return found
+
+
+def _beats_hardening(rows: list[Row], row: Row) -> bool:
+    both = pair(rows, attack=row.condition["attack"], eps=row.condition["eps"])
+    return both is not None and value(row, "frechet") < value(both[1], "frechet")

@@ -1,8 +1,9 @@
-"""Which images of a folder were perturbed: on those the original and the hardened encoder part as on no clean one.
+"""Scanning a folder for perturbed images, by how differently the original and the hardened encoder see each image.
 
-The image is compared with what the hardened VAE makes of it, y = D(E(x)), which shows the same and is free of the perturbation.
-On a clean image both encoders see the same difference between the two; a perturbation is more of a difference to the original.
-How alike they see it depends on how far they disagree anyway: what is normal is a regression over clean images.
+An image is compared with what the hardened VAE makes of it, y = D(E(x)), which shows the same but is free of the perturbation.
+On a clean image, both encoders see the same difference between the two. A perturbation makes a larger difference to the
+original encoder. How well the encoders agree also depends on how far apart they are anyway, so what is normal is given by a
+regression over clean images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is normal on clean images, and from which score on an image is suspicious."""
+"""What evidence is normal on clean images, and the score above which an image is suspicious."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Normal:
-    """What is normal: parting and change on clean images by least squares on disagreement and 1, and the standard deviations of
-    what is left."""
+    """The evidence that clean images have.
+
+    `weights` are the least-squares regression of parting and change on disagreement and 1. `deviations` are the standard
+    deviations of the residuals.
+    """
 
     weights: Float[Tensor, "2 2"]
     deviations: Float[Tensor, " 2"]
 
     def scores(self, found: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        """How far parting and change are above what is normal, in standard deviations, the sum of both."""
+        """The score of each image: how far its parting and its change lie above normal, in standard deviations, added up."""
         return ((found[:, :2] - _regressors(found) @ self.weights) / self.deviations).sum(1).float()
 
 
@@ -34,17 +37,19 @@ def _regressors(found: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:
 
 
 def check_enough(n: int, rate: float) -> None:
-    """Raises InputError where n clean images cannot show that rate."""
+    """Raise InputError if `n` clean images are too few to show a false-alarm rate of `rate`."""
     if math.floor(rate * (n + 1)) < 1 or n < FEWEST:
         needed = max(math.ceil(1 / rate) - 1, FEWEST)
         raise InputError(f"{n} clean images cannot show a rate of {rate:g}; give {needed} or more")
 
 
 def calibrate(clean: Float[Tensor, "n 3"], rate: float) -> tuple[Normal, float]:
-    """What is normal, and the threshold that a new clean image exceeds with a probability of at most `rate`.
+    """Fit what is normal, and find the threshold that a new clean image exceeds with a probability of at most `rate`.
 
-    The k-th largest of n clean scores is exceeded by another with probability k / (n + 1); each is scored by the regression on
-    all others. Raises InputError where there are too few clean images for the rate.
+    Every clean image is scored by the regression on all the others. The k-th largest of n such scores is exceeded by another
+    one with probability k / (n + 1).
+
+    Raises InputError if there are too few clean images for the rate.
     """
     check_enough(len(clean), rate)
     k = min(math.floor(rate * (len(clean) + 1)), len(clean))

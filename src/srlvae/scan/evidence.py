@@ -1,4 +1,4 @@
-"""The mathematics of evidence: how two encoders see an image and what one of them makes of it."""
+"""The mathematics of evidence: how two encoders see an image, and how they see what one of them makes of it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ TINY = 1e-6
 
 @torch.no_grad()
 def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b 3"]:
-    """The columns of EVIDENCE for images, with y = D(E(x)), u = E₀(x) − E₀(y) and v = E(x) − E(y):
+    """The three columns of EVIDENCE for images `b 3 h w` in [0,1].
 
-    parting: minus the cosine between u and v in a patch, median over patches;
-    change: log of the root mean square of u − v over channels, mean over places; and what both go with on clean images,
-    disagreement: log of the root mean square of E₀(y) − E(y).
+    Let y = D(E(x)), u = E₀(x) − E₀(y) and v = E(x) − E(y), with E₀ the original encoder and E, D the hardened VAE.
+
+    - `parting` is minus the cosine between u and v in a patch, the median over patches.
+    - `change` is the log of the root mean square of u − v over channels, the mean over places.
+    - `disagreement` is the log of the root mean square of E₀(y) − E(y). On clean images the other two grow with it.
     """
     x = pad_to_multiple(x, original.factor)
     before, after = original.mean(x), hardened.mean(x)
@@ -39,12 +41,12 @@ def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b 3"]:
 
 
 def _in_patches(z: Latents) -> Float[Tensor, "b n"]:
-    """Means over channels and the places of a patch."""
+    """Means over channels and over the places of a patch."""
     return avg_pool2d(z.mean(1, keepdim=True), min(PATCH, *z.shape[2:])).flatten(1)
 
 
 def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, " 3"]:
-    """The evidence in an image of any size: the mean over its tiles, by their area."""
+    """The evidence in one image of any size: the mean over its tiles, weighted by their area."""
     tiles = [tile for band in x.split(TILE, dim=1) for tile in band.split(TILE, dim=2)]
     areas = torch.tensor([float(tile.shape[1] * tile.shape[2]) for tile in tiles])
     found = torch.cat([evidence(original, hardened, tile[None].to(original.device)).cpu() for tile in tiles])

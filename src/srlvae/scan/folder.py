@@ -1,4 +1,7 @@
-"""A scan of a folder: evidence line by line into a table, a share of the files a process; then scores and verdicts."""
+"""Scanning the files of a folder: evidence goes into a table line by line, and scores and verdicts follow from it.
+
+Several processes share the files out, and each writes a table of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import csv
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from accelerate import PartialState
@@ -17,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.files import write_atomically, write_json
 from srlvae.images import find_images, read_image
 from srlvae.models.vae import VAE
@@ -31,13 +35,14 @@ COLUMNS = ("file", "version", *EVIDENCE, "error")
 # Names of files need not be text.
 NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 
-Done = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
-class Seen:
-    """version: of the file, by its size and time. evidence: see `evidence`; None where the file could not be read, with the
-    reason in `error`."""
+class FileEvidence:
+    """The evidence in one file.
+
+    `version` changes with the file's size and time. `evidence` is as in `evidence`, or None if the file could not be read;
+    `error` then says why.
+    """
 
     file: str
     version: str
@@ -47,45 +52,39 @@ class Seen:
 
 @dataclass(frozen=True)
 class Score:
-    """value: None where the file could not be read, with the reason in `error`."""
+    """The score of one file, or None if the file could not be read; `error` then says why."""
 
     file: str
     value: float | None
     error: str = ""
 
     def above(self, threshold: float) -> bool:
+        """Whether the score exceeds `threshold`. A file that could not be read does not."""
         return self.value is not None and self.value > threshold
 
 
-def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lambda number, total: None) -> list[Seen]:
-    """Look at every image below `folder`, line by line into `out`/evidence-0.csv; returns what was seen.
+def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
+    """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
-    One image is in memory at a time, and files that are listed already and have not changed since are passed over, so that a
-    run which was cut off goes on. Processes that run together share the files out. A file that cannot be read gets a line that
-    says so, and another look the next time. Raises InputError where `out` holds the evidence of other encoders or of another
-    folder, and for encoders that are no twins.
+    One image is in memory at a time. Files that are listed already and have not changed since are skipped, so an interrupted
+    scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, and is
+    tried again the next time. The listener hears of each file.
+
+    Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
+    have latents of different sizes.
     """
-    paths, state = find_images(folder), PartialState()
-    vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
-    if (original.channels, original.factor) != (hardened.channels, hardened.factor):
-        raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
-    if vaes["original"] == vaes["hardened"]:
-        raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
+    state, listener = PartialState(), listener or Listener()
+    files = [(path, *_identity(path, folder)) for path in find_images(folder)]
+    vaes = _fingerprints(original, hardened)
     claim(out, RECORD, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
-    files = [(path, *_identity(path, folder)) for path in paths]
-    share = files[state.process_index :: state.num_processes]
-    table = out / TABLE.format(state.process_index)
-    fresh = not _mend(table)
     known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
-    with table.open("a", newline="", **NAMES) as file:
-        writer = csv.writer(file)
-        if fresh:
-            writer.writerow(COLUMNS)
+    with _open_table(out / TABLE.format(state.process_index)) as table:
+        share = files[state.process_index :: state.num_processes]
         for number, (path, name, version) in enumerate(share, 1):
             if (name, version) not in known:
-                writer.writerow((name, version, *_looked_at(original, hardened, path)))
-                file.flush()
-            done(number, len(share))
+                csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path)))
+                table.flush()
+            listener.at(str(folder), number, len(share))
     state.wait_for_everyone()
     # Of the files that are there, evidence before an error: another look may have had more luck.
     looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
@@ -93,26 +92,39 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, done: Done = lam
     return [found[name, version] for _, name, version in files if (name, version) in found]
 
 
+def _fingerprints(original: VAE, hardened: VAE) -> dict[str, str]:
+    """The fingerprints of the two VAEs. Raises InputError if they are the same or have latents of different sizes."""
+    if (original.channels, original.factor) != (hardened.channels, hardened.factor):
+        raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
+    found = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
+    if found["original"] == found["hardened"]:
+        raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
+    return found
+
+
 def clean_evidence(out: Path, clean: Path) -> Path:
-    """Where the evidence of a folder of clean images goes, so that another folder of them costs no more than itself."""
+    """The folder for the evidence of a folder of clean images, so that another folder of them costs no more than itself."""
     return out / f"clean-{hashlib.sha256(os.fsencode(clean.resolve())).hexdigest()[:8]}"
 
 
 def _identity(path: Path, folder: Path) -> tuple[str, str]:
-    """The name of a file below a folder, and what changes when it is replaced."""
+    """The name of a file below a folder, and a text that changes when the file is replaced."""
     about = path.stat()
     return path.relative_to(folder).as_posix() if path != folder else path.name, f"{about.st_size}-{about.st_mtime_ns}"
 
 
-def _mend(table: Path) -> bool:
-    """Take away the half line at the end of a table whose run was cut off; whether there is a table."""
-    if not table.exists():
-        return False
-    with table.open("rb+") as file:
-        return file.truncate(file.read().rfind(b"\n") + 1) > 0
+def _open_table(path: Path) -> TextIO:
+    """Open a table to add lines to it, without the half line that a run which was cut off left at its end."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    table = path.open("a", newline="", **NAMES)
+    if table.tell() == 0:
+        csv.writer(table).writerow(COLUMNS)
+    return table
 
 
-def _looked_at(original: VAE, hardened: VAE, path: Path) -> tuple[str, ...]:
+def _evidence_or_error(original: VAE, hardened: VAE, path: Path) -> tuple[str, ...]:
     try:
         found = evidence_of_image(original, hardened, read_image(path)).tolist()
         return (*(f"{value:.6g}" for value in found), "")
@@ -120,32 +132,35 @@ def _looked_at(original: VAE, hardened: VAE, path: Path) -> tuple[str, ...]:
         return (*[""] * len(EVIDENCE), str(error))
 
 
-def read_evidence(out: Path) -> Iterator[Seen]:
-    """What was seen so far, from a folder of `scan`."""
+def read_evidence(out: Path) -> Iterator[FileEvidence]:
+    """Read the evidence that `scan` has written to `out` so far."""
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", **NAMES) as file:
             for row in csv.DictReader(file):
                 # Else half a line, of a process that was cut off.
                 if row["error"] is not None:
                     found = None if row["error"] else tuple(float(row[name]) for name in EVIDENCE)
-                    yield Seen(row["file"], row["version"], found, row["error"])
+                    yield FileEvidence(row["file"], row["version"], found, row["error"])
 
 
-def readable(seen: list[Seen]) -> Float[Tensor, "n 3"]:
-    """The evidence in the images that could be read."""
+def readable(seen: list[FileEvidence]) -> Float[Tensor, "n 3"]:
+    """The evidence of the files that could be read."""
     return torch.tensor([one.evidence for one in seen if one.evidence is not None]).reshape(-1, len(EVIDENCE))
 
 
-def score(seen: list[Seen], normal: Normal) -> list[Score]:
-    """A score a file, the largest first."""
+def score(seen: list[FileEvidence], normal: Normal) -> list[Score]:
+    """Score every file. The highest scores come first, after the files that could not be read."""
     values = iter(normal.scores(readable(seen)).tolist())
     scores = [Score(one.file, next(values) if one.evidence else None, one.error) for one in seen]
     return sorted(scores, key=lambda score: math.inf if score.value is None else -score.value)
 
 
 def write_verdicts(out: Path, scores: list[Score], threshold: float, clean: Path, rate: float) -> Path:
-    """A table of all files with their scores and verdicts, the most suspicious first, and beside it what they rest on; returns
-    the table."""
+    """Write a table of all files with scores and verdicts, and beside it what the verdicts rest on. Returns the table's path.
+
+    The most suspicious files come first. A file is suspicious if its score is above `threshold`, which clean images exceed at
+    `rate`.
+    """
 
     def write(file: Path) -> None:
         with file.open("w", newline="", **NAMES) as opened:

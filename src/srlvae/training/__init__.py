@@ -1,1 +1,1 @@
-"""What every training shares."""
+"""What all trainings share: learning rates, averages, checkpoints, precision, and gradient checkpointing."""

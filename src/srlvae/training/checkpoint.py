@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file, replaced atomically, that a resumed run continues bit by bit."""
+"""Checkpoints: one safetensors file, replaced atomically, from which a run continues bit by bit."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def save_checkpoint(
     progress: dict,
     more: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write the weights of `modules`, the state of `optimizer`, `progress` (plain data) and `more` tensors to `path`.
+    """Write the weights of `modules`, the state of `optimizer`, `progress` (plain data) and the tensors `more` to `path`.
 
-    The old file stays until the new one is whole.
+    The old file stays until the new one is complete.
     """
     tensors = {f"more/{key}": value for key, value in (more or {}).items()}
     tensors |= {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
@@ -33,7 +33,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> dict:
-    """Restore what `save_checkpoint` wrote into `modules` and `optimizer`; return its progress."""
+    """Restore what `save_checkpoint` wrote into `modules` and `optimizer`, and return its progress."""
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}
         progress = json.loads(file.metadata()["progress"])
@@ -51,6 +51,6 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
 
 
 def load_more(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors that `save_checkpoint` was given beside the weights."""
+    """The tensors that `save_checkpoint` was given besides the weights."""
     with safe_open(path, "pt") as file:
         return {key.removeprefix("more/"): file.get_tensor(key) for key in file.keys() if key.startswith("more/")}

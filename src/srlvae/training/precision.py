@@ -1,33 +1,89 @@
-"""Which precision a run computes in."""
+"""Which precision a run computes in: bfloat16 or float16 by autocast, or float32."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import nn
+from accelerate.state import is_initialized
+from torch import Tensor, nn
 
 from srlvae.errors import InputError
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def make_accelerator(precision: str) -> Accelerator:
-    """An accelerator that computes in a `Precision`. Raises InputError for what is none."""
+class MixedAccelerator:
+    """Where a run computes and in which precision: accelerate's processes and device, with torch's own autocast.
+
+    accelerate offers autocast and a gradient scaler as well, but it keeps one precision for the whole process. Here every run
+    has its own. `processes` is accelerate's object, which knows of no precision. `mixed_precision` is "no", "bf16" or "fp16".
+    `scaler` scales the loss for float16 and is None otherwise. On CPUs, "fp16" computes in float32.
+    """
+
+    def __init__(self, mixed_precision: str):
+        self.processes, self.mixed_precision = _processes(), mixed_precision
+        half_on_cpu = mixed_precision == "fp16" and self.device.type == "cpu"
+        self.dtype = None if half_on_cpu else DTYPES.get(mixed_precision)
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.dtype == torch.float16 else None
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.processes.device
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """A context in which networks compute in the run's precision."""
+        return torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradient of a loss, scaled for float16."""
+        self.processes.backward(self.scaler.scale(loss) if self.scaler else loss)
+
+    def clip_gradients(self, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], largest: float) -> Tensor | None:
+        """Undo the scaling, bring the norm of the gradients down to `largest`, and return the norm before that."""
+        if self.scaler:
+            self.scaler.unscale_(optimizer)
+        return self.processes.clip_grad_norm_(parameters, largest)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the optimiser's step. float16's scaler leaves out a step whose gradients are not finite."""
+        if self.scaler:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+
+
+def make_accelerator(precision: str) -> MixedAccelerator:
+    """An accelerator that computes in a `Precision`; "auto" is bfloat16 where the machine multiplies it in hardware.
+
+    Raises InputError for an unknown precision, or if the caller has set accelerate up for a precision of its own.
+    """
     if precision not in get_args(Precision):
         raise InputError(f"precision is one of {', '.join(get_args(Precision))}, got {precision}")
     if precision == "auto":
         precision = "bf16" if bf16_pays() else "no"
-    # accelerate keeps one precision a process; a second run in it may want another.
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=precision)
+    return MixedAccelerator(precision)
+
+
+def _processes() -> Accelerator:
+    # The precision of accelerate's shared state cannot be changed; a caller's own accelerator may have set one.
+    accelerator = Accelerator(mixed_precision=None if is_initialized() else "no")
+    if accelerator.mixed_precision != "no":
+        raise InputError(
+            f"accelerate was set up with mixed_precision={accelerator.mixed_precision!r} in this process; "
+            "leave that out, and give srlvae the precision"
+        )
+    return accelerator
 
 
 def bf16_pays() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware; where it does not, autocast is slower than float32."""
+    """Whether this machine multiplies bfloat16 in hardware. If it does not, autocast is slower than float32."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if hasattr(torch.cpu, "get_capabilities"):
@@ -37,7 +93,10 @@ def bf16_pays() -> bool:
 
 
 def keep_norms_float32(model: nn.Module) -> None:
-    """Have group norms compute in float32 under autocast: on CPUs their backward pass in bfloat16 takes four times as long."""
+    """Make group norms compute in float32 under autocast.
+
+    On CPUs, their backward pass in bfloat16 takes four times as long.
+    """
     for module in model.modules():
         if isinstance(module, nn.GroupNorm):
             module.register_forward_pre_hook(_to_float32)

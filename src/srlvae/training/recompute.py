@@ -1,6 +1,6 @@
-"""Gradient checkpointing of any network's layers: activations are computed again in the backward pass, not kept.
+"""Gradient checkpointing of any network: activations are computed again in the backward pass instead of being kept.
 
-Not diffusers' own switch: in its AutoencoderTiny the checkpointed branch leaves out the scaling of the input.
+diffusers' own switch does not serve here: in its AutoencoderTiny, the checkpointed branch leaves out the scaling of the input.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ STATE = "feat_cache"
 
 
 def checkpoint_layers(model: nn.Module) -> None:
-    """Have every layer in the outermost lists of `model` computed again where its gradient is taken.
+    """Make every layer in the outermost lists of `model` recompute its activations in the backward pass.
 
-    The function and its gradient stay as they are. Layers without parameters keep nothing worth a second pass.
-    Raises: InputError for an autoencoder of frames, whose layers remember their last input.
+    The function and its gradient stay the same. Layers without parameters are left alone, as they keep too little for a second
+    pass to be worth it. Raises InputError for an autoencoder of frames, whose layers remember their last input.
     """
     for child in model.children():
         if isinstance(child, nn.ModuleList | nn.Sequential):

@@ -1,4 +1,4 @@
-"""How learning rates go over a run, and the average of the weights that is kept of it."""
+"""The learning rate over a run, and the average of the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def warm_cosine(step: int, steps: int, warmup: int) -> float:
-    """The share of the peak learning rate at `step`, from 0: a linear warm-up times half a cosine to zero.
+    """The share of the peak learning rate at `step`, counted from 0: a linear warm-up times half a cosine down to zero.
 
     Loshchilov and Hutter 2017 (arXiv 1608.03983, eq. 5), one period.
     """
@@ -19,9 +19,9 @@ def warm_cosine(step: int, steps: int, warmup: int) -> float:
 
 @torch.no_grad()
 def follow(average: Iterable[Tensor], weights: Iterable[Tensor], step: int, decay: float) -> None:
-    """Take the weights of after `step` steps, from 1, into their exponential average.
+    """Update an exponential average with the weights after `step` steps, counted from 1.
 
-    It begins as a plain mean and soon forgets the start: the decay grows as step / (step + 9) up to `decay`.
+    The decay grows as step / (step + 9) up to `decay`. So the average begins as a plain mean and soon forgets the start.
     """
     share = 1 - min(decay, step / (step + 9))
     for slow, fast in zip(average, weights, strict=True):

@@ -1,4 +1,4 @@
-"""Models that come with the package: folders beside this file, in diffusers' format, each with its model card."""
+"""The models that come with the package: folders beside this file in diffusers' format, each with its model card."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ INSIDE = {"tiny": "tiny-sd/vae"}
 
 
 def bundled(name: str) -> Path | None:
-    """The folder of the bundled model called `name`, if there is one."""
+    """The folder of the bundled model called `name`, or None if there is no such model."""
     return FOLDER / INSIDE.get(name, name) if name in names() else None
 
 
 def encoder_file(name: str) -> Path | None:
-    """The bundled encoder file called `name`, if there is one; its base is not in the package."""
+    """The bundled encoder file called `name`, or None if there is none. The base that it belongs to is not in the package."""
     path = FOLDER / "encoders" / f"{name}.safetensors"
     return path if "/" not in name and path.is_file() else None
 
 
 def names() -> list[str]:
+    """The names of all bundled models, sorted."""
     found = [*(p.name for p in FOLDER.iterdir() if p.name != "encoders"), *INSIDE]
     return sorted(name for name in found if (FOLDER / INSIDE.get(name, name) / "README.md").is_file())

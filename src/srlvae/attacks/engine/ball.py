@@ -24,9 +24,10 @@ class Perceptual:
 class Ball:
     """A bound on perturbations, and the steps of the search in it.
 
-    eps: the radius in [0,1] units, for ℓ2 that of the whole image's vector; None where pixels are bound by [0,1] alone.
-    step_size: in the same units. falls: the step falls linearly to a hundredth of its size, as in the codes of PhotoGuard and
-    Nightshade. perceptual: a further bound, which only the attacks that were published with one look at.
+    - eps: the radius in [0,1] units, for ℓ2 that of the whole image's vector. None: pixels are bound by [0,1] alone.
+    - step_size: in the same units.
+    - falls: the step falls linearly to a hundredth of its size, as in the codes of PhotoGuard and Nightshade.
+    - perceptual: a further bound. Only the attacks that were published with one look at it.
     """
 
     eps: float | None

@@ -17,9 +17,9 @@ NETWORK = "efficientnet-lite0"
 def perceptual_pgd(
     x: Images, objective: Objective, ball: Ball, *, features: Features | None = None, loop: Loop | None = None
 ) -> Images:
-    """`pgd` from `x` itself, under Adam and with a penalty, where the ball has a perceptual budget; else `pgd` as it is.
+    """Search from `x` itself: with Adam and a penalty if the ball has a perceptual budget, and else by plain `pgd`.
 
-    features: the network of P, by default EfficientNet-Lite0; LPIPS in the papers.
+    `features` is the network of P, by default EfficientNet-Lite0. The papers have LPIPS.
     """
     budget = ball.perceptual
     if budget is None:
@@ -31,7 +31,7 @@ def perceptual_pgd(
 
 
 def perceptual_penalty(x: Images, features: Features, budget: float) -> Objective:
-    """x′ ↦ max(P(x′, x) − budget, 0); P is LPIPS on the features `lpips-*`."""
+    """The objective x′ ↦ max(P(x′, x) − budget, 0). P is LPIPS on the features `lpips-*`."""
     with torch.no_grad():
         clean = features.columns(x)
 
@@ -43,7 +43,10 @@ def perceptual_penalty(x: Images, features: Features, budget: float) -> Objectiv
 
 @torch.no_grad()
 def within_budget(adversarial: Images, x: Images, features: Features, budget: float, halvings: int = 12) -> Images:
-    """x + s·δ with the largest s in [0,1], found by bisection, that keeps P(x + s·δ, x) ≤ budget, image by image."""
+    """Scale each perturbation δ down to x + s·δ, with the largest s in [0,1] that keeps P(x + s·δ, x) ≤ budget.
+
+    The scale is found by `halvings` bisections.
+    """
     penalty, delta = perceptual_penalty(x, features, budget), adversarial - x
     low, high = torch.zeros(len(x), device=x.device), torch.ones(len(x), device=x.device)
     scale = high

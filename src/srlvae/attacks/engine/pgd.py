@@ -34,9 +34,12 @@ SCALE = 2.0**10
 class Loop:
     """How the loop looks at images, whatever the attack.
 
-    mask: 1 where pixels may change, `b 1 h w`. restarts: random starts, of which each image keeps the best. repeats:
-    evaluations a step, whose gradients are averaged. view: what the objective sees of the images, a random one for the
-    expectation over transformations (Athalye et al. 2018, arXiv 1707.07397). watch: told of every step.
+    - mask: 1 where pixels may change, `b 1 h w`.
+    - restarts: the number of random starts, of which each image keeps the best.
+    - repeats: evaluations in a step, whose gradients are averaged.
+    - view: what the objective sees of the images. A random one gives the expectation over transformations (Athalye et al. 2018,
+      arXiv 1707.07397).
+    - watch: called at every step with the objective of each image and the gradient.
     """
 
     mask: Mask | None = None
@@ -65,12 +68,15 @@ def pgd(
     keep_best: bool | None = None,
     rule: Callable[[], Rule] | None = None,
 ) -> Images:
-    """Images in the ball around `x` that make `objective` small, each on its own.
+    """Search the ball around each image of `x` for one that makes `objective` small.
 
-    generators: one an image, for a uniform random start; None starts at `x`. keep_best: return the best iterate seen, for one
-    more forward pass, and not the last; by default where values compare, which they do not behind a view. To be turned off
-    where an objective draws anew at every call. rule: makes the maker of directions; the steepest of the norm by default.
-    Costs restarts · steps · repeats forward and backward passes; gradients of parameters are neither computed nor touched.
+    - generators: one for each image, for a uniform random start. Without them the search starts at `x`.
+    - keep_best: return the best iterate seen, for one more forward pass, in place of the last. The default is to do so except
+      behind a view, where values do not compare. Turn it off for an objective that draws anew at every call.
+    - rule: makes the function from gradients to directions. The default is the steepest direction of the norm.
+
+    It costs restarts · steps · repeats forward and backward passes. Gradients of parameters are neither computed nor touched.
+
     Raises InputError for a best iterate behind a view, and for restarts that would be paid for and thrown away.
     """
     # The layout in which CPUs and tensor cores convolve.
@@ -140,6 +146,7 @@ class Adam:
         self.mean, self.square, self.step = 0.0, 0.0, 0
 
     def __call__(self, gradient: Images) -> Images:
+        """Return the direction of this step, given its gradient."""
         self.step += 1
         self.mean = 0.9 * self.mean + 0.1 * gradient
         self.square = 0.999 * self.square + 0.001 * gradient.square()

@@ -18,9 +18,9 @@ FLAT = 0.5
 
 
 class Trace:
-    """Watches a run of one batch: the objective of each image and the share of pixels without a gradient, step by step.
+    """Watches the attack on one batch: the objective of each image and its share of pixels without a gradient, step by step.
 
-    stepped: told of every step, its number and the mean objective.
+    `stepped` is called after each step with its number and the mean objective.
     """
 
     def __init__(self, stepped: Callable[[int, float], None] = lambda step, objective: None):
@@ -29,6 +29,7 @@ class Trace:
         self.stepped = stepped
 
     def __call__(self, value: Tensor, gradient: Images) -> None:
+        """Take note of a step: the objective of each image and its gradient."""
         self.values.append(value.detach().cpu())
         self.flat.append((gradient == 0).flatten(1).float().mean(1).cpu())
         self.stepped(len(self.values), value.mean().item())
@@ -38,7 +39,7 @@ class Trace:
         return [self.values[step][image].item() for step in (0, -1)] if self.values else []
 
     def doubts(self, count: int) -> list[list[str]]:
-        """For each of `count` images, what speaks against believing the run; nothing for runs of fewer than two steps."""
+        """What speaks against believing the attack, for each of `count` images. A run of one step raises no doubts."""
         if len(self.values) < 2:
             return [[] for _ in range(count)]
         values, flat = torch.stack(self.values), torch.stack(self.flat)
@@ -58,9 +59,9 @@ class Trace:
 
 
 def transfer_doubts(transfer: Float[Tensor, " b"], white_box: Float[Tensor, " b"]) -> list[str]:
-    """A doubt where attacks made on another model hurt more, on average, than those made on the model itself.
+    """A doubt if attacks made on another model hurt more, on average, than those made on the model itself.
 
-    transfer, white_box: harm of each image, larger for worse.
+    `transfer` and `white_box` are the harm done to each image, larger for worse.
     """
     if transfer.mean() <= white_box.mean():
         return []

@@ -24,8 +24,7 @@ from srlvae.rng import Generators
 
 @dataclass(frozen=True)
 class Tuning:
-    """How surrogates are tuned: after every `every` steps of the attack for `steps` steps on each side, at a learning rate of
-    `rate`."""
+    """How surrogates are tuned: for `steps` steps on each side, after every `every` steps of the attack, at the rate `rate`."""
 
     steps: int = 3
     every: int = 6
@@ -33,9 +32,9 @@ class Tuning:
 
 
 class Surrogate:
-    """A fine-tuned copy of a pipeline's UNet, and the objective of the attack on it; tuned anew after some calls.
+    """The objective of the attack: the denoising loss of a fine-tuned copy of the UNet, which is tuned anew after some calls.
 
-    repeats: calls a step of the attack.
+    `repeats` is the number of calls in a step of the attack.
     """
 
     def __init__(self, pipeline: Pipeline, x: Images, prompt: str, generators: Generators, tuning: Tuning, repeats: int = 1):
@@ -45,6 +44,7 @@ class Surrogate:
         self.calls = 0
 
     def __call__(self, adversarial: Images) -> Tensor:
+        """Return minus the denoising loss of the image on the surrogate, which is tuned first if its time has come."""
         if self.calls % self.every == 0:
             if self.calls:
                 self._tune(self.poisoned, adversarial.detach())

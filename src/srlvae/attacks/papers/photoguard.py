@@ -6,8 +6,7 @@ of ‖edit(x+δ) − target‖₂, the gradient taken through a few denoising st
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -19,6 +18,7 @@ from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.models.denoising import image_to_image
+from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.inpainting import inpaint
 from srlvae.models.pipeline import Pipeline, steps_run
 from srlvae.models.vae import VAE, Latents
@@ -59,14 +59,8 @@ def photoguard_encoder(
     return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False if sampled else None)
 
 
-@dataclass(frozen=True)
-class ShortEdit:
-    """The edit that the diffusion attack goes back through: `steps` denoising steps, which run from `strength` of the noise
-    (an inpainting always from noise alone), with classifier-free guidance of `guidance`."""
-
-    steps: int = 4
-    strength: float = 0.5
-    guidance: float = 7.5
+# The edit that the published attack goes back through: four steps, from half of the noise.
+EDIT = EditSettings(strength=0.5, steps=8, guidance=7.5)
 
 
 def photoguard_diffusion_objective(
@@ -76,23 +70,24 @@ def photoguard_diffusion_objective(
     generators: Generators,
     *,
     repaint: Mask | None = None,
-    edit: ShortEdit | None = None,
+    edit: EditSettings = EDIT,
 ) -> Objective:
-    """x′ ↦ ‖edit(x′) − target‖₂ with new noise at every call, η 1; the edit repaints where `repaint` is 1, or everything."""
-    edit, count = edit or ShortEdit(), len(generators)
+    """x′ ↦ ‖edit(x′) − target‖₂ with new noise at every call, η 1; the edit repaints where `repaint` is 1, or everything.
+
+    A repainting starts from noise alone and runs as many steps.
+    """
+    count, run = len(generators), steps_run(edit.steps, edit.strength)
     conditioning = pipeline.condition([prompt] * count, (target.shape[-2], target.shape[-1]))
-    share = 1.0 if repaint is not None else edit.strength
-    steps = math.ceil(edit.steps / share)
+    settings = edit if repaint is None else replace(edit, strength=1.0, steps=run)
     vae = pipeline.vae
     z = target.new_empty(count, vae.channels, target.shape[-2] // vae.factor, target.shape[-1] // vae.factor)
 
     def objective(adversarial: Images):
-        draws = [normal_like(z, generators) for _ in range(1 + steps_run(steps, share))]
-        settings = {"strength": share, "steps": steps, "guidance": edit.guidance, "step_noise": draws[1:]}
+        draws = [normal_like(z, generators) for _ in range(1 + run)]
         if repaint is None:
-            y = image_to_image(pipeline, adversarial, conditioning, draws[0], **settings)
+            y = image_to_image(pipeline, adversarial, conditioning, draws[0], settings, draws[1:])
         else:
-            y = inpaint(pipeline, adversarial, repaint, conditioning, draws[0], **settings)
+            y = inpaint(pipeline, adversarial, repaint, conditioning, draws[0], settings, draws[1:])
         return (y - target).flatten(1).norm(dim=1)
 
     return objective
@@ -107,18 +102,17 @@ def photoguard_diffusion(
     prompt: str = "",
     target: Float[Tensor, "#b 3 h w"] | None = None,
     inpaint: bool = False,
-    edit: ShortEdit | None = None,
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose edits come out like `target`, or mid-grey, which the paper gives as an example.
 
     inpaint: the edit repaints where `mask` is 0 and sees the rest, which may be perturbed; else it is image-to-image.
-    Raises: InputError for inpainting without a mask.
+    Raises InputError for inpainting without a mask.
     """
     mask = loop.mask if loop else None
     if inpaint and mask is None:
         raise InputError("inpainting needs a mask: 1 where the photograph is kept and may be perturbed")
     target = torch.full_like(x[:1], 0.5) if target is None else target
     repaint = 1 - mask if inpaint and mask is not None else None
-    objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint, edit=edit)
+    objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint)
     return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)

@@ -37,7 +37,7 @@ def export(
     to: `ldm`, with `out` a file `.safetensors`; `taesd`, with `out` the folder of the pair; or `diffusers`, with `out` a new
     folder. variant: for diffusers, a part of the weights' name, such as fp16. name: for TAESD, one of `PAIRS`; where none is
     given, `taesd` for latents of 4 channels and `taef1` for 16.
-    Raises: InputError for a class of model without such a layout, weights that `dtype` cannot hold, and files that are there.
+    Raises InputError for a class of model without such a layout, weights that `dtype` cannot hold, and files that are there.
     """
     if to not in LAYOUTS:
         raise InputError(f"no layout {to!r}; choose one of {', '.join(LAYOUTS)}")

@@ -16,7 +16,7 @@ CLAMP = 1
 
 
 def modern(state: State) -> State:
-    """diffusers' names of today for old ones; attention weights as matrices."""
+    """Diffusers' names of today for old ones; attention weights as matrices."""
     found: State = {}
     for name, value in state.items():
         for old, new in _OLD.items():
@@ -27,6 +27,7 @@ def modern(state: State) -> State:
 
 
 def is_ldm(state: State) -> bool:
+    """Whether the tensors have LDM's names."""
     return "encoder.down.0.block.0.norm1.weight" in state
 
 

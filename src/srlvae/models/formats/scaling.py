@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 def scaling(stored: Stored, channels: int, word: str | None) -> dict[str, Any]:
     """The settings of scaling, for a file whose latents have so many channels. word: the family where the user names it.
 
-    Raises: InputError for a word that is no family, or one of another number of channels.
+    Raises InputError for a word that is no family, or one of another number of channels.
     """
     if word is None and {"edm_mean", "edm_std"} <= stored.names:
         return _playground(stored)

@@ -15,7 +15,7 @@ GROUPS = 32
 def kl_shape(state: State) -> tuple[list[int], int]:
     """The widths of the levels and the channels of the latents of an AutoencoderKL with these tensors.
 
-    Raises: InputError for tensors that are not those of an AutoencoderKL, with its encoder and decoder.
+    Raises InputError for tensors that are not those of an AutoencoderKL, with its encoder and decoder.
     """
     for name in ("encoder.conv_out.weight", "decoder.conv_in.weight", "decoder.conv_out.weight"):
         if name not in state:
@@ -30,7 +30,7 @@ def kl_shape(state: State) -> tuple[list[int], int]:
 def kl_config(state: State, groups: int | None = None) -> dict[str, Any]:
     """The configuration of an AutoencoderKL with these tensors, without its scaling. groups: where they are known.
 
-    Raises: InputError as `kl_shape`, and where the groups are not known and cannot be those of LDM.
+    Raises InputError as `kl_shape`, and where the groups are not known and cannot be those of LDM.
     """
     widths, channels = kl_shape(state)
     if groups is None and any(width % GROUPS for width in widths):

@@ -29,7 +29,7 @@ def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
     """The autoencoder in a file of weights, or in a pair of TAESD's files of which `path` is one.
 
     word: the model whose latents it makes, where the file does not say so; see `scaling`.
-    Raises: InputError for what is no autoencoder, or no whole one.
+    Raises InputError for what is no autoencoder, or no whole one.
     """
     stored = open_stored(path)
     if "srlvae" in stored.metadata:

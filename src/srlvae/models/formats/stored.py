@@ -17,8 +17,11 @@ from srlvae.errors import InputError
 
 @dataclass(frozen=True)
 class Stored:
-    """A file of weights. names: of all tensors. metadata: of safetensors. take: the tensors whose names begin so, the prefix
-    left out; no others are read from safetensors."""
+    """A file of weights that is open for reading.
+
+    names: those of all tensors. metadata: that of safetensors. take: gives the tensors whose names begin with a prefix, under
+    names without it; from safetensors no others are read.
+    """
 
     path: Path
     names: frozenset[str]

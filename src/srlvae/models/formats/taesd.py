@@ -28,7 +28,7 @@ def find_halves(stored: Stored) -> dict[str, str]:
 def read_halves(stored: Stored, halves: dict[str, str]) -> State:
     """Both halves under diffusers' names; where the file holds one, the other comes from the file beside it.
 
-    Raises: InputError where that is not there, or is not the other half.
+    Raises InputError where that is not there, or is not the other half.
     """
     states = {half: stored.take(prefix) for half, prefix in halves.items()}
     for missing in set(HALVES) - set(states):

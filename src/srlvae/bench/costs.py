@@ -1,0 +1,63 @@
+"""What each defence of the editing benchmark takes for an image."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srlvae.bench.cache import key_of
+from srlvae.bench.editor import Editor
+from srlvae.models.vae import VAE
+from srlvae.provenance import versions
+from srlvae.purify.cost import measure_cost
+
+# Photographs whose purification is timed.
+TIMED = 2
+
+
+def defence_costs(editor: Editor) -> dict[str, Any]:
+    """`purifiers`: seconds, memory and network passes an image of each; `encoder`: the seconds of both encoders.
+
+    They are measured once on a machine and kept.
+    """
+    made_with = {"machine": versions()["machine"], "device": str(editor.pipelines["original"].device), **editor.vaes}
+    chosen = [asdict(one) for one in editor.protocol.purifiers]
+    vaes = {name: pipe.vae for name, pipe in editor.pipelines.items()}
+    return editor.cache.record(
+        key_of("timed", purifiers=chosen, **made_with, networks=editor.networks),
+        lambda: {"purifiers": purifier_costs(editor), "encoder": encoder_seconds(vaes, editor.clean.images)},
+    )
+
+
+def purifier_costs(editor: Editor) -> dict[str, dict[str, Any]]:
+    """What each purifier takes for an image, alone."""
+    pipe, seed, found = editor.pipelines["original"].pipe, editor.protocol.seed, {}
+    x, names = editor.clean.images[:TIMED].to(pipe.device), editor.clean.keys[:TIMED]
+    for chosen in editor.protocol.purifiers:
+        networks = {"encoder": pipe.vae.encoder, "decoder": pipe.vae.decoder, "unet": pipe.unet}
+        if chosen.source:
+            networks |= {"pixel unet": editor.purifiers.model_of(chosen)[0].unet}
+        run = partial(editor.purifiers.run, chosen, seed=seed)
+        _, cost = measure_cost(partial(run, names=names), partial(run, names=names[:1], brief=True), x, networks)
+        found[chosen.name] = asdict(cost)
+    return found
+
+
+@torch.no_grad()
+def encoder_seconds(vaes: Mapping[str, VAE], x: Tensor, rounds: int = 7) -> dict[str, float]:
+    """Median seconds an image of each VAE's encoder, in alternating rounds after one to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in vaes}
+    for _ in range(rounds + 1):
+        for name, vae in vaes.items():
+            part = x[:8].to(vae.device)
+            started = time.perf_counter()
+            vae.mean(part).cpu()
+            seconds[name].append((time.perf_counter() - started) / len(part))
+    return {name: statistics.median(found[1:]) for name, found in seconds.items()}

@@ -1,0 +1,62 @@
+"""The edits of photographs, clean, attacked or purified, kept by what they were made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from srlvae.bench.attacked import Attacker, Cell, ImageSet, photograph_set
+from srlvae.bench.cache import Cache, key_of
+from srlvae.bench.protocol import EditingProtocol
+from srlvae.bench.purifiers import Purifiers
+from srlvae.bench.rows import VAE_OF
+from srlvae.images import Images
+from srlvae.models.pipeline import Pipeline
+from srlvae.models.vae import VAE
+from srlvae.rng import named_generator
+
+
+class Editor:
+    """The networks of a protocol around both VAEs, the photographs, and everything that is made of them."""
+
+    def __init__(self, pipeline: Pipeline, hardened: VAE, x: Images, protocol: EditingProtocol, cache: Cache):
+        self.protocol, self.cache = protocol, cache
+        pipeline = pipeline.without_safety_checker()
+        self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
+        self.networks = pipeline.fingerprint()
+        self.vaes = {name: pipe.vae.fingerprint() for name, pipe in self.pipelines.items()}
+        self.purifiers = Purifiers(pipeline)
+        steps = {chosen.name: chosen.steps or None for chosen in protocol.attacks}
+        self.attacker = Attacker(self.pipelines, steps.__getitem__, protocol.seed, cache)
+        self.clean = photograph_set(x)
+        each, prompts = protocol.prompts_an_image, protocol.prompts
+        self.of = [i for i in range(len(x)) for _ in range(each)]
+        self.prompts = [prompts[k % len(prompts)] for k in range(len(self.of))]
+
+    def attacked(self, cell: Cell) -> ImageSet:
+        """The photographs under an attack."""
+        return self.attacker.images(cell, self.clean)
+
+    def edits(self, given: ImageSet, vae: str = "original", seed: int | None = None) -> ImageSet:
+        """The edits of all photographs with all of their prompts; the noise is the photograph's and the prompt's own."""
+        protocol, pipeline = self.protocol, self.pipelines[vae]
+        settings: dict[str, Any] = {"strength": protocol.strength, "steps": protocol.steps, "guidance": protocol.guidance}
+        seed = protocol.seed if seed is None else seed
+        made_by = {**settings, "seed": seed, "vae": self.vaes[vae], "networks": self.networks, "sampling": pipeline.settings()}
+        keys = [key_of("edited", **made_by, prompt=p, source=given.keys[i]) for i, p in zip(self.of, self.prompts, strict=True)]
+
+        def make(part: list[int]) -> tuple[Tensor, list[Any]]:
+            x, prompts = given.images[[self.of[k] for k in part]], [self.prompts[k] for k in part]
+            names = [self.clean.keys[self.of[k]] + self.prompts[k] for k in part]
+            draws = [named_generator(seed, name, pipeline.device) for name in names]
+            return pipeline.edit(x.to(pipeline.device), prompts, draws, **settings), [None] * len(part)
+
+        return ImageSet(keys, self.cache.images(keys, make))
+
+    def edits_under(self, defence: str, given: ImageSet) -> ImageSet:
+        """The edits of a set under a defence: either VAE, or a purifier before the original one."""
+        if defence in VAE_OF:
+            return self.edits(given, VAE_OF[defence])
+        chosen = next(chosen for chosen in self.protocol.purifiers if chosen.name == defence)
+        return self.edits(self.purifiers.images(chosen, given, self.clean.keys, self.protocol.seed, self.cache))

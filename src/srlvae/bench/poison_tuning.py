@@ -1,0 +1,102 @@
+"""A pipeline fine-tuned on clean and poisoned images, and what a judge says of the images that it generates afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srlvae.bench.estimates import mean_estimate
+from srlvae.bench.poison_defences import TrainingDefences
+from srlvae.bench.poisons import Poison, Poisons, prompt_of
+from srlvae.bench.rows import Condition, Estimate
+from srlvae.config import budget
+from srlvae.events import Listener
+from srlvae.finetune import FinetuneConfig, encode_images, tune
+from srlvae.images import Images
+from srlvae.metrics.clip import Clip, clip_t
+from srlvae.metrics.judge import Judge
+from srlvae.models.pipeline import Pipeline
+from srlvae.rng import generators
+
+# Images generated together.
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One fine-tuning. defence: `none`, `hardened` (encodes all training images), a purifier that all training images go
+    through, or `scan` (images that it finds suspicious are left out)."""
+
+    poison: Poison
+    defence: str
+    seed: int
+
+    def condition(self) -> Condition:
+        """What a row says of it."""
+        return {**self.poison.condition(), "seed": self.seed}
+
+    def __str__(self) -> str:
+        poison, access = self.poison, self.poison.access(self.defence)
+        kind = poison.attack if access == "none" else f"{poison.attack} {budget(poison.eps)} {access}"
+        said = f"{poison.number} {kind}" if poison.number else "no poison"
+        return f"{poison.concept} → {poison.target}, {said}, {self.defence}, seed {self.seed}"
+
+
+class Tuner:
+    """Fine-tunes the pipelines of a protocol around both VAEs."""
+
+    def __init__(self, poisons: Poisons, defences: TrainingDefences):
+        self.poisons, self.defences, self.protocol = poisons, defences, poisons.protocol
+        self._clean: tuple[tuple[str, int], Pipeline] | None = None
+
+    def tuned(self, tuning: Tuning, listener: Listener) -> Pipeline:
+        """The pipeline afterwards; without poison the last one is kept, which all pairs share."""
+        if tuning.poison.number:
+            return self._tuned(tuning, listener)
+        key = (tuning.defence, tuning.seed)
+        if self._clean is None or self._clean[0] != key:
+            self._clean = key, self._tuned(tuning, listener)
+        return self._clean[1]
+
+    def _tuned(self, tuning: Tuning, listener: Listener) -> Pipeline:
+        poison, protocol = tuning.poison, self.protocol
+        pipeline = self.poisons.pipelines["hardened" if tuning.defence == "hardened" else "original"]
+        x, captions = self.poisons.clean()
+        if poison.number:
+            x = torch.cat([x, self.poisons.images(poison)])
+            captions = captions + [prompt_of(poison.concept)] * poison.number
+        x, captions = self.defences.apply(tuning.defence, poison.concept, tuning.seed, x, captions)
+        latents = encode_images(pipeline, x, tuning.seed)
+        rate = protocol.learning_rate
+        config = FinetuneConfig(steps=protocol.steps, batch_size=protocol.batch_size, learning_rate=rate, seed=tuning.seed)
+        return tune(pipeline, latents, captions, config, listener=listener)
+
+
+class PoisonJudge:
+    """Says what a fine-tuned pipeline shows. generated: images of the concept; others: of each other word in `words`."""
+
+    def __init__(self, judge: Judge, clip: Clip, words: list[str], generated: int, others: int, denoising_steps: int):
+        self.judge, self.clip, self.words = judge, clip, words
+        self.generated, self.others, self.denoising_steps = generated, others, denoising_steps
+
+    def measure(self, pipeline: Pipeline, tuning: Tuning) -> tuple[dict[str, Estimate], Images]:
+        """What the judge calls images of the concept: target, concept or neither; how often the other concepts are themselves,
+        and the CLIP-T of their images; and the images of the concept."""
+        numbers, poison = {word: i for i, word in enumerate(self.judge.concepts)}, tuning.poison
+        shown = self._generate(pipeline, poison.concept, self.generated, tuning.seed)
+        calls = self.judge.calls(shown)
+        target, own = calls == numbers[poison.target], calls == numbers[poison.concept]
+        rest = [word for word in self.words if word not in (poison.concept, poison.target)]
+        others = {word: self._generate(pipeline, word, self.others, tuning.seed) for word in rest}
+        values = {"target": target, "concept": own, "neither": ~(target | own)}
+        values["others"] = torch.cat([self.judge.calls(x) == numbers[word] for word, x in others.items()])
+        values["clip_t"] = torch.cat([clip_t(self.clip, x, [prompt_of(word)] * len(x)) for word, x in others.items()])
+        return {name: mean_estimate(found.float(), seed=0) for name, found in values.items()}, shown
+
+    def _generate(self, pipeline: Pipeline, word: str, count: int, seed: int) -> Tensor:
+        draws = generators(seed + 1000, range(count), pipeline.device)
+        parts, prompt = [draws[i : i + BATCH] for i in range(0, count, BATCH)], prompt_of(word)
+        steps = self.denoising_steps
+        return torch.cat([pipeline.generate([prompt] * len(part), part, steps=steps) for part in parts]).cpu()

@@ -1,0 +1,107 @@
+"""The photographs of the poisoning benchmark by concept, and the poisons made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from srlvae.attacks.papers.nightshade import select_sources
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
+from srlvae.bench.attacked import attacked_images, photograph_set
+from srlvae.bench.cache import Cache
+from srlvae.bench.photographs import load_photographs
+from srlvae.bench.protocol import PoisoningProtocol
+from srlvae.bench.rows import Access, Condition, access_of
+from srlvae.config import budget
+from srlvae.errors import InputError
+from srlvae.images import Images
+from srlvae.metrics.clip import Clip
+from srlvae.models.pipeline import Pipeline
+
+NIGHTSHADE, DIRTY_LABEL = "nightshade", "dirty-label"
+
+
+@dataclass(frozen=True)
+class Poison:
+    """What is added to the clean training images. attack: `none`, `nightshade`, or `dirty-label`, which are pictures of the
+    target. made_on: the VAE that Nightshade was made on, else blank. number: of poisons; concept: what they are captioned."""
+
+    concept: str
+    target: str
+    attack: str
+    eps: float
+    number: int
+    made_on: str
+
+    def condition(self) -> Condition:
+        """What a row says of it."""
+        about = {"attack": self.attack, "eps": budget(self.eps), "concept": self.concept, "target": self.target}
+        return {**about, "poisons": self.number}
+
+    def access(self, defence: str) -> Access:
+        return access_of(self.made_on, defence)
+
+
+def prompt_of(word: str) -> str:
+    return f"a photo of a {word}"
+
+
+class Poisons:
+    """The photographs by concept, in a shuffle: the first `clean_each` for clean training, the others to make poisons of.
+
+    pipelines: around the `original` and the `hardened` VAE. Raises InputError where a folder has too few photographs.
+    """
+
+    def __init__(self, pipelines: dict[str, Pipeline], folder: Path, clip: Clip, protocol: PoisoningProtocol, cache: Cache):
+        self.pipelines, self.clip, self.protocol, self.cache = pipelines, clip, protocol, cache
+        self.words = [concept.word for concept in protocol.concepts]
+        size = pipelines["original"].size
+        self.photographs = {c.word: load_photographs(folder / c.folder, 10**6, size, 0)[0] for c in protocol.concepts}
+        in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
+        for concept in protocol.concepts:
+            found, needed = len(self.photographs[concept.word]), protocol.clean_each + (concept.word in in_pairs)
+            if found < needed:
+                raise InputError(f"{folder / concept.folder} has {found} readable photographs, {needed} are needed")
+        self.keys = {word: photograph_set(x).keys for word, x in self.photographs.items()}
+
+    def clean(self) -> tuple[Images, list[str]]:
+        """The clean training images of all concepts, and their captions."""
+        each = self.protocol.clean_each
+        x = [self.photographs[word][:each] for word in self.words]
+        return torch.cat(x), [prompt_of(word) for word, part in zip(self.words, x, strict=True) for _ in part]
+
+    def spare(self, concept: str) -> Images:
+        """The photographs of a concept that no clean training takes."""
+        return self.photographs[concept][self.protocol.clean_each :]
+
+    def images(self, poison: Poison) -> Images:
+        """The poisons: of the photographs of the concept that CLIP finds most like it, taken again where they are few."""
+        if poison.attack == DIRTY_LABEL:
+            return _repeated(self.spare(poison.target), poison.number)
+        spare, protocol = self.spare(poison.concept), self.protocol
+        most = min(max(protocol.counts), protocol.sources, len(spare))
+        sources = spare[select_sources(self.clip, spare, poison.concept, most)]
+        return _repeated(self._nightshade(sources, poison)[: poison.number], poison.number)
+
+    def _nightshade(self, sources: Images, poison: Poison) -> Images:
+        """Nightshade on all sources of a concept."""
+        steps, prompt = self.protocol.attack_steps, prompt_of(poison.target)
+        request = Request(NIGHTSHADE, eps=poison.eps, steps=steps, prompt=prompt)
+        attack = prepare(request, self.pipelines[poison.made_on])
+        return attacked_images(attack, photograph_set(sources), self.cache).images
+
+
+def check_concepts(protocol: PoisoningProtocol, judge_knows: list[str]) -> None:
+    """Raises InputError for concepts that the judge does not know, and for pairs of others than the protocol's."""
+    words = {concept.word for concept in protocol.concepts}
+    in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
+    if unknown := sorted(((in_pairs | words) - set(judge_knows)) | (in_pairs - words)):
+        raise InputError(f"the concepts {', '.join(unknown)} are not among those of the protocol and of the judge")
+
+
+def _repeated(x: Tensor, count: int) -> Tensor:
+    return x[torch.arange(count) % len(x)]

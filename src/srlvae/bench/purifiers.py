@@ -1,0 +1,56 @@
+"""Images behind a purifier, kept by what they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from srlvae.bench.attacked import ImageSet
+from srlvae.bench.cache import Cache, key_of
+from srlvae.bench.protocol import ChosenPurifier
+from srlvae.images import Images
+from srlvae.models.pipeline import Pipeline
+from srlvae.purify import PURIFIERS
+from srlvae.purify.pixel_diffusion import load_pixel_pipeline
+from srlvae.rng import named_generator
+
+
+class Purifiers:
+    """The purifiers of a protocol, on the original pipeline or on those that they need beside it, which are loaded once."""
+
+    def __init__(self, pipeline: Pipeline):
+        self.pipeline, self.loaded = pipeline, dict[str, Any]()
+        self.vae, self.networks = pipeline.vae.fingerprint(), pipeline.fingerprint()
+
+    def run(self, chosen: ChosenPurifier, x: Images, names: Sequence[str], seed: int, brief: bool = False) -> Images:
+        """Purify a batch; names: of the images, for their draws. brief: a round or two, as for a measurement of memory."""
+        purifier, device = PURIFIERS[chosen.name], self.pipeline.device
+        changed = {**chosen.settings, **(purifier.brief if brief else {})}
+        draws = [named_generator(seed, name, device) for name in names]
+        return purifier(x.to(device), draws, self.model_of(chosen)[0], **changed).cpu()
+
+    def images(self, chosen: ChosenPurifier, given: ImageSet, names: Sequence[str], seed: int, cache: Cache) -> ImageSet:
+        """The images of `given` behind the purifier, made where they are missing."""
+        settings = {**PURIFIERS[chosen.name].settings, **chosen.settings}
+        made_by = {"purifier": chosen.name, **settings, **self.model_of(chosen)[1]}
+        keys = [key_of("purified", **made_by, seed=seed, source=source) for source in given.keys]
+
+        def make(part: list[int]) -> tuple[Tensor, list[Any]]:
+            return self.run(chosen, given.images[part], [names[i] for i in part], seed), [None] * len(part)
+
+        return ImageSet(keys, cache.images(keys, make))
+
+    def model_of(self, chosen: ChosenPurifier) -> tuple[Any, dict[str, str]]:
+        """What a purifier runs on, and what names it."""
+        needs = PURIFIERS[chosen.name].needs
+        if needs == "nothing":
+            return None, {}
+        if needs == "vae":
+            return self.pipeline.vae, {"vae": self.vae}
+        if needs == "pipeline":
+            return self.pipeline, {"vae": self.vae, "networks": self.networks}
+        if chosen.source not in self.loaded:
+            self.loaded[chosen.source] = load_pixel_pipeline(needs, chosen.source, self.pipeline.device)
+        return self.loaded[chosen.source], {"model": chosen.source}

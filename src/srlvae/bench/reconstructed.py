@@ -1,0 +1,83 @@
+"""What a VAE gives back of attacked photographs: rows, kept by what they were measured on."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srlvae.bench.attacked import CLEAN, UNIFORM_NOISE, Attacker, Cell, ImageSet, photograph_set
+from srlvae.bench.cache import Cache, key_of
+from srlvae.bench.distances import Networks, load_networks
+from srlvae.bench.estimates import mean_estimate, set_values
+from srlvae.bench.protocol import ReconstructionProtocol
+from srlvae.bench.rows import Condition, Row, access_of, read_measures
+from srlvae.images import Images
+from srlvae.metrics.pairwise import squared_shift
+from srlvae.models.vae import VAE
+
+
+def attack_cells(protocol: ReconstructionProtocol, *made_on: str) -> list[Cell]:
+    """Every attack within every ε, made on each of the VAEs."""
+    return [Cell(attack, eps, on) for attack in protocol.attacks for eps in protocol.eps for on in made_on]
+
+
+def noise_cells(protocol: ReconstructionProtocol) -> list[Cell]:
+    """Uniform noise within every ε."""
+    return [Cell(UNIFORM_NOISE, eps, "") for eps in protocol.eps]
+
+
+class Reconstructions:
+    """The original VAE, the photographs, and all that is known of them once.
+
+    x: whole grey levels, the first `protocol.images` of which are attacked.
+    """
+
+    def __init__(self, original: VAE, x: Images, protocol: ReconstructionProtocol, cache: Cache):
+        self.original, self.protocol, self.cache = original, protocol, cache
+        self.clean = photograph_set(x)
+
+    @functools.cached_property
+    def networks(self) -> Networks:
+        return load_networks(self.protocol.pairs, self.protocol.sets, self.protocol.batch_size, self.original.device)
+
+    @functools.cached_property
+    def latents(self) -> Tensor:
+        return self.networks.in_batches(self.original.mean, self.clean.images)
+
+    @functools.cached_property
+    def pooled(self) -> Tensor:
+        return self.networks.pooled(self.clean.images)
+
+    def attacked(self, cell: Cell, hardened: VAE) -> tuple[ImageSet, list[str]]:
+        """The images of a cell and the doubts about them."""
+        vaes = {"original": self.original, "hardened": hardened}
+        attacker = Attacker(vaes, lambda name: self.protocol.steps, self.protocol.seed, self.cache)
+        found = attacker.images(cell, self.clean if cell == CLEAN else self.clean[: self.protocol.images])
+        return found, attacker.doubts(found)
+
+    def row(self, cell: Cell, defence: str, hardened: VAE, **condition: str | int | float) -> Row:
+        """The numbers of the original VAE (defence `none`) or the hardened one on a cell. condition: what else the row says."""
+        (given, doubts), vae = self.attacked(cell, hardened), hardened if defence == "hardened" else self.original
+        about: Condition = {**cell.condition(), **condition}
+        measures = read_measures(self._measured(vae, given))
+        return Row(about, access_of(cell.made_on, defence), defence, len(given.keys), measures, doubts)
+
+    def _measured(self, vae: VAE, given: ImageSet) -> dict[str, Any]:
+        judges = {"pairs": self.protocol.pairs, "sets": self.protocol.sets, "seed": self.protocol.seed}
+        vaes = {"vae": vae.fingerprint(), "original": self.original.fingerprint()}
+        key = key_of("reconstructed", **judges, **vaes, images=given.keys, clean=self.clean.keys[: len(given.keys)])
+        return self.cache.record(key, lambda: self._measure(vae, given.images))
+
+    def _measure(self, vae: VAE, attacked: Images) -> dict[str, Any]:
+        n, networks = len(attacked), self.networks
+        x, numbers = self.clean.images[:n], torch.arange(n)
+        latents = networks.in_batches(vae.mean, attacked)
+        y = networks.in_batches(lambda z: vae.decode(z).clamp(0, 1), latents)
+        values = networks.pairwise(y, x) | {"shift": squared_shift(latents, self.latents[:n]).sqrt()}
+        measures = {name: mean_estimate(found, self.protocol.seed) for name, found in values.items()}
+        measures |= set_values(networks.pooled(y), self.pooled[:n], (numbers, numbers))
+        return {name: asdict(found) for name, found in measures.items()}

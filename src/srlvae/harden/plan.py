@@ -1,0 +1,35 @@
+"""What a run is about to do, in words."""
+
+from __future__ import annotations
+
+from srlvae.harden.settings import Objective
+from srlvae.harden.trainer import Progress, Trainer
+
+
+def plan(trainer: Trainer, photographs: int, held_out: int) -> str:
+    """Describe the model, the device, the photographs, what is minimised and how much memory it takes, a line for each."""
+    vae, config, processes = trainer.vae, trainer.config, trainer.processes.num_processes
+    parameters = sum(p.numel() for p in trainer.parameters)
+    memory = trainer.networks.memory(trainer.terms(Progress()), trainer.micro)
+    lines = [
+        f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
+        f"training {' + '.join(vae.encoder_modules())}: {parameters:,} parameters on {trainer.device}, "
+        f"precision {trainer.accelerator.mixed_precision}, {processes} process{'es' if processes > 1 else ''}",
+        f"{photographs:,} photographs, {held_out} more set apart; {config.steps} steps of {config.batch_size} crops of "
+        f"{config.resolution} pixels",
+        f"inner attacks: {_attacks(config.objective)}",
+        f"minimised: {_terms(config.objective)}",
+        f"memory, estimated from a pass of one image: {memory / 2**30:.1f} GiB",
+    ]
+    return "\n".join(lines)
+
+
+def _attacks(objective: Objective) -> str:
+    named = [f"{a.aim} on the {a.on} encoder within {a.eps * 255:.0f}/255" for a in objective.attacks if a.share]
+    return ", ".join(named) or "none"
+
+
+def _terms(objective: Objective) -> str:
+    named = [f"{term.weight:g} × {term.measure} on {term.on} images" for term in objective.terms]
+    close = [f"clean latents within {objective.closeness:g} of the original's"] if objective.closeness else []
+    return ", ".join(named + close)

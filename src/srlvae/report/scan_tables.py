@@ -1,0 +1,47 @@
+"""Rows of the scan recipe → tables of how well attacked photographs are told from clean ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from srlvae.bench.rows import Row
+from srlvae.report.rows import NO_ATTACK, Table, budgets, find, one, percent, rows_of, shown, values_of
+
+# What a row says of images that nothing happened to on their way.
+AS_IT_COMES = "as it comes"
+
+
+def _attacks(rows: Iterable[Row]) -> list[str]:
+    return [attack for attack in values_of(rows, "attack") if attack not in NO_ATTACK]
+
+
+def scan_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A line an attack: area under the curve and share found, by VAE and ε. results: by the name of the VAE."""
+    found = {name: find(rows_of(result), handling=AS_IT_COMES) for name, result in results.items()}
+    everything = [row for rows in found.values() for row in rows]
+    columns = [(name, eps) for name, rows in found.items() for eps in budgets(rows)]
+    lines = []
+    for attack in _attacks(everything):
+        rows = [one(found[name], attack=attack, eps=eps) for name, eps in columns]
+        lines.append([attack, *(text for row in rows for text in _auroc_and_found(row))])
+    return ["attack", *(text for name, eps in columns for text in (f"{name}, {eps}: AUROC", "found"))], lines
+
+
+def _auroc_and_found(row: Row | None) -> tuple[str, str]:
+    if not row:
+        return "", ""
+    return shown(row.measures["auroc"], ".3f", interval=False), percent(row.measures["found"])
+
+
+def handled_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A line an attack at the largest ε: the area under the curve as it comes and after each handling, by VAE."""
+    found = {name: rows_of(result) for name, result in results.items()}
+    everything = [row for rows in found.values() for row in rows]
+    eps, handlings = budgets(everything)[-1], values_of(everything, "handling")
+    columns = [(name, handling) for name in found for handling in handlings]
+    lines = []
+    for attack in _attacks(everything):
+        rows = [one(found[name], attack=attack, eps=eps, handling=handling) for name, handling in columns]
+        lines.append([f"{attack} {eps}", *("{} ({})".format(*_auroc_and_found(row)) if row else "" for row in rows)])
+    return ["attack", *(f"{name}, {handling}" for name, handling in columns)], lines
