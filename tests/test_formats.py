@@ -101,6 +101,12 @@ def test_the_scaling_is_found_by_the_name(name, latent, factor, tmp_path, caplog
     assert not caplog.records
 
 
+def test_the_tensors_beside_say_more_than_the_name(tmp_path):
+    beside = {"conditioner.embedders.1.model.ln_final.weight": torch.zeros(1)}
+    path = save(ldm(), tmp_path / "mix_v1-5.safetensors", "first_stage_model.", **beside)
+    assert load_vae(path).scaling_factor == 0.13025
+
+
 def test_a_scaling_that_is_guessed_is_said_and_another_can_be_asked_for(tmp_path, caplog):
     path = save(ldm(), tmp_path / "mine.safetensors")
     with caplog.at_level(logging.WARNING):

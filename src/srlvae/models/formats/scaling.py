@@ -18,9 +18,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 # Tensors that a whole checkpoint of each has beside its autoencoder.
 _BESIDE = {"sdxl": "conditioner.embedders.", "sd3": ".joint_blocks.", "flux": ".double_blocks.", "sd": "cond_stage_model."}
-# How people name files and folders, and what the metadata of safetensors calls an architecture.
+# How people name files, and what the metadata of safetensors calls an architecture.
 _CALLED = {
-    "sdxl": r"xl",
+    "sdxl": r"sdxl|(?<![a-z])xl|xl(?![a-z])",
     "sd3": r"sd-?3|stable-diffusion-?-?3",
     "flux": r"flux|^ae\.",
     "sd": r"ft-mse|ft-ema|840000|560000|kl-f8|v1-5|v2-1|sd-?v?[12]|stable-diffusion-v[12]",
@@ -41,7 +41,7 @@ def scaling(stored: Stored, channels: int, word: str | None) -> dict[str, Any]:
     fitting = [name for name, family in FAMILIES.items() if family["latent_channels"] == channels]
     if word is not None and word not in fitting:
         raise InputError(f"{stored.path}:{word} names no model with latents of {channels} channels; known: {_list(fitting)}")
-    family = word or next((name for name in fitting if _tells(stored, name)), None)
+    family = word or _told(stored, fitting)
     if family is None and fitting:
         # Stable Diffusion 1.x is what most files of 4 channels are for, FLUX what most of 16 are.
         family = "sd" if "sd" in fitting else "flux"
@@ -55,12 +55,13 @@ def _playground(stored: Stored) -> dict[str, Any]:
     return {"scaling_factor": _PLAYGROUND, "latents_mean": mean, "latents_std": deviation, "sample_size": 1024}
 
 
-def _tells(stored: Stored, family: str) -> bool:
-    """Whether a whole checkpoint's other tensors, its metadata or its name say that it is of this family."""
-    if any(_BESIDE[family] in name for name in stored.names):
-        return True
-    said = stored.metadata.get("modelspec.architecture", ""), stored.path.name, stored.path.parent.name
-    return any(re.search(_CALLED[family], text.lower()) for text in said)
+def _told(stored: Stored, fitting: list[str]) -> str | None:
+    """The family that a whole checkpoint's other tensors name, or else the metadata, or else the name of the file."""
+    for family in fitting:
+        if any(_BESIDE[family] in name for name in stored.names):
+            return family
+    said = stored.metadata.get("modelspec.architecture", ""), stored.path.name
+    return next((family for text in said for family in fitting if re.search(_CALLED[family], text.lower())), None)
 
 
 def _list(names: Any) -> str:
