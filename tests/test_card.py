@@ -40,6 +40,8 @@ def test_what_is_not_known_is_left_out():
 def test_the_base_is_what_it_was_loaded_from(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("srlvae.harden.card.online", lambda: False)
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    monkeypatch.chdir(tmp_path)
     assert base_of(small_tiny()) == Base(None, None)
     assert base_of(named("someone/small")) == Base("someone/small", None)
     snapshot = tmp_path / "hub" / "models--someone--small" / "snapshots" / ("a" * 40)

@@ -13,6 +13,7 @@ from torch import nn
 from checkpoint import checkpoint
 from conftest import SHARED, small_kl, small_tiny
 from pipelines import SIZE, sd15, sdxl
+from srlvae.edits import edit_files, generate_files
 from srlvae.errors import InputError
 from srlvae.models.denoising import image_to_image
 from srlvae.models.edit_defaults import EditSettings
@@ -247,9 +248,14 @@ def test_a_cached_pipeline_loads_without_a_network(tmp_path, monkeypatch):
     assert loaded.fingerprint() == pipeline.fingerprint() and loaded.pipe.config._name_or_path == "someone/small"
 
 
-def test_a_unet_for_inpainting_neither_generates_nor_edits(photographs):
+def test_a_unet_for_inpainting_neither_generates_nor_edits(photographs, tmp_path):
     pipeline = sd15(small_kl(), inpainting=True)
     with pytest.raises(InputError, match="made for inpainting: it takes 9 channels"):
         pipeline.generate(PROMPTS, generators(0, range(2)), steps=2)
     with pytest.raises(InputError, match="made for inpainting: it takes 9 channels"):
         pipeline.edit(photographs, PROMPTS, generators(0, range(2)), steps=4)
+    with pytest.raises(InputError, match="made for inpainting"):
+        generate_files(pipeline, PROMPTS, tmp_path / "out", count=1)
+    with pytest.raises(InputError, match="made for inpainting"):
+        edit_files(pipeline, [tmp_path], "a cat", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData, metadata_load
 
 from srlvae.errors import InputError
 from srlvae.models.encoders import NAME as ENCODER
@@ -58,7 +58,7 @@ class Base:
 def base_of(original: VAE) -> Base:
     """What is known of the original: from the hub where it came from there, else from the card in its own folder."""
     place = str(original.model.config.get("_name_or_path") or "")
-    if Path(place).is_dir():
+    if place and Path(place).is_dir():
         return Base(None, _licence(Path(place) / CARD))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", place):
         return Base(None, None)
@@ -71,9 +71,8 @@ def base_of(original: VAE) -> Base:
 
 def _licence(card: Path) -> str | None:
     try:
-        found = ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True)
-        return found.data.to_dict().get("license")
-    except (OSError, ValueError):
+        return (metadata_load(card) or {}).get("license")
+    except Exception:  # a run does not end for a card that cannot be read
         return None
 
 

@@ -19,7 +19,7 @@ from srlvae.rng import Generators, normal_like
 
 # The submodules whose parameters act on `encode` and not on `decode`.
 ENCODER_MODULES = ("encoder", "quant_conv")
-# Autoencoders for video that models of images use, too: an image is a video of one frame.
+# Autoencoders for video that models of images use, too: an image is a video of one frame. They clamp what they decode.
 OF_ONE_FRAME = ("AutoencoderKLQwenImage", "AutoencoderKLWan")
 
 Latents = Float[Tensor, "b c hf wf"]

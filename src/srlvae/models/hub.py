@@ -33,17 +33,28 @@ def fetch(source: Source, name: str, *, offline: bool) -> Path | None:
     Raises InputError for a repository or revision that does not exist or is not open, and for a failed download.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     at = f" at {source.revision}" if source.revision else ""
     try:
         return Path(hf_hub_download(source.repository, name, revision=source.revision, local_files_only=offline))
-    except EntryNotFoundError:
+    except EntryNotFoundError as error:
+        # A network that failed on the way is told by the same class as a file that is not there.
+        if isinstance(error, LocalEntryNotFoundError) and not offline:
+            raise unreachable(source, name) from error
         return None
     except GatedRepoError as error:
         raise InputError(f"{source.repository} asks for consent: give it on its page, then run `hf auth login`") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise InputError(f"{source.repository}{at} is not on the hub, or it is private; it is no folder here either") from error
+        raise InputError(
+            f"{source.repository}{at} is not on the hub, or it is private; it is no file or folder here either"
+        ) from error
     except Exception as error:
         raise InputError(f"cannot get {name} of {source.repository}{at} from the hub: {error}") from error
 
@@ -51,7 +62,7 @@ def fetch(source: Source, name: str, *, offline: bool) -> Path | None:
 def unreachable(source: Source, wanted: str) -> InputError:
     """The error for what neither the hub nor the cache gave."""
     return InputError(
-        f"cannot reach {source.repository} on the hub: no network, and not in the cache ({wanted}); it is no folder here either"
+        f"cannot reach {source.repository} on the hub: no network, and not in the cache ({wanted}); it is no file or folder here either"
     )
 
 

@@ -190,6 +190,14 @@ class Pipeline:
 
     # --- the calls of users
 
+    def check_prompted(self) -> None:
+        """Raise InputError for a UNet that makes no images from a prompt alone."""
+        if self.inpaints:
+            raise InputError(
+                f"this UNet was made for inpainting: it takes {self.pipe.unet.config.in_channels} channels, latents with a "
+                "mask beside them, so it neither generates nor edits from a prompt alone; give a pipeline for text to image"
+            )
+
     @torch.no_grad()
     def generate(self, prompts: list[str], generators: Generators, *, steps: int = STEPS, guidance: float = GUIDANCE) -> Images:
         """Images of prompts by diffusers' own text-to-image pipeline, image i from generator i."""
@@ -220,11 +228,7 @@ class Pipeline:
         )
 
     def _call(self, kind: Any, prompts: list[str], generators: Generators, **options: Any) -> Images:
-        if self.inpaints:
-            raise InputError(
-                f"this UNet was made for inpainting: it takes {self.pipe.unet.config.in_channels} channels, latents with a "
-                "mask beside them, so it neither generates nor edits from a prompt alone; give a pipeline for text to image"
-            )
+        self.check_prompted()
         pipe = self._build(kind)
         return pipe(prompts, generator=list(generators), output_type="pt", **options).images.float()
 
