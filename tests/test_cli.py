@@ -8,6 +8,7 @@ import signal
 
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from PIL import Image
 
 from conftest import small_kl
@@ -59,7 +60,7 @@ def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(folder, mon
     words = ("export", folder / "out", "--to", "ldm", "--dtype", "float16")
     assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "models/VAE of A1111" in shown
+    assert "its layers are not those of the published models" in shown
     again, hardened = load_vae(folder / "out.safetensors"), load_vae(folder / "out", dtype=torch.float16)
     assert again.fingerprint() == hardened.fingerprint()
     assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 2
@@ -68,6 +69,16 @@ def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(folder, mon
         run(monkeypatch, "export", folder / "out", "--to", "ldm", "--dtype", "fp8", "--out", folder / "other.safetensors") == 2
     )
     assert "no dtype 'fp8'" in capsys.readouterr().err
+
+
+def test_an_export_says_where_it_is_loaded(tmp_path, monkeypatch, capsys):
+    AutoencoderTiny().save_pretrained(tmp_path / "tiny")
+    words = ("export", tmp_path / "tiny", "--to", "taesd", "--name", "taesdxl", "--out", tmp_path / "pair")
+    assert run(monkeypatch, *words) == 0
+    assert "models/vae_approx of ComfyUI, where it is chosen as taesdxl" in " ".join(capsys.readouterr().out.split())
+    assert (
+        load_vae(tmp_path / "pair" / "taesdxl_decoder.safetensors").fingerprint() == load_vae(tmp_path / "tiny").fingerprint()
+    )
 
 
 def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(folder, monkeypatch, capsys):

@@ -41,16 +41,20 @@ def export(
 
     Example: `srlvae export my-vae --to ldm --dtype float16 --out my-vae.safetensors`
     """
-    from srlvae.models.formats.export import DTYPES
+    from srlvae.models.formats.export import DTYPES, is_published
     from srlvae.models.formats.export import export as run
     from srlvae.models.vae import load_vae
 
     if dtype not in DTYPES:
         raise InputError(f"no dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
-    files = run(load_vae(vae), to, out, dtype=DTYPES[dtype], variant=variant, name=name)
+    model = load_vae(vae)
+    files = run(model, to, out, dtype=DTYPES[dtype], variant=variant, name=name)
     for path in files:
         console.print(f"Written: [bold]{path}[/]")
-    console.print("For: " + PLACES[to].format(name=files[0].name.split("_")[0]), markup=False)
+    if is_published(model, to):
+        console.print("For: " + PLACES[to].format(name=files[0].name.split("_")[0]), markup=False)
+    else:
+        console.print("Other programs will not load it: its layers are not those of the published models", style="yellow")
 
 
 def push(

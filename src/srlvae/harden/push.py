@@ -36,6 +36,6 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         raise InputError(f"{repository} is no id of a repository; it is written owner/name") from error
     except Exception as error:  # the hub's library raises its own kinds and those of what it is built on
         raise InputError(
-            f"cannot push to {repository}: {error}; log in with `hf auth login`, with the right to write"
+            f"cannot push to {repository}: {error} (to log in: `hf auth login`, with the right to write)"
         ) from error
     return str(url)

@@ -11,6 +11,8 @@ from srlvae.models.variants import VARIANTS, WEIGHTS_NAME
 
 # Seconds until a hub that does not answer is taken for none. The library itself would try for half a minute a file.
 PATIENCE = 5
+# A path that is written wrong looks like an id.
+NOT_HERE = "it is no file or folder here either"
 
 
 def online() -> bool:
@@ -52,18 +54,14 @@ def fetch(source: Source, name: str, *, offline: bool) -> Path | None:
     except GatedRepoError as error:
         raise InputError(f"{source.repository} asks for consent: give it on its page, then run `hf auth login`") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise InputError(
-            f"{source.repository}{at} is not on the hub, or it is private; it is no file or folder here either"
-        ) from error
+        raise InputError(f"{source.repository}{at} is not on the hub, or it is private; {NOT_HERE}") from error
     except Exception as error:
         raise InputError(f"cannot get {name} of {source.repository}{at} from the hub: {error}") from error
 
 
 def unreachable(source: Source, wanted: str) -> InputError:
     """The error for what neither the hub nor the cache gave."""
-    return InputError(
-        f"cannot reach {source.repository} on the hub: no network, and not in the cache ({wanted}); it is no file or folder here either"
-    )
+    return InputError(f"cannot reach {source.repository} on the hub: no network, and not in the cache ({wanted}); {NOT_HERE}")
 
 
 def fetch_folder(source: Source, offline: bool) -> tuple[Path, str | None]:

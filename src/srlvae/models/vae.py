@@ -69,7 +69,7 @@ def _load_local(path: Path, word: str | None, dtype: torch.dtype) -> Any:
         if path.suffix not in WEIGHTS:
             raise InputError(f"{path} is no folder, and no file of weights ({', '.join(WEIGHTS)})")
         return checked(load_file(path, word, dtype), path)
-    if pair := pair_in(path):
+    if not (path / "config.json").is_file() and (pair := pair_in(path)):
         return checked(load_file(pair, word, dtype), pair)
     folder = _vae_folder(path)
     return _load(str(folder), dtype, variant=pick_variant(folder, word))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -20,6 +21,11 @@ from srlvae.models.formats.taesd import HALVES, PAIRS
 LAYOUTS = ("ldm", "diffusers", "taesd")
 # By the class of the model; of all others diffusers' own is the only one.
 OWN = {"AutoencoderKL": "ldm", "AutoencoderTiny": "taesd"}
+# What other programs build before they look into a file.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "ldm": {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "mid_block_add_attention": True},
+    "taesd": {"encoder_block_out_channels": [64] * 4, "num_encoder_blocks": [1, 3, 3, 3], "num_decoder_blocks": [3, 3, 3, 1]},
+}
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -48,6 +54,12 @@ def export(
     if to == "diffusers":
         return _export_folder(vae, out, dtype, variant)
     return _export_ldm(vae, out, dtype) if to == "ldm" else _export_taesd(vae, out, dtype, name)
+
+
+def is_published(vae: VAE, to: str) -> bool:
+    """Whether the model has the widths and numbers of layers of the published ones, which other programs have in their code."""
+    config = json.loads(vae.model.to_json_string())
+    return all(config.get(key) == value for key, value in PUBLISHED.get(to, {}).items())
 
 
 def _export_folder(vae: VAE, out: Path, dtype: torch.dtype, variant: str | None) -> list[Path]:
