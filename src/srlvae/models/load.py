@@ -15,7 +15,7 @@ from srlvae.models.hub import fetch, online, unreachable
 from srlvae.models.pipeline import Pipeline, library
 from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.vae import VAE, load_vae
-from srlvae.models.variants import pick_variant, variants
+from srlvae.models.variants import VARIANTS, pick_variant, variants
 from srlvae.zoo import bundled
 
 # What diffusers calls a file of LoRA's weights, and what a pipeline's parts.
@@ -102,7 +102,15 @@ def _from_hub(source: Source) -> Any:
     if index is None:
         raise InputError(f"{source.repository} has no {INDEX}, so it is no pipeline of diffusers")
     if not offline:
-        library.DiffusionPipeline.download(source.repository, revision=source.revision, variant=source.word)
+        _download(source, index.parent)
     pipe = _from_folder(index.parent, source.word)
     pipe.register_to_config(_name_or_path=source.repository)
     return pipe
+
+
+def _download(source: Source, folder: Path) -> None:
+    """Get a pipeline's files into its `folder` of the cache. Many repositories have weights in half precision alone."""
+    for variant in (source.word,) if source.word else (None, *VARIANTS):
+        library.DiffusionPipeline.download(source.repository, revision=source.revision, variant=variant)
+        if (folder / "unet").is_dir() and variants(folder / "unet"):
+            return
