@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, EDMEulerScheduler
 from safetensors.torch import save_file
 from torch import nn
 
@@ -246,6 +246,17 @@ def test_a_cached_pipeline_loads_without_a_network(tmp_path, monkeypatch):
     (folder / "refs" / "main").write_text("a" * 40)
     loaded = load_pipeline("someone/small")
     assert loaded.fingerprint() == pipeline.fingerprint() and loaded.pipe.config._name_or_path == "someone/small"
+
+
+def test_noise_of_another_kind_is_refused_where_a_formula_needs_betas(photographs):
+    pipeline = sd15(small_kl())
+    pipeline.pipe.scheduler = EDMEulerScheduler()
+    z = pipeline.vae.to_scaled(pipeline.vae.mean(photographs))
+    condition, t = pipeline.condition(PROMPTS), torch.tensor([1, 2])
+    with pytest.raises(InputError, match="EDMEulerScheduler knows no betas"):
+        pipeline.denoising_loss(z, condition, t, z)
+    with pytest.raises(InputError, match="EDMEulerScheduler knows no betas"):
+        image_to_image(pipeline, photographs, condition, z, EditSettings(strength=0.5, steps=4))
 
 
 def test_a_unet_for_inpainting_neither_generates_nor_edits(photographs, tmp_path):

@@ -181,8 +181,20 @@ class Pipeline:
             found = share.sqrt() * found + (1 - share).sqrt() * noisy
         return found - noise
 
+    def noise_schedule(self) -> Any:
+        """The settings of the noise that the UNet was trained on, for a scheduler of another class.
+
+        Raises InputError for a pipeline like Playground v2.5 whose noise has no betas, as the formulas here are others there.
+        """
+        scheduler = self.pipe.scheduler
+        if "beta_schedule" not in scheduler.config:
+            raise InputError(
+                f"{type(scheduler).__name__} knows no betas; attacks and fine-tuning need a model trained with them"
+            )
+        return scheduler.config
+
     def _training_scheduler(self) -> tuple[Any, str]:
-        scheduler = library.DDPMScheduler.from_config(self.pipe.scheduler.config)
+        scheduler = library.DDPMScheduler.from_config(self.noise_schedule())
         kind = scheduler.config.prediction_type
         if kind not in ("epsilon", "v_prediction"):
             raise InputError(f"prediction type {kind!r} has no denoising loss here; epsilon and v_prediction have")
