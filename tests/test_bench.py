@@ -285,19 +285,22 @@ def test_a_listener_is_told_of_every_row_made_or_found(vae, hardened, folder):
     for _ in range(2):
         told = Heard(bar="rows")
         run(vae, hardened, folder, listener=told)
-        assert told.rows == [(f"{cell}, {defence}", i, 24) for i, (cell, defence) in enumerate(conditions(PROTOCOL), 1)]
+        assert told.notes == [f"{cell}, {defence}" for cell, defence in conditions(PROTOCOL)]
+        assert told.bars["rows"] == [(number, 24) for number in range(1, 25)]
 
 
 @pytest.mark.parametrize("other", ["original", "hardened", "protocol", "images", "judge"])
 def test_another_run_takes_over_no_row_that_is_not_its_own(other, vae, hardened, folder):
-    run(vae, hardened, folder, protocol=SHORT)
-    vaes, protocol = {"original": vae, "hardened": hardened}, SHORT
+    # One image at a time: in batches of other neighbours, sums come in another order, and signs of small gradients turn.
+    protocol = dataclasses.replace(SHORT, batch_size=1)
+    run(vae, hardened, folder, protocol=protocol)
+    vaes = {"original": vae, "hardened": hardened}
     if other == "protocol":
-        protocol = dataclasses.replace(SHORT, steps=3)
+        protocol = dataclasses.replace(protocol, steps=3)
     elif other == "images":
         (folder / "0.png").rename(folder / "9.png")
     elif other == "judge":
-        protocol = dataclasses.replace(SHORT, sets="another")
+        protocol = dataclasses.replace(protocol, sets="another")
     else:
         vaes[other].model.encoder.conv_in.weight.mul_(1.5)
     found = run(vaes["original"], vaes["hardened"], folder, protocol=protocol)

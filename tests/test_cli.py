@@ -245,7 +245,12 @@ def test_an_error_is_printed_as_it_is(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [("report", "nowhere"), ("bench", "editing", "--protocol", "fast", "--images", "x", "--out", "y")]
+    "words",
+    [
+        ("report", "nowhere"),
+        ("bench", "editing", "--protocol", "fast", "--images", "x", "--out", "y"),
+        ("bench", "reconstruction", "--eps", "15", "--original", "tiny", "--hardened", "tiny", "--images", "x", "--out", "y"),
+    ],
 )
 def test_benchmarks_refuse_what_is_not_there(words, monkeypatch, capsys):
     assert run(monkeypatch, *words) == 2 and "error:" in capsys.readouterr().err

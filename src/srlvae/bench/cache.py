@@ -27,7 +27,8 @@ from srlvae.provenance import code
 # The rooms whose code makes what a stage of a benchmark keeps: after a change in one of them it is made anew.
 GROUND = ("images", "rng", "models")
 MEASURED = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
-TUNED = ("attacks", "purify", "training", "finetune", "scan", "bench/poisons", "bench/poison_defences", "bench/poison_tuning")
+TUNED = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
+POISONED = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
 STAGES = {
     "uniform-noise": ("images", "rng", "bench/attacked"),
     "attacked": (*GROUND, "attacks", "training", "bench/attacked"),
@@ -36,7 +37,7 @@ STAGES = {
     "timed": (*GROUND, "purify", "bench/costs"),
     "compared": (*GROUND, *MEASURED),
     "reconstructed": (*GROUND, *MEASURED, "bench/reconstructed"),
-    "poisoned": (*GROUND, *MEASURED, *TUNED),
+    "poisoned": (*GROUND, *MEASURED, *TUNED, *POISONED),
 }
 
 

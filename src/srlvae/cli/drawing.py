@@ -49,8 +49,9 @@ class Bars(Listener):
 
     def __init__(self, console: Console):
         self.console, self.stop = console, Stop(console)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
+        name, note = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
+        columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), note)
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.tasks: dict[str, TaskID] = {}
         self.logged: dict[str, float] = {}
 
@@ -65,7 +66,7 @@ class Bars(Listener):
 
     def says(self, text: str) -> None:
         """Print above the bars."""
-        self.console.print(text)
+        self.console.print(text, markup=False)
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
         """Move a bar, and make it when it is first heard of."""
@@ -81,7 +82,7 @@ class Bars(Listener):
         now = time.monotonic()
         if number == total or now - self.logged.get(bar, -math.inf) >= LOG_SECONDS:
             self.logged[bar] = now
-            self.console.print(f"{bar} {number}{f' of {total}' if total else ''}{f': {note}' if note else ''}")
+            self.console.print(f"{bar} {number}{f' of {total}' if total else ''}{f': {note}' if note else ''}", markup=False)
 
     def should_stop(self) -> bool:
         """Whether Ctrl-C or SIGTERM has come."""
