@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from conftest import SHARED, small_tiny
 from ldm import Autoencoder, tiny_decoder, tiny_encoder
 from srlvae.errors import InputError
-from srlvae.models.vae import load_vae
+from srlvae.models.vae import VAE, load_vae
+from test_vae import CreatesFile, small_dc, small_wan
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 # Convolutions of size one against products of matrices: the same sums in another order, over some ten layers.
@@ -163,11 +165,18 @@ def test_old_names_of_attention_load_from_a_file_and_from_a_folder(tmp_path, vae
     assert load_vae(tmp_path / "diffusion_pytorch_model.bin").fingerprint() == vae.fingerprint()
 
 
-def test_another_class_loads_by_its_config(tmp_path):
-    from test_vae import small_dc
+def small_hunyuan() -> VAE:
+    """Its attention is made of convolutions, as in LDM, under the names of diffusers."""
+    torch.manual_seed(0)
+    widths = {"block_out_channels": (32, 64), "layers_per_block": 1, "latent_channels": 8}
+    model = diffusers.AutoencoderKLHunyuanImage(3, 3, **widths, spatial_compression_ratio=4, sample_size=64)
+    return VAE(model.eval().requires_grad_(False))
 
-    small_dc().save(tmp_path)
-    assert load_vae(tmp_path / WEIGHTS).fingerprint() == small_dc().fingerprint()
+
+@pytest.mark.parametrize("build", [small_dc, small_wan, small_hunyuan])
+def test_another_class_loads_by_its_config(build, tmp_path):
+    build().save(tmp_path)
+    assert load_vae(tmp_path / WEIGHTS).fingerprint() == build().fingerprint()
 
 
 # --- TAESD
@@ -207,6 +216,8 @@ def test_a_tiny_autoencoder_of_diffusers_loads_without_a_config(tmp_path, x):
 
 def test_half_a_taesd_is_refused(tmp_path):
     save_pair(tmp_path, "taesd", 4)
+    with pytest.raises(InputError, match="leave :sdxl out"):
+        load_vae(f"{tmp_path / 'taesd_encoder.safetensors'}:sdxl")
     (tmp_path / "taesd_decoder.safetensors").unlink()
     with pytest.raises(InputError, match="decoder must lie beside it as taesd_decoder.safetensors"):
         load_vae(tmp_path / "taesd_encoder.safetensors")
@@ -233,8 +244,6 @@ def test_a_file_that_is_damaged_is_named(name, tmp_path):
 
 
 def test_a_pickle_in_a_single_file_is_refused_and_not_executed(tmp_path):
-    from test_vae import CreatesFile
-
     torch.save({"state_dict": {"a": CreatesFile(tmp_path / "executed")}}, tmp_path / "vae.ckpt")
     with pytest.raises(InputError, match="Only tensors are read"):
         load_vae(tmp_path / "vae.ckpt")

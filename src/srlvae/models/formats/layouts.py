@@ -16,13 +16,12 @@ CLAMP = 1
 
 
 def modern(state: State) -> State:
-    """Diffusers' names of today for old ones; attention weights as matrices."""
+    """The tensors under the names that diffusers gives them today."""
     found: State = {}
     for name, value in state.items():
         for old, new in _OLD.items():
             name = name.replace(old, new)
-        is_matrix = re.search(r"\.(to_q|to_k|to_v|to_out\.0)\.weight$", name)
-        found[name] = value.flatten(1) if is_matrix and value.dim() > 2 else value
+        found[name] = value
     return found
 
 

@@ -35,6 +35,8 @@ def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
     if "srlvae" in stored.metadata:
         raise InputError(f"{path} is an encoder alone; put it onto its base: srlvae apply {path} --to VAE --out FOLDER")
     halves = find_halves(stored)
+    if halves and word:
+        raise InputError(f"{path}: TAESD makes latents as the diffusion model sees them, scaled by nothing; leave :{word} out")
     if halves:
         state = read_halves(stored, halves)
         return build(state, {**(_written(stored) or {}), **tiny_config(state)}, dtype, path)
@@ -53,7 +55,7 @@ def build(state: State, config: dict[str, Any], dtype: torch.dtype, path: Path) 
     try:
         model = kind.from_config(config)
         found = model.load_state_dict(state, strict=False)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} does not fit {config['_class_name']}: {error}") from error
     for what, names in (("missing", found.missing_keys), ("not known", found.unexpected_keys)):
         if names:
