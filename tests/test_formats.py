@@ -145,6 +145,13 @@ def test_a_single_file_of_diffusers_without_a_config(tmp_path, x):
     assert torch.equal(load_vae(alone).mean(x), found.mean(x))
 
 
+@pytest.mark.parametrize("content", ["{", '{"_class_name": "UNet2DModel"}', '{"_class_name": "AutoencoderTiny"}', "[1]"])
+def test_a_config_of_something_else_is_left_alone(content, tmp_path, x):
+    model = ldm()
+    (tmp_path / "config.json").write_text(content)
+    torch.testing.assert_close(load_vae(save(model, tmp_path / "vae.safetensors")).mean(x), model.mean(x * 2 - 1), **CLOSE)
+
+
 def test_groups_that_no_shape_shows_are_asked_for(tmp_path, vae):
     vae.save(tmp_path / "folder")
     (tmp_path / "folder" / WEIGHTS).rename(tmp_path / "alone.safetensors")

@@ -18,7 +18,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 # Tensors that a whole checkpoint of each has beside its autoencoder.
 _BESIDE = {"sdxl": "conditioner.embedders.", "sd3": ".joint_blocks.", "flux": ".double_blocks.", "sd": "cond_stage_model."}
-# How people name files, and what the metadata of safetensors calls an architecture.
+# In the order of asking: how people name files, and what the metadata of safetensors calls an architecture.
 _CALLED = {
     "sdxl": r"sdxl|(?<![a-z])xl|xl(?![a-z])",
     "sd3": r"sd-?3|stable-diffusion-?-?3",
@@ -57,11 +57,12 @@ def _playground(stored: Stored) -> dict[str, Any]:
 
 def _told(stored: Stored, fitting: list[str]) -> str | None:
     """The family that a whole checkpoint's other tensors name, or else the metadata, or else the name of the file."""
-    for family in fitting:
+    possible = [family for family in _CALLED if family in fitting]
+    for family in possible:
         if any(_BESIDE[family] in name for name in stored.names):
             return family
     said = stored.metadata.get("modelspec.architecture", ""), stored.path.name
-    return next((family for text in said for family in fitting if re.search(_CALLED[family], text.lower())), None)
+    return next((family for text in said for family in possible if re.search(_CALLED[family], text.lower())), None)
 
 
 def _list(names: Any) -> str:

@@ -15,9 +15,10 @@ from torch import nn
 from srlvae.errors import InputError
 from srlvae.models.formats.layouts import State, from_ldm, is_ldm, modern
 from srlvae.models.formats.scaling import scaling
-from srlvae.models.formats.shapes import kl_config, kl_shape, tiny_config
+from srlvae.models.formats.shapes import GROUPS, kl_config, kl_shape, tiny_config
 from srlvae.models.formats.stored import Stored, open_stored
 from srlvae.models.formats.taesd import HALVES, find_halves, read_halves
+from srlvae.models.sources import WEIGHTS
 
 # Metadata of a safetensors file: the configuration of the model in it, as `srlvae export` writes it.
 CONFIG = "srlvae.config"
@@ -96,11 +97,10 @@ def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
     given = given if kind == "AutoencoderKL" else None
     widths, channels = kl_shape(state)
     # A config.json may belong to another file of the same folder.
-    ours = given and (list(given["block_out_channels"]), given["latent_channels"]) == (widths, channels)
-    found = kl_config(state, given["norm_num_groups"] if given and ours else None)
-    if given and ours and word is None:
-        return {**given, **found}
-    return {**found, **scaling(stored, channels, word)}
+    if given and (given.get("block_out_channels"), given.get("latent_channels")) == (widths, channels):
+        found = kl_config(state, given.get("norm_num_groups", GROUPS))
+        return {**given, **found, **(scaling(stored, channels, word) if word else {})}
+    return {**kl_config(state), **scaling(stored, channels, word)}
 
 
 def _written(stored: Stored) -> dict[str, Any] | None:
@@ -112,15 +112,13 @@ def _beside(path: Path) -> dict[str, Any] | None:
     """The config.json in the file's folder, if it is one of an autoencoder."""
     try:
         found = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-        return found if found["_class_name"] in dir(diffusers) else None
+        return found if re.search("Autoencoder|VQ", found["_class_name"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def single_files(folder: Path) -> list[str]:
     """The files of weights in a folder that could be given by themselves."""
-    from srlvae.models.sources import WEIGHTS
-
     return sorted(path.name for path in folder.iterdir() if path.suffix in WEIGHTS and path.is_file())
 
 
