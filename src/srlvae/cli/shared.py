@@ -19,8 +19,8 @@ VaeHelp = (
     "`owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
 )
 PipelineHelp = (
-    "A pipeline like Stable Diffusion's: a folder in diffusers' format, a checkpoint in one file inside such a folder, a hub id "
-    "such as `owner/name@revision:fp16`, or the bundled `tiny-sd`."
+    "A pipeline like Stable Diffusion's: a folder in diffusers' format, a checkpoint in one file inside such a folder, a hub "
+    "id such as `owner/name@revision:fp16`, or the bundled `tiny-sd`."
 )
 DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
 
