@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import diffusers
 import pytest
@@ -184,6 +185,42 @@ def small_hunyuan() -> VAE:
 def test_another_class_loads_by_its_config(build, tmp_path):
     build().save(tmp_path)
     assert load_vae(tmp_path / WEIGHTS).fingerprint() == build().fingerprint()
+
+
+# --- Wan and Qwen-Image
+
+WAN = {
+    r"^quant_conv": "conv1",
+    r"^post_quant_conv": "conv2",
+    r"^(\w+)\.conv_in": r"\1.conv1",
+    r"norm_out": "head.0",
+    r"conv_out": "head.2",
+    r"mid_block\.attentions\.0": "middle.1",
+    r"mid_block\.resnets\.(\d)": lambda m: f"middle.{2 * int(m[1])}",
+    r"up_blocks\.(\d)\.resnets\.(\d)": lambda m: f"upsamples.{4 * int(m[1]) + int(m[2])}",
+    r"up_blocks\.(\d)\.upsamplers\.0": lambda m: f"upsamples.{4 * int(m[1]) + 3}",
+    r"down_blocks": "downsamples",
+    r"conv_shortcut": "shortcut",
+    r"(middle\.[02]|samples\.\d+)\.norm1": r"\1.residual.0",
+    r"(middle\.[02]|samples\.\d+)\.conv1": r"\1.residual.2",
+    r"(middle\.[02]|samples\.\d+)\.norm2": r"\1.residual.3",
+    r"(middle\.[02]|samples\.\d+)\.conv2": r"\1.residual.6",
+}
+
+
+def test_a_file_under_the_names_of_wan_loads(tmp_path, x):
+    torch.manual_seed(0)
+    vae = VAE(diffusers.AutoencoderKLWan(base_dim=8).eval().requires_grad_(False))
+    state = {}
+    for name, value in vae.model.state_dict().items():
+        for new, old in WAN.items():
+            name = re.sub(new, old, name)
+        state[name] = value
+    assert {"conv1.weight", "encoder.downsamples.0.residual.0.gamma", "decoder.upsamples.3.resample.1.weight"} <= state.keys()
+    save_file(state, tmp_path / "qwen_image_vae.safetensors")
+    loaded = load_vae(tmp_path / "qwen_image_vae.safetensors")
+    assert loaded.fingerprint() == vae.fingerprint()
+    assert torch.equal(loaded.to_scaled(loaded.mean(x)), vae.to_scaled(vae.mean(x)))
 
 
 # --- TAESD

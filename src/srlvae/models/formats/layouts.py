@@ -39,6 +39,18 @@ def from_ldm(state: State) -> State:
     return convert_ldm_vae_checkpoint(kept, {"down_block_types": [""] * levels, "up_block_types": [""] * levels})
 
 
+def is_wan(state: State) -> bool:
+    """Whether the tensors have the names of Wan's own code, which Qwen-Image's autoencoder has in ComfyUI, too."""
+    return "encoder.downsamples.0.residual.0.gamma" in state
+
+
+def from_wan(state: State) -> State:
+    """The tensors of Wan's own code under diffusers' names, by diffusers' own conversion."""
+    from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
+
+    return convert_wan_vae_to_diffusers(state)
+
+
 def to_ldm(state: State) -> State:
     """An AutoencoderKL's tensors under LDM's names. Its attention is made of convolutions: weights become `c c 1 1`."""
     levels = _count(state, r"encoder\.down_blocks\.(\d+)\.")

@@ -51,6 +51,15 @@ def kl_config(state: State, groups: int | None = None) -> dict[str, Any]:
     }
 
 
+def wan_config(state: State) -> dict[str, Any]:
+    """The configuration of an AutoencoderKLWan with these tensors; levels and statistics are those of Wan 2.1."""
+    return {
+        "_class_name": "AutoencoderKLWan",
+        "base_dim": state["encoder.conv_in.weight"].shape[0],
+        "z_dim": state["post_quant_conv.weight"].shape[0],
+    }
+
+
 def tiny_config(state: State) -> dict[str, Any]:
     """The configuration of an AutoencoderTiny with these tensors."""
     encoder, decoder = _stages(state, "encoder"), _stages(state, "decoder")

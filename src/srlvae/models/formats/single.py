@@ -13,9 +13,9 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from srlvae.errors import InputError
-from srlvae.models.formats.layouts import State, from_ldm, is_ldm, modern
+from srlvae.models.formats.layouts import State, from_ldm, from_wan, is_ldm, is_wan, modern
 from srlvae.models.formats.scaling import scaling
-from srlvae.models.formats.shapes import GROUPS, kl_config, kl_shape, tiny_config
+from srlvae.models.formats.shapes import GROUPS, kl_config, kl_shape, tiny_config, wan_config
 from srlvae.models.formats.stored import Stored, open_stored
 from srlvae.models.formats.taesd import HALVES, find_halves, read_halves
 from srlvae.models.sources import WEIGHTS
@@ -23,7 +23,7 @@ from srlvae.models.sources import WEIGHTS
 # Metadata of a safetensors file: the configuration of the model in it, as `srlvae export` writes it.
 CONFIG = "srlvae.config"
 # By one of these every autoencoder of diffusers and LDM is known, whatever its file puts before the names.
-_FIRST = ("encoder.conv_in.weight", "encoder.conv_in.conv.weight", "encoder.layers.0.weight")
+_FIRST = ("encoder.conv_in.weight", "encoder.conv_in.conv.weight", "encoder.layers.0.weight", "encoder.conv1.weight")
 
 
 def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
@@ -74,8 +74,8 @@ def _prefix(stored: Stored) -> str:
     if not found:
         some = ", ".join(sorted(stored.names)[:3]) or "none"
         raise InputError(
-            f"{stored.path} holds no autoencoder in a layout that is known here (diffusers, LDM or TAESD): its tensors are "
-            f"called {some} and so on"
+            f"{stored.path} holds no autoencoder in a layout that is known here (diffusers, LDM, TAESD or Wan): its tensors "
+            f"are called {some} and so on"
         )
     if len(found) > 1:
         raise InputError(f"{stored.path} holds several autoencoders: below {', '.join(sorted(found))}; take one out of it")
@@ -83,7 +83,10 @@ def _prefix(stored: Stored) -> str:
 
 
 def _converted(state: State) -> State:
-    return from_ldm(state) if is_ldm(state) else state
+    """The tensors under diffusers' names."""
+    if is_ldm(state):
+        return from_ldm(state)
+    return from_wan(state) if is_wan(state) else state
 
 
 def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
@@ -94,6 +97,8 @@ def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
         return given
     if "encoder.layers.0.weight" in state:
         return {**(given if given and kind == "AutoencoderTiny" else {}), **tiny_config(state)}
+    if "encoder.norm_out.gamma" in state:
+        return wan_config(state)
     given = given if kind == "AutoencoderKL" else None
     widths, channels = kl_shape(state)
     # A config.json may belong to another file of the same folder.
