@@ -285,7 +285,7 @@ def test_attacked_images_keep_their_budget(pipeline, hardened, folder, result):
 
 def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeypatch):
     who, made = threading.local(), []
-    monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
+    monkeypatch.setattr(cache, "processes", lambda: SimpleNamespace(process_index=who.number, num_processes=2))
     keys = [key_of("uniform-noise", number=i) for i in range(5)]
 
     def make(part: list[int]):
@@ -303,7 +303,7 @@ def test_two_processes_make_every_image_once_and_both_have_all(tmp_path, monkeyp
 
 
 def test_a_process_that_is_alone_with_its_images_waits_for_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "PartialState", lambda: SimpleNamespace(process_index=1, num_processes=2))
+    monkeypatch.setattr(cache, "processes", lambda: SimpleNamespace(process_index=1, num_processes=2))
     monkeypatch.setattr(cache, "wait_for", lambda *_: pytest.fail("waited"))
     keys = [key_of("uniform-noise", number=i) for i in range(3)]
     images = Cache(tmp_path, 2, shared=False).images(keys, lambda part: (torch.ones(len(part), 3, 2, 2), [None] * len(part)))

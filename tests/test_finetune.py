@@ -187,8 +187,8 @@ def test_any_seed_is_taken(latents):
 
 
 def test_several_processes_are_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("srlvae.finetune.folder.PartialState", lambda: SimpleNamespace(num_processes=2))
-    with pytest.raises(InputError, match="without accelerate launch"):
+    monkeypatch.setattr("srlvae.finetune.folder.processes", lambda: SimpleNamespace(num_processes=2))
+    with pytest.raises(InputError, match="without torchrun"):
         finetune(sd15(small_kl()), folder, tmp_path / "out", FinetuneConfig(steps=1), prompt="a cat")
 
 

@@ -306,7 +306,7 @@ def test_impossible_settings_are_refused(tmp_path, photographs, changes, message
 
 
 def run_command(*words: str, **options) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", *words], env=environment, **options)
 
 
@@ -337,8 +337,10 @@ def test_two_processes_take_the_step_of_one(tmp_path, photographs):
     small_kl().save(tmp_path / "vae")
     settings = ("--steps", "1", "--batch-size", "8")
     assert run_command(*command(tmp_path, photographs, "one", *settings)).wait() == 0
-    launch = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "-m")
-    assert run_command(*launch, *command(tmp_path, photographs, "two", *settings)).wait() == 0
+    launch = ("torch.distributed.run", "--nproc-per-node", "2", "-m")
+    two = run_command(*launch, *command(tmp_path, photographs, "two", *settings), stdout=subprocess.PIPE, text=True)
+    said, _ = two.communicate()
+    assert two.returncode == 0 and "2 processes" in said
     one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
     differing = sum((~torch.isclose(one[name], two[name], atol=1e-6)).sum().item() for name in one)
     assert differing < 0.01 * sum(weight.numel() for weight in one.values())

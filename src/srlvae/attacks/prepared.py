@@ -59,7 +59,7 @@ class PreparedAttack:
     def settings(self) -> dict[str, Any]:
         """What the images depend on, as it is written beside them."""
         request, preset = self.request, self.request.changed
-        said = {"attack": request.name, "vae": self.vae.fingerprint(), **asdict(preset.ball)}
+        said = {"attack": request.name, "vae": self.vae.fingerprint(), **asdict(preset.ball), "eps": preset.ball.radius}
         said |= {"options": dict(preset.options), "restarts": preset.restarts, "repeats": preset.repeats, "seed": request.seed}
         if request.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
             said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}

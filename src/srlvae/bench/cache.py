@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, read_image, write_image
 from srlvae.provenance import code
+from srlvae.training.processes import processes
 
 # The rooms whose code makes what a stage of a benchmark keeps: after a change in one of them it is made anew.
 GROUND = ("images", "rng", "models")
@@ -73,7 +73,7 @@ class Cache:
     def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> Images:
         """The images of `keys`. `make` is asked for those that are missing, by number and in batches, and gives them with a
         note on each."""
-        state = PartialState()
+        state = processes()
         if self.shared and state.num_processes > 1:
             beat(self.folder, state.process_index)
         own = range(state.process_index, len(keys), state.num_processes) if self.shared else range(len(keys))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.trace import transfer_doubts
@@ -35,6 +34,7 @@ from srlvae.metrics.clip import load_clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
+from srlvae.training.processes import processes
 
 RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
 # Photographs on a contact sheet.
@@ -83,7 +83,7 @@ def editing(
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed)
     editor = Editor(pipeline, hardened, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     edited, planned = EditedRows(editor), conditions(protocol)
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         for number, (cell, defence) in enumerate(planned, 1):
             editor.edits_under(defence, editor.attacked(cell))
             listener.at("rows", number, len(planned), f"{cell}, {defence}")
@@ -111,7 +111,7 @@ class EditedRows:
         self.pair_distances: dict[tuple[Cell, str], list[float]] = {}
         self.reference = editor.edits(editor.clean)
         self.others = editor.edits(editor.clean, seed=protocol.seed + 1)
-        if not PartialState().is_main_process:
+        if not processes().is_main_process:
             return
         clip = load_clip(protocol.clip, device)
         self.networks = load_networks(protocol.pairs, protocol.sets, protocol.batch_size, device)

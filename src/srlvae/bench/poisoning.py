@@ -15,8 +15,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from srlvae.bench.cache import Cache, beat, key_of
 from srlvae.bench.poison_defences import SCAN, TrainingDefences
 from srlvae.bench.poison_tuning import PoisonJudge, Tuner, Tuning
@@ -31,6 +29,7 @@ from srlvae.metrics.judge import Judge
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
+from srlvae.training.processes import processes
 
 RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
 # Defences that the hardened VAE takes part in.
@@ -83,7 +82,7 @@ def poisoning(
     that nobody knows.
     """
     check_concepts(protocol, judge.concepts)
-    listener, state = listener or Listener(), PartialState()
+    listener, state = listener or Listener(), processes()
     pipeline = pipeline.without_safety_checker()
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     poisons = Poisons(pipelines, folder, clip, protocol, Cache(out / CACHE, protocol.batch_size, listener))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 
 from srlvae.bench.attacked import CLEAN, Cell
 from srlvae.bench.cache import Cache
@@ -26,6 +25,7 @@ from srlvae.files import write_json
 from srlvae.images import Images, tile, write_image
 from srlvae.models.vae import VAE
 from srlvae.provenance import versions
+from srlvae.training.processes import processes
 
 RESULT, GRID, CACHE = "reconstruction.json", "grid.png", "cache"
 # The attack and, where the protocol has it, the budget of the picture grid; and its photographs.
@@ -58,7 +58,7 @@ def reconstruction(
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}
     result |= {"protocol": as_written(protocol), "images": names, "versions": versions(), "rows": []}
-    planned, is_main = conditions(protocol), PartialState().is_main_process
+    planned, is_main = conditions(protocol), processes().is_main_process
     for number, (cell, defence) in enumerate(planned, 1):
         if is_main:
             result["rows"] += as_data([bench.row(cell, defence, hardened)])

@@ -97,7 +97,7 @@ def bench_editing(
 
     Example: `srlvae bench editing --images photographs --out edits`
 
-    Several processes: `accelerate launch -m srlvae bench editing …`
+    Several processes: `torchrun --nproc-per-node 2 -m srlvae bench editing …`
     """
     import dataclasses
 
@@ -137,7 +137,7 @@ def bench_poisoning(
 
     Example: `srlvae bench poisoning --images class-folders --out poison`
 
-    Several processes: `accelerate launch -m srlvae bench poisoning …`
+    Several processes: `torchrun --nproc-per-node 2 -m srlvae bench poisoning …`
     """
     import dataclasses
 

@@ -52,7 +52,7 @@ def harden(
 
     Example: `srlvae harden madebyollin/taesd --images photographs --out my-taesd --preset cpu`
 
-    Several processes: `accelerate launch -m srlvae harden …`
+    Several processes: `torchrun --nproc-per-node 2 -m srlvae harden …`
     """
     from srlvae.cli.drawing import Bars
     from srlvae.config import fraction, read_toml

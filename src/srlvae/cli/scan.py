@@ -30,16 +30,15 @@ def scan(
 
     Example: `srlvae scan downloads --clean photographs --out scanned`
 
-    Several processes: `accelerate launch -m srlvae scan …`
+    Several processes: `torchrun --nproc-per-node 2 -m srlvae scan …`
     """
-    from accelerate import PartialState
-
     from srlvae.cli.drawing import Bars
     from srlvae.images import count_others, find_images
     from srlvae.models.vae import load_vae
     from srlvae.report.scan import write_scan_page
     from srlvae.scan import calibrate, check_enough, clean_evidence, readable, score, write_verdicts
     from srlvae.scan import scan as run
+    from srlvae.training.processes import processes
 
     check_enough(len(find_images(clean)), rate)
     where = device_of(device)
@@ -48,7 +47,7 @@ def scan(
         known = readable(run(*vaes, clean, clean_evidence(out, clean), bars))
         normal, threshold = calibrate(known, rate)
         scores = score(run(*vaes, images, out, bars), normal)
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         return
     table = write_verdicts(out, scores, threshold, clean, rate)
     page = write_scan_page(out, images, scores, threshold, f"the {len(known)} in {clean}", rate)

@@ -12,7 +12,7 @@ from rich.table import Table
 from srlvae.errors import InputError
 
 # Of processes that run together one speaks.
-console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
+console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
 
 VaeHelp = (
     "A folder in diffusers' format, a pipeline's folder, a single file (LDM, TAESD or a whole checkpoint), a hub id such as "
@@ -28,11 +28,12 @@ DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
 def device_of(name: str) -> Any:
     """The torch device called `name`; for `auto` a GPU if there is one. Raises InputError for a device that is not there."""
     import torch
-    from accelerate import PartialState
+
+    from srlvae.training.processes import processes
 
     if name == "auto":
         # Of processes that run together each has a GPU of its own.
-        return PartialState().device if torch.cuda.is_available() else torch.device("cpu")
+        return processes().device if torch.cuda.is_available() else torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -6,8 +6,6 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from accelerate import PartialState
-
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.extras import need
@@ -18,6 +16,7 @@ from srlvae.finetune.kohya import save_kohya
 from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
 from srlvae.models.pipeline import Pipeline
 from srlvae.runs import claim
+from srlvae.training.processes import processes
 
 RECORD, RUN, CHECKPOINT = "finetune.json", "checkpoints/run.json", "checkpoints/last.safetensors"
 # Settings that change nothing of what comes out.
@@ -43,8 +42,8 @@ def finetune(
     Raises InputError for images without captions, for several processes, if `out` holds a run with other settings or a finished
     one, or for a loss that is not finite.
     """
-    if PartialState().num_processes > 1:
-        raise InputError("fine-tuning runs in one process; start it without accelerate launch")
+    if processes().num_processes > 1:
+        raise InputError("fine-tuning runs in one process; start it without torchrun")
     paths, texts = read_captions(images, captions, prompt)
     run = {"config": asdict(config), "vae": pipeline.vae.fingerprint(), "networks": pipeline.fingerprint()}
     root = images if images.is_dir() else images.parent

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from srlvae.harden.progress import Progress
 from srlvae.harden.settings import Objective
-from srlvae.harden.trainer import Progress, Trainer
+from srlvae.harden.trainer import Trainer
 
 
 def plan(trainer: Trainer, photographs: int, held_out: int) -> str:

@@ -16,10 +16,11 @@ from srlvae.harden.crops import Crops, batches, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import FolderPhotographs, Photographs, open_photographs
 from srlvae.harden.plan import plan
+from srlvae.harden.progress import Progress
 from srlvae.harden.rotation import visits
 from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
-from srlvae.harden.trainer import Progress, Trainer
+from srlvae.harden.trainer import Trainer
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import VAE, load_vae
 from srlvae.runs import claim

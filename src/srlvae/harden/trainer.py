@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,31 +16,16 @@ from srlvae.errors import InputError
 from srlvae.harden.crops import Batch
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.networks import Networks
+from srlvae.harden.progress import Progress
 from srlvae.harden.rotation import MicroBatch
 from srlvae.harden.settings import HardenConfig
-from srlvae.harden.terms import WEIGHT, Encoded, Term, next_log_weight, outer_loss, shift
+from srlvae.harden.terms import Encoded, Term, next_log_weight, outer_loss, shift
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
 from srlvae.training.precision import make_accelerator
 
 T = TypeVar("T")
-
-
-@dataclass
-class Progress:
-    """How far a run has come; it is stored with every checkpoint.
-
-    `log_weight` is the logarithm of the weight that keeps clean latents close. `unreadable` has the reason for every photograph
-    that could not be used, and `scaler` the state of float16's gradient scaler.
-    """
-
-    step: int = 0
-    steps_skipped: int = 0
-    log_weight: float = math.log(WEIGHT)
-    seconds: float = 0.0
-    unreadable: dict[str, str] = field(default_factory=dict)
-    scaler: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:

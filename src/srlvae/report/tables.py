@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from srlvae.attacks.attack import Attack
-from srlvae.attacks.engine.ball import Ball
-from srlvae.config import budget
 from srlvae.report.rows import Table
 
 
@@ -17,14 +15,8 @@ def attack_list(attacks: Mapping[str, Attack]) -> Table:
     for name, attack in attacks.items():
         lines.append([f"[bold]{name}[/]", "", "", attack.needs, attack.passes, attack.paper])
         for preset, s in attack.presets.items():
-            lines.append([f"  {preset}", _radius(s.ball), str(s.ball.steps), "", "", ""])
+            lines.append([f"  {preset}", s.ball.radius, str(s.ball.steps), "", "", ""])
     return ["attack, presets", "ε", "steps", "needs", "a step", "paper"], lines
-
-
-def _radius(ball: Ball) -> str:
-    if ball.eps is None:
-        return "none"
-    return f"{ball.eps:g} (ℓ2)" if ball.norm == "l2" else budget(ball.eps)
 
 
 def attacked_table(records: list[dict]) -> Table:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from srlvae.models.vae import VAE
 from srlvae.runs import claim
 from srlvae.scan.calibration import Normal
 from srlvae.scan.evidence import EVIDENCE, evidence_of_image
+from srlvae.training.processes import processes
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE, RECORD = "evidence-{}.csv", "scan.json"
@@ -73,7 +73,7 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
     have latents of different sizes.
     """
-    state, listener = PartialState(), listener or Listener()
+    state, listener = processes(), listener or Listener()
     files = [(path, *_identity(path, folder)) for path in find_images(folder)]
     vaes = _fingerprints(original, hardened)
     claim(out, RECORD, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})

@@ -12,6 +12,7 @@ from accelerate.state import is_initialized
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
+from srlvae.training.processes import on_cpu
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -73,7 +74,7 @@ def make_accelerator(precision: str) -> MixedAccelerator:
 
 def _processes() -> Accelerator:
     # The precision of accelerate's shared state cannot be changed; a caller's own accelerator may have set one.
-    accelerator = Accelerator(mixed_precision=None if is_initialized() else "no")
+    accelerator = Accelerator(cpu=on_cpu(), mixed_precision=None if is_initialized() else "no")
     if accelerator.mixed_precision != "no":
         raise InputError(
             f"accelerate was set up with mixed_precision={accelerator.mixed_precision!r} in this process; "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from srlvae.config import budget
+
 Norm = Literal["linf", "l2"]
 
 
@@ -54,6 +56,13 @@ class Ball:
             least = step_across(radius, steps) if radius is not None and steps < self.steps else 0.0
             ball = replace(ball, steps=steps, step_size=max(ball.step_size, least))
         return ball
+
+    @property
+    def radius(self) -> str:
+        """The radius as it is written in files and tables: `8/255`, `8 (ℓ2)`, or `none`."""
+        if self.eps is None:
+            return "none"
+        return f"{self.eps:g} (ℓ2)" if self.norm == "l2" else budget(self.eps)
 
     def step(self, number: int) -> float:
         """The size of step `number`, counted from 0."""

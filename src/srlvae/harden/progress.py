@@ -1,0 +1,24 @@
+"""How far a hardening run has come."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from srlvae.harden.terms import WEIGHT
+
+
+@dataclass
+class Progress:
+    """How far a run has come; it is stored with every checkpoint.
+
+    `log_weight` is the logarithm of the weight that keeps clean latents close. `unreadable` has the reason for every photograph
+    that could not be used, and `scaler` the state of float16's gradient scaler.
+    """
+
+    step: int = 0
+    steps_skipped: int = 0
+    log_weight: float = math.log(WEIGHT)
+    seconds: float = 0.0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    scaler: dict[str, float] = field(default_factory=dict)
