@@ -40,6 +40,7 @@ def generate_files(
 
     Raises InputError if `out` holds images that were made with other settings.
     """
+    pipeline.check_prompted()
     listener = listener or Listener()
     settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
     claim(out, RECORD, settings | _names(pipeline))
@@ -74,6 +75,7 @@ def edit_files(
     Raises InputError for an unreadable image, for two images of the same name, if the strength leaves no step to run, or if
     `out` holds images that were made with other settings.
     """
+    pipeline.check_prompted()
     paths, settings, listener = find_sources(sources, out), settings or EditSettings(), listener or Listener()
     steps_run(settings.steps, settings.strength)
     claim(out, RECORD, {"prompt": prompt, **asdict(settings), "seed": seed} | _names(pipeline))

@@ -56,5 +56,6 @@ def finetune(
     console.print(f"\nTuned: [bold]{out}[/]")
     if lora_rank:
         console.print(f'Next, in Python: pipeline.load_lora_weights("{out}")', markup=False)
+        console.print(f"For A1111, Forge and ComfyUI: {out / 'kohya_lora.safetensors'}", markup=False)
     else:
         console.print(f"Next: srlvae generate --pipeline {out} --prompt … --out FOLDER")

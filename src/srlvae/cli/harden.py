@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from srlvae.cli.export import export_command
 from srlvae.cli.shared import VaeHelp, console, show_scores
 from srlvae.errors import InputError
 
@@ -73,6 +74,7 @@ def harden(
         run(vae, photographs, out, settings, resume=resume, listener=bars)
     show_scores(out)
     console.print(f"\nHardened VAE: [bold]{out}[/]\nIts encoder alone: [bold]{out / 'encoder.safetensors'}[/]")
+    console.print(f"For other programs: {export_command(out)}", markup=False)
     console.print(f"Next: srlvae bench reconstruction --original {vae} --hardened {out} --images FOLDER --out FOLDER")
 
 

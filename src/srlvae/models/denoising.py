@@ -41,7 +41,7 @@ def image_to_image(
 
 def timesteps(pipeline: Pipeline, steps: int, strength: float) -> tuple[Any, Tensor]:
     """A DDIM scheduler for `steps`, and the timesteps that an edit of `strength` runs, the noisiest first."""
-    scheduler = library.DDIMScheduler.from_config(pipeline.pipe.scheduler.config, clip_sample=False)
+    scheduler = library.DDIMScheduler.from_config(pipeline.noise_schedule(), clip_sample=False)
     scheduler.set_timesteps(steps, device=pipeline.device)
     return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
 
