@@ -17,7 +17,7 @@ from srlvae.attacks import ATTACKS
 from srlvae.cli import main
 from srlvae.finetune import CHECKPOINT
 from srlvae.images import read_image
-from srlvae.models.pipeline import Pipeline
+from srlvae.models.noise import denoising_loss
 from srlvae.models.vae import load_vae
 
 
@@ -212,14 +212,14 @@ def test_a_signal_stops_after_the_step_and_the_end_says_how_to_go_on(folder, mon
     sd15(small_kl()).pipe.save_pretrained(folder / "pipe")
     words = ("finetune", "--images", folder / "photographs", "--pipeline", folder / "pipe", "--steps", 3, "--batch-size", 2)
     words += ("--prompt", "a cat", "--precision", "no", "--out", folder / "tuned")
-    loss = Pipeline.denoising_loss
+    loss = denoising_loss
 
     def signalled(*given):
         os.kill(os.getpid(), signal.SIGTERM)
         return loss(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Pipeline, "denoising_loss", signalled)
+        patched.setattr("srlvae.finetune.loop.denoising_loss", signalled)
         assert run(patched, *words) == 130 and "goes on" in capsys.readouterr().err
     assert (folder / "tuned" / CHECKPOINT).exists()
     assert run(monkeypatch, *words) == 0 and (folder / "tuned" / "model_index.json").exists()

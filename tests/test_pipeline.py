@@ -18,6 +18,7 @@ from srlvae.errors import InputError
 from srlvae.models.denoising import image_to_image
 from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.load import load_pipeline
+from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import load_vae
 from srlvae.rng import generators, normal_like
@@ -101,14 +102,14 @@ def test_the_denoising_loss_is_that_of_training(kind, photographs):
     target = noise if kind == "epsilon" else alphas.sqrt() * noise - (1 - alphas).sqrt() * z
     output = pipeline.pipe.unet(noisy, t, conditioning.embeds).sample
     expected = torch.stack([((o - g) ** 2).mean() for o, g in zip(output, target, strict=True)])
-    torch.testing.assert_close(pipeline.denoising_loss(z, conditioning, t, noise), expected)
+    torch.testing.assert_close(denoising_loss(pipeline, z, conditioning, t, noise), expected)
 
 
 @every_kind
 def test_the_denoising_loss_has_a_gradient_to_the_image(kind, photographs):
     pipeline, x = kind(small_kl()), photographs.requires_grad_()
     z = pipeline.vae.to_scaled(pipeline.vae.mean(x))
-    loss = pipeline.denoising_loss(z, pipeline.condition(PROMPTS), torch.tensor([40, 800]), noise_for(pipeline, x))
+    loss = denoising_loss(pipeline, z, pipeline.condition(PROMPTS), torch.tensor([40, 800]), noise_for(pipeline, x))
     (gradient,) = torch.autograd.grad(loss.sum(), x)
     assert gradient.isfinite().all() and (gradient.flatten(1).norm(dim=1) > 0).all()
 
@@ -117,7 +118,7 @@ def test_another_prediction_type_is_refused(photographs):
     pipeline = sd15(small_kl(), "sample")
     z = pipeline.vae.to_scaled(pipeline.vae.mean(photographs))
     with pytest.raises(InputError, match="'sample'"):
-        pipeline.denoising_loss(z, pipeline.condition(PROMPTS), torch.tensor([1, 2]), noise_for(pipeline, photographs))
+        denoising_loss(pipeline, z, pipeline.condition(PROMPTS), torch.tensor([1, 2]), noise_for(pipeline, photographs))
 
 
 @every_kind
@@ -254,7 +255,7 @@ def test_noise_of_another_kind_is_refused_where_a_formula_needs_betas(photograph
     z = pipeline.vae.to_scaled(pipeline.vae.mean(photographs))
     condition, t = pipeline.condition(PROMPTS), torch.tensor([1, 2])
     with pytest.raises(InputError, match="EDMEulerScheduler knows no betas"):
-        pipeline.denoising_loss(z, condition, t, z)
+        denoising_loss(pipeline, z, condition, t, z)
     with pytest.raises(InputError, match="EDMEulerScheduler knows no betas"):
         image_to_image(pipeline, photographs, condition, z, EditSettings(strength=0.5, steps=4))
 
