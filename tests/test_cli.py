@@ -8,6 +8,7 @@ import signal
 
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from PIL import Image
 
 from conftest import small_kl
@@ -16,7 +17,7 @@ from srlvae.attacks import ATTACKS
 from srlvae.cli import main
 from srlvae.finetune import CHECKPOINT
 from srlvae.images import read_image
-from srlvae.models.pipeline import Pipeline
+from srlvae.models.noise import denoising_loss
 from srlvae.models.vae import load_vae
 
 
@@ -51,6 +52,33 @@ def test_harden_then_attack(folder, monkeypatch, capsys):
     moved = (read_image(target / "0.png") - read_image(folder / "photographs" / "0.png")).abs().max() * 255
     assert 0 < moved.round() <= 8
     assert json.loads((target / "0.json").read_text())["effective_eps"] == f"{moved.round():.0f}/255"
+
+
+def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(folder, monkeypatch, capsys):
+    assert run(monkeypatch, *harden_words(folder)) == 0
+    assert f"srlvae export {folder / 'out'} --to ldm --out out.safetensors" in capsys.readouterr().out.replace("\n", "")
+    words = ("export", folder / "out", "--to", "ldm", "--dtype", "float16")
+    assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "its layers are not those of the published models" in shown
+    again, hardened = load_vae(folder / "out.safetensors"), load_vae(folder / "out", dtype=torch.float16)
+    assert again.fingerprint() == hardened.fingerprint()
+    assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 2
+    assert "is there already" in " ".join(capsys.readouterr().err.split())
+    assert (
+        run(monkeypatch, "export", folder / "out", "--to", "ldm", "--dtype", "fp8", "--out", folder / "other.safetensors") == 2
+    )
+    assert "no dtype 'fp8'" in capsys.readouterr().err
+
+
+def test_an_export_says_where_it_is_loaded(tmp_path, monkeypatch, capsys):
+    AutoencoderTiny().save_pretrained(tmp_path / "tiny")
+    words = ("export", tmp_path / "tiny", "--to", "taesd", "--name", "taesdxl", "--out", tmp_path / "pair")
+    assert run(monkeypatch, *words) == 0
+    assert "models/vae_approx of ComfyUI, where it is chosen as taesdxl" in " ".join(capsys.readouterr().out.split())
+    assert (
+        load_vae(tmp_path / "pair" / "taesdxl_decoder.safetensors").fingerprint() == load_vae(tmp_path / "tiny").fingerprint()
+    )
 
 
 def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(folder, monkeypatch, capsys):
@@ -184,14 +212,14 @@ def test_a_signal_stops_after_the_step_and_the_end_says_how_to_go_on(folder, mon
     sd15(small_kl()).pipe.save_pretrained(folder / "pipe")
     words = ("finetune", "--images", folder / "photographs", "--pipeline", folder / "pipe", "--steps", 3, "--batch-size", 2)
     words += ("--prompt", "a cat", "--precision", "no", "--out", folder / "tuned")
-    loss = Pipeline.denoising_loss
+    loss = denoising_loss
 
     def signalled(*given):
         os.kill(os.getpid(), signal.SIGTERM)
         return loss(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Pipeline, "denoising_loss", signalled)
+        patched.setattr("srlvae.finetune.loop.denoising_loss", signalled)
         assert run(patched, *words) == 130 and "goes on" in capsys.readouterr().err
     assert (folder / "tuned" / CHECKPOINT).exists()
     assert run(monkeypatch, *words) == 0 and (folder / "tuned" / "model_index.json").exists()

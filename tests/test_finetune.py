@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import diffusers
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from conftest import small_kl
 from heard import Heard
@@ -80,7 +81,7 @@ def test_lora_trains_its_own_weights_alone_and_loads_by_diffusers(folder, tmp_pa
     after = {name.replace(".base_layer", ""): p for name, p in tuned.pipe.unet.named_parameters()}
     assert len(names) == len(before) and all(torch.equal(after[name], p) for name, p in before.items())
     files = {path.name for path in (tmp_path / "lora").iterdir()}
-    assert files == {"pytorch_lora_weights.safetensors", "finetune.json"}
+    assert files == {"pytorch_lora_weights.safetensors", "kohya_lora.safetensors", "finetune.json"}
     with pytest.raises(InputError, match="LoRA's weights alone"):
         load_pipeline(tmp_path / "lora")
     pipe = pipeline._build(diffusers.StableDiffusionPipeline)
@@ -101,6 +102,36 @@ def test_lora_is_a_function_of_the_seed_and_leaves_the_global_generator_alone(la
     other = tune(sd15(small_kl()), latents, ["a cat"] * 3, dataclasses.replace(config, seed=1))
     prints = [fingerprint(tuned.pipe.unet) for tuned in (first, again, other)]
     assert prints[0] == prints[1] != prints[2]
+
+
+# Layers of the original code's UNet by those of diffusers', in SDXL of three levels with attention in two of them.
+BLOCKS = {
+    **{f"down_blocks_{i}_attentions_{j}": f"input_blocks_{3 * i + j + 1}_1" for i in (1, 2) for j in range(2)},
+    **{f"up_blocks_{i}_attentions_{j}": f"output_blocks_{3 * i + j}_1" for i in range(2) for j in range(3)},
+    "mid_block_attentions_0": "middle_block_1",
+}
+
+
+@pytest.mark.parametrize(("build", "blocks"), [(sd15, {}), (sdxl, BLOCKS)], ids=["sd15", "sdxl"])
+def test_lora_is_written_under_the_names_that_kohya_gives_each_layer(build, blocks, folder, tmp_path):
+    pytest.importorskip("peft", reason="needs the extra finetune")
+    pipeline = build(small_kl())
+    layers = [name for name, _ in pipeline.pipe.unet.named_modules() if name.endswith(("to_q", "to_k", "to_v", "to_out.0"))]
+    tuned = finetune(pipeline, folder, tmp_path / "lora", dataclasses.replace(CONFIG, lora_rank=2), prompt="a cat")
+    names = {"lora_unet_" + name.replace(".", "_") for name in layers}
+    for new, old in blocks.items():
+        names = {name.replace(new, old) for name in names}
+    found = load_file(tmp_path / "lora" / "kohya_lora.safetensors")
+    assert found.keys() == {f"{name}.{end}" for name in names for end in ("lora_down.weight", "lora_up.weight", "alpha")}
+    assert all(found[f"{name}.alpha"] == 2 and len(found[f"{name}.lora_down.weight"]) == 2 for name in names)
+    # diffusers reads kohya's names, too, and finds every weight again.
+    pipe = pipeline._build(type(pipeline.pipe))
+    pipe.load_lora_weights(tmp_path / "lora", weight_name="kohya_lora.safetensors")
+    trained, read = (
+        {name.replace(".default_0", ".default"): p for name, p in unet.named_parameters() if "lora" in name}
+        for unet in (tuned.pipe.unet, pipe.unet)
+    )
+    assert trained.keys() == read.keys() and all(torch.equal(p, trained[name]) for name, p in read.items())
 
 
 def test_what_is_written_loads_again_and_is_not_written_over(folder, tmp_path):

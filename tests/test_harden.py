@@ -26,6 +26,7 @@ from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Objectiv
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.vae import load_vae
+from test_vae import small_wan
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 OBJECTIVE = Objective(attacks=(Inner(),), turns=8, visits=2)
@@ -52,6 +53,15 @@ def photographs(tmp_path) -> Path:
         levels = torch.randint(0, 256, (6, 6, 3), generator=generator, dtype=torch.uint8)
         Image.fromarray(levels.numpy()).resize((48, 40)).save(folder / f"{i:02d}.png")
     return folder
+
+
+def test_an_autoencoder_of_frames_is_hardened_like_any_other(tmp_path, photographs):
+    original = small_wan()
+    before = {name: w.clone() for name, w in original.model.state_dict().items()}
+    hardened = harden(original, photographs, tmp_path / "out", replace(CONFIG, steps=2))
+    moved = {name.split(".")[0] for name, w in hardened.model.state_dict().items() if not torch.equal(w, before[name])}
+    assert moved == {"encoder", "quant_conv"} and variance_is_held(hardened)
+    assert load_vae(tmp_path / "out").fingerprint() == hardened.fingerprint()
 
 
 def test_only_the_encoder_changes_and_plain_diffusers_loads_it(tmp_path, photographs):

@@ -8,12 +8,16 @@ import pytest
 import torch
 
 from conftest import small_kl, small_tiny
+from srlvae.errors import InputError
 from srlvae.models.memory import saved_bytes
 from srlvae.training.recompute import checkpoint_layers
-from test_vae import every_kind
+from test_vae import KINDS, small_qwen, small_wan
+
+FRAMES = {"wan": small_wan, "qwen-image": small_qwen}
+every_plain_kind = pytest.mark.parametrize("build", [build for name, build in KINDS.items() if name not in FRAMES])
 
 
-@every_kind
+@every_plain_kind
 def test_function_and_gradients_stay_as_they_are(build, x):
     plain, other = build(), build()
     checkpoint_layers(other.model)
@@ -27,6 +31,12 @@ def test_function_and_gradients_stay_as_they_are(build, x):
     assert len(found[0]) == len(found[1]) > 10
     # The same operations on the same numbers: bit by bit.
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("build", FRAMES.values(), ids=FRAMES.keys())
+def test_layers_that_remember_are_refused(build):
+    with pytest.raises(InputError, match="leave gradient checkpointing out"):
+        checkpoint_layers(build().model)
 
 
 @pytest.mark.parametrize("build", [small_kl, small_tiny])

@@ -6,15 +6,19 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, EDMEulerScheduler
+from safetensors.torch import save_file
 from torch import nn
 
+from checkpoint import checkpoint
 from conftest import SHARED, small_kl, small_tiny
 from pipelines import SIZE, sd15, sdxl
+from srlvae.edits import edit_files, generate_files
 from srlvae.errors import InputError
 from srlvae.models.denoising import image_to_image
 from srlvae.models.edit_defaults import EditSettings
 from srlvae.models.load import load_pipeline
+from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import load_vae
 from srlvae.rng import generators, normal_like
@@ -98,14 +102,14 @@ def test_the_denoising_loss_is_that_of_training(kind, photographs):
     target = noise if kind == "epsilon" else alphas.sqrt() * noise - (1 - alphas).sqrt() * z
     output = pipeline.pipe.unet(noisy, t, conditioning.embeds).sample
     expected = torch.stack([((o - g) ** 2).mean() for o, g in zip(output, target, strict=True)])
-    torch.testing.assert_close(pipeline.denoising_loss(z, conditioning, t, noise), expected)
+    torch.testing.assert_close(denoising_loss(pipeline, z, conditioning, t, noise), expected)
 
 
 @every_kind
 def test_the_denoising_loss_has_a_gradient_to_the_image(kind, photographs):
     pipeline, x = kind(small_kl()), photographs.requires_grad_()
     z = pipeline.vae.to_scaled(pipeline.vae.mean(x))
-    loss = pipeline.denoising_loss(z, pipeline.condition(PROMPTS), torch.tensor([40, 800]), noise_for(pipeline, x))
+    loss = denoising_loss(pipeline, z, pipeline.condition(PROMPTS), torch.tensor([40, 800]), noise_for(pipeline, x))
     (gradient,) = torch.autograd.grad(loss.sum(), x)
     assert gradient.isfinite().all() and (gradient.flatten(1).norm(dim=1) > 0).all()
 
@@ -114,7 +118,7 @@ def test_another_prediction_type_is_refused(photographs):
     pipeline = sd15(small_kl(), "sample")
     z = pipeline.vae.to_scaled(pipeline.vae.mean(photographs))
     with pytest.raises(InputError, match="'sample'"):
-        pipeline.denoising_loss(z, pipeline.condition(PROMPTS), torch.tensor([1, 2]), noise_for(pipeline, photographs))
+        denoising_loss(pipeline, z, pipeline.condition(PROMPTS), torch.tensor([1, 2]), noise_for(pipeline, photographs))
 
 
 @every_kind
@@ -187,3 +191,83 @@ def test_taesd_takes_the_place_of_a_vae_of_its_latent_shape(photographs):
     swapped = pipeline.with_vae(load_vae(SHARED / "models" / "taesd"))
     edited = swapped.edit(photographs, PROMPTS, generators(0, range(2)), steps=4)
     assert edited.shape == photographs.shape and edited.std() > 0
+
+
+# --- what else is loaded, and refused
+
+
+def test_a_checkpoint_in_one_file_loads_in_the_folder_of_its_kind(tmp_path):
+    pipeline = sd15(small_kl())
+    pipeline.pipe.save_pretrained(tmp_path / "folder")
+    for weights in tmp_path.rglob("*.safetensors"):
+        weights.unlink()
+    save_file(checkpoint(pipeline), tmp_path / "folder" / "model.safetensors")
+    loaded = load_pipeline(tmp_path / "folder" / "model.safetensors")
+    assert loaded.fingerprint() == pipeline.fingerprint() and loaded.vae.fingerprint() == pipeline.vae.fingerprint()
+    assert loaded.settings() == pipeline.settings()
+
+
+def test_a_checkpoint_in_one_file_says_what_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr("srlvae.models.load.online", lambda: False)
+    save_file({"model.diffusion_model.out.2.bias": torch.zeros(4)}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="neither tokenizer nor configuration.*no network.*beside model_index.json"):
+        load_pipeline(tmp_path / "model.safetensors")
+
+
+def test_a_pipeline_of_one_variant_alone_loads(tmp_path):
+    pipeline = sd15(small_kl())
+    pipeline.pipe.save_pretrained(tmp_path, variant="fp16")
+    loaded = load_pipeline(tmp_path)
+    assert loaded.fingerprint() == pipeline.fingerprint() and loaded.vae.fingerprint() == pipeline.vae.fingerprint()
+    assert load_pipeline(f"{tmp_path}:fp16").fingerprint() == pipeline.fingerprint()
+    with pytest.raises(InputError, match="no weights of the variant bf16.*there are: fp16"):
+        load_pipeline(f"{tmp_path}:bf16")
+    small_kl().save(tmp_path / "vae")
+    with pytest.warns(UserWarning, match="with and without the variant fp16.*--variant fp16"):
+        load_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("someone/nothing", "no network, and not in the cache"), ("someone/nothing/unet", "not a folder in it")],
+)
+def test_a_pipeline_that_is_not_cached_is_said_so_without_a_network(name, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("srlvae.models.load.online", lambda: False)
+    with pytest.raises(InputError, match=message):
+        load_pipeline(name)
+
+
+def test_a_cached_pipeline_loads_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("srlvae.models.load.online", lambda: False)
+    pipeline, folder = sd15(small_kl()), tmp_path / "models--someone--small"
+    pipeline.pipe.save_pretrained(folder / "snapshots" / ("a" * 40))
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("a" * 40)
+    loaded = load_pipeline("someone/small")
+    assert loaded.fingerprint() == pipeline.fingerprint() and loaded.pipe.config._name_or_path == "someone/small"
+
+
+def test_noise_of_another_kind_is_refused_where_a_formula_needs_betas(photographs):
+    pipeline = sd15(small_kl())
+    pipeline.pipe.scheduler = EDMEulerScheduler()
+    z = pipeline.vae.to_scaled(pipeline.vae.mean(photographs))
+    condition, t = pipeline.condition(PROMPTS), torch.tensor([1, 2])
+    with pytest.raises(InputError, match="EDMEulerScheduler knows no betas"):
+        denoising_loss(pipeline, z, condition, t, z)
+    with pytest.raises(InputError, match="EDMEulerScheduler knows no betas"):
+        image_to_image(pipeline, photographs, condition, z, EditSettings(strength=0.5, steps=4))
+
+
+def test_a_unet_for_inpainting_neither_generates_nor_edits(photographs, tmp_path):
+    pipeline = sd15(small_kl(), inpainting=True)
+    with pytest.raises(InputError, match="made for inpainting: it takes 9 channels"):
+        pipeline.generate(PROMPTS, generators(0, range(2)), steps=2)
+    with pytest.raises(InputError, match="made for inpainting: it takes 9 channels"):
+        pipeline.edit(photographs, PROMPTS, generators(0, range(2)), steps=4)
+    with pytest.raises(InputError, match="made for inpainting"):
+        generate_files(pipeline, PROMPTS, tmp_path / "out", count=1)
+    with pytest.raises(InputError, match="made for inpainting"):
+        edit_files(pipeline, [tmp_path], "a cat", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -89,3 +89,13 @@ def test_a_posterior_with_something_added_is_refused_and_is_not_said_to_be_held(
     with pytest.raises(InputError, match="adds to its log-variance in an unknown way"):
         hold_variance(vae, torch.zeros(4))
     assert not variance_is_held(vae)
+
+
+def test_the_variance_of_an_autoencoder_with_a_time_axis_is_held(x):
+    from test_vae import small_wan
+
+    vae = small_wan()
+    mean = vae.mean(x)
+    hold_variance(vae, torch.tensor([0.1, 0.2, 0.3, 0.4]).log())
+    assert variance_is_held(vae) and torch.equal(vae.mean(x), mean)
+    torch.testing.assert_close(vae.posterior(x)[1][0, :, 0, 0].exp(), torch.tensor([0.1, 0.2, 0.3, 0.4]))

@@ -41,6 +41,7 @@ def generate_files(
 
     Raises InputError if `out` holds images that were made with other settings.
     """
+    pipeline.check_prompted()
     listener = listener or Listener()
     settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
     claim(out, RECORD, settings | _names(pipeline))
@@ -76,6 +77,7 @@ def edit_files(
     Raises InputError if no image can be read, for two images of the same name, if the strength leaves no step to run, or if
     `out` holds images that were made with other settings.
     """
+    pipeline.check_prompted()
     listener, settings = listener or Listener(), settings or EditSettings()
     left_out = LeftOut(listener)
     found = find_sources(sources, out, left_out)

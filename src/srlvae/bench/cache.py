@@ -5,6 +5,7 @@ A run that was cut off, or that is extended, therefore makes only what is missin
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -145,9 +146,11 @@ def start_heartbeat(folder: Path, process: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
     def go_on() -> None:
-        while True:
-            sign.touch()
-            time.sleep(BEAT_SECONDS)
+        # Until the folder is gone, of which the rest of the run will hear by itself.
+        with contextlib.suppress(OSError):
+            while True:
+                sign.touch()
+                time.sleep(BEAT_SECONDS)
 
     sign.touch()
     threading.Thread(target=go_on, daemon=True).start()

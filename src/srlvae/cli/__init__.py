@@ -11,6 +11,7 @@ from rich.console import Console
 
 from srlvae.cli.attack import attack
 from srlvae.cli.bench import bench
+from srlvae.cli.export import export, push
 from srlvae.cli.finetune import finetune
 from srlvae.cli.harden import apply, harden
 from srlvae.cli.malloc import keep_freed_memory
@@ -32,7 +33,7 @@ def about() -> None:
     """
 
 
-for command in (quickstart, harden, apply, attack, generate, edit, finetune, scan):
+for command in (quickstart, harden, apply, export, push, attack, generate, edit, finetune, scan):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.command()(report)

@@ -66,6 +66,7 @@ def finetune(
     console.print(f"\nTuned: [bold]{named(out)}[/]")
     if lora_rank:
         console.print(f'Next, in Python: pipeline.load_lora_weights("{shown(out)}")', markup=False)
+        console.print(f"For A1111, Forge and ComfyUI: {shown(out / 'kohya_lora.safetensors')}", markup=False)
     else:
         console.print(f"Next: srlvae generate --pipeline {shown(out)} --prompt … --out FOLDER", markup=False)
     end(bars.omissions, [out], [images])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from srlvae.cli.export import export_command
 from srlvae.cli.shared import PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, show_scores
 from srlvae.errors import InputError
 from srlvae.files import shown
@@ -82,6 +83,7 @@ def harden(
         run(vae, photographs, out, settings, resume=resume, listener=bars)
     show_scores(out)
     console.print(f"\nHardened VAE: [bold]{named(out)}[/]\nIts encoder alone: [bold]{named(out / 'encoder.safetensors')}[/]")
+    console.print(f"For other programs: {shown(export_command(out))}", markup=False)
     words = f"--original {shown(vae)} --hardened {shown(out)} --images FOLDER --out FOLDER"
     console.print(f"Next: srlvae bench reconstruction {words}", markup=False)
     end(bars.omissions, [out], [Path(images)])

@@ -19,8 +19,14 @@ from srlvae.files import LEFT_OUT, shown, try_writing
 # Of processes that run together one speaks.
 console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
 
-VaeHelp = "A folder in diffusers' format, a pipeline's folder, a hub id, or a bundled VAE (`tiny`, `tiny-srl`)."
-PipelineHelp = "A pipeline like Stable Diffusion's: a folder in diffusers' format, a hub id, or the bundled `tiny-sd`."
+VaeHelp = (
+    "A folder in diffusers' format, a pipeline's folder, a single file (LDM, TAESD or a whole checkpoint), a hub id such as "
+    "`owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
+)
+PipelineHelp = (
+    "A pipeline like Stable Diffusion's: a folder in diffusers' format, a checkpoint in one file inside such a folder, a hub "
+    "id such as `owner/name@revision:fp16`, or the bundled `tiny-sd`."
+)
 StrictHelp = "End at the first file that cannot be used, instead of leaving it out."
 PixelsHelp = "Pixels of the largest image that is read; beyond Pillow's 89 million it may be a decompression bomb."
 # The exit code of a command that has done its work, but for files that it left out.

@@ -11,6 +11,8 @@ from srlvae.events import Listener
 from srlvae.extras import need
 from srlvae.files import digest, make_readable, try_writing, write_json
 from srlvae.finetune.captions import Captions, read_captions
+from srlvae.finetune.kohya import NAME as KOHYA
+from srlvae.finetune.kohya import save_kohya
 from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
 from srlvae.images import LeftOut
 from srlvae.models.pipeline import Pipeline
@@ -37,9 +39,9 @@ def finetune(
     """Fine-tune a copy of the pipeline's UNet on the images below `images`, write it to `out`, and return the tuned pipeline.
 
     Captions are as in `read_captions`: `captions` is a file, or a file and the column of it that has them. `out` gets the whole
-    pipeline in diffusers' format, or with LoRA the file `pytorch_lora_weights.safetensors` alone. An interrupted run goes on
-    from its checkpoint in `out`. Images that cannot be read are left out, told to the listener and listed in `out`. The
-    listener also hears of the images encoded and of each step.
+    pipeline in diffusers' format, or with LoRA the files `pytorch_lora_weights.safetensors` and, for other programs,
+    `kohya_lora.safetensors`. An interrupted run goes on from its checkpoint in `out`. Images that cannot be read are left out,
+    told to the listener and listed in `out`. The listener also hears of the images encoded and of each step.
 
     Raises InputError for images without captions, if no image can be read, for several processes, if `out` holds a run with
     other settings or a finished one, or for a loss that is not finite.
@@ -64,7 +66,7 @@ def finetune(
     texts = [texts[number] for number in numbers]
     tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, listener=listener)
     if config.lora_rank:
-        _save_lora(tuned, out)
+        _save_lora(tuned, out, config.lora_rank)
     else:
         tuned.pipe.save_pretrained(out)
     for weights in out.rglob("*.safetensors"):
@@ -89,9 +91,10 @@ def _check_same(out: Path, used: list[str]) -> None:
     write_json(out / USED, {"images": used})
 
 
-def _save_lora(tuned: Pipeline, out: Path) -> None:
+def _save_lora(tuned: Pipeline, out: Path, rank: int) -> None:
     (peft,) = need("finetune", "peft")
     from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 
-    layers = convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(tuned.pipe.unet))
-    type(tuned.pipe).save_lora_weights(out, unet_lora_layers=layers)
+    layers = peft.get_peft_model_state_dict(tuned.pipe.unet)
+    type(tuned.pipe).save_lora_weights(out, unet_lora_layers=convert_state_dict_to_diffusers(layers))
+    save_kohya(layers, out / KOHYA, rank=rank, is_xl=tuned.is_xl)

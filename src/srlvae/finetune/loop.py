@@ -18,6 +18,7 @@ from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.extras import need
 from srlvae.images import LeftOut, fit, read_picture
+from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Conditioning, Pipeline
 from srlvae.rng import generators
 from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
@@ -138,7 +139,7 @@ class Tuner:
         z, noise, t = (part.to(self.pipeline.device) for part in (z, noise, t))
         with self.accelerator.autocast():
             conditioning = join_conditionings([self.condition(caption) for caption in chosen])
-            loss = self.pipeline.denoising_loss(z, conditioning, t, noise).mean()
+            loss = denoising_loss(self.pipeline, z, conditioning, t, noise).mean()
         if not loss.isfinite():
             raise InputError(f"the loss is no number at step {step + 1}; give a lower --learning-rate")
         self.accelerator.backward(loss)

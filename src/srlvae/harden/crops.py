@@ -110,7 +110,9 @@ def set_apart(
             name_skipped(photographs, [(order[used], last_error)], left_out or LeftOut())
         used += 1
         if isinstance(photographs, StreamPhotographs) and photographs.length:
-            raise InputError(f"the stream has but {photographs.length} rows, too few to set {wanted} apart; give a lower --held-out")
+            raise InputError(
+                f"the stream has but {photographs.length} rows, too few to set {wanted} apart; give a lower --held-out"
+            )
     if not found or used >= len(order):
         raise InputError(f"too few readable images: {len(found)} of {used} ({last_error})")
     if isinstance(photographs, StreamPhotographs):

@@ -44,9 +44,9 @@ class Networks:
 
     def __init__(self, original: VAE, config: HardenConfig, accelerator: MixedAccelerator, held_out: Images):
         self.config, self.accelerator = config, accelerator
-        # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster.
+        # The layout in which CPUs and tensor cores convolve; on a CPU it is a third faster. Convolutions over time have none.
         model: Any = original.model
-        model.to(accelerator.device, memory_format=torch.channels_last)
+        model.to(accelerator.device, **({} if original.has_frames else {"memory_format": torch.channels_last}))
         self.original, self.teacher, self.vae = original, copy.deepcopy(original), copy.deepcopy(original)
         self.log_variance = None
         if original.has_posterior and config.objective.hold_variance:

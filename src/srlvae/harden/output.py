@@ -12,6 +12,7 @@ from torch import Tensor
 
 from srlvae.errors import InputError
 from srlvae.files import publish, write_atomically, write_json
+from srlvae.harden.card import CARD, PICTURE, base_of, write_card
 from srlvae.harden.scores import attack_reconstruction
 from srlvae.images import tile, write_image
 from srlvae.models.encoders import NAME as ENCODER
@@ -21,7 +22,6 @@ from srlvae.provenance import versions
 
 CHECKPOINT = "checkpoints/last.safetensors"
 RUN, LOG = "checkpoints/run.json", "log.jsonl"
-CARD, PICTURE = "README.md", "before_after.png"
 
 
 def log_row(out: Path, row: dict) -> None:
@@ -48,7 +48,8 @@ def finish_folder(
     partial.rmdir()
     _write_picture(out / PICTURE, original, hardened, held_out[:4])
     made = {"original": run["original"], "hardened": hardened.fingerprint(), "config": run["config"], "scores": scores}
-    write_encoder(out / ENCODER, hardened, original, made)
+    base = base_of(original)
+    write_encoder(out / ENCODER, hardened, original, made, source={"hub": base.name} if base.name else None)
     record = {
         "made_by": "srlvae harden",
         **made,
@@ -58,7 +59,7 @@ def finish_folder(
         "images_skipped": skipped,
         "versions": versions(),
     }
-    write_atomically(out / CARD, lambda file: file.write_text(_card(record), encoding="utf-8"))
+    write_atomically(out / CARD, lambda file: file.write_text(write_card(record, score_rows(record), base), encoding="utf-8"))
     write_json(out / RECORD, record)
     shutil.rmtree(out / "checkpoints")
 
@@ -105,33 +106,3 @@ def score_rows(record: dict) -> list[tuple[str, str, str]]:
         for key, (label, form) in ROWS.items()
         if before.get(key) is not None
     ]
-
-
-def _card(record: dict) -> str:
-    rows = "\n".join(f"| {label} | {a} | {b} |" for label, a, b in score_rows(record))
-    return f"""---
-library_name: diffusers
-tags: [srlvae, vae, robustness]
----
-# A hardened VAE
-
-The encoder of an autoencoder, post-trained by [SRL-VAE](https://arxiv.org/abs/2504.17219) with `srlvae harden` so that
-adversarial perturbations move it less. The decoder is that of the original, bit by bit. It loads in the original's place:
-
-```python
-from diffusers import AutoModel
-vae = AutoModel.from_pretrained("this folder")
-```
-
-Means over {record["scores"]["photographs"]} photographs that were set apart from training; attacks of 10 steps within 15/255.
-Shifts are relative to the norm of the original's clean latents:
-
-| | original | hardened |
-|---|---|---|
-{rows}
-
-![clean, attacked at 15/255, reconstruction of the attacked photograph by the original and by the hardened VAE]({PICTURE})
-
-`{ENCODER}` is the hardened encoder alone: `srlvae apply` puts it onto a copy of the original.
-Settings, versions and fingerprints are in `{RECORD}`. The licence is that of the original weights.
-"""

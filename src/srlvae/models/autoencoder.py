@@ -19,6 +19,8 @@ from srlvae.rng import Generators, normal_like
 
 # The submodules whose parameters act on `encode` and not on `decode`.
 ENCODER_MODULES = ("encoder", "quant_conv")
+# Autoencoders for video that models of images use, too: an image is a video of one frame. They clamp what they decode.
+OF_ONE_FRAME = ("AutoencoderKLQwenImage", "AutoencoderKLWan")
 
 Latents = Float[Tensor, "b c hf wf"]
 
@@ -37,6 +39,8 @@ class VAE:
         self.model = model
         self.scaling_factor: float = getattr(model.config, "scaling_factor", None) or 1.0
         self.shift_factor: float = getattr(model.config, "shift_factor", None) or 0.0
+        self.statistics = _statistics(model.config)
+        self.has_frames = type(model).__name__ in OF_ONE_FRAME
         self.channels, self.factor = self._probe()
 
     def _probe(self) -> tuple[int, int]:
@@ -74,20 +78,25 @@ class VAE:
             raise InputError(f"{height} x {width} pixels: this VAE takes multiples of {self.factor}")
 
     def _encode(self, x: Images):
-        return self.model.encode((check_images(x) * 2 - 1).to(self.dtype))
+        x = (check_images(x) * 2 - 1).to(self.dtype)
+        return self.model.encode(x.unsqueeze(2) if self.has_frames else x)
+
+    def _of_image(self, values: Tensor) -> Tensor:
+        """In float32, and without the axis of time where there is one."""
+        return (values.squeeze(2) if self.has_frames else values).float()
 
     def mean(self, x: Images) -> Latents:
         """The mean latent of each image, in float32."""
         output = self._encode(x)
         posterior = getattr(output, "latent_dist", None)
-        return (posterior.mean if posterior is not None else _latents(output)).float()
+        return self._of_image(posterior.mean if posterior is not None else _latents(output))
 
     def posterior(self, x: Images) -> tuple[Latents, Latents]:
         """The mean and the log-variance of the latent, in float32. Raises InputError for a model without a posterior."""
         posterior = getattr(self._encode(x), "latent_dist", None)
         if posterior is None:
             raise InputError(f"{type(self.model).__name__} has no posterior: its latents have no variance")
-        return posterior.mean.float(), posterior.logvar.float()
+        return self._of_image(posterior.mean), self._of_image(posterior.logvar)
 
     def sample(self, x: Images, generators: Generators) -> Latents:
         """A draw from the posterior, image i from generator i. Without a posterior this is the mean."""
@@ -97,16 +106,26 @@ class VAE:
         return mean + (log_variance / 2).exp() * normal_like(mean, generators)
 
     def to_scaled(self, latents: Latents) -> Latents:
-        """Convert latents to what the diffusion model sees: (latents − shift) · scale."""
-        return (latents - self.shift_factor) * self.scaling_factor
+        """Convert latents to what the diffusion model sees: (latents − shift) · scale.
+
+        With a mean and a deviation of each channel it is (latents − shift − mean) · scale / deviation.
+        """
+        if self.statistics is None:
+            return (latents - self.shift_factor) * self.scaling_factor
+        mean, std = (part.to(latents) for part in self.statistics)
+        return (latents - self.shift_factor - mean) * self.scaling_factor / std
 
     def from_scaled(self, scaled: Latents) -> Latents:
-        """Undo `to_scaled`: scaled / scale + shift."""
-        return scaled / self.scaling_factor + self.shift_factor
+        """Undo `to_scaled`: scaled / scale + shift, and with statistics scaled · deviation / scale + mean + shift."""
+        if self.statistics is None:
+            return scaled / self.scaling_factor + self.shift_factor
+        mean, std = (part.to(scaled) for part in self.statistics)
+        return scaled * std / self.scaling_factor + mean + self.shift_factor
 
     def decode(self, latents: Latents) -> Images:
         """Images of unscaled latents, in float32 and *not* clamped, as a clamp would stop the gradient."""
-        return (self.model.decode(latents.to(self.dtype)).sample.float() + 1) / 2
+        latents = latents.to(self.dtype)
+        return (self._of_image(self.model.decode(latents.unsqueeze(2) if self.has_frames else latents).sample) + 1) / 2
 
     def reconstruct(self, x: Images) -> Images:
         """The image that decoding the mean latent gives, clamped to [0,1]."""
@@ -116,14 +135,25 @@ class VAE:
         """The SHA-256 of all weights as float32, with names and shapes. It is the same for the same values in any file."""
         return fingerprint(self.model)
 
-    def save(self, folder: Path) -> None:
-        """Write config.json and safetensors to `folder` in diffusers' format, without the path that the model came from."""
-        self.model.save_pretrained(folder, safe_serialization=True)
+    def save(self, folder: Path, variant: str | None = None) -> None:
+        """Write config.json and safetensors to `folder` in diffusers' format, without the path that the model came from.
+
+        variant: a part of the weights' file name, such as fp16.
+        """
+        self.model.save_pretrained(folder, safe_serialization=True, variant=variant)
         # Where the model was loaded from is nobody's business.
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         write_json(Path(folder) / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
         for weights in Path(folder).glob("*.safetensors"):
             make_readable(weights)
+
+
+def _statistics(config: Any) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation of each latent channel, `c 1 1`, where the configuration has them."""
+    mean, std = (config.get(name) for name in ("latents_mean", "latents_std"))
+    if mean is None or std is None:
+        return None
+    return torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
 
 
 def _latents(output: Any) -> Tensor:

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
 from srlvae.models.edit_defaults import EditSettings
+from srlvae.models.noise import noise_schedule
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline, library, steps_run
 from srlvae.models.vae import Latents
 
@@ -41,7 +42,7 @@ def image_to_image(
 
 def timesteps(pipeline: Pipeline, steps: int, strength: float) -> tuple[Any, Tensor]:
     """A DDIM scheduler for `steps`, and the timesteps that an edit of `strength` runs, the noisiest first."""
-    scheduler = library.DDIMScheduler.from_config(pipeline.pipe.scheduler.config, clip_sample=False)
+    scheduler = library.DDIMScheduler.from_config(noise_schedule(pipeline), clip_sample=False)
     scheduler.set_timesteps(steps, device=pipeline.device)
     return scheduler, scheduler.timesteps[steps - steps_run(steps, strength) :]
 

@@ -28,6 +28,8 @@ library: Any = diffusers
 NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 # A mask and latents, side by side.
 Kept = Float[Tensor, "b seen hf wf"]
+# Settings of an autoencoder that its latents are scaled by.
+SCALING = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 # Settings that pipelines of one family share, beside their networks.
 SWITCHES = ("requires_safety_checker", "force_zeros_for_empty_prompt")
 
@@ -87,7 +89,7 @@ class Pipeline:
     def settings(self) -> dict[str, Any]:
         """What images depend on besides weights, as plain data: the scheduler's settings and the scaling of latents."""
         scheduler = {key: value for key, value in self.pipe.scheduler.config.items() if key[0] != "_"}
-        scaling = {key: self.vae.model.config.get(key) for key in ("scaling_factor", "shift_factor")}
+        scaling = {key: self.vae.model.config.get(key) for key in SCALING}
         return json.loads(json.dumps({"scheduler": type(self.pipe.scheduler).__name__, **scheduler, **scaling}, default=str))
 
     def with_vae(self, vae: VAE) -> Pipeline:
@@ -153,40 +155,15 @@ class Pipeline:
         output = unet(seen.to(unet.dtype), t, conditioning.embeds.to(unet.dtype), added_cond_kwargs=conditioning.added)
         return output.sample.float()
 
-    def denoising_loss(
-        self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents
-    ) -> Float[Tensor, " b"]:
-        """‖UNet(√ᾱₜ z + √(1−ᾱₜ) n, t, c) − target‖², a mean over the latent: the loss that the UNet was trained on.
-
-        The target is the noise or v, as the scheduler's `prediction_type` says. Raises InputError for any other.
-        """
-        scheduler, kind = self._training_scheduler()
-        noisy = scheduler.add_noise(scaled, noise, t)
-        target = noise if kind == "epsilon" else scheduler.get_velocity(scaled, noise, t)
-        return (self.predict(noisy, t, conditioning) - target).square().mean((1, 2, 3))
-
-    @torch.no_grad()
-    def noise_error(self, scaled: Latents, conditioning: Conditioning, t: Int[Tensor, " b"], noise: Latents) -> Latents:
-        """The noise that the UNet predicts minus the noise that was added, without a gradient.
-
-        This is the direction in which score distillation moves latents.
-        """
-        scheduler, kind = self._training_scheduler()
-        noisy = scheduler.add_noise(scaled, noise, t)
-        found = self.predict(noisy, t, conditioning)
-        if kind == "v_prediction":
-            share = scheduler.alphas_cumprod.to(scaled)[t].view(-1, 1, 1, 1)
-            found = share.sqrt() * found + (1 - share).sqrt() * noisy
-        return found - noise
-
-    def _training_scheduler(self) -> tuple[Any, str]:
-        scheduler = library.DDPMScheduler.from_config(self.pipe.scheduler.config)
-        kind = scheduler.config.prediction_type
-        if kind not in ("epsilon", "v_prediction"):
-            raise InputError(f"prediction type {kind!r} has no denoising loss here; epsilon and v_prediction have")
-        return scheduler, kind
-
     # --- the calls of users
+
+    def check_prompted(self) -> None:
+        """Raise InputError for a UNet that makes no images from a prompt alone."""
+        if self.inpaints:
+            raise InputError(
+                f"this UNet was made for inpainting: it takes {self.pipe.unet.config.in_channels} channels, latents with a "
+                "mask beside them, so it neither generates nor edits from a prompt alone; give a pipeline for text to image"
+            )
 
     @torch.no_grad()
     def generate(self, prompts: list[str], generators: Generators, *, steps: int = STEPS, guidance: float = GUIDANCE) -> Images:
@@ -218,6 +195,7 @@ class Pipeline:
         )
 
     def _call(self, kind: Any, prompts: list[str], generators: Generators, **options: Any) -> Images:
+        self.check_prompted()
         pipe = self._build(kind)
         return pipe(prompts, generator=list(generators), output_type="pt", **options).images.float()
 

@@ -15,7 +15,7 @@ from srlvae.images import Images
 from srlvae.models.autoencoder import VAE
 
 
-def variance_head(vae: VAE) -> nn.Conv2d | None:
+def variance_head(vae: VAE) -> nn.Conv2d | nn.Conv3d | None:
     """The convolution whose last rows make the log-variance, or None for a model without a posterior.
 
     This is `quant_conv`, or the encoder's last convolution if there is no `quant_conv`. Raises InputError if neither makes
@@ -24,7 +24,7 @@ def variance_head(vae: VAE) -> nn.Conv2d | None:
     if not vae.has_posterior:
         return None
     head = getattr(vae.model, "quant_conv", None) or getattr(vae.model.encoder, "conv_out", None)
-    if not isinstance(head, nn.Conv2d) or head.out_channels != 2 * vae.channels or head.bias is None:
+    if not isinstance(head, nn.Conv2d | nn.Conv3d) or head.out_channels != 2 * vae.channels or head.bias is None:
         raise InputError(f"{type(vae.model).__name__} makes its log-variance in a way that is not known, so it cannot be held")
     return head
 

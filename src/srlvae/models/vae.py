@@ -1,4 +1,4 @@
-"""Loading autoencoders from a folder, a pipeline's folder, the hub, or the bundled models."""
+"""Loading autoencoders from a folder, a pipeline's folder, a single file, the hub, or the bundled models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from torch import nn
 from srlvae.errors import InputError
 from srlvae.models.autoencoder import VAE, Latents
 from srlvae.models.encoders import apply_encoder, read_encoder
+from srlvae.models.formats.single import load_file, pair_in, single_files
+from srlvae.models.hub import fetch, fetch_folder, online, unreachable
 from srlvae.models.posterior import variance_is_held
+from srlvae.models.sources import WEIGHTS, Source, parse
+from srlvae.models.variants import pick_variant
 from srlvae.zoo import bundled, encoder_file
 
 # What hardening leaves in a folder.
@@ -25,23 +29,21 @@ __all__ = ["VAE", "Latents", "load_vae"]
 
 
 def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VAE:
-    """Load a VAE from a folder, a pipeline's folder, a hub id, or the name of a bundled model; frozen, in evaluation mode.
+    """Load a VAE from a folder, a pipeline's folder, a single file, a hub id, or the name of a bundled model.
+
+    A single file is in the layout of diffusers, of LDM or of TAESD, or is a whole checkpoint with an autoencoder in it.
+    `srlvae.models.sources` says how variants and revisions are written. The VAE is frozen and in evaluation mode.
 
     Warns of a VAE that was hardened without holding its variance. Raises InputError that says what is missing or why the
     weights were refused.
     """
     if encoder_file(str(source)) and not Path(source).is_dir():
         return _load_encoder(str(source), device, dtype)
-    folder = bundled(str(source)) or Path(source)
-    if folder.is_dir():
-        model = _load(str(_vae_folder(folder)), dtype, local_files_only=True)
-    elif folder.exists() or str(source).count("/") != 1 or str(source).startswith((".", "/")):
-        raise InputError(f"{source} is no folder, hub id or bundled VAE")
-    else:
-        model = _load_from_hub(str(source), dtype)
+    place = parse(bundled(str(source)) or source, "VAE")
+    model = _load_from_hub(str(source), dtype) if place.path is None else _load_local(place.path, place.word, dtype)
     nn.Module.to(model, device)
     vae = VAE(model.eval().requires_grad_(False))
-    if (folder / RECORD).is_file() and not variance_is_held(vae):
+    if place.path and (place.path / RECORD).is_file() and not variance_is_held(vae):
         warnings.warn(
             f"{source} was hardened with an open variance: an attack on its posterior drowns what is drawn from it in noise. "
             "Harden the original anew, with the objective srl.",
@@ -62,13 +64,30 @@ def _load_encoder(name: str, device: torch.device | str, dtype: torch.dtype) -> 
     return vae
 
 
+def _load_local(path: Path, word: str | None, dtype: torch.dtype) -> Any:
+    if path.is_file():
+        if path.suffix not in WEIGHTS:
+            raise InputError(f"{path} is no folder, and no file of weights ({', '.join(WEIGHTS)})")
+        return checked(load_file(path, word, dtype), path)
+    if not (path / "config.json").is_file() and (pair := pair_in(path)):
+        return checked(load_file(pair, word, dtype), pair)
+    folder = _vae_folder(path)
+    return _load(str(folder), dtype, variant=pick_variant(folder, word))
+
+
 def _vae_folder(folder: Path) -> Path:
     """`folder`, or its `vae/` if it is a pipeline's; checked to hold a config and weights."""
     if (folder / "model_index.json").is_file():
         folder = folder / "vae"
     config = folder / "config.json"
     if not config.is_file():
-        raise InputError(f"{folder} has no config.json; give the folder of a diffusers autoencoder or pipeline")
+        files = single_files(folder) if folder.is_dir() else []
+        hint = (
+            f"give one of its single files: {', '.join(files)}"
+            if files
+            else "give the folder of a diffusers autoencoder or pipeline"
+        )
+        raise InputError(f"{folder} has no config.json; {hint}")
     try:
         name = json.loads(config.read_text(encoding="utf-8")).get("_class_name")
     except (ValueError, AttributeError) as error:
@@ -81,17 +100,27 @@ def _vae_folder(folder: Path) -> Path:
     return folder
 
 
-def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
+def _load(source: str, dtype: torch.dtype, variant: str | None) -> Any:
     try:
-        config: Any = AutoModel.load_config(source, **options)
+        config: Any = AutoModel.load_config(source, local_files_only=True)
         loaded = getattr(diffusers, config["_class_name"]).from_pretrained(
-            source, torch_dtype=dtype, low_cpu_mem_usage=False, output_loading_info=True, **options
+            source,
+            variant=variant,
+            torch_dtype=dtype,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            local_files_only=True,
         )
     except Exception as error:  # diffusers, safetensors and torch each raise their own kinds
         raise InputError(f"cannot load a VAE from {source}: {error}") from error
     model, info = loaded
     if info["missing_keys"]:
         raise InputError(f"{source}: weights are missing, {', '.join(info['missing_keys'][:3])} and so on")
+    return checked(model, source)
+
+
+def checked(model: Any, source: str | Path) -> Any:
+    """`model`. Raises InputError where weights are not finite."""
     broken = [name for name, weight in model.state_dict().items() if not weight.isfinite().all()]
     if broken:
         raise InputError(f"{source}: weights are not finite, {', '.join(broken[:3])} and so on")
@@ -99,13 +128,23 @@ def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
 
 
 def _load_from_hub(name: str, dtype: torch.dtype) -> ModelMixin:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    """From the hub, or without a network from its cache, where `vae/` of a pipeline alone is enough."""
+    source = parse(name, "VAE")
+    offline = not online()
+    if Path(source.inside).suffix in WEIGHTS:
+        return _load_hub_file(source, dtype, offline)
+    folder, variant = fetch_folder(source, offline)
+    model = _load(str(folder), dtype, variant=variant)
+    model.register_to_config(_name_or_path=source.repository)
+    return model
 
-    try:
-        hf_hub_download(name, "model_index.json")
-    except EntryNotFoundError:
-        return _load(name, dtype)
-    except Exception as error:
-        raise InputError(f"cannot reach {name} on the hub, and it is no folder or bundled VAE ({error})") from error
-    return _load(name, dtype, subfolder="vae")
+
+def _load_hub_file(source: Source, dtype: torch.dtype, offline: bool) -> ModelMixin:
+    path = fetch(source, source.inside, offline=offline)
+    if path is None and offline:
+        raise unreachable(source, source.inside)
+    if path is None:
+        raise InputError(f"{source.repository} has no file {source.inside}")
+    model = checked(load_file(path, source.word, dtype), f"{source.repository}/{source.inside}")
+    model.register_to_config(_name_or_path=source.repository)
+    return model

@@ -13,6 +13,7 @@ from torch import Tensor
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.images import Images
+from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Conditioning, Pipeline
 from srlvae.models.vae import Latents
 from srlvae.rng import Generators, normal_like
@@ -44,7 +45,7 @@ def denoising_objective(
 def random_denoising_loss(pipeline: Pipeline, scaled: Latents, conditioning: Conditioning, generators: Generators) -> Tensor:
     """The denoising loss of each scaled latent at a time and with noise from its generator."""
     t, noise = draw_timesteps(pipeline, generators), normal_like(scaled, generators)
-    return pipeline.denoising_loss(scaled, conditioning, t, noise)
+    return denoising_loss(pipeline, scaled, conditioning, t, noise)
 
 
 def advdm(

@@ -107,7 +107,7 @@ def photoguard_diffusion(
     """Attacked images whose edits come out like `target`, or mid-grey, which the paper gives as an example.
 
     inpaint: the edit repaints where `mask` is 0 and sees the rest, which may be perturbed; else it is image-to-image.
-    Raises: InputError for inpainting without a mask.
+    Raises InputError for inpainting without a mask.
     """
     mask = loop.mask if loop else None
     if inpaint and mask is None:

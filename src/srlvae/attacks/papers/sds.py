@@ -12,6 +12,7 @@ from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.papers.advdm import draw_timesteps
 from srlvae.images import Images
+from srlvae.models.noise import noise_error
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators, normal_like
 
@@ -29,7 +30,7 @@ def sds_objective(
         vae = pipeline.vae
         scaled = vae.to_scaled(vae.sample(adversarial, generators))
         t, noise = draw_timesteps(pipeline, generators), normal_like(scaled, generators)
-        error = pipeline.noise_error(scaled.detach(), conditioning, t, noise)
+        error = noise_error(pipeline, scaled.detach(), conditioning, t, noise)
         along = (scaled * error).sum((1, 2, 3))
         return -sign * (error.square().mean((1, 2, 3)) + along - along.detach())
 

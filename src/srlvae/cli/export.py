@@ -1,0 +1,71 @@
+"""`srlvae export` and `srlvae push`: hardened VAEs for other programs and for other people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srlvae.cli.shared import VaeHelp, console
+from srlvae.errors import InputError
+
+# Where each layout is read, for the last line.
+PLACES = {
+    "ldm": "models/VAE of A1111 and Forge, models/vae of ComfyUI, --vae of kohya's scripts",
+    "taesd": "models/vae_approx of ComfyUI, where it is chosen as {name}",
+    "diffusers": "from_pretrained of diffusers, or vae/ of a pipeline's folder",
+}
+
+
+def export_command(folder: Path) -> str:
+    """The command that writes the VAE in a folder as other programs read it."""
+    from srlvae.models.formats.export import OWN
+
+    to = OWN.get(json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"], "diffusers")
+    return f"srlvae export {folder} --to {to} --out {f'{folder.name}.safetensors' if to == 'ldm' else 'FOLDER'}"
+
+
+def export(
+    vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
+    to: Annotated[str, typer.Option(help="`ldm` for A1111, Forge and kohya, `taesd` for ComfyUI, or `diffusers`.")],
+    out: Annotated[Path, typer.Option(help="A new file .safetensors for ldm, else a folder.")],
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float32",
+    variant: Annotated[str | None, typer.Option(help="For diffusers: in the weights' name, such as fp16.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="For taesd: taesd, taesdxl, taesd3 or taef1, whose latents it makes.")
+    ] = None,
+) -> None:
+    """Write a VAE as other programs read it: one file in LDM's layout, TAESD's pair, or a folder of diffusers.
+
+    Example: `srlvae export my-vae --to ldm --dtype float16 --out my-vae.safetensors`
+    """
+    from srlvae.models.formats.export import DTYPES, is_published
+    from srlvae.models.formats.export import export as run
+    from srlvae.models.vae import load_vae
+
+    if dtype not in DTYPES:
+        raise InputError(f"no dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
+    model = load_vae(vae)
+    files = run(model, to, out, dtype=DTYPES[dtype], variant=variant, name=name)
+    for path in files:
+        console.print(f"Written: [bold]{path}[/]")
+    if is_published(model, to):
+        console.print("For: " + PLACES[to].format(name=files[0].name.split("_")[0]), markup=False)
+    else:
+        console.print("Other programs will not load it: its layers are not those of the published models", style="yellow")
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="What `srlvae harden` wrote.", metavar="FOLDER")],
+    repository: Annotated[str, typer.Argument(help="An id on the hub, owner/name.", metavar="REPO")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository for your eyes only.")] = False,
+) -> None:
+    """Upload a hardened VAE with its card to the hub, as the account that `hf auth login` knows.
+
+    Example: `srlvae push my-taesd me/taesd-hardened`
+    """
+    from srlvae.harden.push import push as run
+
+    console.print(f"Published: [bold]{run(folder, repository, private=private)}[/]")

@@ -1,0 +1,41 @@
+"""A hardened VAE for others: its folder onto the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from srlvae.errors import InputError
+from srlvae.harden.card import CARD
+
+# What a run leaves beside its result.
+LEFT_OUT = ["checkpoints/*", "snapshots/*", ".*", "log.jsonl", "skipped.txt"]
+
+
+def push(folder: Path, repository: str, *, private: bool = False) -> str:
+    """Upload a folder that `srlvae harden` wrote to `repository` on the hub, which is made where it is not there.
+
+    repository: an id, owner/name. Returns the address of its page.
+    Raises InputError for a folder without model or card, and where the hub refuses.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    for name in ("config.json", CARD):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no {name}; give a folder that `srlvae harden` wrote")
+    api = huggingface_hub.HfApi()
+    try:
+        url = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            ignore_patterns=LEFT_OUT,
+            commit_message="A hardened VAE",
+        )
+    except HFValidationError as error:
+        raise InputError(f"{repository} is no id of a repository; it is written owner/name") from error
+    except Exception as error:  # the hub's library raises its own kinds and those of what it is built on
+        raise InputError(
+            f"cannot push to {repository}: {error} (to log in: `hf auth login`, with the right to write)"
+        ) from error
+    return str(url)

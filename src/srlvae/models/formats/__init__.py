@@ -1,0 +1,1 @@
+"""Single files and their layouts: what other programs write is read here, and what they read is written."""

@@ -1,0 +1,135 @@
+"""A model of diffusers from a single file, whose kind is found by the names and shapes of its tensors alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from srlvae.errors import InputError
+from srlvae.models.formats.layouts import State, from_ldm, from_wan, is_ldm, is_wan, modern
+from srlvae.models.formats.scaling import scaling
+from srlvae.models.formats.shapes import GROUPS, kl_config, kl_shape, tiny_config, wan_config
+from srlvae.models.formats.stored import Stored, open_stored
+from srlvae.models.formats.taesd import HALVES, find_halves, read_halves
+from srlvae.models.sources import WEIGHTS
+
+# Metadata of a safetensors file: the configuration of the model in it, as `srlvae export` writes it.
+CONFIG = "srlvae.config"
+# By one of these every autoencoder of diffusers and LDM is known, whatever its file puts before the names.
+_FIRST = ("encoder.conv_in.weight", "encoder.conv_in.conv.weight", "encoder.layers.0.weight", "encoder.conv1.weight")
+
+
+def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
+    """The autoencoder in a file of weights, or in a pair of TAESD's files of which `path` is one.
+
+    word: the model whose latents it makes, where the file does not say so; see `scaling`.
+    Raises InputError for what is no autoencoder, or no whole one.
+    """
+    stored = open_stored(path)
+    if "srlvae" in stored.metadata:
+        raise InputError(f"{path} is an encoder alone; put it onto its base: srlvae apply {path} --to VAE --out FOLDER")
+    halves = find_halves(stored)
+    if halves and word:
+        raise InputError(f"{path}: TAESD makes latents as the diffusion model sees them, scaled by nothing; leave :{word} out")
+    if halves:
+        state = read_halves(stored, halves)
+        return build(state, {**(_written(stored) or {}), **tiny_config(state)}, dtype, path)
+    state = modern(_converted(stored.take(_prefix(stored))))
+    try:
+        return build(state, _config(stored, state, word), dtype, path)
+    except KeyError as error:
+        raise InputError(f"{path}: weights are missing, {error} is one; a whole autoencoder is needed") from error
+
+
+def build(state: State, config: dict[str, Any], dtype: torch.dtype, path: Path) -> Any:
+    """A model of this configuration with these weights, every one of which is given and used. Raises InputError else."""
+    kind: Any = getattr(diffusers, config["_class_name"], None)
+    if kind is None:
+        raise InputError(f"{path}: diffusers {diffusers.__version__} has no class {config['_class_name']}")
+    try:
+        model = kind.from_config(config)
+        found = model.load_state_dict(state, strict=False)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} does not fit {config['_class_name']}: {error}") from error
+    for what, names in (("missing", found.missing_keys), ("not known", found.unexpected_keys)):
+        if names:
+            raise InputError(
+                f"{path} does not fit {config['_class_name']}: weights are {what}, {', '.join(names[:3])} and so on"
+            )
+    return nn.Module.to(model, dtype)
+
+
+def _prefix(stored: Stored) -> str:
+    """What stands before the autoencoder's names: nothing, or `first_stage_model.` and the like in a whole checkpoint."""
+    ends = tuple(name for name in stored.names if name.endswith(_FIRST))
+    found = {re.sub(rf"({'|'.join(map(re.escape, _FIRST))})$", "", name) for name in ends}
+    found = {prefix for prefix in found if not prefix or prefix.endswith(".")}
+    if not found:
+        some = ", ".join(sorted(stored.names)[:3]) or "none"
+        raise InputError(
+            f"{stored.path} holds no autoencoder in a layout that is known here (diffusers, LDM, TAESD or Wan): its tensors "
+            f"are called {some} and so on"
+        )
+    if len(found) > 1:
+        raise InputError(f"{stored.path} holds several autoencoders: below {', '.join(sorted(found))}; take one out of it")
+    return found.pop()
+
+
+def _converted(state: State) -> State:
+    """The tensors under diffusers' names."""
+    if is_ldm(state):
+        return from_ldm(state)
+    return from_wan(state) if is_wan(state) else state
+
+
+def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
+    """The configuration that the file itself or a config.json beside it has, or what the tensors' shapes say."""
+    given = _written(stored) or _beside(stored.path)
+    kind = given["_class_name"] if given else None
+    if given and kind not in ("AutoencoderKL", "AutoencoderTiny"):
+        return given
+    if "encoder.layers.0.weight" in state:
+        return {**(given if given and kind == "AutoencoderTiny" else {}), **tiny_config(state)}
+    if "encoder.norm_out.gamma" in state:
+        return wan_config(state)
+    given = given if kind == "AutoencoderKL" else None
+    widths, channels = kl_shape(state)
+    # A config.json may belong to another file of the same folder.
+    if given and (given.get("block_out_channels"), given.get("latent_channels")) == (widths, channels):
+        found = kl_config(state, given.get("norm_num_groups", GROUPS))
+        return {**given, **found, **(scaling(stored, channels, word) if word else {})}
+    return {**kl_config(state), **scaling(stored, channels, word)}
+
+
+def _written(stored: Stored) -> dict[str, Any] | None:
+    """The configuration in the file's own metadata."""
+    return json.loads(stored.metadata.get(CONFIG, "null"))
+
+
+def _beside(path: Path) -> dict[str, Any] | None:
+    """The config.json in the file's folder, if it is one of an autoencoder."""
+    try:
+        found = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        return found if re.search("Autoencoder|VQ", found["_class_name"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def single_files(folder: Path) -> list[str]:
+    """The files of weights in a folder that could be given by themselves."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix in WEIGHTS and path.is_file())
+
+
+def pair_in(folder: Path) -> Path | None:
+    """The encoder's file of the one TAESD pair in a folder without other weights."""
+    names = single_files(folder)
+    if len(names) != len(HALVES) or any(half not in " ".join(names) for half in HALVES):
+        return None
+    return folder / next(name for name in names if HALVES[0] in name)

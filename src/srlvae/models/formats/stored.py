@@ -1,0 +1,71 @@
+"""Files of weights, read by name: safetensors, or PyTorch's own with `weights_only=True`. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from srlvae.errors import InputError
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of weights that is open for reading.
+
+    names: those of all tensors. metadata: that of safetensors. take: gives the tensors whose names begin with a prefix, under
+    names without it; from safetensors no others are read.
+    """
+
+    path: Path
+    names: frozenset[str]
+    metadata: dict[str, str]
+    take: Callable[[str], dict[str, Tensor]]
+
+
+def open_stored(path: Path) -> Stored:
+    """Open a file of weights. Raises InputError for one that is damaged, or that holds more than tensors."""
+    return _open_safetensors(path) if path.suffix in (".safetensors", ".sft") else _open_torch(path)
+
+
+def _open_safetensors(path: Path) -> Stored:
+    try:
+        with safe_open(path, "pt") as file:
+            names, metadata = frozenset(file.keys()), file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"cannot read weights from {path}: {error}; it may be damaged or a download that was cut off"
+        ) from error
+
+    def take(prefix: str) -> dict[str, Tensor]:
+        with safe_open(path, "pt") as file:
+            return {name[len(prefix) :]: file.get_tensor(name) for name in names if name.startswith(prefix)}
+
+    return Stored(path, names, metadata, take)
+
+
+def _open_torch(path: Path) -> Stored:
+    try:
+        # Only files of today's format can be mapped, so that of a whole checkpoint no more is read than is taken.
+        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # pickle, zipfile and torch each raise their own kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"cannot read weights from {path}: {reason} Only tensors are read from such files, as others could run code; "
+            "take the .safetensors of the same model, or convert it where you trust it"
+        ) from error
+    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, dict) else {}
+    return Stored(
+        path,
+        frozenset(tensors),
+        {},
+        lambda prefix: {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)},
+    )
