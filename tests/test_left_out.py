@@ -207,8 +207,13 @@ def test_a_legitimate_scan_of_many_pixels_is_let_in(tmp_path, monkeypatch, capsy
         ("generate", "--prompt", "a cat"),
         ("apply", "tiny-srl", "--to", "tiny"),
         ("quickstart",),
+        ("report", "IN"),
+        ("bench", "reconstruction", "--original", "tiny", "--hardened", "tiny-srl", "--images", "IN"),
+        ("bench", "hardening", "IN", "--original", "tiny", "--images", "IN"),
+        ("bench", "editing", "--images", "IN"),
+        ("bench", "poisoning", "--images", "IN"),
     ],
-    ids=lambda words: words[0],
+    ids=lambda words: " ".join(words[:2]),
 )
 def test_outputs_are_tried_before_anything_is_computed(words, tmp_path, monkeypatch, capsys):
     (tmp_path / "in").mkdir()

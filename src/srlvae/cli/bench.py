@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, pipeline_of, show_table
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, begin, console, named, pipeline_of, show_table
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
 
@@ -43,6 +43,7 @@ def bench_reconstruction(
     from srlvae.report.encoders import reconstruction_table
     from srlvae.report.page import write_report
 
+    begin(out)
     budgets = tuple(check_eps(fraction(text, "--eps")) for text in eps or ())
     given = {"eps": budgets or None, "images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -52,7 +53,7 @@ def bench_reconstruction(
     if not result:
         return
     show_table(*reconstruction_table(result))
-    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+    console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
 
 
 @bench.command("hardening")
@@ -74,13 +75,14 @@ def bench_hardening(
     from srlvae.report.hardening import cost_shares_table, hardening_table
     from srlvae.report.page import write_report
 
+    begin(out)
     settings = reconstruction_protocol(protocol, "hardening")
     with Bars(console) as bars:
         result = hardening(load_vae(original), runs, images, out, settings, bars)
     show_table(*hardening_table(result))
     if shares := cost_shares_table(result):
         show_table(*shares)
-    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+    console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
 
 
 @bench.command("editing")
@@ -109,6 +111,7 @@ def bench_editing(
     from srlvae.report.page import write_report
     from srlvae.report.verdicts import verdicts
 
+    begin(out)
     given = {"pipeline": pipeline, "hardened": hardened, "images": count}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(editing_protocol(protocol), **changed)
@@ -120,8 +123,8 @@ def bench_editing(
     show_table(*summary_table(result, intervals=False))
     show_table(*defence_table(result))
     for holds, text in verdicts(result):
-        console.print(f"[green]✓[/] {text}" if holds else f"[yellow]✗[/] {text}", markup=True)
-    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+        console.print(f"[green]✓[/] {named(text)}" if holds else f"[yellow]✗[/] {named(text)}", markup=True)
+    console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
 
 
 @bench.command("poisoning")
@@ -150,6 +153,7 @@ def bench_poisoning(
     from srlvae.report.page import write_report
     from srlvae.report.poisoning import counts_table, defences_table
 
+    begin(out)
     given = {"pipeline": pipeline, "hardened": hardened}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(poisoning_protocol(protocol), **changed)
@@ -162,4 +166,4 @@ def bench_poisoning(
         return
     show_table(*counts_table(result))
     show_table(*defences_table(result))
-    console.print(f"\nReport: [bold]{write_report([out])}[/]")
+    console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
