@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import zlib
+
 import numpy as np
 import pytest
 import torch
 
-from srlvae.rng import generator, generators, normal_like, uniform_like
+from srlvae.rng import generator, generators, named_generator, normal_like, uniform_like
 
 
 @pytest.mark.parametrize("draw", [uniform_like, normal_like])
@@ -56,3 +59,12 @@ def test_draws_take_the_type_of_the_images():
 def test_one_generator_an_image_is_required():
     with pytest.raises(ValueError):
         uniform_like(torch.empty(2, 3), generators(0, [0]))
+
+
+def test_a_name_that_is_no_text_has_a_generator_and_those_of_texts_are_as_they_were():
+    def draw(g: torch.Generator) -> float:
+        return torch.rand((), generator=g).item()
+
+    strange, twin = (os.fsdecode(name) for name in (b"caf\xe9", b"caf\xe8"))
+    assert draw(named_generator(0, strange)) != draw(named_generator(0, twin))
+    assert draw(named_generator(0, "café")) == draw(generator(0, zlib.crc32("café".encode())))

@@ -69,4 +69,4 @@ def finetune(
         console.print(f"For A1111, Forge and ComfyUI: {shown(out / 'kohya_lora.safetensors')}", markup=False)
     else:
         console.print(f"Next: srlvae generate --pipeline {shown(out)} --prompt … --out FOLDER", markup=False)
-    end(bars.omissions, [out], [images])
+    end(bars.omissions, [out], [images], known=(".txt", ".caption", ".jsonl", ".csv", ".json"))

@@ -67,7 +67,7 @@ def harden(
     from srlvae.harden import HardenConfig
     from srlvae.harden import harden as run
     from srlvae.harden import preset as preset_of
-    from srlvae.harden.photographs import open_photographs
+    from srlvae.harden.photographs import FolderPhotographs, open_photographs
 
     given: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "micro_batch": micro_batch, "resolution": resolution}
     given |= {"learning_rate": learning_rate, "closeness": closeness, "features": features, "precision": precision}
@@ -86,7 +86,8 @@ def harden(
     console.print(f"For other programs: {shown(export_command(out))}", markup=False)
     words = f"--original {shown(vae)} --hardened {shown(out)} --images FOLDER --out FOLDER"
     console.print(f"Next: srlvae bench reconstruction {words}", markup=False)
-    end(bars.omissions, [out], [Path(images)])
+    # Of shards and datasets all files were looked at.
+    end(bars.omissions, [out], [photographs.folder] if isinstance(photographs, FolderPhotographs) else [])
 
 
 def apply(

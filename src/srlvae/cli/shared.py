@@ -80,14 +80,16 @@ def begin(out: Path, max_pixels: int | None = None) -> None:
         set_max_pixels(max_pixels)
 
 
-def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
+def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path] = (), known: Collection[str] = ()) -> None:
     """What a command that reads images does last: say what was left out, and exit with LEFT_FILES_OUT if that was any file.
 
-    `outs` are the folders in which tables may name it, and `inputs` those whose other files, such as texts, are counted.
+    `outs` are the folders in which tables may name it, and `inputs` those whose other files are counted, but for those of the
+    suffixes `known`.
     """
     from srlvae.images import count_others
 
-    if others := sum((count_others(path) for path in inputs), Counter[str]()):
+    counts = sum((count_others(path) for path in inputs), Counter[str]())
+    if others := Counter({suffix: count for suffix, count in counts.items() if suffix not in known}):
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(10))
         console.print(f"{others.total()} other files were not looked at: their names are not those of images ({named(kinds)})")
     whole, parts = ([o for o in omissions if o.whole is of_all] for of_all in (True, False))
