@@ -82,6 +82,12 @@ def test_captions_lie_beside_images(folder):
     assert found(folder) == WANTED
 
 
+def test_a_name_may_be_too_long_for_a_file_beside_it(folder):
+    picture().save(folder / f"{'n' * 251}.png")
+    with pytest.raises(InputError, match="has no caption"):
+        read_captions(folder)
+
+
 def test_a_broken_image_without_a_caption_is_left_out(folder):
     (folder / "metadata.jsonl").write_text(lines([{"file_name": name, "text": text} for name, text in WANTED.items()]))
     (folder / "broken.png").write_bytes(b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def read_captions(
 def _beside(path: Path) -> str | None:
     """The text in the file beside an image, or None if there is no such file."""
     beside = (path.with_suffix(suffix) for suffix in BESIDE)
-    return next((read_text(file).strip() for file in beside if file.is_file()), None)
+    # Not Path.is_file: it raises for a name that is too long.
+    return next((read_text(file).strip() for file in beside if os.path.isfile(file)), None)
 
 
 def _readable(path: Path, left_out: LeftOut) -> bool:
