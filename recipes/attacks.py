@@ -38,7 +38,7 @@ from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import load_vae
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.report.tables import markdown
 from srlvae.rng import generators
 
@@ -111,7 +111,7 @@ def score(images: Path, result: Path, count: int, only: list[str]) -> None:
     edit = {"strength": STRENGTH, "steps": STEPS, "guidance": GUIDANCE}
     before = {"pipeline": "tiny-sd", "networks": bench.pipeline.fingerprint(), "n": count, "seed": 0, "edit": edit}
     for name in only or ATTACKS:
-        scores = json.loads(result.read_text()) if result.exists() else {**before, "versions": versions(), "rows": {}}
+        scores = json.loads(result.read_text()) if result.exists() else {**before, "versions": environment(), "rows": {}}
         if not before.items() <= scores.items():
             raise SystemExit(f"{result} holds rows of other settings; move it away")
         if name in scores["rows"]:
@@ -194,7 +194,7 @@ def speed(images: Path, result: Path, rounds: int = 5, steps: int = 20) -> None:
         "batch over loop": {name: median[f"{name}, one by one"] / median[f"{name}, batch of 8"] for name in names},
         "batch over notebook": median["its notebook, one by one"] / median["photoguard-encoder, batch of 8"],
         "norm of the latent afterwards": {way: norm for way, norm in norms.items() if "photoguard" in way or "notebook" in way},
-        "versions": versions(),
+        "versions": environment(),
     }  # fmt: skip
     write_json(result, scores)
     print(json.dumps(scores, indent=2))

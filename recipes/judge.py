@@ -25,7 +25,7 @@ from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import load_features
 from srlvae.metrics.judge import load_judge
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 
 FEATURES, PENALTY, ITERATIONS = "efficientnet-lite0", 1e-3, 200
 # Photographs at full, half and a third of their resolution: a judge of what is there, not of how sharp it is. One that saw
@@ -80,7 +80,7 @@ def measure(images: Path, result: Path) -> None:
     """Accuracy of the bundled judge on real photographs, over all and class by class."""
     judge, (names, pixels, labels) = load_judge(), load_classes(images, CONCEPTS)
     rights = {
-        factor: torch.cat([judge.calls(soften(part.float() / 255, factor)) for part in pixels.split(64)]) == labels
+        factor: torch.cat([judge.predict(soften(part.float() / 255, factor)) for part in pixels.split(64)]) == labels
         for factor in SOFTENED
     }
     right = rights[1]
@@ -89,7 +89,8 @@ def measure(images: Path, result: Path) -> None:
     scores = {"judge": FEATURES, "n": len(right), "accuracy": right.float().mean().item(), "interval": interval}
     scores["accuracy at 1/2 and 1/3 of the resolution"] = [rights[factor].float().mean().item() for factor in SOFTENED[1:]]
     write_json(
-        result, scores | {"mean over classes": sum(classes.values()) / len(classes), "classes": classes, "versions": versions()}
+        result,
+        scores | {"mean over classes": sum(classes.values()) / len(classes), "classes": classes, "versions": environment()},
     )
     print(json.dumps(scores, indent=2))
 

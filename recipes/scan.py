@@ -33,7 +33,7 @@ from srlvae.metrics.roc import shares_below
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.purify.signal import jpeg
 from srlvae.report.rows import measured_value
 from srlvae.report.scan_tables import AS_IT_COMES
@@ -134,7 +134,7 @@ def main(
         rows = rows + tried(vaes, handled(others[0]), handled(others[1]), own, handling).rows
     about = {"benchmark": "scan", **{name: vae.fingerprint() for name, vae in zip(("original", "hardened"), vaes, strict=True)}}
     about |= {"n": n, "known": known, "clean": clean, "seed": SEED, "steps": STEPS, "rate": RATE, "evidence": EVIDENCE}
-    write_json(result, {**about, "versions": versions(), "normal": found.normal.tolist(), "rows": as_data(rows)})
+    write_json(result, {**about, "versions": environment(), "normal": found.normal.tolist(), "rows": as_data(rows)})
     draw(found, result.with_suffix(".png"))
 
 

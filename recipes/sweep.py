@@ -21,13 +21,13 @@ import typer
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import write_json
-from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Term, harden, preset
+from srlvae.harden import OBJECTIVES, HardenConfig, InnerAttack, Interrupted, Term, harden, preset
 from srlvae.harden.photographs import FolderPhotographs
 from srlvae.harden.scores import scores
 from srlvae.images import read_square
 from srlvae.metrics.features import load_features
 from srlvae.models.vae import VAE, load_vae
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.training.precision import bf16_pays
 
 BASE = preset("cpu")
@@ -39,12 +39,12 @@ def objective(**changes) -> HardenConfig:
     return dataclasses.replace(BASE, objective=dataclasses.replace(BASE.objective, **changes))
 
 
-def attacks(*found: Inner, **changes) -> HardenConfig:
+def attacks(*found: InnerAttack, **changes) -> HardenConfig:
     return objective(attacks=found, **changes)
 
 
-AWAY, TARGET = Inner(), Inner("target", steps=1)
-TRANSFER = Inner("target", "original", steps=4, step_size=0.6)
+AWAY, TARGET = InnerAttack(), InnerAttack("target", steps=1)
+TRANSFER = InnerAttack("target", "original", steps=4, step_size=0.6)
 TERMS = BASE.objective.terms
 
 ROWS: dict[str, HardenConfig] = {
@@ -55,15 +55,15 @@ ROWS: dict[str, HardenConfig] = {
     "away alone": attacks(AWAY),
     "half begin at a target": attacks(AWAY, TARGET),
     "half transfer": attacks(AWAY, TRANSFER),
-    "within 8/255": attacks(Inner(eps=8 / 255)),
+    "within 8/255": attacks(InnerAttack(eps=8 / 255)),
     "no ramp of the radius": objective(ramp=0.0),
     # How they are made: at the same cost a step, and by fresh starts, as is usual.
     "one batch at a time": objective(turns=1),
     "64 images take turns": objective(turns=64),
     "4 visits": objective(visits=4),
     "16 visits": objective(visits=16),
-    "fresh attacks of 1 step": attacks(Inner(steps=1, step_size=1.0), turns=1, visits=1),
-    "fresh attacks of 3 steps": attacks(Inner(steps=3, step_size=0.5), turns=1, visits=1),
+    "fresh attacks of 1 step": attacks(InnerAttack(steps=1, step_size=1.0), turns=1, visits=1),
+    "fresh attacks of 3 steps": attacks(InnerAttack(steps=3, step_size=0.5), turns=1, visits=1),
     # What is minimised.
     "reconstructions of attacked images, too": objective(terms=(*TERMS, Term("image", "attacked", 2.0))),
     "reconstructions of clean images, too": objective(terms=(*TERMS, Term("image", "clean", 10.0))),
@@ -143,7 +143,7 @@ def main(
             return scores(original, hardened, x, 0, judge)
 
     table = json.loads(result.read_text()) if result.exists() else {"rows": {}}
-    table |= {"vae": original.fingerprint(), "minutes": minutes, "photographs": len(x), "versions": versions()}
+    table |= {"vae": original.fingerprint(), "minutes": minutes, "photographs": len(x), "versions": environment()}
     for name, config in ROWS.items():
         if name in table["rows"] or (only and name not in only):
             continue

@@ -37,7 +37,7 @@ from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, load_clip, zero_shot
 from srlvae.metrics.features import load_features
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.training.schedule import warm_cosine
 
@@ -268,7 +268,7 @@ def export(run: Path, target: Path) -> None:
 
 def measure(images: Path, result: Path) -> None:
     """Zero-shot accuracy of the bundled weights: among tiny-sd's concepts, and among all classes."""
-    clip, scores = load_clip("tiny-clip"), {"clip": "tiny-clip", "versions": versions()}
+    clip, scores = load_clip("tiny-clip"), {"clip": "tiny-clip", "versions": environment()}
     for among, classes in (("concepts", CONCEPTS), ("all classes", None)):
         names, pixels, labels = load_classes(images, classes)
         right = correct(clip, names, pixels, labels).float()

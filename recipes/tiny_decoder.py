@@ -34,7 +34,7 @@ from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.pairwise import feature_distance, psnr
 from srlvae.models.vae import VAE, load_vae
 from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
-from srlvae.training.schedule import follow, warm_cosine
+from srlvae.training.schedule import update_average, warm_cosine
 from tiny_vae import load_photographs
 
 STEPS, BATCH, WARMUP, LR, EMA = 4000, 8, 100, 2e-4, 0.998
@@ -134,7 +134,7 @@ def train(images: Path, out: Path, seed: int) -> None:
             nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step += 1
-        follow(average.parameters(), decoder.parameters(), step, EMA)
+        update_average(average.parameters(), decoder.parameters(), step, EMA)
         if step % SAVE_EVERY == 0:
             save_checkpoint(state, modules, optimizer, {"step": step})
             minutes = f"{(time.time() - started) / 60:.1f} min"

@@ -49,10 +49,10 @@ from srlvae.metrics.pairwise import psnr
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.rng import generators
 from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
-from srlvae.training.schedule import follow, warm_cosine
+from srlvae.training.schedule import update_average, warm_cosine
 
 STEPS, BATCH, WARMUP, LR, EMA = 5500, 32, 200, 6e-4, 0.999
 CROPS, EMPTY = 6, 0.1
@@ -154,7 +154,7 @@ def train(images: Path, out: Path, clip: Clip, vae: VAE, begin: Path | None, ste
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         step += 1
-        follow(average.parameters(), unet.parameters(), step, EMA)
+        update_average(average.parameters(), unet.parameters(), step, EMA)
         recent.append(loss.item())
         board.add_scalar("train/loss", recent[-1], step)
         if step % SAVE_EVERY == 0 or step == steps:
@@ -216,7 +216,7 @@ def measure(images: Path, result: Path) -> None:
     other, real = (half.float() / 255 for half in halves)
     prompts = [f"a photo of a {word(name)}" for name in names]
     made = [pipeline.generate([prompt] * EACH, generators(0, range(EACH))) for prompt in track(prompts, "generating")]
-    calls = torch.cat([judge.calls(y[:JUDGED]) for y in made]).unflatten(0, (len(names), JUDGED))
+    calls = torch.cat([judge.predict(y[:JUDGED]) for y in made]).unflatten(0, (len(names), JUDGED))
     right = (calls == torch.arange(len(names))[:, None]).float()
 
     def pooled(x: Tensor) -> Tensor:
@@ -234,7 +234,7 @@ def measure(images: Path, result: Path) -> None:
         f"{net.name} Fréchet distance to photographs": {k: frechet_distance(pooled(x), pooled(real)) for k, x in sets.items()},
         "n": len(real),
         "seed": 0,
-        "versions": versions(),
+        "versions": environment(),
     }
     scores["judged"]["interval"] = bootstrap_interval(right.flatten(), torch.Generator().manual_seed(0))
     scores["edits"], edits = measure_edits(pipeline, judge, other[::EACH], [*prompts[1:], prompts[0]])
@@ -251,7 +251,7 @@ def measure_edits(pipeline: Pipeline, judge: Judge, x: Tensor, prompts: list[str
     for strength in (0.3, 0.5, 0.7):
         y = pipeline.edit(x, prompts, generators(0, range(len(x))), strength=strength)
         columns.append(y)
-        calls = judge.calls(y)
+        calls = judge.predict(y)
         by_strength[str(strength)] = {
             "called the prompt's concept": (calls == wanted).float().mean().item(),
             "called the photograph's": (calls == torch.arange(len(x))).float().mean().item(),

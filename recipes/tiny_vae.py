@@ -33,9 +33,9 @@ from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import load_features
 from srlvae.metrics.pairwise import feature_distance, psnr, ssim
 from srlvae.models.vae import load_vae
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
-from srlvae.training.schedule import follow, warm_cosine
+from srlvae.training.schedule import update_average, warm_cosine
 
 STEPS_CROPS, STEPS_WHOLE, WARMUP = 10_000, 1_500, 200
 BATCH_CROPS, BATCH_WHOLE, CROP = 16, 8, 64
@@ -133,7 +133,7 @@ def train(images: Path, out: Path, seed: int) -> None:
         torch.nn.utils.clip_grad_norm_(vae.parameters(), CLIP)
         optimizer.step()
         step += 1
-        follow(average.parameters(), vae.parameters(), step, EMA)
+        update_average(average.parameters(), vae.parameters(), step, EMA)
         for name, value in parts.items():
             board.add_scalar(f"train/{name}", value, step)
         if step % SAVE_EVERY == 0:
@@ -165,7 +165,7 @@ def measure(images: Path, result: Path) -> None:
         net = load_features(name)
         pairs = zip(x.split(16), y.split(16), strict=True)
         measured[f"{name}_distance"] = torch.cat([feature_distance(net.columns(a), net.columns(b)) for a, b in pairs])
-    scores: dict = {"vae": vae.fingerprint(), "n": len(x), "versions": versions()}
+    scores: dict = {"vae": vae.fingerprint(), "n": len(x), "versions": environment()}
     for name, values in measured.items():
         interval = bootstrap_interval(values, torch.Generator().manual_seed(0))
         scores |= {name: values.mean().item(), f"{name}_interval": interval}

@@ -87,7 +87,7 @@ def test_the_judge_calls_what_its_probe_scores_highest(x):
     judge = Judge(["red", "green"], Means(), torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]), torch.zeros(2))
     red, green = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
     red[:, 0], green[:, 1] = 1, 1
-    assert judge.calls(torch.cat([green, red])).tolist() == [1, 0]
+    assert judge.predict(torch.cat([green, red])).tolist() == [1, 0]
     torch.testing.assert_close(judge.scores(red), torch.tensor([[1.0, -1.0]]))
 
 
@@ -107,7 +107,7 @@ def test_a_judge_in_a_folder_loads_with_its_concepts(tmp_path):
     (tmp_path / "judge.json").write_text(json.dumps({"features": "efficientnet-lite0", "concepts": ["cat", "dog"]}))
     save_file({"weight": torch.ones(2, 1280).half(), "bias": torch.tensor([0.0, 1.0]).half()}, tmp_path / "judge.safetensors")
     judge = load_judge(tmp_path)
-    assert judge.concepts == ["cat", "dog"] and judge.calls(torch.rand(1, 3, 32, 32)).tolist() == [1]
+    assert judge.concepts == ["cat", "dog"] and judge.predict(torch.rand(1, 3, 32, 32)).tolist() == [1]
 
 
 def test_the_bundled_judge_knows_fourteen_concepts():

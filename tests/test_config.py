@@ -9,7 +9,7 @@ import pytest
 
 from srlvae.config import fraction, from_dict, read_toml
 from srlvae.errors import InputError
-from srlvae.harden import OBJECTIVES, PRESETS, HardenConfig, Inner, Objective, Term, preset
+from srlvae.harden import OBJECTIVES, PRESETS, HardenConfig, InnerAttack, Objective, Term, preset
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def test_hardening_reads_its_settings_from_a_file(tmp_path):
     """
     config = harden_settings(tmp_path, text).check()
     assert (config.steps, config.learning_rate, config.objective.closeness) == (7, 1e-3, 0.2)
-    assert config.objective.attacks == (Inner("target", eps=4 / 255), Inner("noise", share=0.5))
+    assert config.objective.attacks == (InnerAttack("target", eps=4 / 255), InnerAttack("noise", share=0.5))
     assert config.objective.terms == (Term("image", "attacked", 2.0),)
     assert config.objective.visits == HardenConfig().objective.visits
 

@@ -22,14 +22,14 @@ from safetensors.torch import load_file
 from conftest import small_kl, small_tiny
 from heard import Heard
 from srlvae.errors import InputError
-from srlvae.harden import OBJECTIVES, HardenConfig, Inner, Interrupted, Objective, harden
+from srlvae.harden import OBJECTIVES, HardenConfig, InnerAttack, Interrupted, Objective, harden
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.vae import load_vae
 from test_vae import small_wan
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-OBJECTIVE = Objective(attacks=(Inner(),), turns=8, visits=2)
+OBJECTIVE = Objective(attacks=(InnerAttack(),), turns=8, visits=2)
 CONFIG = HardenConfig(
     steps=6,
     batch_size=4,
@@ -216,7 +216,7 @@ def test_a_run_that_learns_nothing_is_an_error(tmp_path, photographs):
     assert not (tmp_path / "out" / WEIGHTS).exists()
 
 
-@pytest.mark.parametrize("attack", [Inner(), Inner("target", "original", steps=1)], ids=["own", "original"])
+@pytest.mark.parametrize("attack", [InnerAttack(), InnerAttack("target", "original", steps=1)], ids=["own", "original"])
 def test_where_memory_runs_out_fewer_images_go_through_at_once(tmp_path, photographs, attack):
     sizes = []
 

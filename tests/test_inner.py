@@ -10,15 +10,21 @@ import torch
 
 from conftest import small_kl
 from small import RandomFeatures
-from srlvae.harden.inner import Inner, go_on, perturb, targets, turns
+from srlvae.harden.inner import InnerAttack, choose_attacks, go_on, perturb, targets
 from srlvae.harden.rotation import visits
-from srlvae.harden.terms import Clean, Term, outer_loss
+from srlvae.harden.terms import CleanBatch, Term, outer_loss
 from srlvae.models.vae import VAE
 from srlvae.rng import generators
 
 EPS = 8 / 255
-KINDS = [Inner(aim, on, eps=EPS, steps=3) for aim in ("away", "target", "reconstruction") for on in ("training", "original")]
-KINDS += [Inner("noise", eps=EPS), Inner("away", eps=EPS), Inner("reconstruction", eps=EPS, steps=2, perceptual=0.1)]
+KINDS = [
+    InnerAttack(aim, on, eps=EPS, steps=3) for aim in ("away", "target", "reconstruction") for on in ("training", "original")
+]
+KINDS += [
+    InnerAttack("noise", eps=EPS),
+    InnerAttack("away", eps=EPS),
+    InnerAttack("reconstruction", eps=EPS, steps=2, perceptual=0.1),
+]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 
 
@@ -34,8 +40,8 @@ def moved(vae) -> VAE:
     return vae
 
 
-def known(x: torch.Tensor) -> Clean:
-    return Clean(x, small_kl(), RandomFeatures())
+def known(x: torch.Tensor) -> CleanBatch:
+    return CleanBatch(x, small_kl(), RandomFeatures())
 
 
 @every_kind
@@ -50,7 +56,7 @@ def test_attacked_images_are_images_within_the_ball(kind, moved, four):
 
 @every_kind
 def test_an_image_has_the_attack_of_its_number_whatever_its_neighbours(kind, moved, four):
-    attacks = [kind, Inner("noise", eps=EPS / 2)]
+    attacks = [kind, InnerAttack("noise", eps=EPS / 2)]
     together = perturb(moved, known(four), attacks, range(4), seed=3)
     alone = torch.cat([perturb(moved, known(four[i : i + 1]), attacks, [i], seed=3) for i in range(4)])
     # A rounding of the gradient may flip the sign of a pixel that hardly matters.
@@ -58,28 +64,30 @@ def test_an_image_has_the_attack_of_its_number_whatever_its_neighbours(kind, mov
 
 
 def test_attacks_get_their_shares_among_any_few_neighbours():
-    attacks = [Inner(share=2.0), Inner("noise", share=1.0), Inner("target", share=1.0)]
+    attacks = [InnerAttack(share=2.0), InnerAttack("noise", share=1.0), InnerAttack("target", share=1.0)]
     for start in (0, 8, 1000):
-        found = Counter(turns(attacks, range(start, start + 16)))
+        found = Counter(choose_attacks(attacks, range(start, start + 16)))
         assert all(abs(found[i] - 16 * share) <= 2 for i, share in enumerate((0.5, 0.25, 0.25)))
-    found = Counter(turns(attacks, range(4000)))
+    found = Counter(choose_attacks(attacks, range(4000)))
     assert all(abs(found[i] / 4000 - share) < 0.01 for i, share in enumerate((0.5, 0.25, 0.25)))
 
 
 def test_an_attack_without_a_share_is_given_to_nobody():
-    assert set(turns([Inner(share=0.0), Inner("noise"), Inner(share=0.0)], range(100))) == {1}
+    assert set(choose_attacks([InnerAttack(share=0.0), InnerAttack("noise"), InnerAttack(share=0.0)], range(100))) == {1}
 
 
 def test_attacks_on_the_original_see_it_alone(moved, four):
     for aim in ("away", "target"):
         for on, same in (("original", True), ("training", False)):
-            made = [perturb(vae, known(four), [Inner(aim, on, eps=EPS, steps=3)], range(4), 0) for vae in (moved, small_kl())]
+            made = [
+                perturb(vae, known(four), [InnerAttack(aim, on, eps=EPS, steps=3)], range(4), 0) for vae in (moved, small_kl())
+            ]
             assert torch.equal(*made) == same
 
 
 def test_targets_are_zero_or_the_latents_of_the_image_upside_down(vae, four):
     x = four.repeat(3, 1, 1, 1)
-    goals = targets(Clean(x, vae, None), generators(0, range(12)))
+    goals = targets(CleanBatch(x, vae, None), generators(0, range(12)))
     zero = goals.flatten(1).abs().amax(1) == 0
     assert 2 < zero.sum() < 10
     # A batch of another size: the same float32 sums in another order.
@@ -88,10 +96,10 @@ def test_targets_are_zero_or_the_latents_of_the_image_upside_down(vae, four):
 
 def test_attacks_reach_what_they_aim_at(moved, four):
     clean = known(four)
-    noise = four + perturb(moved, clean, [Inner("noise", eps=EPS)], range(4), 0)
+    noise = four + perturb(moved, clean, [InnerAttack("noise", eps=EPS)], range(4), 0)
 
     def attacked(aim: str, on: str = "training") -> torch.Tensor:
-        return four + perturb(moved, clean, [Inner(aim, on, eps=EPS, steps=6)], range(4), 0)
+        return four + perturb(moved, clean, [InnerAttack(aim, on, eps=EPS, steps=6)], range(4), 0)
 
     def far(images, vae=moved):
         return (vae.mean(images) - clean.latents).square().mean((1, 2, 3))
@@ -110,7 +118,7 @@ def test_attacks_reach_what_they_aim_at(moved, four):
 
 
 def test_going_on_raises_the_loss_within_the_ball(moved, four):
-    attacks, clean, terms = [Inner(eps=EPS)], known(four), (Term("shift", "attacked", 1.0),)
+    attacks, clean, terms = [InnerAttack(eps=EPS)], known(four), (Term("shift", "attacked", 1.0),)
     delta, losses = perturb(moved, clean, attacks, range(4), seed=0), []
     for _ in range(5):
         images = (four + delta).requires_grad_()
@@ -122,9 +130,9 @@ def test_going_on_raises_the_loss_within_the_ball(moved, four):
 
 
 def test_a_step_on_has_the_size_that_a_first_step_has_and_some_attacks_take_none(four):
-    attacks = [Inner(eps=EPS, step_size=0.25), Inner("noise", eps=EPS), Inner("away", "original", eps=EPS)]
+    attacks = [InnerAttack(eps=EPS, step_size=0.25), InnerAttack("noise", eps=EPS), InnerAttack("away", "original", eps=EPS)]
     numbers = list(range(4))
-    kinds = torch.tensor(turns(attacks, numbers))
+    kinds = torch.tensor(choose_attacks(attacks, numbers))
     assert len(set(kinds.tolist())) == 3
     grey = torch.full_like(four, 0.5)
     gone = go_on(torch.zeros_like(four), torch.ones_like(four), known(grey), attacks, numbers, 0.5)
@@ -135,7 +143,7 @@ def test_a_step_on_has_the_size_that_a_first_step_has_and_some_attacks_take_none
 
 def test_a_gradient_that_is_not_finite_leaves_the_perturbation_where_it_was(four):
     grey, gradient = torch.full_like(four, 0.5), torch.full_like(four, torch.nan)
-    assert not go_on(torch.zeros_like(four), gradient, known(grey), [Inner(eps=EPS)], range(4), 1.0).any()
+    assert not go_on(torch.zeros_like(four), gradient, known(grey), [InnerAttack(eps=EPS)], range(4), 1.0).any()
 
 
 # --- which batch a step trains on

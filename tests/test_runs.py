@@ -7,7 +7,7 @@ import json
 import pytest
 
 from srlvae.errors import InputError
-from srlvae.runs import begun, claim
+from srlvae.runs import claim, earlier_record
 
 RUN = {"vae": "abc", "config": {"seed": 0, "workers": 2}, "eps": (8, 15)}
 
@@ -78,4 +78,4 @@ def test_a_file_is_no_folder(tmp_path):
 
 
 def test_nothing_was_begun_where_there_is_no_record(tmp_path):
-    assert begun(tmp_path, "run.json", RUN) is None
+    assert earlier_record(tmp_path, "run.json", RUN) is None

@@ -7,7 +7,7 @@ import torch
 
 from conftest import small_kl, small_tiny
 from small import RandomFeatures
-from srlvae.harden.terms import DECODED, MEASURES, Clean, Term, outer_loss
+from srlvae.harden.terms import DECODED, MEASURES, CleanBatch, Term, outer_loss
 from srlvae.metrics.pairwise import detail, feature_distance
 from srlvae.models.vae import VAE
 
@@ -37,8 +37,8 @@ def moved(vae) -> VAE:
     return vae
 
 
-def known(x: torch.Tensor, features: RandomFeatures | None = None) -> Clean:
-    return Clean(x, small_kl(), features or RandomFeatures())
+def known(x: torch.Tensor, features: RandomFeatures | None = None) -> CleanBatch:
+    return CleanBatch(x, small_kl(), features or RandomFeatures())
 
 
 def by_hand(measure: str, vae: VAE, x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
@@ -95,7 +95,7 @@ def test_the_shift_of_an_encoder_that_has_not_moved_is_zero(vae, four, attacked)
 
 
 def test_the_shift_does_not_depend_on_the_scale_of_the_latents(moved, four, attacked):
-    def loss(measure: str, clean: Clean) -> torch.Tensor:
+    def loss(measure: str, clean: CleanBatch) -> torch.Tensor:
         return outer_loss(moved.mean, moved, clean, attacked, (Term(measure, "attacked", 1.0),))[0]
 
     shift, latent, scaled = loss("shift", known(four)), loss("latent", known(four)), small_kl()
@@ -103,8 +103,8 @@ def test_the_shift_does_not_depend_on_the_scale_of_the_latents(moved, four, atta
         vae.model.quant_conv.weight.data.mul_(3)
         vae.model.quant_conv.bias.data.mul_(3)
     # Float32 roundings of two networks.
-    torch.testing.assert_close(loss("shift", Clean(four, scaled, None)), shift, rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(loss("latent", Clean(four, scaled, None)), 9 * latent, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(loss("shift", CleanBatch(four, scaled, None)), shift, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(loss("latent", CleanBatch(four, scaled, None)), 9 * latent, rtol=1e-4, atol=1e-7)
 
 
 def test_without_attacked_images_the_clean_terms_are_left(moved, four):
@@ -161,7 +161,7 @@ def test_the_encoder_gets_a_gradient_and_nothing_else(measure, build, four, atta
     first = next(vae.model.encoder.parameters())
     first.mul_(1.1)
     encoder = {id(p) for module in vae.encoder_modules().values() for p in module.requires_grad_(True).parameters()}
-    clean = Clean(four, original, RandomFeatures())
+    clean = CleanBatch(four, original, RandomFeatures())
     loss, _ = outer_loss(vae.mean, vae, clean, attacked, (Term(measure, "attacked", 1.0), Term(measure, "clean", 1.0)))
     loss.sum().backward()
     assert {id(p) for p in vae.model.parameters() if p.grad is not None} == encoder

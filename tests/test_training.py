@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srlvae.training.schedule import follow, warm_cosine
+from srlvae.training.schedule import update_average, warm_cosine
 
 
 def test_the_rate_warms_up_and_falls_to_nothing():
@@ -19,7 +19,7 @@ def test_the_average_is_a_plain_mean_at_first_and_exponential_later():
     average, values = [torch.zeros(3)], [torch.full((3,), float(v)) for v in range(1, 6)]
     expected = 0.0
     for step, value in enumerate(values, 1):
-        follow(average, [value], step, decay=0.25)
+        update_average(average, [value], step, decay=0.25)
         # The decay grows as 1/10, 2/11, 3/12 = 0.25 and stays there.
         share = min(0.25, step / (step + 9))
         expected = share * expected + (1 - share) * step
@@ -28,5 +28,5 @@ def test_the_average_is_a_plain_mean_at_first_and_exponential_later():
 
 def test_the_average_takes_no_gradient_along():
     weight, average = torch.ones(2, requires_grad=True), [torch.zeros(2)]
-    follow(average, [weight], 1, 0.9)
+    update_average(average, [weight], 1, 0.9)
     assert not average[0].requires_grad and weight.grad is None

@@ -127,7 +127,9 @@ def test_an_edit_follows_its_prompt_and_keeps_the_image_at_low_strength():
 def test_the_judge_calls_as_many_images_their_concept_as_the_results_say():
     said, judge = json.loads((RESULTS / "tiny-sd.json").read_text(encoding="utf-8")), load_judge()
     each = said["judged"]["n"] // len(judge.concepts)
-    calls = [judge.calls(tiny_sd().generate([f"a photo of a {c}"] * each, generators(0, range(each)))) for c in judge.concepts]
+    calls = [
+        judge.predict(tiny_sd().generate([f"a photo of a {c}"] * each, generators(0, range(each)))) for c in judge.concepts
+    ]
     right = torch.stack(calls) == torch.arange(len(judge.concepts))[:, None]
     # Other batches than the recipe's, so other sums; an image in a hundred may be called otherwise.
     assert right.float().mean().item() == pytest.approx(said["judged"]["accuracy"], abs=0.02)

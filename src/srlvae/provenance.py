@@ -14,7 +14,7 @@ from torch import nn
 ROOT = Path(__file__).parent
 
 
-def versions() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The versions of Python and of the packages that affect results, and the kind of machine."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     for package in ("srlvae", "torch", "diffusers", "transformers", "accelerate", "numpy", "pillow"):
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 @functools.cache
-def code(*rooms: str) -> str:
+def code_digest(*rooms: str) -> str:
     """The SHA-256 of this package's source in folders or files such as `attacks` or `bench/compare`."""
     hashed = hashlib.sha256()
     for room in sorted(rooms):

@@ -37,7 +37,7 @@ def claim(
     if goes_on and not resume:
         raise InputError(f"{out} holds an interrupted run; go on with --resume, or give a new folder")
     if goes_on:
-        begun(out, record, run, free)
+        earlier_record(out, record, run, free)
     write_json(out / record, run)
     return goes_on
 
@@ -49,7 +49,7 @@ def _files(out: Path, record: str) -> list[Path]:
     return [path for path in files if not any(run in path.parents for run in runs)]
 
 
-def begun(out: Path, record: str, run: dict, free: Collection[str] = ()) -> dict | None:
+def earlier_record(out: Path, record: str, run: dict, free: Collection[str] = ()) -> dict | None:
     """The record of an earlier run in `out`, or None if there is none.
 
     Raises InputError if that run was another one, naming what differs outside the keys in `free`.

@@ -24,7 +24,7 @@ from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, read_image, write_image
-from srlvae.provenance import code
+from srlvae.provenance import code_digest
 from srlvae.training.processes import processes
 
 # The code that makes what each stage of a benchmark keeps. After a change of that code it is made anew.
@@ -49,7 +49,7 @@ def key_of(stage: str, **made_from: Any) -> str:
 
     `stage` is a name in STAGES, which lists the code that each stage depends on. A change of that code changes the key.
     """
-    made_by = {"stage": stage, "code": code(*STAGES[stage]), **made_from}
+    made_by = {"stage": stage, "code": code_digest(*STAGES[stage]), **made_from}
     return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
 
 

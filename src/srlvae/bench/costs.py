@@ -15,7 +15,7 @@ from torch import Tensor
 from srlvae.bench.cache import key_of
 from srlvae.bench.editor import Editor
 from srlvae.models.vae import VAE
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.purify.cost import measure_cost
 
 # How many photographs are purified to measure the cost.
@@ -28,7 +28,7 @@ def defence_costs(editor: Editor) -> dict[str, Any]:
     - `purifiers` has seconds, bytes of memory and network passes, by the name of the purifier; see `srlvae.purify.cost.Cost`.
     - `encoder` has the seconds that the encoders of the original and of the hardened VAE take.
     """
-    made_with = {"machine": versions()["machine"], "device": str(editor.pipelines["original"].device), **editor.vaes}
+    made_with = {"machine": environment()["machine"], "device": str(editor.pipelines["original"].device), **editor.vaes}
     chosen = [asdict(purifier) for purifier in editor.protocol.purifiers]
     vaes = {name: pipe.vae for name, pipe in editor.pipelines.items()}
     return editor.cache.record(

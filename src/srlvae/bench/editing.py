@@ -32,11 +32,11 @@ from srlvae.bench.rows import VAE_OF, Row, access_of, as_data, read_measures
 from srlvae.config import budget
 from srlvae.events import Listener
 from srlvae.files import write_json
-from srlvae.images import tile, write_image
+from srlvae.images import LeftOut, tile, write_image
 from srlvae.metrics.clip import load_clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.training.processes import processes
 
 RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
@@ -84,7 +84,9 @@ def editing(
     """
     started, listener = time.perf_counter(), listener or Listener()
     protocol = attackable(protocol, pipeline.vae)
-    x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed)
+    left_out = LeftOut(listener)
+    x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)
+    left_out.write(out)
     editor = Editor(pipeline, hardened, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     edited, planned = EditedRows(editor), conditions(protocol)
     if not processes().is_main_process:
@@ -93,7 +95,7 @@ def editing(
             listener.at("rows", number, len(planned), f"{cell}, {defence}")
         return {}
     result = {"benchmark": "editing", **editor.vaes, "networks": editor.networks, "protocol": as_written(protocol)}
-    result |= {"images": names, "versions": versions(), **edited.baselines(), "costs": {}, "rows": []}
+    result |= {"images": names, "versions": environment(), **edited.baselines(), "costs": {}, "rows": []}
     for number, (cell, defence) in enumerate(planned, 1):
         result["rows"] += as_data([edited.row(cell, defence)])
         write_json(out / RESULT, result)

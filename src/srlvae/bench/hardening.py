@@ -18,9 +18,10 @@ from srlvae.bench.rows import Row, as_data
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import digest, write_json
+from srlvae.images import LeftOut
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.vae import VAE
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 
 RESULT, CACHE = "hardening.json", "cache"
 
@@ -42,11 +43,13 @@ def hardening(
     Raises InputError for a run that kept no encoders or belongs to another VAE, and for unusable images.
     """
     listener = listener or Listener()
-    x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed)
+    left_out = LeftOut(listener)
+    x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
+    left_out.write(out)
     kept = [(run.resolve().name, path) for run in runs for path in snapshots(run)]
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     result: dict[str, Any] = {"benchmark": "hardening", "original": original.fingerprint(), "protocol": as_written(protocol)}
-    result |= {"images": names, "versions": versions()}
+    result |= {"images": names, "versions": environment()}
     on_original = [CLEAN, *attack_cells(protocol, "original")]
     result["rows"] = as_data(bench.row(cell, "none", original) for cell in on_original)
     for number, (name, path) in enumerate(kept, 1):

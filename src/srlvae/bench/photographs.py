@@ -7,28 +7,35 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srlvae.errors import InputError
-from srlvae.images import find_images, open_rgb, read_square
+from srlvae.errors import InputError, UnreadableError
+from srlvae.images import LeftOut, find_images, fit, read_picture
 
 
-def load_photographs(folder: Path, count: int, size: int, seed: int) -> tuple[Tensor, list[str]]:
+def load_photographs(
+    folder: Path, count: int, size: int, seed: int, left_out: LeftOut | None = None
+) -> tuple[Tensor, list[str]]:
     """Load up to `count` photographs in an order shuffled by `seed`, as squares `n 3 size size` in [0,1], with their names.
 
-    Files that cannot be read, and images with a side under `size`/2 pixels, are left out.
+    Files that cannot be read, and images with a side under `size`/2 pixels, are added to `left_out`, as far as they come up.
 
     Raises InputError if fewer than two are left.
     """
-    paths = find_images(folder)
+    left_out = left_out or LeftOut()
+    paths = find_images(folder, left_out)
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed)).tolist()
     found: list[Tensor] = []
     names: list[str] = []
     for path in (paths[i] for i in order):
         try:
-            if min(open_rgb(path).size) >= size // 2:
-                found.append(read_square(path, size))
-                names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
-        except InputError:
+            image = read_picture(path, left_out=left_out).on_white()
+        except UnreadableError as error:
+            left_out.add(path, error.reason)
             continue
+        if min(image.size) < size // 2:
+            left_out.add(path, f"smaller than {size // 2} pixels")
+            continue
+        found.append(fit(image, size, size))
+        names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
         if len(found) == count:
             break
     if len(found) < 2:

@@ -107,12 +107,12 @@ class PoisonJudge:
         """
         numbers, poison = {word: i for i, word in enumerate(self.judge.concepts)}, tuning.poison
         shown = self._generate(pipeline, poison.concept, self.generated, tuning.seed)
-        calls = self.judge.calls(shown)
+        calls = self.judge.predict(shown)
         target, own = calls == numbers[poison.target], calls == numbers[poison.concept]
         rest = [word for word in self.words if word not in (poison.concept, poison.target)]
         others = {word: self._generate(pipeline, word, self.others, tuning.seed) for word in rest}
         values = {"target": target, "concept": own, "neither": ~(target | own)}
-        values["others"] = torch.cat([self.judge.calls(x) == numbers[word] for word, x in others.items()])
+        values["others"] = torch.cat([self.judge.predict(x) == numbers[word] for word, x in others.items()])
         values["clip_t"] = torch.cat([clip_t(self.clip, x, [prompt_of(word)] * len(x)) for word, x in others.items()])
         return {name: mean_estimate(found.float(), seed=0) for name, found in values.items()}, shown
 

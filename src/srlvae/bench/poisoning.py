@@ -29,7 +29,7 @@ from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.training.processes import processes
 
 RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
@@ -92,7 +92,7 @@ def poisoning(
     poisons = Poisons(pipelines, folder, clip, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     sweep = Sweep(poisons, judge, out)
     planned = list(tunings(protocol))
-    result = {**sweep.about(), "protocol": as_written(protocol), "versions": versions(), "points": len(planned), "rows": []}
+    result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned), "rows": []}
     make_poisons(poisons, planned)
     if state.num_processes > 1:
         start_heartbeat(poisons.cache.folder, state.process_index)

@@ -18,7 +18,7 @@ from srlvae.bench.protocol import PoisoningProtocol
 from srlvae.bench.rows import Access, Condition, access_of
 from srlvae.config import budget
 from srlvae.errors import InputError
-from srlvae.images import Images
+from srlvae.images import Images, LeftOut
 from srlvae.metrics.clip import Clip
 from srlvae.models.pipeline import Pipeline
 
@@ -71,7 +71,8 @@ class Poisons:
         self.pipelines, self.clip, self.protocol, self.cache = pipelines, clip, protocol, cache
         self.words = [concept.word for concept in protocol.concepts]
         size = pipelines["original"].size
-        self.photographs = {c.word: load_photographs(folder / c.folder, 10**6, size, 0)[0] for c in protocol.concepts}
+        left_out = LeftOut(cache.listener)
+        self.photographs = {c.word: load_photographs(folder / c.folder, 10**6, size, 0, left_out)[0] for c in protocol.concepts}
         in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
         for concept in protocol.concepts:
             found, needed = len(self.photographs[concept.word]), protocol.clean_each + (concept.word in in_pairs)

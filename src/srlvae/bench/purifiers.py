@@ -31,7 +31,7 @@ class Purifiers:
         - brief: whether to run a round or two only, which is enough to measure memory.
         """
         purifier, device = PURIFIERS[chosen.name], self.pipeline.device
-        changed = {**chosen.settings, **(purifier.brief if brief else {})}
+        changed = {**chosen.settings, **(purifier.short_settings if brief else {})}
         draws = [named_generator(seed, name, device) for name in names]
         return purifier(x.to(device), draws, self.model_of(chosen)[0], **changed).cpu()
 

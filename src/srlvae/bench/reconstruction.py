@@ -23,9 +23,9 @@ from srlvae.bench.rows import VAE_OF, as_data
 from srlvae.config import budget
 from srlvae.events import Listener
 from srlvae.files import write_json
-from srlvae.images import Images, tile, write_image
+from srlvae.images import Images, LeftOut, tile, write_image
 from srlvae.models.vae import VAE
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 from srlvae.training.processes import processes
 
 RESULT, GRID, CACHE = "reconstruction.json", "grid.png", "cache"
@@ -59,11 +59,13 @@ def reconstruction(
     Raises InputError for unusable images.
     """
     listener = listener or Listener()
-    x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed)
+    left_out = LeftOut(listener)
+    x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
+    left_out.write(out)
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}
-    result |= {"protocol": as_written(protocol), "images": names, "versions": versions(), "rows": []}
+    result |= {"protocol": as_written(protocol), "images": names, "versions": environment(), "rows": []}
     planned, is_main = conditions(protocol), processes().is_main_process
     for number, (cell, defence) in enumerate(planned, 1):
         if is_main:

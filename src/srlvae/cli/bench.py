@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, begin, console, named, pipeline_of, show_table
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, begin, console, end, named, pipeline_of, show_table
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
 
@@ -54,6 +54,7 @@ def bench_reconstruction(
         return
     show_table(*reconstruction_table(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
+    end(bars.omissions, [out])
 
 
 @bench.command("hardening")
@@ -83,6 +84,7 @@ def bench_hardening(
     if shares := cost_shares_table(result):
         show_table(*shares)
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
+    end(bars.omissions, [out])
 
 
 @bench.command("editing")
@@ -125,6 +127,7 @@ def bench_editing(
     for holds, text in verdicts(result):
         console.print(f"[green]✓[/] {named(text)}" if holds else f"[yellow]✗[/] {named(text)}", markup=True)
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
+    end(bars.omissions, [out])
 
 
 @bench.command("poisoning")
@@ -167,3 +170,4 @@ def bench_poisoning(
     show_table(*counts_table(result))
     show_table(*defences_table(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
+    end(bars.omissions, [out])

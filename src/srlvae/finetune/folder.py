@@ -16,7 +16,7 @@ from srlvae.finetune.kohya import save_kohya
 from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
 from srlvae.images import LeftOut
 from srlvae.models.pipeline import Pipeline
-from srlvae.runs import begun, claim
+from srlvae.runs import claim, earlier_record
 from srlvae.training.processes import processes
 
 RECORD, RUN, CHECKPOINT = "finetune.json", "checkpoints/run.json", "checkpoints/last.safetensors"
@@ -87,7 +87,7 @@ def _digest(path: Path) -> str:
 def _check_same(out: Path, used: list[str]) -> None:
     """Raise InputError if a run goes on with other images than it had, as after a package for more formats was installed."""
     if (out / CHECKPOINT).exists():
-        begun(out, USED, {"images": used})
+        earlier_record(out, USED, {"images": used})
     write_json(out / USED, {"images": used})
 
 

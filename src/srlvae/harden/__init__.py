@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from srlvae.harden.inner import Inner
+from srlvae.harden.inner import InnerAttack
 from srlvae.harden.settings import OBJECTIVES, PRESETS, HardenConfig, Objective, preset
 from srlvae.harden.terms import Term
 from srlvae.harden.train import Interrupted, harden
@@ -11,7 +11,7 @@ __all__ = [
     "OBJECTIVES",
     "PRESETS",
     "HardenConfig",
-    "Inner",
+    "InnerAttack",
     "Interrupted",
     "Objective",
     "Term",

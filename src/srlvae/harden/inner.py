@@ -16,7 +16,7 @@ from torch import Tensor
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Objective, pgd, project
 from srlvae.attacks.papers.reconstruction import reconstruction_objective
-from srlvae.harden.terms import Clean
+from srlvae.harden.terms import CleanBatch
 from srlvae.images import Images
 from srlvae.models.vae import VAE, Latents
 from srlvae.rng import Generators, generators, uniform_like
@@ -26,7 +26,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
-class Inner:
+class InnerAttack:
     """One attack of the inner step.
 
     - aim: `away` moves the latent as far from the original's as it gets. `target` moves it to zero (PhotoGuard) or to another
@@ -54,19 +54,21 @@ class Inner:
         return self.on == "training" and self.aim != "noise"
 
 
-def turns(attacks: Sequence[Inner], numbers: Sequence[int]) -> list[int]:
+def choose_attacks(attacks: Sequence[InnerAttack], numbers: Sequence[int]) -> list[int]:
     """Choose the attack of each image by its number in the run, so that it is the same however a batch is cut up."""
     bounds = torch.tensor([attack.share for attack in attacks], dtype=torch.float64).cumsum(0)
     places = torch.tensor(numbers, dtype=torch.float64).mul(GOLDEN).frac() * bounds[-1]
     return torch.searchsorted(bounds, places, right=True).clamp(max=len(attacks) - 1).tolist()
 
 
-def perturb(vae: VAE, clean: Clean, attacks: Sequence[Inner], numbers: Sequence[int], seed: int, radius: float = 1.0) -> Images:
+def perturb(
+    vae: VAE, clean: CleanBatch, attacks: Sequence[InnerAttack], numbers: Sequence[int], seed: int, radius: float = 1.0
+) -> Images:
     """Make perturbations `b 3 h w` of new images, each by its attack. Every attack's `eps` is multiplied by `radius`."""
     delta = torch.zeros_like(clean.x)
     if not attacks:
         return delta
-    kinds = torch.tensor(turns(attacks, numbers), device=clean.x.device)
+    kinds = torch.tensor(choose_attacks(attacks, numbers), device=clean.x.device)
     for kind, attack in enumerate(attacks):
         own = (kinds == kind).nonzero()[:, 0]
         if len(own):
@@ -75,7 +77,7 @@ def perturb(vae: VAE, clean: Clean, attacks: Sequence[Inner], numbers: Sequence[
     return delta
 
 
-def _attack(attack: Inner, vae: VAE, clean: Clean, draws: Generators, eps: float) -> Images:
+def _attack(attack: InnerAttack, vae: VAE, clean: CleanBatch, draws: Generators, eps: float) -> Images:
     if attack.steps == 0 or attack.aim == "noise":
         return project(eps * uniform_like(clean.x, draws), clean.x, eps, "linf")
     attacked = clean.original if attack.on == "original" else vae
@@ -84,7 +86,7 @@ def _attack(attack: Inner, vae: VAE, clean: Clean, draws: Generators, eps: float
     return pgd(clean.x, objective, ball, generators=draws, keep_best=False) - clean.x
 
 
-def _objective(attack: Inner, vae: VAE, clean: Clean, draws: Generators) -> Objective:
+def _objective(attack: InnerAttack, vae: VAE, clean: CleanBatch, draws: Generators) -> Objective:
     if attack.aim == "reconstruction":
         columns = clean.columns if attack.perceptual else None
         return reconstruction_objective(vae, clean.x, clean.network, attack.perceptual, columns)
@@ -92,17 +94,17 @@ def _objective(attack: Inner, vae: VAE, clean: Clean, draws: Generators) -> Obje
     return lambda adversarial: sign * (vae.mean(adversarial) - goals).flatten(1).norm(dim=1)
 
 
-def targets(clean: Clean, draws: Generators) -> Latents:
+def targets(clean: CleanBatch, draws: Generators) -> Latents:
     """The latents that attacks with a target aim at: zero or another picture's, by a throw of each image's generator."""
     throws = torch.tensor([int(torch.randint(2, (), generator=draw, device=draw.device)) for draw in draws])
     return clean.mirrored * throws.to(clean.x)[:, None, None, None]
 
 
 def go_on(
-    delta: Images, gradient: Tensor, clean: Clean, attacks: Sequence[Inner], numbers: Sequence[int], radius: float
+    delta: Images, gradient: Tensor, clean: CleanBatch, attacks: Sequence[InnerAttack], numbers: Sequence[int], radius: float
 ) -> Images:
     """Move perturbations one step up the gradient of the loss, if their attack goes on, and into the present ball."""
-    own = [attacks[kind] for kind in turns(attacks, numbers)]
+    own = [attacks[kind] for kind in choose_attacks(attacks, numbers)]
     eps = delta.new_tensor([radius * attack.eps for attack in own])[:, None, None, None]
     size = delta.new_tensor([attack.step_size * attack.goes_on for attack in own])[:, None, None, None] * eps
     return _into_ball(delta + size * gradient.sign().nan_to_num(), clean.x, eps)

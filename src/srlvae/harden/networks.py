@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from srlvae.errors import InputError
 from srlvae.harden.settings import HardenConfig
-from srlvae.harden.terms import Clean, Term, outer_loss
+from srlvae.harden.terms import CleanBatch, Term, outer_loss
 from srlvae.images import Images
 from srlvae.metrics.features import load_features
 from srlvae.models.memory import saved_bytes
@@ -18,7 +18,7 @@ from srlvae.models.posterior import hold_variance, mean_log_variance
 from srlvae.models.vae import VAE
 from srlvae.training.precision import MixedAccelerator, keep_norms_float32
 from srlvae.training.recompute import checkpoint_layers
-from srlvae.training.schedule import follow
+from srlvae.training.schedule import update_average
 
 
 class Encode(nn.Module):
@@ -62,12 +62,12 @@ class Networks:
         self.parameters = list(self.encode.parameters())
         self.average = copy.deepcopy(self.encode.parts).requires_grad_(False)
 
-    def clean(self, x: Images) -> Clean:
+    def clean(self, x: Images) -> CleanBatch:
         """The clean images `x` with what is known of them, with the feature network if the objective uses features.
 
         Raises InputError if the original encoder gives latents that are not finite.
         """
-        clean = Clean(x, self.teacher, self.features if self.config.objective.uses_features else None)
+        clean = CleanBatch(x, self.teacher, self.features if self.config.objective.uses_features else None)
         if not clean.latents.isfinite().all():
             raise InputError(
                 "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "
@@ -75,9 +75,9 @@ class Networks:
             )
         return clean
 
-    def follow(self, step: int) -> None:
+    def update_average(self, step: int) -> None:
         """Update the average with the encoder after `step` steps."""
-        follow(self.average.parameters(), self.parameters, step, self.config.ema)
+        update_average(self.average.parameters(), self.parameters, step, self.config.ema)
 
     def result(self) -> VAE:
         """The original with the averaged encoder, its posterior's variance held where the objective says so."""

@@ -18,7 +18,7 @@ from srlvae.images import tile, write_image
 from srlvae.models.encoders import NAME as ENCODER
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import RECORD, VAE
-from srlvae.provenance import versions
+from srlvae.provenance import environment
 
 CHECKPOINT = "checkpoints/last.safetensors"
 RUN, LOG = "checkpoints/run.json", "log.jsonl"
@@ -57,7 +57,7 @@ def finish_folder(
         "seconds": progress["seconds"],
         "steps_skipped": progress["steps_skipped"],
         "images_skipped": skipped,
-        "versions": versions(),
+        "versions": environment(),
     }
     write_atomically(out / CARD, lambda file: file.write_text(write_card(record, score_rows(record), base), encoding="utf-8"))
     write_json(out / RECORD, record)

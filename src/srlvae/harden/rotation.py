@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 
-from srlvae.harden.terms import Clean
+from srlvae.harden.terms import CleanBatch
 from srlvae.images import Images
 
 
@@ -45,7 +45,7 @@ class MicroBatch:
     `clean` is what is known of them, `numbers` are their numbers in the run, and `delta` are their perturbations `b 3 h w`.
     """
 
-    clean: Clean
+    clean: CleanBatch
     numbers: list[int]
     delta: Images
 

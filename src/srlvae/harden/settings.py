@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from srlvae.config import from_dict
 from srlvae.errors import InputError
-from srlvae.harden.inner import Inner
+from srlvae.harden.inner import InnerAttack
 from srlvae.harden.terms import Term
 from srlvae.images import check_eps
 from srlvae.training.precision import Precision
@@ -16,9 +16,9 @@ from srlvae.training.schedule import warm_cosine
 
 # Half of the images are pushed away on the encoder in training. The others get what published attacks do to the original one.
 ATTACKS = (
-    Inner("away", share=3.0),
-    Inner("away", "original", share=1.0, steps=4, step_size=0.6),
-    Inner("target", "original", share=2.0, steps=4, step_size=0.6),
+    InnerAttack("away", share=3.0),
+    InnerAttack("away", "original", share=1.0, steps=4, step_size=0.6),
+    InnerAttack("target", "original", share=2.0, steps=4, step_size=0.6),
 )
 # Attacked latents back to where clean ones were. The relative shift counts all directions alike and the decoder does not, the
 # less so the more channels there are: hence the pictures, attacked and clean ones.
@@ -32,7 +32,7 @@ class Objective:
     - `terms` are the terms of the loss; see `Term`.
     - `decode_every`: terms on pictures look at one image in this many, and count this many times as much there, because a pass
       through the decoder costs more than one through the encoder.
-    - `attacks` are the attacks of the inner step; see `Inner`. Without any, training is on clean images alone.
+    - `attacks` are the attacks of the inner step; see `InnerAttack`. Without any, training is on clean images alone.
     - `closeness` bounds how far clean latents may lie from the original's: ‖E(x) − E₀(x)‖ ≤ closeness · ‖E₀(x)‖ in the mean
       square. The weight of a further term is steered to keep the bound (after LORE, arXiv 2505.18884). The bound begins at
       twice this value and is reached after four fifths of the run, as at a high learning rate nothing holds still. 0 leaves the
@@ -45,7 +45,7 @@ class Objective:
 
     terms: tuple[Term, ...] = TERMS
     decode_every: int = 4
-    attacks: tuple[Inner, ...] = ATTACKS
+    attacks: tuple[InnerAttack, ...] = ATTACKS
     closeness: float = 0.11
     ramp: float = 0.5
     turns: int = 256
@@ -178,7 +178,7 @@ OBJECTIVES: dict[str, Objective] = {
     "srl-paper": Objective(
         terms=(Term("image", "attacked", 1.0), Term("features", "attacked", 0.01), Term("latent", "clean", 0.1)),
         decode_every=1,
-        attacks=(Inner("reconstruction", eps=8 / 255, steps=2, step_size=0.75, perceptual=0.01),),
+        attacks=(InnerAttack("reconstruction", eps=8 / 255, steps=2, step_size=0.75, perceptual=0.01),),
         closeness=0.0,
         ramp=0.0,
         turns=1,
@@ -188,14 +188,14 @@ OBJECTIVES: dict[str, Objective] = {
     # Schlarmann et al. 2024 (arXiv 2402.12336): attacked latents back to the original ones, nothing else.
     "fare": Objective(
         terms=(Term("latent", "attacked", 1.0),),
-        attacks=(Inner("away", eps=8 / 255, steps=10, step_size=0.25),),
+        attacks=(InnerAttack("away", eps=8 / 255, steps=10, step_size=0.25),),
         closeness=0.0,
         ramp=0.0,
         turns=1,
         visits=1,
         hold_variance=False,
     ),
-    "noise": Objective(attacks=(Inner("noise"),)),
+    "noise": Objective(attacks=(InnerAttack("noise"),)),
     "none": Objective(terms=(Term("shift", "clean", 1.0), Term("image", "clean", 10.0)), attacks=(), closeness=0.0),
 }
 

@@ -35,7 +35,7 @@ class Term:
     weight: float
 
 
-class Clean:
+class CleanBatch:
     """What is known of clean images before the encoder in training sees them, each item computed when first asked for."""
 
     def __init__(self, x: Images, original: VAE, features: Features | None):
@@ -71,9 +71,9 @@ class Clean:
         """The local sharpness of the images."""
         return detail(self.x)
 
-    def part(self, rows: slice | Tensor) -> Clean:
+    def part(self, rows: slice | Tensor) -> CleanBatch:
         """The images `rows`, with what is known of them."""
-        part = Clean(self.x[rows], self.original, self.network)
+        part = CleanBatch(self.x[rows], self.original, self.network)
         for name in ("latents", "mirrored", "error", "detail"):
             if name in self.__dict__:
                 part.__dict__[name] = self.__dict__[name][rows]
@@ -89,7 +89,7 @@ class Encoded:
     `latents` are E of the clean or of the attacked images, and `images` what D makes of them, if anything looks at them.
     """
 
-    clean: Clean
+    clean: CleanBatch
     latents: Latents
     images: Images | None = None
 
@@ -145,7 +145,7 @@ DECODED = {"image": "x", "error": "error", "features": "columns", "detail": "det
 def outer_loss(
     encode: Callable[[Images], Latents],
     vae: VAE,
-    clean: Clean,
+    clean: CleanBatch,
     attacked: Images | None,
     terms: Sequence[Term],
     looked: Sequence[int] | None = None,
@@ -181,7 +181,9 @@ def outer_loss(
     return torch.stack([*parts.values()]).sum(0), {name: part.detach().mean() for name, part in parts.items()}
 
 
-def _decode(vae: VAE, clean: Clean, latents: dict[str, Latents], terms: Sequence[Term], rows: Tensor) -> dict[str, Encoded]:
+def _decode(
+    vae: VAE, clean: CleanBatch, latents: dict[str, Latents], terms: Sequence[Term], rows: Tensor
+) -> dict[str, Encoded]:
     """The decoded batch of `rows` that the `terms` look at, on the clean and on the attacked side."""
     sides = [side for side in latents if any(term.on == side for term in terms)]
     if not sides or not len(rows):

@@ -180,7 +180,7 @@ class Trainer:
                 f"{progress.steps_skipped} of {progress.step + 1} steps had no finite gradient, so nothing is learnt: try "
                 "--precision no or bf16, a lower learning rate, or look for photographs that the VAE cannot encode"
             )
-        self.networks.follow(progress.step + 1)
+        self.networks.update_average(progress.step + 1)
 
     @torch.no_grad()
     def steer(self, progress: Progress, place: int) -> None:

@@ -35,7 +35,7 @@ class Judge:
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
         return self.features.pooled(x) @ self.weight.to(x).T + self.bias.to(x)
 
-    def calls(self, x: Float[Tensor, "b 3 h w"]) -> Int[Tensor, " b"]:
+    def predict(self, x: Float[Tensor, "b 3 h w"]) -> Int[Tensor, " b"]:
         """The index of the concept with the largest score, for each image."""
         return self.scores(x).argmax(1)
 

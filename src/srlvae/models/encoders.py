@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from srlvae.errors import InputError
 from srlvae.files import write_atomically
 from srlvae.models.autoencoder import VAE
-from srlvae.provenance import fingerprint, versions
+from srlvae.provenance import environment, fingerprint
 from srlvae.zoo import encoder_file
 
 NAME = "encoder.safetensors"
@@ -62,7 +62,7 @@ def write_encoder(
         "fingerprint": base_fingerprint(original.model),
         **(source or {}),
     }
-    about = {"base": base, "dtype": str(dtype).removeprefix("torch."), "versions": versions(), **facts}
+    about = {"base": base, "dtype": str(dtype).removeprefix("torch."), "versions": environment(), **facts}
     write_atomically(path, lambda file: save_file(tensors, file, {"format": "pt", KEY: json.dumps(about)}))
 
 

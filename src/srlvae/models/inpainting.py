@@ -36,7 +36,7 @@ def inpaint(
     scheduler, times = timesteps(pipeline, settings.steps, settings.strength)
     scaled = vae.to_scaled(vae.mean(x))
     z = noise if settings.strength == 1 else scheduler.add_noise(scaled, noise, times[:1])
-    kept = keep(pipeline, x, mask) if pipeline.inpaints else None
+    kept = inpainting_input(pipeline, x, mask) if pipeline.inpaints else None
     step = guided_step(pipeline, scheduler, guidance_batch(pipeline, conditioning, x), settings.guidance, kept)
     repainted = F.interpolate(mask, scaled.shape[-2:])
     for i, t in enumerate(times):
@@ -47,7 +47,7 @@ def inpaint(
     return vae.decode(vae.from_scaled(z))
 
 
-def keep(pipeline: Pipeline, x: Images, mask: Float[Tensor, "b 1 h w"]) -> Kept:
+def inpainting_input(pipeline: Pipeline, x: Images, mask: Float[Tensor, "b 1 h w"]) -> Kept:
     """What a UNet for inpainting sees beside its latents: the mask, and the latents of `x` with mid-grey under the mask."""
     kept = pipeline.vae.to_scaled(pipeline.vae.mean(x * (1 - mask) + 0.5 * mask))
     return torch.cat([F.interpolate(mask, kept.shape[-2:]), kept], dim=1)

@@ -144,7 +144,7 @@ class Pipeline:
     def predict(
         self, noisy: Latents, t: Int[Tensor, " b"] | Tensor, conditioning: Conditioning, kept: Kept | None = None
     ) -> Latents:
-        """The UNet's output in float32. `kept` is what a UNet for inpainting sees besides; see `inpainting.keep`.
+        """The UNet's output in float32. `kept` is what a UNet for inpainting sees besides; see `inpainting_input`.
 
         Raises InputError for a UNet for inpainting without `kept`.
         """

@@ -66,5 +66,5 @@ ADVERSE_CLEANER = Purifier(
     adverse_cleaner,
     "AdverseCleaner (lllyasviel)",
     settings={"bilateral": 64, "guided": 4},
-    brief={"bilateral": 1, "guided": 1},
+    short_settings={"bilateral": 1, "guided": 1},
 )

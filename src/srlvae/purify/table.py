@@ -20,14 +20,14 @@ class Purifier:
     - `needs` says what `run` takes besides the images: a VAE, a `Pipeline`, or one of diffusers' own pipelines (`pixel` is a
       DDPMPipeline, `upscaler` a StableDiffusionUpscalePipeline, `pixel-upscaler` an IFImg2ImgSuperResolutionPipeline).
     - `settings` are the published settings.
-    - `brief` are settings for a round or two of the same size, with which memory is measured.
+    - `short_settings` are settings for a round or two of the same size, with which memory is measured.
     """
 
     run: Callable[..., Images]
     source: str
     needs: Needs = "nothing"
     settings: Mapping[str, Any] = field(default_factory=dict)
-    brief: Mapping[str, Any] = field(default_factory=dict)
+    short_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, x: Images, generators, model: Any = None, **changed: Any) -> Images:
         """Purify `x` by the published settings, or by those that are `changed`. `model` is what the purifier needs."""

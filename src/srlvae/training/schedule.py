@@ -18,7 +18,7 @@ def warm_cosine(step: int, steps: int, warmup: int) -> float:
 
 
 @torch.no_grad()
-def follow(average: Iterable[Tensor], weights: Iterable[Tensor], step: int, decay: float) -> None:
+def update_average(average: Iterable[Tensor], weights: Iterable[Tensor], step: int, decay: float) -> None:
     """Update an exponential average with the weights after `step` steps, counted from 1.
 
     The decay grows as step / (step + 9) up to `decay`. So the average begins as a plain mean and soon forgets the start.

@@ -13,7 +13,7 @@ from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Mask, Objective, pgd
 from srlvae.images import Images
 from srlvae.models.denoising import timesteps
-from srlvae.models.inpainting import keep
+from srlvae.models.inpainting import inpainting_input
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators, normal_like
 
@@ -54,7 +54,7 @@ def first_step_objective(
         vae = pipeline.vae
         if pipeline.inpaints:
             mask = torch.ones_like(adversarial[:, :1]) if kept is None else shrink_mask(kept, generators)
-            seen = keep(pipeline, adversarial, 1 - mask)
+            seen = inpainting_input(pipeline, adversarial, 1 - mask)
             z = normal_like(seen[:, 1:], generators)
         else:
             scaled, seen = vae.to_scaled(vae.mean(adversarial)), None
