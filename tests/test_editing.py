@@ -397,14 +397,14 @@ def test_a_changed_line_changes_what_it_makes_is_kept_under_and_nothing_else(cha
     monkeypatch.setattr(provenance, "ROOT", copy)
 
     def keys() -> dict[str, str]:
-        provenance.code.cache_clear()
+        provenance.code_digest.cache_clear()
         return {stage: key_of(stage, a=1) for stage in STAGES}
 
     before = keys()
     with open(copy / changed, "a") as file:
         file.write("# another line\n")
     after = keys()
-    provenance.code.cache_clear()
+    provenance.code_digest.cache_clear()
     assert {stage for stage in STAGES if before[stage] != after[stage]} == stages
 
 
