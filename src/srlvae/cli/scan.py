@@ -26,7 +26,10 @@ def scan(
 ) -> None:
     """Find images that were perturbed: the original and the hardened encoder disagree on them.
 
-    What is called suspicious is so at a chosen share of false alarms: no proof, and no word of who perturbed it and why.
+    What is called suspicious is so at a chosen share of false alarms: no proof, and no word of who perturbed it and why. Of a
+    picture that is unlike the clean images, such as a drawing among photographs, it says that it is, and nothing else.
+
+    A second folder with the same --out has its table in a folder of its own there; the clean images are not looked at again.
 
     Example: `srlvae scan downloads --clean photographs --out scanned`
 
@@ -37,26 +40,24 @@ def scan(
     from srlvae.cli.drawing import Bars
     from srlvae.images import count_others, find_images
     from srlvae.models.vae import load_vae
-    from srlvae.report.scan import write_scan_page
-    from srlvae.scan import calibrate, check_enough, clean_evidence, readable, score, write_verdicts
+    from srlvae.report.scan import scan_lines, write_scan_page
+    from srlvae.scan import calibrate_looks, check_enough, clean_evidence, place_of, score, write_verdicts
     from srlvae.scan import scan as run
 
     check_enough(len(find_images(clean)), rate)
     where = device_of(device)
     vaes = load_vae(original, where), load_vae(hardened, where)
+    place = place_of(out, images)
     with Bars(console) as bars:
-        known = readable(run(*vaes, clean, clean_evidence(out, clean), bars))
-        normal, threshold = calibrate(known, rate)
-        scores = score(run(*vaes, images, out, bars), normal)
+        known = run(*vaes, clean, clean_evidence(out, clean), bars)
+        calibration = calibrate_looks([one.evidence for one in known if one.evidence], rate)
+        scores = score(run(*vaes, images, place, bars), calibration)
     if not PartialState().is_main_process:
         return
-    table = write_verdicts(out, scores, threshold, clean, rate)
-    page = write_scan_page(out, images, scores, threshold, f"the {len(known)} in {clean}", rate)
-    found, total = sum(one.above(threshold) for one in scores), sum(one.value is not None for one in scores)
-    console.print(f"{found} of {total} images are suspicious, with scores above {threshold:.3f}")
-    console.print(f"if all were clean, about {rate * total:.1f} would be by chance")
-    if total < len(scores):
-        console.print(f"{len(scores) - total} could not be read; the table says why")
+    table = write_verdicts(place, scores, calibration, clean)
+    page = write_scan_page(place, images, scores, calibration, str(clean))
+    for line in scan_lines(scores, calibration):
+        console.print(line)
     if images.is_dir() and (others := count_others(images)):
         console.print(f"{others} other files were not looked at: their names are not those of images")
     console.print(f"\nTable: [bold]{table}[/]\nPage: [bold]{page}[/]")
