@@ -2,6 +2,7 @@
 pictures of other kinds.
 
     python recipes/scan.py --images caltech101-128/test --result results/scan-tiny.json
+    python recipes/scan.py --images caltech101-128/test --result results/scan-kinds-tiny.json --no-attacks
 
 Attacked photographs are kept by what they were made from: a run that was cut off makes those that are missing. A picture of the
 curves goes beside the result.
@@ -141,6 +142,7 @@ def main(
     known: Annotated[int, typer.Option(help="Other photographs, clean: what is normal, and the threshold.")] = 300,
     clean: Annotated[int, typer.Option(help="Yet others, clean: the negatives.")] = 500,
     kinds: Annotated[int, typer.Option(help="Of those, how many are turned into each kind of other pictures.")] = 50,
+    attacks: Annotated[bool, typer.Option(help="Attack photographs; without, only clean pictures are looked at.")] = True,
     only: Annotated[list[str] | None, typer.Option(help="Attacks; all by default.")] = None,
     cache: Annotated[Path, typer.Option(help="Folder for the attacked photographs.")] = Path("runs/scan"),
 ) -> None:
@@ -148,18 +150,19 @@ def main(
     vaes = pipeline.vae, load_vae(hardened)
     x = load_photographs(images, n + known + clean, pipeline.size, SEED)[0]
     x, *others = x.split([n, known, clean])
-    cells = [Cell(name, eps, "original") for name, eps in itertools.product(only or STEPS, EPS)]
+    cells = [Cell(name, eps, "original") for name, eps in itertools.product(only or STEPS, EPS if attacks else ())]
     y = {cell: attacked(cell, pipeline, x, cache) for cell in cells}
     found = tried(vaes, *others, y, AS_IT_COMES)
     rows = found.rows + kind_rows(vaes, found.calibration, others[1][:kinds])
     strong = {cell: images for cell, images in y.items() if cell.eps == max(EPS)}
-    for handling, handled in HANDLED.items():
+    for handling, handled in HANDLED.items() if attacks else ():
         own = {cell: handled(images) for cell, images in strong.items()}
         rows = rows + tried(vaes, handled(others[0]), handled(others[1]), own, handling).rows
     about = {"benchmark": "scan", **{name: vae.fingerprint() for name, vae in zip(("original", "hardened"), vaes, strict=True)}}
     about |= {"n": n, "known": known, "clean": clean, "seed": SEED, "steps": STEPS, "rate": RATE, "evidence": EVIDENCE}
     write_json(result, {**about, "versions": versions(), "normal": found.normal.tolist(), "rows": as_data(rows)})
-    draw(found, result.with_suffix(".png"))
+    if attacks:
+        draw(found, result.with_suffix(".png"))
 
 
 if __name__ == "__main__":

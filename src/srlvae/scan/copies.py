@@ -24,8 +24,10 @@ def thumbnail(x: Float[Tensor, "3 h w"]) -> bytes:
 
 def distinct(thumbnails: list[bytes]) -> list[int]:
     """The numbers of the pictures that are no copies of one before them, however light or strong in contrast the copy is."""
+    if not thumbnails:
+        return []
     small = torch.tensor([list(one) for one in thumbnails], dtype=torch.float32).reshape(len(thumbnails), SIDE * SIDE)
-    small = (small - small.mean(1, keepdim=True)) / small.std(1, keepdim=True).clamp(min=FLAT)
+    small = (small - small.mean(1, keepdim=True)) / small.std(1, correction=0, keepdim=True).clamp(min=FLAT)
     kept: list[int] = []
     for i, one in enumerate(small):
         if not kept or (small[kept] - one).square().mean(1).min().sqrt() >= SAME:

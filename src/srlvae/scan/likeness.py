@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
-from srlvae.images import Images
+from srlvae.images import Images, pad_to_multiple
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Trait:
 
 # In the order of the columns of `likeness`.
 TRAITS = {
-    "calmest": Trait("noisy or patterned even where it is smoothest", "less noise", 0.04, 0.1),
-    "calm": Trait("noisy or patterned nearly everywhere", "less noise", 0.045, 0.1),
-    "texture": Trait("more texture", "less texture", 0.05, 0.1),
+    "calmest": Trait("noisy or patterned even where it is smoothest", "less noise", 0.055, 0.1),
+    "calm": Trait("noisy or patterned nearly everywhere", "less noise", 0.055, 0.1),
+    "texture": Trait("more texture", "less texture", 0.06, 0.1),
     "detail": Trait("stronger detail", "no strong detail", 0.04, 0.1),
-    "colour noise": Trait("noise of colour", "less noise of colour", 0.025, 0.1),
+    "colour noise": Trait("noise of colour", "less noise of colour", 0.045, 0.1),
     "hardness": Trait("harder edges and dots", "no hard edge", 0.002, 0.1),
     "contrast": Trait("more contrast", "less contrast", 0.03, 0.1),
     "lights": Trait("lighter lights", "darker", 0.1, 0.1),
@@ -62,13 +62,13 @@ FLAT, STEEP, SOFT = 32 / 255, 64 / 255, 32 / 255
 
 def likeness(x: Images) -> Float[Tensor, "b t"]:
     """The statistics of TRAITS for images `b 3 h w` in [0,1]."""
-    grey = _grey(x)
-    small = _pooled(x, SMALL)
+    x = pad_to_multiple(x, BLOCK)
+    small = avg_pool2d(x, SMALL)
     colour = small - small.mean(1, keepdim=True)
     levels = _grey(small).flatten(1)
     columns = [*_detail(x), levels.std(1, correction=0)]
     columns += [levels.quantile(0.95, dim=1), levels.quantile(0.05, dim=1), colour.square().mean((1, 2, 3)).sqrt()]
-    columns += [_entropy(grey), *_steps(_pooled(x, 2))]
+    columns += [_entropy(_grey(x)), *_steps(avg_pool2d(x, 2))]
     return torch.stack(columns, 1)
 
 
@@ -76,21 +76,16 @@ def _grey(x: Images) -> Float[Tensor, "b h w"]:
     return (x * torch.tensor(GREY).to(x)[:, None, None]).sum(1)
 
 
-def _pooled(x: Tensor, side: int) -> Tensor:
-    """Means over squares of `side` pixels, or over the whole where it is smaller."""
-    return avg_pool2d(x, (min(side, x.shape[2]), min(side, x.shape[3])))
-
-
 def _detail(x: Images) -> list[Tensor]:
     """The root mean square of fine detail in blocks, at quantiles over blocks, that of its colour, and what no ε makes."""
     taps = torch.tensor(BLUR).to(x)
     padded = pad(x, (2, 2, 2, 2), mode="replicate")
     fine = x - conv2d(padded, (taps[:, None] * taps).expand(3, 1, 5, 5), groups=3)
-    blocks = _pooled(fine.square().mean(1, keepdim=True), BLOCK).sqrt().flatten(1)
+    blocks = avg_pool2d(fine.square().mean(1, keepdim=True), BLOCK).sqrt().flatten(1)
     colour = (fine - fine.mean(1, keepdim=True)).square().mean(1, keepdim=True)
     quantiles = blocks.quantile(torch.tensor([0.1, 0.25, 0.5, 0.9]).to(x), dim=1)
     hard = (fine.abs() - SOFT).clamp(min=0).mean((1, 2, 3))
-    return [*quantiles, _pooled(colour, BLOCK).sqrt().flatten(1).median(1).values, hard]
+    return [*quantiles, avg_pool2d(colour, BLOCK).sqrt().flatten(1).median(1).values, hard]
 
 
 def _entropy(grey: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
