@@ -13,7 +13,7 @@ from srlvae.bench.kinds import KINDS, of_kind
 from srlvae.errors import InputError
 from srlvae.images import to_levels, write_image
 from srlvae.report.scan import scan_lines, write_scan_page
-from srlvae.scan import calibrate_looks, calibrate_scan, place_of, score, write_verdicts
+from srlvae.scan import calibrate, calibrate_looks, calibrate_scan, place_of, score, write_verdicts
 from srlvae.scan.calibration import Calibration
 from srlvae.scan.copies import distinct, thumbnail
 from srlvae.scan.evidence import EVIDENCE
@@ -66,13 +66,13 @@ def test_a_perturbation_hardly_moves_what_an_image_is_like_but_noise_does():
     x = pictures(40)
     known, _ = familiar(likeness(x))
     before = known.distances(likeness(x))
-    moved = [(known.distances(likeness(noise(eps / 255, x))) - before).median().item() for eps in (8, 16, 50)]
-    assert moved[0] < 0.5 and moved[1] < 1.5 and moved[2] > 4
+    moved = [(known.distances(likeness(noise(eps / 255, x))) - before).median().item() for eps in (8, 50)]
+    assert moved[0] < 0.5 and moved[1] > 4
 
 
 def test_images_are_unlike_at_about_the_rate_and_other_kinds_with_a_reason():
-    known, like = familiar(likeness(pictures(200)))
-    assert sum(like) in (196, 197)
+    known, beyond = familiar(likeness(pictures(200)))
+    assert (beyond > 0).sum() == 2  # the third of 201
     others = known.unlike(likeness(pictures(300, seed=1)))
     assert sum(bool(reason) for reason in others) <= 20
     assert all("nois" in why for why in known.unlike(likeness(noise(50 / 255, pictures(8)))))
@@ -111,7 +111,17 @@ def seen(name: str, x: torch.Tensor, parting: float) -> FileEvidence:
     return FileEvidence(name, "", Look((parting, *[0.0] * (len(EVIDENCE) - 1)), traits, thumbnail(x)))
 
 
-def test_an_image_that_is_unlike_is_reported_whatever_its_evidence(tmp_path):
+def test_what_is_further_from_the_clean_images_needs_more_evidence():
+    evidence = torch.randn(100, len(EVIDENCE), generator=torch.Generator().manual_seed(0))
+    beyond = torch.zeros(100)
+    normal, threshold = calibrate(evidence, 0.05, beyond)
+    torch.testing.assert_close((normal.weights, threshold), (calibrate(evidence, 0.05)[0].weights, threshold))
+    odd = torch.cat([evidence, torch.full((5, len(EVIDENCE)), 50.0)])
+    far, near = (calibrate(odd, 0.05, torch.cat([beyond, torch.full((5,), further)]))[1] for further in (1e3, 1e-6))
+    assert far == pytest.approx(threshold, abs=0.5) and near > threshold + 1
+
+
+def test_an_image_that_is_unlike_is_reported_as_such(tmp_path):
     calibration, x = calibrated(), pictures(100)[0]
     dark = x * 0.03
     files = [seen("a.png", x, 50.0), seen("b.png", x, -50.0), seen("dark.png", dark, 50.0), seen("night.png", dark, -50.0)]

@@ -27,10 +27,11 @@ def greyed(x: Picture) -> Picture:
 
 def blurred(x: Picture, radius: float) -> Picture:
     """A Gaussian blur of values of any range, channel by channel."""
-    planes = [Image.fromarray(x[..., c].astype(np.float32)) for c in range(x.shape[2])]
     side = int(3 * radius) + 1
-    padded = [np.pad(np.asarray(plane), side, mode="reflect") for plane in planes]
-    taps = np.exp(-0.5 * (np.arange(-side, side + 1) / max(radius, 1e-3)) ** 2)
+    taps = np.exp(-0.5 * (np.arange(-side, side + 1) / radius) ** 2)
     taps /= taps.sum()
-    rows = [sum(tap * p[i : i + x.shape[0]] for i, tap in enumerate(taps)) for p in padded]
-    return np.stack([sum(tap * row[:, i : i + x.shape[1]] for i, tap in enumerate(taps)) for row in rows], 2)
+    for axis in (0, 1):
+        padded = np.pad(x, [(side, side) if a == axis else (0, 0) for a in range(3)], mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, len(taps), axis=axis)
+        x = windows @ taps
+    return x

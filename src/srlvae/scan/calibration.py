@@ -17,6 +17,9 @@ from srlvae.scan.look import Look
 
 # Five images always lie on a plane of four regressors; what is left of others tells how far images lie from it.
 FEWEST = 6
+# By how much more the score of an image must be above normal for each standard deviation that it lies beyond what is like the
+# clean images. Perturbed photographs at the border have as much to spare, halftones, noise and the like have not.
+FURTHER = 8.0
 
 
 @dataclass(frozen=True)
@@ -46,26 +49,31 @@ def check_enough(n: int, rate: float, note: str = "") -> None:
         raise InputError(f"{n} clean images{note} cannot show a rate of {rate:g}; give {needed} or more")
 
 
-def calibrate(clean: Float[Tensor, "n e"], rate: float, like: Tensor | None = None) -> tuple[Normal, float]:
+def calibrate(clean: Float[Tensor, "n e"], rate: float, beyond: Float[Tensor, " n"] | None = None) -> tuple[Normal, float]:
     """Fit what is normal, and find the threshold that a new clean image exceeds with a probability of at most `rate`.
 
     Every clean image is scored by the regression on all the others. The k-th largest of n such scores is exceeded by another
-    one with probability k / (n + 1). like: whether each image is like the others; the rest is left out, and the
-    rate remains one of all clean images.
+    one with probability k / (n + 1). beyond: how far each image is beyond what is like the others; those that are have no part
+    in the regression, and need more evidence.
 
     Raises InputError if there are too few clean images for the rate.
     """
     check_enough(len(clean), rate)
-    seen = clean if like is None else clean[like]
-    k = min(math.floor(rate * (len(clean) + 1)), len(seen))
-    regressors, signs = _regressors(seen), seen[:, :SIGNS].double()
+    beyond = torch.zeros(len(clean)) if beyond is None else beyond
+    like = beyond == 0
+    normal, scores = _fit(clean[like])
+    scores = torch.cat([scores, normal.scores(clean[~like]) - FURTHER * beyond[~like]]).sort(descending=True).values
+    return normal, scores[min(math.floor(rate * (len(clean) + 1)), len(clean)) - 1].item()
+
+
+def _fit(clean: Float[Tensor, "n e"]) -> tuple[Normal, Float[Tensor, " n"]]:
+    """The regression, and the score of each image by the regression without it."""
+    regressors, signs = _regressors(clean), clean[:, :SIGNS].double()
     inverse = torch.linalg.pinv(regressors)
     weights = inverse @ signs
-    # The residual of the regression without that image.
     residuals = (signs - regressors @ weights) / (1 - (regressors * inverse.T).sum(1, keepdim=True)).clamp(min=TINY)
     deviations = residuals.std(0).clamp(min=TINY)
-    scores = (residuals / deviations).sum(1).sort(descending=True).values
-    return Normal(weights, deviations), scores[k - 1].item()
+    return Normal(weights, deviations), (residuals / deviations).sum(1).float()
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,10 @@ class Calibration:
     copies: int = 0
 
     def judge(self, evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"]) -> tuple[Float[Tensor, " n"], list[str]]:
-        """The score of each image, and what sets it apart from the clean images: blank where it is like them."""
-        return self.normal.scores(evidence), self.familiar.unlike(traits)
+        """The score of each image, and why it is unlike the clean ones: blank where it is like them, or clearly suspicious."""
+        scores = self.normal.scores(evidence) - FURTHER * self.familiar.beyond(traits)
+        reasons = zip(scores.tolist(), self.familiar.unlike(traits), strict=True)
+        return scores, [reason if score <= self.threshold else "" for score, reason in reasons]
 
 
 def calibrate_scan(evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"], rate: float, copies: int = 0) -> Calibration:
@@ -93,8 +103,8 @@ def calibrate_scan(evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"],
     copies: how many more were left out as copies. Raises InputError if there are too few clean images for the rate.
     """
     check_enough(len(evidence), rate, f" ({copies} more are copies of them)" if copies else "")
-    known, like = familiar(traits)
-    normal, threshold = calibrate(evidence, rate, torch.tensor(like))
+    known, beyond = familiar(traits)
+    normal, threshold = calibrate(evidence, rate, beyond)
     return Calibration(normal, threshold, known, rate, len(evidence), copies)
 
 

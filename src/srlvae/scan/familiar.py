@@ -14,7 +14,7 @@ from srlvae.scan.likeness import TRAITS
 # An image is as far from the clean images as from the fifth nearest of them: one or two odd ones are no kind.
 NEIGHBOURS = 5
 # Share of clean images that lie further from the others than what is called like them.
-UNLIKE = 0.02
+UNLIKE = 0.015
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,13 @@ class Familiar:
         """How far each image is from the clean ones: its distance to the NEIGHBOURS-th nearest."""
         return _nearest(self._scaled(likeness), self.clean, NEIGHBOURS)
 
+    def beyond(self, likeness: Float[Tensor, "m t"]) -> Float[Tensor, " m"]:
+        """How much further each image is from the clean ones than what is like them, 0 where it is like them."""
+        return (self.distances(likeness) - self.reach).clamp(min=0)
+
     def unlike(self, likeness: Float[Tensor, "m t"]) -> list[str]:
         """Why each image is unlike the clean ones: the trait that differs most. Blank where it is like them."""
-        far = self.distances(likeness) > self.reach
+        far = self.beyond(likeness) > 0
         return [self._reason(own) if is_far else "" for own, is_far in zip(self._scaled(likeness), far, strict=True)]
 
     def _scaled(self, likeness: Float[Tensor, "m t"]) -> Float[Tensor, "m t"]:
@@ -50,8 +54,8 @@ def compared(likeness: Float[Tensor, "m t"]) -> Float[Tensor, "m t"]:
     return torch.stack([trait.compared(likeness[:, i]) for i, trait in enumerate(TRAITS.values())], 1)
 
 
-def familiar(likeness: Float[Tensor, "n t"]) -> tuple[Familiar, list[bool]]:
-    """What clean images are like, and which of them are like the others."""
+def familiar(likeness: Float[Tensor, "n t"]) -> tuple[Familiar, Float[Tensor, " n"]]:
+    """What clean images are like, and how far each of them is beyond what is like the others, 0 where it is like them."""
     traits = compared(likeness)
     least = torch.tensor([trait.least for trait in TRAITS.values()]).to(traits)
     scale = torch.maximum(traits.std(0), least)
@@ -59,7 +63,7 @@ def familiar(likeness: Float[Tensor, "n t"]) -> tuple[Familiar, list[bool]]:
     own = _nearest(traits / scale, traits / scale, NEIGHBOURS + 1)
     beyond = min(math.floor(UNLIKE * (len(own) + 1)), len(own) - 1)
     reach = own.sort(descending=True).values[max(beyond, 1) - 1].item()
-    return Familiar(traits / scale, scale, reach), (own <= reach).tolist()
+    return Familiar(traits / scale, scale, reach), (own - reach).clamp(min=0)
 
 
 def _nearest(x: Float[Tensor, "m t"], clean: Float[Tensor, "n t"], k: int) -> Float[Tensor, " m"]:

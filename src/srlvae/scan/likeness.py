@@ -1,8 +1,8 @@
-"""What kind of picture an image is, by statistics that a perturbation within 16/255 hardly moves.
+"""What kind of picture an image is, by statistics that an attack within 16/255 hardly moves.
 
 A threshold holds for pictures of the kind that it was found on. These statistics tell whether an image is of that kind, so
-they must not depend on whether it was perturbed: places, tones and contrasts are those of means over 4 × 4 pixels, and fine
-detail counts as none where it is no more than a perturbation of 16/255 makes.
+they must not depend on whether it was perturbed: tones and contrasts are those of means over 4 × 4 pixels, and fine detail
+counts as none where it is no more than attacks of 16/255 make. Noise that is drawn for each pixel alone makes more than they.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ class Trait:
 
 # In the order of the columns of `likeness`.
 TRAITS = {
-    "calmest": Trait("noisy or patterned even where it is smoothest", "less noise", 0.055, 0.1),
-    "calm": Trait("noisy or patterned nearly everywhere", "less noise", 0.055, 0.1),
+    "calmest": Trait("noisy or patterned even where it is smoothest", "less noise", 0.046, 0.05),
+    "calm": Trait("noisy or patterned nearly everywhere", "less noise", 0.05, 0.05),
     "texture": Trait("more texture", "less texture", 0.06, 0.1),
     "detail": Trait("stronger detail", "no strong detail", 0.04, 0.1),
-    "colour noise": Trait("noise of colour", "less noise of colour", 0.045, 0.1),
+    "colour noise": Trait("noise of colour", "less noise of colour", 0.022, 0.05),
+    "coarse colour noise": Trait("coarse noise of colour", "less noise of colour", 0.019, 0.05),
     "hardness": Trait("harder edges and dots", "no hard edge", 0.002, 0.1),
     "contrast": Trait("more contrast", "less contrast", 0.03, 0.1),
     "lights": Trait("lighter lights", "darker", 0.1, 0.1),
@@ -78,14 +79,22 @@ def _grey(x: Images) -> Float[Tensor, "b h w"]:
 
 def _detail(x: Images) -> list[Tensor]:
     """The root mean square of fine detail in blocks, at quantiles over blocks, that of its colour, and what no ε makes."""
-    taps = torch.tensor(BLUR).to(x)
-    padded = pad(x, (2, 2, 2, 2), mode="replicate")
-    fine = x - conv2d(padded, (taps[:, None] * taps).expand(3, 1, 5, 5), groups=3)
-    blocks = avg_pool2d(fine.square().mean(1, keepdim=True), BLOCK).sqrt().flatten(1)
-    colour = (fine - fine.mean(1, keepdim=True)).square().mean(1, keepdim=True)
-    quantiles = blocks.quantile(torch.tensor([0.1, 0.25, 0.5, 0.9]).to(x), dim=1)
+    fine, coarse = _fine(x), _fine(avg_pool2d(x, 2))
+    quantiles = _in_blocks(fine, BLOCK).quantile(torch.tensor([0.1, 0.25, 0.5, 0.9]).to(x), dim=1)
+    colours = [_in_blocks(z - z.mean(1, keepdim=True), side) for z, side in ((fine, BLOCK), (coarse, BLOCK // 2))]
     hard = (fine.abs() - SOFT).clamp(min=0).mean((1, 2, 3))
-    return [*quantiles, avg_pool2d(colour, BLOCK).sqrt().flatten(1).median(1).values, hard]
+    return [*quantiles, *(colour.quantile(0.25, dim=1) for colour in colours), hard]
+
+
+def _fine(x: Tensor) -> Tensor:
+    """What a blur takes away."""
+    taps = torch.tensor(BLUR).to(x)
+    return x - conv2d(pad(x, (2, 2, 2, 2), mode="replicate"), (taps[:, None] * taps).expand(3, 1, 5, 5), groups=3)
+
+
+def _in_blocks(z: Tensor, side: int) -> Float[Tensor, "b n"]:
+    """The root mean square in every square of `side` pixels."""
+    return avg_pool2d(z.square().mean(1, keepdim=True), side).sqrt().flatten(1)
 
 
 def _entropy(grey: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
