@@ -13,7 +13,7 @@ from srlvae.bench.kinds import KINDS, of_kind
 from srlvae.errors import InputError
 from srlvae.images import to_levels, write_image
 from srlvae.report.scan import scan_lines, write_scan_page
-from srlvae.scan import calibrate, calibrate_looks, calibrate_scan, place_of, score, write_verdicts
+from srlvae.scan import calibrate_looks, calibrate_scan, place_of, score, write_verdicts
 from srlvae.scan.calibration import Calibration
 from srlvae.scan.copies import distinct, thumbnail
 from srlvae.scan.evidence import EVIDENCE
@@ -21,6 +21,7 @@ from srlvae.scan.familiar import compared, familiar
 from srlvae.scan.folder import RECORD, FileEvidence
 from srlvae.scan.likeness import TRAITS, likeness
 from srlvae.scan.look import Look
+from srlvae.scan.surroundings import Surroundings
 
 
 def pictures(n: int, seed: int = 0) -> torch.Tensor:
@@ -111,14 +112,17 @@ def seen(name: str, x: torch.Tensor, parting: float) -> FileEvidence:
     return FileEvidence(name, "", Look((parting, *[0.0] * (len(EVIDENCE) - 1)), traits, thumbnail(x)))
 
 
-def test_what_is_further_from_the_clean_images_needs_more_evidence():
-    evidence = torch.randn(100, len(EVIDENCE), generator=torch.Generator().manual_seed(0))
-    beyond = torch.zeros(100)
-    normal, threshold = calibrate(evidence, 0.05, beyond)
-    torch.testing.assert_close((normal.weights, threshold), (calibrate(evidence, 0.05)[0].weights, threshold))
-    odd = torch.cat([evidence, torch.full((5, len(EVIDENCE)), 50.0)])
-    far, near = (calibrate(odd, 0.05, torch.cat([beyond, torch.full((5,), further)]))[1] for further in (1e3, 1e-6))
-    assert far == pytest.approx(threshold, abs=0.5) and near > threshold + 1
+def test_a_score_is_compared_with_those_of_the_clean_images_nearby():
+    draw = torch.Generator().manual_seed(0)
+    places = torch.cat([torch.zeros(100, 2), torch.full((100, 2), 9.0)]) + torch.rand(200, 2, generator=draw)
+    scores = torch.randn(200, generator=draw) * torch.tensor([1.0, 5.0]).repeat_interleave(100)
+    around = Surroundings(places, scores)
+    calm, wild = around.standard(torch.tensor([6.0, 6.0]), torch.tensor([[0.5, 0.5], [9.5, 9.5]])).tolist()
+    assert calm > 1.2 * wild > 0
+    # A clean image is not compared with itself: what is left of it does not move its neighbours' mean towards it.
+    odd = scores.index_fill(0, torch.tensor([0]), 100.0)
+    own = [Surroundings(places, odd).standard(odd[:1], places[:1], skip=skip).item() for skip in (0, 1)]
+    assert own[1] > own[0]
 
 
 def test_an_image_that_is_unlike_is_reported_as_such(tmp_path):

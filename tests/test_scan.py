@@ -24,15 +24,18 @@ from srlvae.scan.familiar import Familiar
 from srlvae.scan.folder import COLUMNS, FileEvidence
 from srlvae.scan.likeness import TRAITS
 from srlvae.scan.look import Look
+from srlvae.scan.surroundings import Surroundings
 
 REST = len(EVIDENCE) - SIGNS + 1
 NORMAL = Normal(torch.zeros(REST, SIGNS).double(), torch.ones(SIGNS).double())
 # Everything is like the clean images.
 ANYTHING = Familiar(torch.zeros(9, len(TRAITS)), torch.ones(len(TRAITS)), math.inf)
+# Mean 0, variance 1 everywhere.
+AS_IT_IS = Surroundings(torch.zeros(40, len(TRAITS)), torch.tensor([-1.0, 1.0]).repeat(20))
 
 
 def calibration(threshold: float = 1.0, rate: float = 0.01) -> Calibration:
-    return Calibration(NORMAL, threshold, ANYTHING, rate, images=99, copies=0)
+    return Calibration(NORMAL, AS_IT_IS, ANYTHING, threshold, rate, images=99)
 
 
 @pytest.fixture

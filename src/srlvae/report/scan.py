@@ -23,13 +23,19 @@ def scan_lines(scores: list[Score], calibration: Calibration) -> list[str]:
         f"if all {found.like} were clean, about {rate * found.like:.1f} would be by chance",
     ]
     if found.unlike:
-        lines.append(f"{found.unlike} more are unlike the clean images, so whether they were perturbed is not known:")
-        lines += [f"  {number} have {reason}" for reason, number in found.reasons.items()]
+        lines.append(
+            f"{found.unlike} more {_are(found.unlike)} unlike the clean images, so what was done to them is not known:"
+        )
+        lines += [f"  {number}: {reason}" for reason, number in found.reasons.items()]
     if calibration.copies:
-        lines.append(f"{calibration.copies} of the clean images are copies of others and were not counted")
+        lines.append(f"copies among the clean images, which were not counted: {calibration.copies}")
     if found.unreadable:
         lines.append(f"{found.unreadable} could not be read; the table says why")
     return lines
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def write_scan_page(out: Path, folder: Path, scores: list[Score], calibration: Calibration, clean: str) -> Path:

@@ -14,12 +14,13 @@ from srlvae.scan.copies import distinct
 from srlvae.scan.evidence import SIGNS, TINY
 from srlvae.scan.familiar import Familiar, familiar
 from srlvae.scan.look import Look
+from srlvae.scan.surroundings import Surroundings
 
 # Five images always lie on a plane of four regressors; what is left of others tells how far images lie from it.
 FEWEST = 6
-# By how much more the score of an image must be above normal for each standard deviation that it lies beyond what is like the
-# clean images. Perturbed photographs at the border have as much to spare, halftones, noise and the like have not.
-FURTHER = 8.0
+# How much higher the score of an image must be for each standard deviation that it lies beyond what is like the clean images.
+# Perturbed photographs at the border have as much to spare; halftones, noise and the like have not.
+FURTHER = 4.0
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,22 @@ def check_enough(n: int, rate: float, note: str = "") -> None:
         raise InputError(f"{n} clean images{note} cannot show a rate of {rate:g}; give {needed} or more")
 
 
-def calibrate(clean: Float[Tensor, "n e"], rate: float, beyond: Float[Tensor, " n"] | None = None) -> tuple[Normal, float]:
+def calibrate(clean: Float[Tensor, "n e"], rate: float) -> tuple[Normal, float]:
     """Fit what is normal, and find the threshold that a new clean image exceeds with a probability of at most `rate`.
 
-    Every clean image is scored by the regression on all the others. The k-th largest of n such scores is exceeded by another
-    one with probability k / (n + 1). beyond: how far each image is beyond what is like the others; those that are have no part
-    in the regression, and need more evidence.
+    Every clean image is scored by the regression on all the others.
 
     Raises InputError if there are too few clean images for the rate.
     """
     check_enough(len(clean), rate)
-    beyond = torch.zeros(len(clean)) if beyond is None else beyond
-    like = beyond == 0
-    normal, scores = _fit(clean[like])
-    scores = torch.cat([scores, normal.scores(clean[~like]) - FURTHER * beyond[~like]]).sort(descending=True).values
-    return normal, scores[min(math.floor(rate * (len(clean) + 1)), len(clean)) - 1].item()
+    normal, scores = _fit(clean)
+    return normal, _threshold(scores, rate)
+
+
+def _threshold(scores: Float[Tensor, " n"], rate: float) -> float:
+    """The k-th largest of n scores of clean images, which another one exceeds with probability k / (n + 1)."""
+    k = min(math.floor(rate * (len(scores) + 1)), len(scores))
+    return scores.sort(descending=True).values[k - 1].item()
 
 
 def _fit(clean: Float[Tensor, "n e"]) -> tuple[Normal, Float[Tensor, " n"]]:
@@ -84,28 +86,40 @@ class Calibration:
     """
 
     normal: Normal
-    threshold: float
+    surroundings: Surroundings
     familiar: Familiar
+    threshold: float
     rate: float
     images: int
     copies: int = 0
 
     def judge(self, evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"]) -> tuple[Float[Tensor, " n"], list[str]]:
         """The score of each image, and why it is unlike the clean ones: blank where it is like them, or clearly suspicious."""
-        scores = self.normal.scores(evidence) - FURTHER * self.familiar.beyond(traits)
+        scores = _scores(self.normal, self.surroundings, self.familiar, evidence, traits)
         reasons = zip(scores.tolist(), self.familiar.unlike(traits), strict=True)
         return scores, [reason if score <= self.threshold else "" for score, reason in reasons]
+
+
+def _scores(
+    normal: Normal, around: Surroundings, known: Familiar, evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"]
+) -> Float[Tensor, " n"]:
+    return around.standard(normal.scores(evidence), known.places(traits)) - FURTHER * known.beyond(traits)
 
 
 def calibrate_scan(evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"], rate: float, copies: int = 0) -> Calibration:
     """Calibrate a scan on the evidence in clean images and on their traits, the columns of EVIDENCE and TRAITS.
 
-    copies: how many more were left out as copies. Raises InputError if there are too few clean images for the rate.
+    Clean images that are unlike the others have no part in what is normal, and need more evidence, as any others do. copies:
+    how many more were left out as copies. Raises InputError if there are too few clean images for the rate.
     """
     check_enough(len(evidence), rate, f" ({copies} more are copies of them)" if copies else "")
     known, beyond = familiar(traits)
-    normal, threshold = calibrate(evidence, rate, beyond)
-    return Calibration(normal, threshold, known, rate, len(evidence), copies)
+    like = beyond == 0
+    normal, own = _fit(evidence[like])
+    around = Surroundings(known.clean[like], own)
+    others = _scores(normal, around, known, evidence[~like], traits[~like])
+    scores = torch.cat([around.standard(own, known.clean[like], skip=1), others])
+    return Calibration(normal, around, known, _threshold(scores, rate), rate, len(evidence), copies)
 
 
 def calibrate_looks(looks: list[Look], rate: float) -> Calibration:

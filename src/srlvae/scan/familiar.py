@@ -27,7 +27,7 @@ class Familiar:
 
     def distances(self, likeness: Float[Tensor, "m t"]) -> Float[Tensor, " m"]:
         """How far each image is from the clean ones: its distance to the NEIGHBOURS-th nearest."""
-        return _nearest(self._scaled(likeness), self.clean, NEIGHBOURS)
+        return _nearest(self.places(likeness), self.clean, NEIGHBOURS)
 
     def beyond(self, likeness: Float[Tensor, "m t"]) -> Float[Tensor, " m"]:
         """How much further each image is from the clean ones than what is like them, 0 where it is like them."""
@@ -36,9 +36,10 @@ class Familiar:
     def unlike(self, likeness: Float[Tensor, "m t"]) -> list[str]:
         """Why each image is unlike the clean ones: the trait that differs most. Blank where it is like them."""
         far = self.beyond(likeness) > 0
-        return [self._reason(own) if is_far else "" for own, is_far in zip(self._scaled(likeness), far, strict=True)]
+        return [self._reason(own) if is_far else "" for own, is_far in zip(self.places(likeness), far, strict=True)]
 
-    def _scaled(self, likeness: Float[Tensor, "m t"]) -> Float[Tensor, "m t"]:
+    def places(self, likeness: Float[Tensor, "m t"]) -> Float[Tensor, "m t"]:
+        """Where each image lies among the traits, in standard deviations of the clean ones."""
         return compared(likeness) / self.scale
 
     def _reason(self, own: Float[Tensor, " t"]) -> str:

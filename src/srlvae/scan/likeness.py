@@ -44,6 +44,7 @@ TRAITS = {
     "detail": Trait("stronger detail", "no strong detail", 0.04, 0.1),
     "colour noise": Trait("noise of colour", "less noise of colour", 0.022, 0.05),
     "coarse colour noise": Trait("coarse noise of colour", "less noise of colour", 0.019, 0.05),
+    "specks": Trait("single black or white pixels", "fewer specks", 0.0007, 0.3),
     "hardness": Trait("harder edges and dots", "no hard edge", 0.002, 0.1),
     "contrast": Trait("more contrast", "less contrast", 0.03, 0.1),
     "lights": Trait("lighter lights", "darker", 0.1, 0.1),
@@ -57,8 +58,9 @@ GREY = (0.299, 0.587, 0.114)
 # A binomial blur; what it takes away is fine detail.
 BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 BLOCK, SMALL, TONES = 8, 4, 8
-# Steps between neighbouring 2 × 2 means that count as none and as an edge; what of fine detail 16/255 can make.
-FLAT, STEEP, SOFT = 32 / 255, 64 / 255, 32 / 255
+# Steps between neighbouring 2 × 2 means that count as none and as an edge; what of fine detail 16/255 can make; and by how
+# much a speck differs from its neighbours.
+FLAT, STEEP, SOFT, SPECK = 32 / 255, 64 / 255, 32 / 255, 96 / 255
 
 
 def likeness(x: Images) -> Float[Tensor, "b t"]:
@@ -83,7 +85,16 @@ def _detail(x: Images) -> list[Tensor]:
     quantiles = _in_blocks(fine, BLOCK).quantile(torch.tensor([0.1, 0.25, 0.5, 0.9]).to(x), dim=1)
     colours = [_in_blocks(z - z.mean(1, keepdim=True), side) for z, side in ((fine, BLOCK), (coarse, BLOCK // 2))]
     hard = (fine.abs() - SOFT).clamp(min=0).mean((1, 2, 3))
-    return [*quantiles, *(colour.quantile(0.25, dim=1) for colour in colours), hard]
+    return [*quantiles, *(colour.quantile(0.25, dim=1) for colour in colours), _specks(x), hard]
+
+
+def _specks(x: Images) -> Float[Tensor, " b"]:
+    """The share of values that lie far above or below those of all four neighbours."""
+    near = pad(x, (1, 1, 1, 1), mode="replicate")
+    left, right, up, down = near[..., 1:-1, :-2], near[..., 1:-1, 2:], near[..., :-2, 1:-1], near[..., 2:, 1:-1]
+    highest = left.maximum(right).maximum(up).maximum(down)
+    lowest = left.minimum(right).minimum(up).minimum(down)
+    return ((x > highest + SPECK) | (x < lowest - SPECK)).float().mean((1, 2, 3))
 
 
 def _fine(x: Tensor) -> Tensor:
