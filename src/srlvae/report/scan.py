@@ -23,9 +23,7 @@ def scan_lines(scores: list[Score], calibration: Calibration) -> list[str]:
         f"if all {found.like} were clean, about {rate * found.like:.1f} would be by chance",
     ]
     if found.unlike:
-        lines.append(
-            f"{found.unlike} more {_are(found.unlike)} unlike the clean images, so what was done to them is not known:"
-        )
+        lines.append(f"{found.unlike} more {_are(found.unlike)} unlike the clean images, and may be perturbed or not:")
         lines += [f"  {number}: {reason}" for reason, number in found.reasons.items()]
     if calibration.copies:
         lines.append(f"copies among the clean images, which were not counted: {calibration.copies}")

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from srlvae.scan.likeness import TRAITS
 
-# An image is as far from the clean images as from the fifth nearest of them: one or two odd ones are no kind.
-NEIGHBOURS = 5
+# An image is as far from the clean images as from the eighth nearest of them: one or two odd ones are no kind.
+NEIGHBOURS = 8
 # Share of clean images that lie further from the others than what is called like them.
-UNLIKE = 0.015
+UNLIKE = 0.02
 
 
 @dataclass(frozen=True)
