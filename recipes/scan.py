@@ -1,6 +1,8 @@
-"""How well `srlvae scan` tells attacked photographs from clean ones: ROC curves over attacks and ε.
+"""How well `srlvae scan` tells attacked photographs from clean ones: ROC curves over attacks and ε; and what it says of clean
+pictures of other kinds.
 
     python recipes/scan.py --images caltech101-128/test --result results/scan-tiny.json
+    python recipes/scan.py --images caltech101-128/test --result results/scan-kinds-tiny.json --no-attacks
 
 Attacked photographs are kept by what they were made from: a run that was cut off makes those that are missing. A picture of the
 curves goes beside the result.
@@ -24,6 +26,7 @@ from torch.nn.functional import interpolate
 from srlvae.bench.attacked import CLEAN, Attacker, Cell, photograph_set
 from srlvae.bench.cache import Cache
 from srlvae.bench.estimates import mean_estimate
+from srlvae.bench.kinds import KINDS, of_kind
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.rows import Access, Condition, Row, access_of, as_data
 from srlvae.cli.drawing import Bars
@@ -37,8 +40,9 @@ from srlvae.provenance import environment
 from srlvae.purify.signal import jpeg
 from srlvae.report.rows import measured_value
 from srlvae.report.scan_tables import AS_IT_COMES
-from srlvae.scan import EVIDENCE, calibrate
+from srlvae.scan import EVIDENCE, Calibration, calibrate_scan
 from srlvae.scan.evidence import evidence
+from srlvae.scan.likeness import likeness
 
 # Fewer than published.
 STEPS = {"photoguard-encoder": 50, "mist-textural": 50, "nightshade": 50, "glaze": 50}
@@ -71,25 +75,48 @@ class Tried:
     normal: Tensor
     clean: Tensor
     scores: dict[Cell, Tensor]
+    calibration: Calibration
 
 
 def tried(vaes: tuple[VAE, VAE], known: Tensor, clean: Tensor, y: dict[Cell, Tensor], handling: str) -> Tried:
     """Calibrated on clean images, tried on others and on attacked ones, by cell."""
-    seen, negatives = (look(*vaes, x) for x in (known, clean))
-    normal, threshold = calibrate(seen, RATE)
-    negative, scores = normal.scores(negatives), {cell: normal.scores(look(*vaes, x)) for cell, x in y.items()}
-    about = {"handling": handling}
-    rows = [scan_row({**CLEAN.condition(), **about}, "none", {"found": (negative > threshold).double()})]
-    for cell, positive in scores.items():
-        values = {"auroc": shares_below(positive, negative), "found": (positive > threshold).double()}
+    about, seen = {"handling": handling}, look(*vaes, known)
+    calibration = calibrate_scan(*seen, RATE)
+    negative, values = judged(calibration, *look(*vaes, clean))
+    rows, scores = [scan_row({**CLEAN.condition(), **about}, "none", values)], {}
+    for cell, images in y.items():
+        scores[cell], values = judged(calibration, *look(*vaes, images))
+        values = {"auroc": shares_below(scores[cell], negative), **values}
         rows.append(scan_row({**cell.condition(), **about}, access_of(cell.made_on, "scan"), values))
-        auroc, found = (measured_value(rows[-1], name) for name in values)
-        print(f"{cell}, {handling}: AUROC {auroc:.3f}, {found:.0%} found at {RATE:.0%} false positives", flush=True)
-    return Tried(rows, seen, negative, scores)
+        auroc, found, unlike = (measured_value(rows[-1], name) for name in values)
+        print(f"{cell}, {handling}: AUROC {auroc:.3f}, {found:.0%} found, {unlike:.0%} unlike", flush=True)
+    return Tried(rows, seen[0], negative, scores, calibration)
 
 
-def look(original: VAE, hardened: VAE, x: Tensor) -> Tensor:
-    return torch.cat([evidence(original, hardened, part) for part in x.split(BATCH)])
+def judged(calibration: Calibration, found: Tensor, traits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Scores, and by measure whether each image is found suspicious or unlike the clean ones."""
+    scores, reasons = calibration.judge(found, traits)
+    unlike = torch.tensor([bool(reason) for reason in reasons])
+    return scores, {"found": ((scores > calibration.threshold) & ~unlike).double(), "unlike": unlike.double()}
+
+
+def kind_rows(vaes: tuple[VAE, VAE], calibration: Calibration, x: Tensor) -> list[Row]:
+    """What is said of the photographs `x` turned into clean pictures of other kinds."""
+    rows = []
+    for kind in KINDS:
+        _, values = judged(calibration, *look(*vaes, of_kind(kind, x, SEED)))
+        rows.append(scan_row({**CLEAN.condition(), "handling": AS_IT_COMES, "kind": kind}, "none", values))
+        print(
+            f"{kind}: {measured_value(rows[-1], 'found'):.0%} suspicious, {measured_value(rows[-1], 'unlike'):.0%} unlike",
+            flush=True,
+        )
+    return rows
+
+
+def look(original: VAE, hardened: VAE, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns of EVIDENCE and of TRAITS."""
+    found = [(evidence(original, hardened, part), likeness(part)) for part in x.split(BATCH)]
+    return torch.cat([evidence for evidence, _ in found]), torch.cat([traits for _, traits in found])
 
 
 def draw(found: Tried, path: Path) -> None:
@@ -117,6 +144,8 @@ def main(
     n: Annotated[int, typer.Option(help="Photographs attacked.")] = 32,
     known: Annotated[int, typer.Option(help="Other photographs, clean: what is normal, and the threshold.")] = 300,
     clean: Annotated[int, typer.Option(help="Yet others, clean: the negatives.")] = 500,
+    kinds: Annotated[int, typer.Option(help="Of those, how many are turned into each kind of other pictures.")] = 50,
+    attacks: Annotated[bool, typer.Option(help="Attack photographs; without, only clean pictures are looked at.")] = True,
     only: Annotated[list[str] | None, typer.Option(help="Attacks; all by default.")] = None,
     cache: Annotated[Path, typer.Option(help="Folder for the attacked photographs.")] = Path("runs/scan"),
 ) -> None:
@@ -124,18 +153,19 @@ def main(
     vaes = pipeline.vae, load_vae(hardened)
     x = load_photographs(images, n + known + clean, pipeline.size, SEED)[0]
     x, *others = x.split([n, known, clean])
-    cells = [Cell(name, eps, "original") for name, eps in itertools.product(only or STEPS, EPS)]
+    cells = [Cell(name, eps, "original") for name, eps in itertools.product(only or STEPS, EPS if attacks else ())]
     y = {cell: attacked(cell, pipeline, x, cache) for cell in cells}
     found = tried(vaes, *others, y, AS_IT_COMES)
-    rows = found.rows
+    rows = found.rows + kind_rows(vaes, found.calibration, others[1][:kinds])
     strong = {cell: images for cell, images in y.items() if cell.eps == max(EPS)}
-    for handling, handled in HANDLED.items():
+    for handling, handled in HANDLED.items() if attacks else ():
         own = {cell: handled(images) for cell, images in strong.items()}
         rows = rows + tried(vaes, handled(others[0]), handled(others[1]), own, handling).rows
     about = {"benchmark": "scan", **{name: vae.fingerprint() for name, vae in zip(("original", "hardened"), vaes, strict=True)}}
     about |= {"n": n, "known": known, "clean": clean, "seed": SEED, "steps": STEPS, "rate": RATE, "evidence": EVIDENCE}
     write_json(result, {**about, "versions": environment(), "normal": found.normal.tolist(), "rows": as_data(rows)})
-    draw(found, result.with_suffix(".png"))
+    if attacks:
+        draw(found, result.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from srlvae.report.overview import overview_table
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
 from srlvae.report.rows import Table
-from srlvae.report.scan_tables import handled_table, scan_table
+from srlvae.report.scan_tables import handled_table, kinds_table, scan_table
 from srlvae.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +36,8 @@ NAMES = {
     "reconstruction-taef1-1500": "TAEF1, not shipped",
     "scan-tiny": "`tiny`",
     "scan-taesd": "TAESD",
+    "scan-kinds-tiny": "`tiny`",
+    "scan-kinds-taesd": "TAESD",
     "editing-tiny-sd": "tiny-sd",
     "poisoning-taesd": "TAESD",
 }
@@ -73,6 +75,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "poison-defences": alone(defences_table),
     "scan": named(scan_table),
     "scan-handled": named(handled_table),
+    "scan-kinds": named(kinds_table),
 }
 
 

@@ -69,7 +69,7 @@ class SaysDog(Judge):
     def fingerprint(self):
         return "dog"
 
-    def calls(self, x):
+    def predict(self, x):
         return torch.ones(len(x), dtype=torch.long)
 
 
@@ -247,7 +247,7 @@ def brightness(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_scan_leaves_out_what_is_unlike_other_clean_photographs(folder, monkeypatch):
-    poisons = made_of(folder, dataclasses.replace(PROTOCOL, scan_rate=0.5))
+    poisons = made_of(folder, dataclasses.replace(PROTOCOL, scan_rate=0.5, clean_each=1))
     scanned = [tuning.poison for tuning in tunings(poisons.protocol) if tuning.defence == "scan"]
     assert {(poison.made_on, poison.number) for poison in scanned} == {("original", 3)}
     # Evidence by brightness: the darker half of clean photographs is kept, and nothing bright.

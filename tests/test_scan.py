@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,11 +18,24 @@ from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.models.vae import VAE, load_vae
 from srlvae.report.scan import write_scan_page
-from srlvae.scan import Normal, Score, calibrate, scan, score, write_verdicts
-from srlvae.scan.evidence import PATCH, TILE, evidence, evidence_of_image
+from srlvae.scan import Calibration, Normal, Score, calibrate, scan, score, write_verdicts
+from srlvae.scan.evidence import EVIDENCE, PATCH, SIGNS, TILE, evidence, evidence_of_image, scrambled
+from srlvae.scan.familiar import Familiar
 from srlvae.scan.folder import COLUMNS, FileEvidence
+from srlvae.scan.likeness import TRAITS
+from srlvae.scan.look import Look
+from srlvae.scan.surroundings import Surroundings
 
-NORMAL = Normal(torch.zeros(2, 2).double(), torch.ones(2).double())
+REST = len(EVIDENCE) - SIGNS + 1
+NORMAL = Normal(torch.zeros(REST, SIGNS).double(), torch.ones(SIGNS).double())
+# Everything is like the clean images.
+ANYTHING = Familiar(torch.zeros(9, len(TRAITS)), torch.ones(len(TRAITS)), math.inf)
+# Mean 0, variance 1 everywhere.
+AS_IT_IS = Surroundings(torch.zeros(40, len(TRAITS)), torch.tensor([-1.0, 1.0]).repeat(20))
+
+
+def calibration(threshold: float = 1.0, rate: float = 0.01) -> Calibration:
+    return Calibration(NORMAL, AS_IT_IS, ANYTHING, threshold, rate, images=99)
 
 
 @pytest.fixture
@@ -46,14 +60,28 @@ def test_evidence_is_the_formula(vae, other):
     for i, found in enumerate(evidence(vae, other, x)):
         before, after, before_y, after_y = (net.mean(image[i : i + 1])[0] for image in (x, y) for net in (vae, other))
         u, v = before - before_y, after - after_y
-        side = PATCH
-        corners = [(r, c) for r in range(0, u.shape[1], side) for c in range(0, u.shape[2], side)]
-        patches = [[z[:, r : r + side, c : c + side].flatten() for z in (u, v)] for r, c in corners]
-        cosines = torch.stack([p @ q / (p.norm() * q.norm()) for p, q in patches])
-        change = torch.stack([place.square().mean().sqrt().log() for place in (u - v).flatten(1).T]).mean()
-        wanted = torch.stack([-cosines.median(), change, (before_y - after_y).square().mean().sqrt().log()])
-        assert len(patches) > 1
-        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)  # encodings one by one and together
+        mixed = (y + scrambled(x - y, vae.factor)).clamp(0, 1)
+        others = [net.mean(mixed[i : i + 1])[0] - seen_y for net, seen_y in ((vae, before_y), (other, after_y))]
+        wanted = [*signs(u, v), (before_y - after_y).square().mean().sqrt().log(), *signs(*others)]
+        torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-3, atol=1e-3)  # encodings one by one and together
+
+
+def signs(u: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    corners = [(r, c) for r in range(0, u.shape[1], PATCH) for c in range(0, u.shape[2], PATCH)]
+    patches = [[z[:, r : r + PATCH, c : c + PATCH].flatten() for z in (u, v)] for r, c in corners]
+    assert len(patches) > 1
+    cosines = torch.stack([p @ q / (p.norm() * q.norm()) for p, q in patches])
+    change = torch.stack([place.square().mean().sqrt().log() for place in (u - v).flatten(1).T]).mean()
+    return -cosines.median(), change
+
+
+def test_scrambling_keeps_the_pixels_of_every_square():
+    x = torch.rand(2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    y = scrambled(x, 4)
+    assert not torch.equal(x, y)
+    for r, c in ((0, 0), (4, 8)):
+        squares = [z[..., r : r + 4, c : c + 4].flatten(2) for z in (x, y)]
+        assert torch.equal(*(square.sort(2).values for square in squares))
 
 
 def test_equal_encoders_do_not_part(vae, x):
@@ -80,7 +108,7 @@ def test_a_large_image_is_seen_in_tiles(vae, other):
 
 
 def test_a_score_counts_deviations_from_the_regression():
-    normal = Normal(torch.tensor([[2.0, 1.0], [-1.0, 0.0]]).double(), torch.tensor([2.0, 0.5]).double())
+    normal = Normal(torch.tensor([[2.0, 1.0], [-1.0, 0.0]]).double(), torch.tensor([2.0, 0.5]).double())  # on one more column
     found = torch.tensor([[7.0, 1.0, 1.0], [1.0, 4.0, 1.0], [-1.0, 0.0, 0.0]])
     assert normal.scores(found).tolist() == [3, 6, 0]
 
@@ -102,11 +130,11 @@ def test_clean_images_are_scored_by_the_regression_on_all_others():
 def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path, monkeypatch):
     seen = scan(vae, other, folder, tmp_path / "out")
     assert {one.file for one in seen} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}
-    scores = score(seen, NORMAL)
+    scores = score(seen, calibration())
     values = [score.value for score in scores[:-1]]
     assert values == sorted(values, reverse=True) and scores[-1].value is None
     assert "not a readable image" in scores[-1].error
-    monkeypatch.setattr("srlvae.scan.folder.evidence_of_image", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr("srlvae.scan.folder.cells", lambda *_: pytest.fail("looked again"))
     assert scan(vae, other, folder, tmp_path / "out") == seen
 
 
@@ -119,9 +147,9 @@ def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
     for _ in range(2):
         seen = scan(vae, other, folder, tmp_path / "out")
         assert strange in {one.file for one in seen if one.evidence}
-    scores = score(seen, NORMAL)
-    write_verdicts(tmp_path / "out", scores, 1.0, tmp_path, 0.01)
-    assert "caf" in write_scan_page(tmp_path / "out", folder, scores, 1.0, "some", 0.01).read_text(encoding="utf-8")
+    scores = score(seen, calibration())
+    write_verdicts(tmp_path / "out", scores, calibration(), tmp_path)
+    assert "caf" in write_scan_page(tmp_path / "out", folder, scores, calibration(), "some").read_text(encoding="utf-8")
 
 
 SCANNED = """
@@ -166,7 +194,7 @@ def test_a_file_that_was_removed_is_gone_and_one_that_was_replaced_is_seen_again
 def test_evidence_counts_more_than_an_error_whichever_table_comes_first(vae, other, folder, tmp_path):
     seen = scan(vae, other, folder, tmp_path / "out")
     one = next(one for one in seen if one.evidence)
-    failed = f"{','.join(COLUMNS)}\n{one.file},{one.version},,,,no luck\n"
+    failed = f"{','.join(COLUMNS)}\n{one.file},{one.version},{',' * (len(COLUMNS) - 3)}no luck\n"
     (tmp_path / "out" / "evidence-3.csv").write_text(failed, encoding="utf-8")
     assert scan(vae, other, folder, tmp_path / "out") == seen
 
@@ -216,7 +244,7 @@ def textured(n: int, draw: torch.Generator) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize(("n", "rate", "needed"), [(98, 0.01, 99), (3, 0.5, 4)])
+@pytest.mark.parametrize(("n", "rate", "needed"), [(98, 0.01, 99), (5, 0.5, 6)])
 def test_too_few_clean_images_are_refused(n, rate, needed):
     clean = torch.randn(99, 3, generator=torch.Generator().manual_seed(0))
     with pytest.raises(InputError, match=f"give {needed} or more"):
@@ -230,21 +258,24 @@ def test_a_higher_rate_has_a_lower_threshold_up_to_all_images():
     assert thresholds == sorted(thresholds, reverse=True) and len(set(thresholds)) == 3
 
 
+def looked(parting: float = 0.0, trait: float = 0.5, thumbnail: bytes = bytes(64)) -> Look:
+    return Look((parting, *[0.0] * (len(EVIDENCE) - 1)), (trait,) * len(TRAITS), thumbnail)
+
+
 def test_verdicts_and_page_follow_from_the_threshold(vae, other, folder, tmp_path):
-    seen = scan(vae, other, folder, tmp_path / "out")
-    scores = score([*seen, FileEvidence("far.png", "", (9.0, 0.0, 0.0))], NORMAL)
-    threshold = (scores[0].value + scores[1].value) / 2
-    with write_verdicts(tmp_path / "out", scores, threshold, tmp_path, 0.01).open(newline="", encoding="utf-8") as file:
+    seen = [FileEvidence(f"deep/{i}.png", "", looked(float(i))) for i in range(3)]
+    scores = score([*seen, FileEvidence("broken.png", "", None, "broken")], calibration())
+    with write_verdicts(tmp_path / "out", scores, calibration(1.5), tmp_path).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["suspicious"] for row in rows] == ["yes", "no", "no", "no", ""] and rows[0]["file"] == scores[0].file
+    assert [row["suspicious"] for row in rows] == ["yes", "no", "no", ""] and rows[0]["file"] == "deep/2.png"
     about = json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8"))
-    assert (about["threshold"], about["images"], about["suspicious"], about["unreadable"]) == (threshold, 4, 1, 1)
-    text = write_scan_page(tmp_path / "out", folder, scores, threshold, "some", 0.01).read_text(encoding="utf-8")
-    assert "1 of 4 images are suspicious" in text and text.count("data:image/jpeg") == 3 and "1 files could not" in text
+    assert [about[name] for name in ("threshold", "images", "suspicious", "unlike", "unreadable")] == [1.5, 3, 1, 0, 1]
+    text = write_scan_page(tmp_path / "out", folder, scores, calibration(1.5), "some").read_text(encoding="utf-8")
+    assert "1 of 3 images are suspicious" in text and text.count("data:image/jpeg") == 3 and "1 files could not" in text
 
 
 def test_all_suspicious_images_are_on_the_page_up_to_some_hundreds(folder, tmp_path):
     for suspicious, shown in ((5, 60), (80, 80), (400, 300)):
         scores = [Score("deep/0.png", float(i < suspicious)) for i in range(500)]
-        text = write_scan_page(tmp_path / "out", folder, scores, 0.5, "some", 0.01).read_text(encoding="utf-8")
+        text = write_scan_page(tmp_path / "out", folder, scores, calibration(0.5), "some").read_text(encoding="utf-8")
         assert text.count("<figure") == shown and f"The {shown} highest scores" in text

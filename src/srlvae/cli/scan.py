@@ -28,7 +28,10 @@ def scan(
 ) -> None:
     """Find images that were perturbed: the original and the hardened encoder disagree on them.
 
-    What is called suspicious is so at a chosen share of false alarms: no proof, and no word of who perturbed it and why.
+    What is called suspicious is so at a chosen share of false alarms: no proof, and no word of who perturbed it and why. Of a
+    picture that is unlike the clean images, such as a drawing among photographs, it says that it is, and nothing else.
+
+    A second folder with the same --out has its table in a folder of its own there; the clean images are not looked at again.
 
     Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them, and that in its folder for the
     clean images those among them.
@@ -40,8 +43,8 @@ def scan(
     from srlvae.cli.drawing import Bars
     from srlvae.images import find_images
     from srlvae.models.vae import load_vae
-    from srlvae.report.scan import write_scan_page
-    from srlvae.scan import calibrate, check_enough, clean_evidence, readable, score, write_verdicts
+    from srlvae.report.scan import scan_lines, write_scan_page
+    from srlvae.scan import calibrate_looks, check_enough, clean_evidence, place_of, score, write_verdicts
     from srlvae.scan import scan as run
     from srlvae.training.processes import processes
 
@@ -51,16 +54,16 @@ def scan(
     check_enough(len(find_images(clean)), rate)
     where = device_of(device)
     vaes = load_vae(original, where), load_vae(hardened, where)
+    place = place_of(out, images)
     with Bars(console, strict) as bars:
-        known = readable(run(*vaes, clean, clean_evidence(out, clean), bars))
-        normal, threshold = calibrate(known, rate)
-        scores = score(run(*vaes, images, out, bars), normal)
+        known = run(*vaes, clean, clean_evidence(out, clean), bars)
+        calibration = calibrate_looks([one.evidence for one in known if one.evidence], rate)
+        scores = score(run(*vaes, images, place, bars), calibration)
     if not processes().is_main_process:
         return
-    table = write_verdicts(out, scores, threshold, clean, rate)
-    page = write_scan_page(out, images, scores, threshold, f"the {len(known)} in {clean}", rate)
-    found, total = sum(one.above(threshold) for one in scores), sum(one.value is not None for one in scores)
-    console.print(f"{found} of {total} images are suspicious, with scores above {threshold:.3f}")
-    console.print(f"if all were clean, about {rate * total:.1f} would be by chance")
+    table = write_verdicts(place, scores, calibration, clean)
+    page = write_scan_page(place, images, scores, calibration, str(clean))
+    for line in scan_lines(scores, calibration):
+        console.print(line, markup=False)
     console.print(f"\nTable: [bold]{named(table)}[/]\nPage: [bold]{named(page)}[/]")
-    end(bars.omissions, [out, clean_evidence(out, clean)], [images])
+    end(bars.omissions, [place, clean_evidence(out, clean)], [images])

@@ -3,56 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from srlvae.errors import InputError
 from srlvae.images import open_rgb
 from srlvae.report.render import inline_jpeg, write_page
-from srlvae.scan import Score
+from srlvae.scan import Calibration, Score, count
 
 PAGE = "scan.html"
-# The page shows all suspicious images, but at least and at most so many images. The last is their side in pixels.
-MIN_IMAGES, MAX_IMAGES, THUMBNAIL_SIDE = 60, 300, 240
+# Images shown at least and at most, in between all suspicious ones; those shown that are unlike; and the side in pixels.
+LEAST, MOST, OTHERS, SIDE = 60, 300, 60, 240
 
 
-def write_scan_page(out: Path, folder: Path, scores: list[Score], threshold: float, clean: str, rate: float) -> Path:
-    """Write the page of a scan to the folder `out`, and return its path.
-
-    - folder: the folder, or the single image, that was scanned.
-    - scores: the scores of all files, the most suspicious first.
-    - threshold: the score above which an image is suspicious.
-    - clean: where the threshold comes from, in words.
-    - rate: the probability at which a clean image is above the threshold.
-    """
-    readable = [score for score in scores if score.value is not None]
-    suspicious = sum(score.above(threshold) for score in scores)
-    images = [
-        {
-            "file": score.file,
-            "score": f"{score.value:.2f}",
-            "suspicious": score.above(threshold),
-            "data": _thumbnail(folder / score.file if folder.is_dir() else folder),
-        }
-        for score in readable[: max(MIN_IMAGES, min(suspicious, MAX_IMAGES))]
+def scan_lines(scores: list[Score], calibration: Calibration) -> list[str]:
+    """What a scan found, for the terminal."""
+    found, rate = count(scores, calibration.threshold), calibration.rate
+    lines = [
+        f"{found.suspicious} of {found.like} images are suspicious, with scores above {calibration.threshold:.3f}",
+        f"if all {found.like} were clean, about {rate * found.like:.1f} would be by chance",
     ]
+    if found.unlike:
+        lines.append(f"{found.unlike} more {_are(found.unlike)} unlike the clean images, and may be perturbed or not:")
+        lines += [f"  {number}: {reason}" for reason, number in found.reasons.items()]
+    if calibration.copies:
+        lines.append(f"copies among the clean images, which were not counted: {calibration.copies}")
+    if found.unreadable:
+        lines.append(f"{found.unreadable} could not be read; the table says why")
+    return lines
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def write_scan_page(out: Path, folder: Path, scores: list[Score], calibration: Calibration, clean: str) -> Path:
+    """Write the page of the most suspicious images and of some that are unlike the clean ones.
+
+    scores: the most suspicious first. clean: what the folder of clean images is called.
+    """
+    threshold = calibration.threshold
+    found = count(scores, threshold)
+    like = [score for score in scores if score.value is not None and not score.unlike]
+    shown = like[: max(LEAST, min(found.suspicious, MOST))]
+    others = [score for score in scores if score.unlike][:OTHERS]
     return write_page(
         out / PAGE,
         "scan",
-        suspicious=suspicious,
-        total=len(readable),
-        unreadable=len(scores) - len(readable),
+        found=found,
         folder=str(folder),
         threshold=f"{threshold:.2f}",
-        clean=clean,
-        rate=f"{rate:g}",
-        expected=f"{rate * len(readable):.1f}",
-        images=images,
+        clean=f"the {calibration.images} in {clean}",
+        rate=f"{calibration.rate:g}",
+        expected=f"{calibration.rate * found.like:.1f}",
+        images=[_shown(score, folder, threshold) for score in shown],
+        others=[_shown(score, folder, threshold) for score in others],
     )
+
+
+def _shown(score: Score, folder: Path, threshold: float) -> dict[str, Any]:
+    data = _thumbnail(folder / score.file if folder.is_dir() else folder)
+    said = score.unlike or f"{score.value:.2f}"
+    return {"file": score.file, "said": said, "suspicious": score.above(threshold), "data": data}
 
 
 def _thumbnail(path: Path) -> str:
     try:
         image = open_rgb(path)
-    except InputError:  # the file was removed after it was scored
+    except InputError:  # it went away since it was scored
         return ""
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    image.thumbnail((SIDE, SIDE))
     return inline_jpeg(image)

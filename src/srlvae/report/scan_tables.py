@@ -20,10 +20,24 @@ from srlvae.report.rows import (
 
 # The handling of images to which nothing happened between the attack and the scan.
 AS_IT_COMES = "as it comes"
+# What clean pictures of no other kind are.
+PHOTOGRAPHS = "photographs"
 
 
 def _attacks(rows: Iterable[Row]) -> list[str]:
     return [attack for attack in distinct_values(rows, "attack") if attack not in NO_ATTACK]
+
+
+def kinds_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A line for each kind of clean pictures, photographs first: the shares called suspicious and unlike, by VAE."""
+    found = {name: find_rows(rows_of(result), attack="none", handling=AS_IT_COMES) for name, result in results.items()}
+    kinds = dict.fromkeys(row.condition.get("kind", PHOTOGRAPHS) for rows in found.values() for row in rows)
+    lines = []
+    for kind in kinds:
+        rows = [next((row for row in own if row.condition.get("kind", PHOTOGRAPHS) == kind), None) for own in found.values()]
+        measures = [row.measures[name] if row else None for row in rows for name in ("found", "unlike")]
+        lines.append([str(kind), *(format_percent(measure) if measure else "" for measure in measures)])
+    return ["clean pictures", *(text for name in found for text in (f"{name}: suspicious", "unlike"))], lines
 
 
 def scan_table(results: Mapping[str, Mapping[str, Any]]) -> Table:

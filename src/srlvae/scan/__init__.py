@@ -2,24 +2,31 @@
 
 An image is compared with what the hardened VAE makes of it, y = D(E(x)), which shows the same but is free of the perturbation.
 On a clean image, both encoders see the same difference between the two. A perturbation makes a larger difference to the
-original encoder. How well the encoders agree also depends on how far apart they are anyway, so what is normal is given by a
-regression over clean images.
+original encoder. How well the encoders agree also depends on how far apart they are anyway, and on how much there is to see,
+which the same picture tells with its detail scrambled; so what is normal is given by a regression over clean images. It holds
+for images like those. Others are said to be unlike them, whatever their evidence.
 """
 
 from __future__ import annotations
 
-from srlvae.scan.calibration import Normal, calibrate, check_enough
+from srlvae.scan.calibration import Calibration, Normal, calibrate, calibrate_looks, calibrate_scan, check_enough
 from srlvae.scan.evidence import EVIDENCE
-from srlvae.scan.folder import Score, clean_evidence, readable, scan, score, write_verdicts
+from srlvae.scan.folder import scan
+from srlvae.scan.places import clean_evidence, place_of
+from srlvae.scan.verdicts import Score, count, score, write_verdicts
 
 __all__ = [
     "EVIDENCE",
+    "Calibration",
     "Normal",
     "Score",
     "calibrate",
+    "calibrate_looks",
+    "calibrate_scan",
     "check_enough",
     "clean_evidence",
-    "readable",
+    "count",
+    "place_of",
     "scan",
     "score",
     "write_verdicts",

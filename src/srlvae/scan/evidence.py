@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
 from srlvae.images import Images, pad_to_multiple
 from srlvae.models.vae import VAE, Latents
 
-EVIDENCE = ("parting", "change", "disagreement")
+# Two signs of a perturbation, and what they go with on clean images.
+EVIDENCE = ("parting", "change", "disagreement", "scrambled parting", "scrambled change")
+SIGNS = 2
 # Larger images are seen in tiles of this side, so that memory does not grow with them.
 TILE = 512
 # Side, in latents, of the patches in which the encoders are compared.
@@ -20,24 +22,37 @@ TINY = 1e-6
 
 
 @torch.no_grad()
-def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b 3"]:
-    """The three columns of EVIDENCE for images `b 3 h w` in [0,1].
+def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b e"]:
+    """The columns of EVIDENCE for images `b 3 h w` in [0,1].
 
     Let y = D(E(x)), u = E₀(x) − E₀(y) and v = E(x) − E(y), with E₀ the original encoder and E, D the hardened VAE.
 
     - `parting` is minus the cosine between u and v in a patch, the median over patches.
     - `change` is the log of the root mean square of u − v over channels, the mean over places.
     - `disagreement` is the log of the root mean square of E₀(y) − E(y). On clean images the other two grow with it.
+    - `scrambled parting` and `scrambled change` are those of y + s(x − y), where s changes the places of pixels within each
+      square that a latent stands for. Noise, grain and dots do nearly as much when scrambled; a perturbation does not.
     """
     x = pad_to_multiple(x, original.factor)
-    before, after = original.mean(x), hardened.mean(x)
-    y = hardened.decode(after).clamp(0, 1)
+    y = hardened.decode(hardened.mean(x)).clamp(0, 1)
     before_y, after_y = original.mean(y), hardened.mean(y)
-    u, v = before - before_y, after - after_y
+    seen = (x, (y + scrambled(x - y, original.factor)).clamp(0, 1))
+    (parting, change), others = (_signs(original.mean(z) - before_y, hardened.mean(z) - after_y) for z in seen)
+    disagreement = (before_y - after_y).square().mean((1, 2, 3)).sqrt().clamp(min=TINY).log()
+    return torch.stack([parting, change, disagreement, *others], 1)
+
+
+def _signs(u: Latents, v: Latents) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     cosine = _in_patches(u * v) / (_in_patches(u * u) * _in_patches(v * v)).sqrt().clamp(min=TINY)
     change = (u - v).square().mean(1).sqrt().clamp(min=TINY).log().mean((1, 2))
-    disagreement = (before_y - after_y).square().mean((1, 2, 3)).sqrt().clamp(min=TINY).log()
-    return torch.stack([-cosine.median(1).values, change, disagreement], 1)
+    return -cosine.median(1).values, change
+
+
+def scrambled(r: Float[Tensor, "b c h w"], side: int) -> Float[Tensor, "b c h w"]:
+    """Change the places of pixels within squares of `side`, whose multiples height and width are: in every one alike."""
+    squares = pixel_unshuffle(r, side).unflatten(1, (r.shape[1], side * side))
+    places = torch.randperm(side * side, generator=torch.Generator().manual_seed(0)).to(r.device)
+    return pixel_shuffle(squares[:, :, places].flatten(1, 2), side)
 
 
 def _in_patches(z: Latents) -> Float[Tensor, "b n"]:
@@ -45,7 +60,7 @@ def _in_patches(z: Latents) -> Float[Tensor, "b n"]:
     return avg_pool2d(z.mean(1, keepdim=True), min(PATCH, *z.shape[2:])).flatten(1)
 
 
-def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, " 3"]:
+def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, " e"]:
     """The evidence in one image of any size: the mean over its tiles, weighted by their area."""
     tiles = [tile for band in x.split(TILE, dim=1) for tile in band.split(TILE, dim=2)]
     areas = torch.tensor([float(tile.shape[1] * tile.shape[2]) for tile in tiles])

@@ -1,4 +1,4 @@
-"""Scanning the files of a folder: evidence goes into a table line by line, and scores and verdicts follow from it.
+"""Looking at the files of a folder: what is seen goes into a table line by line, and verdicts follow from it.
 
 Several processes share the files out, and each writes a table of its own.
 """
@@ -6,59 +6,37 @@ Several processes share the files out, and each writes a table of its own.
 from __future__ import annotations
 
 import csv
-import hashlib
-import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.files import NAMES, write_atomically, write_json
+from srlvae.files import NAMES
 from srlvae.images import LeftOut, find_images, read_picture, to_tensor
 from srlvae.models.vae import VAE
 from srlvae.runs import claim
-from srlvae.scan.calibration import Normal
-from srlvae.scan.evidence import EVIDENCE, evidence_of_image
+from srlvae.scan.look import LOOK, Look, cells, read_look
 from srlvae.training.processes import processes
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE, RECORD = "evidence-{}.csv", "scan.json"
-VERDICTS, SUMMARY = "scan.csv", "verdict.json"
-COLUMNS = ("file", "version", *EVIDENCE, "error")
+COLUMNS = ("file", "version", *LOOK, "error")
 
 
 @dataclass(frozen=True)
 class FileEvidence:
     """The evidence in one file.
 
-    `version` changes with the file's size and time. `evidence` is as in `evidence`, or None if the file could not be read;
+    `version` changes with the file's size and time. `evidence` is what was seen in it, or None if the file could not be read;
     `error` then says why.
     """
 
     file: str
     version: str
-    evidence: tuple[float, ...] | None
+    evidence: Look | None
     error: str = ""
-
-
-@dataclass(frozen=True)
-class Score:
-    """The score of one file, or None if the file could not be read; `error` then says why."""
-
-    file: str
-    value: float | None
-    error: str = ""
-
-    def above(self, threshold: float) -> bool:
-        """Whether the score exceeds `threshold`. A file that could not be read does not."""
-        return self.value is not None and self.value > threshold
 
 
 def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
@@ -110,11 +88,6 @@ def _fingerprints(original: VAE, hardened: VAE) -> dict[str, str]:
     return found
 
 
-def clean_evidence(out: Path, clean: Path) -> Path:
-    """The folder for the evidence of a folder of clean images, so that another folder of them costs no more than itself."""
-    return out / f"clean-{hashlib.sha256(os.fsencode(clean.resolve())).hexdigest()[:8]}"
-
-
 def _identity(path: Path, folder: Path) -> tuple[str, str]:
     """The name of a file below a folder, and a text that changes when the file is replaced."""
     about = path.stat()
@@ -135,10 +108,10 @@ def _open_table(path: Path) -> TextIO:
 def _evidence_or_error(original: VAE, hardened: VAE, path: Path, left_out: LeftOut) -> tuple[str, ...]:
     try:
         x = to_tensor(read_picture(path, left_out=left_out).on_white())
-        return (*(f"{value:.6g}" for value in evidence_of_image(original, hardened, x).tolist()), "")
+        return (*cells(original, hardened, x), "")
     except InputError as error:
         left_out.add(path, str(error).removeprefix(f"{path}: "))
-        return (*[""] * len(EVIDENCE), str(error))
+        return (*[""] * len(LOOK), str(error))
 
 
 def read_evidence(out: Path) -> Iterator[FileEvidence]:
@@ -148,40 +121,4 @@ def read_evidence(out: Path) -> Iterator[FileEvidence]:
             for row in csv.DictReader(file):
                 # Else half a line, of a process that was cut off.
                 if row["error"] is not None:
-                    found = None if row["error"] else tuple(float(row[name]) for name in EVIDENCE)
-                    yield FileEvidence(row["file"], row["version"], found, row["error"])
-
-
-def readable(seen: list[FileEvidence]) -> Float[Tensor, "n 3"]:
-    """The evidence of the files that could be read."""
-    return torch.tensor([one.evidence for one in seen if one.evidence is not None]).reshape(-1, len(EVIDENCE))
-
-
-def score(seen: list[FileEvidence], normal: Normal) -> list[Score]:
-    """Score every file. The highest scores come first, after the files that could not be read."""
-    values = iter(normal.scores(readable(seen)).tolist())
-    scores = [Score(one.file, next(values) if one.evidence else None, one.error) for one in seen]
-    return sorted(scores, key=lambda score: math.inf if score.value is None else -score.value)
-
-
-def write_verdicts(out: Path, scores: list[Score], threshold: float, clean: Path, rate: float) -> Path:
-    """Write a table of all files with scores and verdicts, and beside it what the verdicts rest on. Returns the table's path.
-
-    The most suspicious files come first. A file is suspicious if its score is above `threshold`, which clean images exceed at
-    `rate`.
-    """
-
-    def write(file: Path) -> None:
-        with file.open("w", newline="", **NAMES) as opened:
-            writer = csv.writer(opened)
-            writer.writerow(("file", "score", "suspicious", "error"))
-            for one in scores:
-                cells = ("", "") if one.value is None else (f"{one.value:.6g}", "yes" if one.above(threshold) else "no")
-                writer.writerow((one.file, *cells, one.error))
-
-    write_atomically(out / VERDICTS, write)
-    unreadable = sum(one.value is None for one in scores)
-    about = {"threshold": threshold, "rate": rate, "clean": str(clean.resolve()), "images": len(scores) - unreadable}
-    about |= {"suspicious": sum(one.above(threshold) for one in scores), "unreadable": unreadable}
-    write_json(out / SUMMARY, about)
-    return out / VERDICTS
+                    yield FileEvidence(row["file"], row["version"], None if row["error"] else read_look(row), row["error"])
