@@ -54,10 +54,10 @@ def main() -> None:
     try:
         app()
     except (InputError, ModuleNotFoundError, OSError) as error:
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {named(error)}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {named(error)}")
         sys.exit(2)
     except SystemExit as stop:
         # Typer makes 130 of a KeyboardInterrupt.
         if stop.code == 130:
-            Console(stderr=True).print("stopped; the same command goes on where it was")
+            Console(stderr=True, soft_wrap=True).print("stopped; the same command goes on where it was")
         raise
