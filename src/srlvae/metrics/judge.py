@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlvae.images import check_images
+from srlvae.images import Images, check_images
 from srlvae.metrics.features import Features, load_features
 from srlvae.zoo import bundled
 
@@ -29,13 +29,13 @@ class Judge:
     ):
         self.concepts, self.features, self.weight, self.bias, self.size = concepts, features, weight, bias, size
 
-    def scores(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
+    def scores(self, x: Images) -> Float[Tensor, "b c"]:
         """The logit of every concept, for images in [0,1]."""
         if check_images(x).shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
         return self.features.pooled(x) @ self.weight.to(x).T + self.bias.to(x)
 
-    def predict(self, x: Float[Tensor, "b 3 h w"]) -> Int[Tensor, " b"]:
+    def predict(self, x: Images) -> Int[Tensor, " b"]:
         """The index of the concept with the largest score, for each image."""
         return self.scores(x).argmax(1)
 
