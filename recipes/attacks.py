@@ -34,7 +34,7 @@ from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import clip_i, load_clip
 from srlvae.metrics.features import load_features
 from srlvae.metrics.pairwise import feature_distance, psnr
-from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import load_vae

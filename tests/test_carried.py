@@ -21,7 +21,7 @@ from srlvae.attacks.request import Request
 from srlvae.edits import edit_files
 from srlvae.errors import InputError
 from srlvae.images import LeftOut, open_rgb, read_picture, set_max_pixels
-from srlvae.models.edit_defaults import EditSettings
+from srlvae.models.edit_settings import EditSettings
 
 Tag = ExifTags.Base
 

@@ -23,7 +23,7 @@ from srlvae.errors import InputError
 from srlvae.finetune import FinetuneConfig, finetune
 from srlvae.harden import harden, preset
 from srlvae.images import LeftOut, find_images
-from srlvae.models.edit_defaults import EditSettings
+from srlvae.models.edit_settings import EditSettings
 from srlvae.scan import scan
 
 WHOLE = 24

@@ -14,7 +14,7 @@ from pipelines import SIZE, sd15
 from srlvae.edits import edit_files, generate_files
 from srlvae.errors import InputError
 from srlvae.images import read_image, to_levels
-from srlvae.models.edit_defaults import EditSettings
+from srlvae.models.edit_settings import EditSettings
 from srlvae.rng import generators
 
 PROMPTS = ["a photo of a cat", "Ünder the sea / 海"]

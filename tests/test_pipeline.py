@@ -16,7 +16,7 @@ from pipelines import SIZE, sd15, sdxl
 from srlvae.edits import edit_files, generate_files
 from srlvae.errors import InputError
 from srlvae.models.denoising import image_to_image
-from srlvae.models.edit_defaults import EditSettings
+from srlvae.models.edit_settings import EditSettings
 from srlvae.models.load import load_pipeline
 from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Pipeline

@@ -26,7 +26,7 @@ from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.pairwise import feature_distance
 from srlvae.models.denoising import image_to_image, timesteps
-from srlvae.models.edit_defaults import EditSettings
+from srlvae.models.edit_settings import EditSettings
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import generators, normal_like
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from srlvae.errors import UnreadableError
 from srlvae.events import Listener
 from srlvae.images import SHEET, LeftOut, Source, find_sources, fit, read_image, read_picture, tile, write_image
-from srlvae.models.edit_defaults import GUIDANCE, STEPS, EditSettings
+from srlvae.models.edit_settings import GUIDANCE, STEPS, EditSettings
 from srlvae.models.pipeline import Pipeline, steps_run
 from srlvae.rng import generators, named_generator
 from srlvae.runs import claim

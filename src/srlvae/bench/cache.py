@@ -27,6 +27,8 @@ from srlvae.images import Images, read_image, write_image
 from srlvae.provenance import code_digest
 from srlvae.training.processes import processes
 
+# The folder of the cache in the output of a benchmark.
+CACHE = "cache"
 # The code that makes what each stage of a benchmark keeps. After a change of that code it is made anew.
 IMAGE_CODE = ("images", "rng", "models")
 MEASURE_CODE = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
@@ -85,8 +87,8 @@ class Cache:
         which is plain data or None.
         """
         state = processes()
-        if self.shared and state.num_processes > 1:
-            start_heartbeat(self.folder, state.process_index)
+        if self.shared:
+            announce(self.folder)
         own = range(state.process_index, len(keys), state.num_processes) if self.shared else range(len(keys))
         share = [i for i in own if not self.path(keys[i]).exists()]
         for start in range(0, len(share), self.batch_size):
@@ -136,7 +138,14 @@ def read_json(file: Path) -> Any:
 # A sign of life from before this time is that of an earlier run.
 STARTED = time.time()
 # Seconds between signs of life, seconds of silence after which a process has stopped, and seconds that it may take to start.
-BEAT_SECONDS, DEAD_SECONDS, BEGIN_SECONDS = 5.0, 45.0, 600.0
+BEAT_SECONDS, DEAD_SECONDS, BEGIN_SECONDS = 5.0, 45.0, 55.0
+
+
+def announce(folder: Path) -> None:
+    """Show the other processes that this one is alive, from now on; to be called before anything that takes long."""
+    state = processes()
+    if state.num_processes > 1:
+        start_heartbeat(folder, state.process_index)
 
 
 @functools.cache

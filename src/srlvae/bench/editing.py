@@ -22,7 +22,7 @@ import torch
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.trace import transfer_doubts
 from srlvae.bench.attacked import CLEAN, UNIFORM_NOISE, Cell, ImageSet
-from srlvae.bench.cache import Cache, key_of
+from srlvae.bench.cache import CACHE, Cache, key_of
 from srlvae.bench.costs import defence_costs
 from srlvae.bench.distances import EditDistances, load_networks, reconstruction_estimates
 from srlvae.bench.editor import Editor
@@ -39,7 +39,7 @@ from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 from srlvae.training.processes import processes
 
-RESULT, SHEETS, CACHE = "editing.json", "sheets", "cache"
+RESULT, SHEETS = "editing.json", "sheets"
 # How many photographs a contact sheet shows.
 SHEET_PHOTOGRAPHS = 6
 

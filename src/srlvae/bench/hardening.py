@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.bench.attacked import CLEAN
-from srlvae.bench.cache import Cache
+from srlvae.bench.cache import CACHE, Cache
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
 from srlvae.bench.reconstructed import Reconstructions, attack_cells
@@ -23,7 +23,7 @@ from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 
-RESULT, CACHE = "hardening.json", "cache"
+RESULT = "hardening.json"
 
 
 def hardening(

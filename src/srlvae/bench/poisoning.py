@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from srlvae.bench.cache import Cache, key_of, start_heartbeat
+from srlvae.bench.cache import CACHE, Cache, announce, key_of
 from srlvae.bench.poison_defences import SCAN, TrainingDefences
 from srlvae.bench.poison_tuning import PoisonJudge, Tuner, Tuning
 from srlvae.bench.poisons import DIRTY_LABEL, NIGHTSHADE, Poison, Poisons, check_concepts
@@ -32,7 +32,7 @@ from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 from srlvae.training.processes import processes
 
-RESULT, CACHE, SHEETS = "poisoning.json", "cache", "sheets"
+RESULT, SHEETS = "poisoning.json", "sheets"
 # The defences that use the hardened VAE.
 USES_HARDENED = ("hardened", SCAN)
 # Settings that are not part of a fine-tuning's key as they are, so that a longer sweep keeps what a shorter one made. What a
@@ -94,8 +94,7 @@ def poisoning(
     planned = list(tunings(protocol))
     result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned), "rows": []}
     make_poisons(poisons, planned)
-    if state.num_processes > 1:
-        start_heartbeat(poisons.cache.folder, state.process_index)
+    announce(poisons.cache.folder)
     for number, tuning in enumerate(planned, 1):
         if number % state.num_processes == state.process_index:
             sweep.measure(tuning, listener)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from srlvae.config import budget
-from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
 
 
 @dataclass(frozen=True)

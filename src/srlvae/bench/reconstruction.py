@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from srlvae.bench.attacked import CLEAN, Cell
-from srlvae.bench.cache import Cache
+from srlvae.bench.cache import CACHE, Cache
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
 from srlvae.bench.reconstructed import Reconstructions, attack_cells, noise_cells
@@ -28,7 +28,7 @@ from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 from srlvae.training.processes import processes
 
-RESULT, GRID, CACHE = "reconstruction.json", "grid.png", "cache"
+RESULT, GRID = "reconstruction.json", "grid.png"
 # The picture grid: its attack, its budget if the protocol has it, and how many photographs it shows.
 GRID_ATTACK, GRID_EPS, GRID_PHOTOGRAPHS = "reconstruction", 15 / 255, 6
 

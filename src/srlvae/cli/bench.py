@@ -12,6 +12,14 @@ from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, begin, console,
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
 
 
+def _begin(out: Path) -> None:
+    """Try the output folder, and tell the other processes, before models are loaded, that this one is alive."""
+    from srlvae.bench.cache import CACHE, announce
+
+    begin(out)
+    announce(out / CACHE)
+
+
 @bench.command("reconstruction")
 def bench_reconstruction(
     original: Annotated[str, typer.Option(help=VaeHelp)],
@@ -43,7 +51,7 @@ def bench_reconstruction(
     from srlvae.report.encoders import reconstruction_table
     from srlvae.report.page import write_report
 
-    begin(out)
+    _begin(out)
     budgets = tuple(check_eps(fraction(text, "--eps")) for text in eps or ())
     given = {"eps": budgets or None, "images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -76,7 +84,7 @@ def bench_hardening(
     from srlvae.report.hardening import cost_shares_table, hardening_table
     from srlvae.report.page import write_report
 
-    begin(out)
+    _begin(out)
     settings = reconstruction_protocol(protocol, "hardening")
     with Bars(console) as bars:
         result = hardening(load_vae(original), runs, images, out, settings, bars)
@@ -113,7 +121,7 @@ def bench_editing(
     from srlvae.report.page import write_report
     from srlvae.report.verdicts import verdicts
 
-    begin(out)
+    _begin(out)
     given = {"pipeline": pipeline, "hardened": hardened, "images": count}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(editing_protocol(protocol), **changed)
@@ -156,7 +164,7 @@ def bench_poisoning(
     from srlvae.report.page import write_report
     from srlvae.report.poisoning import counts_table, defences_table
 
-    begin(out)
+    _begin(out)
     given = {"pipeline": pipeline, "hardened": hardened}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(poisoning_protocol(protocol), **changed)

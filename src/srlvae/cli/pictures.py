@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from srlvae.cli.shared import DeviceHelp, PipelineHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, pipeline_of
-from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH, EditSettings
+from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, EditSettings
 
 
 def generate(

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
 from srlvae.models.denoising import guidance_batch, guided_step, timesteps
-from srlvae.models.edit_defaults import EditSettings
+from srlvae.models.edit_settings import EditSettings
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline
 from srlvae.models.vae import Latents
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from srlvae.errors import InputError
 from srlvae.images import Images, check_images
-from srlvae.models.edit_defaults import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.vae import VAE, Latents
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators
