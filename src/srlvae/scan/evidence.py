@@ -34,10 +34,12 @@ def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b e"]:
       square that a latent stands for. Noise, grain and dots do nearly as much when scrambled; a perturbation does not.
     """
     x = pad_to_multiple(x, original.factor)
-    y = hardened.decode(hardened.mean(x)).clamp(0, 1)
+    before_x, after_x = original.mean(x), hardened.mean(x)
+    y = hardened.decode(after_x).clamp(0, 1)
     before_y, after_y = original.mean(y), hardened.mean(y)
-    seen = (x, (y + scrambled(x - y, original.factor)).clamp(0, 1))
-    (parting, change), others = (_signs(original.mean(z) - before_y, hardened.mean(z) - after_y) for z in seen)
+    z = (y + scrambled(x - y, original.factor)).clamp(0, 1)
+    parting, change = _signs(before_x - before_y, after_x - after_y)
+    others = _signs(original.mean(z) - before_y, hardened.mean(z) - after_y)
     disagreement = (before_y - after_y).square().mean((1, 2, 3)).sqrt().clamp(min=TINY).log()
     return torch.stack([parting, change, disagreement, *others], 1)
 
