@@ -24,7 +24,7 @@ from srlvae.finetune import FinetuneConfig, finetune
 from srlvae.harden import harden, preset
 from srlvae.images import LeftOut, find_images
 from srlvae.models.edit_settings import EditSettings
-from srlvae.scan import scan
+from srlvae.scan import Encoders, scan
 
 WHOLE = 24
 TUNING = FinetuneConfig(steps=1, batch_size=2, warmup=1, precision="no")
@@ -47,7 +47,7 @@ COMMANDS: dict[str, Callable] = {
         sd15(small_kl()), [images], "a cat", out, EditSettings(steps=2, guidance=1.0), listener=heard
     ),
     "finetune": lambda images, out, heard: finetune(sd15(small_kl()), images, out, TUNING, prompt="a cat", listener=heard),
-    "scan": lambda images, out, heard: scan(small_kl(), other(), images, out, heard),
+    "scan": lambda images, out, heard: scan(Encoders(small_kl(), other()), images, out, heard),
     "harden": lambda images, out, heard: harden(small_kl(), images, out, HARDENING, listener=heard),
 }
 every_command = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

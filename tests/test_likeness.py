@@ -13,14 +13,15 @@ from srlvae.bench.kinds import KINDS, of_kind
 from srlvae.errors import InputError
 from srlvae.images import to_levels, write_image
 from srlvae.report.scan import scan_lines, write_scan_page
-from srlvae.scan import calibrate_looks, calibrate_scan, place_of, score, write_verdicts
+from srlvae.scan import calibrate_looks, calibrate_scan, count, place_of, score, write_summary, write_verdicts
 from srlvae.scan.calibration import Calibration
 from srlvae.scan.copies import distinct, thumbnail
 from srlvae.scan.evidence import EVIDENCE
 from srlvae.scan.familiar import compared, familiar
-from srlvae.scan.folder import RECORD, FileEvidence
+from srlvae.scan.folder import FileEvidence
 from srlvae.scan.likeness import TRAITS, likeness
 from srlvae.scan.look import Look
+from srlvae.scan.places import RECORD
 from srlvae.scan.surroundings import Surroundings
 
 
@@ -131,7 +132,8 @@ def test_an_image_that_is_unlike_is_reported_as_such(tmp_path):
     files = [seen("a.png", x, 50.0), seen("b.png", x, -50.0), seen("dark.png", dark, 50.0), seen("night.png", dark, -50.0)]
     scores = score([*files, FileEvidence("broken.png", "", None, "broken")], calibration)
     assert [one.file for one in scores] == ["a.png", "b.png", "dark.png", "night.png", "broken.png"]
-    with write_verdicts(tmp_path, scores, calibration, tmp_path).open(newline="", encoding="utf-8") as file:
+    write_summary(tmp_path, count(scores, calibration.threshold), calibration, tmp_path)
+    with write_verdicts(tmp_path, scores, calibration).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["suspicious"] for row in rows] == ["yes", "no", "unlike", "unlike", ""]
     assert [bool(row["reason"]) for row in rows] == [False, False, True, True, False]
@@ -146,7 +148,7 @@ def test_what_is_expected_is_said_of_the_images_that_are_like_the_clean_ones(tmp
     for one, image in zip(files, x, strict=False):
         write_image(tmp_path / one.file, image)
     scores = score(files, calibration)
-    lines = scan_lines(scores, calibration)
+    lines = scan_lines(count(scores, calibration.threshold), calibration)
     like = sum(not one.unlike for one in scores)
     assert lines[0].startswith(f"0 of {like} images are suspicious") and f"about {0.1 * like:.1f} would" in lines[1]
     assert lines[2].startswith(f"{17 - like} more are unlike") and 17 - like >= 7

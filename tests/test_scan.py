@@ -18,7 +18,7 @@ from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.models.vae import VAE, load_vae
 from srlvae.report.scan import write_scan_page
-from srlvae.scan import Calibration, Normal, Score, calibrate, scan, score, write_verdicts
+from srlvae.scan import Calibration, Encoders, Normal, Score, calibrate, count, scan, score, write_summary, write_verdicts
 from srlvae.scan.evidence import EVIDENCE, PATCH, SIGNS, TILE, evidence, evidence_of_image, scrambled
 from srlvae.scan.familiar import Familiar
 from srlvae.scan.folder import COLUMNS, FileEvidence
@@ -128,14 +128,14 @@ def test_clean_images_are_scored_by_the_regression_on_all_others():
 
 
 def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path, monkeypatch):
-    seen = scan(vae, other, folder, tmp_path / "out")
+    seen = scan(Encoders(vae, other), folder, tmp_path / "out")
     assert {one.file for one in seen} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}
     scores = score(seen, calibration())
     values = [score.value for score in scores[:-1]]
     assert values == sorted(values, reverse=True) and scores[-1].value is None
     assert "not a readable image" in scores[-1].error
-    monkeypatch.setattr("srlvae.scan.folder.cells", lambda *_: pytest.fail("looked again"))
-    assert scan(vae, other, folder, tmp_path / "out") == seen
+    monkeypatch.setattr(Encoders, "look", lambda *_: pytest.fail("looked again"))
+    assert scan(Encoders(vae, other), folder, tmp_path / "out") == seen
 
 
 def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
@@ -145,10 +145,10 @@ def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
     except OSError:
         pytest.skip("this file system takes no such name")
     for _ in range(2):
-        seen = scan(vae, other, folder, tmp_path / "out")
+        seen = scan(Encoders(vae, other), folder, tmp_path / "out")
         assert strange in {one.file for one in seen if one.evidence}
     scores = score(seen, calibration())
-    write_verdicts(tmp_path / "out", scores, calibration(), tmp_path)
+    write_verdicts(tmp_path / "out", scores, calibration())
     assert "caf" in write_scan_page(tmp_path / "out", folder, scores, calibration(), "some").read_text(encoding="utf-8")
 
 
@@ -156,10 +156,10 @@ SCANNED = """
 import resource, sys
 from pathlib import Path
 from conftest import small_kl
-from srlvae.scan import scan
+from srlvae.scan import Encoders, scan
 other = small_kl()
 other.model.encoder.conv_in.weight.mul_(1.2)
-seen = scan(small_kl(), other, Path(sys.argv[1]), Path(sys.argv[2]))
+seen = scan(Encoders(small_kl(), other), Path(sys.argv[1]), Path(sys.argv[2]))
 print(sum(one.evidence is not None for one in seen), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -167,64 +167,64 @@ print(sum(one.evidence is not None for one in seen), resource.getrusage(resource
 @pytest.mark.slow
 def test_ten_thousand_images_take_no_more_memory_than_a_few(tmp_path):
     pictures = torch.rand(10_000, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    for name, count in (("few", 200), ("many", 10_000)):
-        for i in range(count):
+    for name, number in (("few", 200), ("many", 10_000)):
+        for i in range(number):
             write_image(tmp_path / name / f"{i // 1000}" / f"{i}.png", pictures[i])
     peaks = {}
-    for name, count in (("few", 200), ("many", 10_000)):
+    for name, number in (("few", 200), ("many", 10_000)):
         # A process of its own, as a peak is that of its whole life.
         command = [sys.executable, "-c", SCANNED, tmp_path / name, tmp_path / f"{name}-out"]
         said = subprocess.run(command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True).stdout.split()
-        assert int(said[0]) == count
+        assert int(said[0]) == number
         peaks[name] = float(said[1])
     # In MiB: the lines themselves, and what the allocator keeps. The images are 66.
     assert peaks["many"] - peaks["few"] < 30
 
 
 def test_a_file_that_was_removed_is_gone_and_one_that_was_replaced_is_seen_again(vae, other, folder, tmp_path):
-    first = {one.file: one.evidence for one in scan(vae, other, folder, tmp_path / "out")}
+    first = {one.file: one.evidence for one in scan(Encoders(vae, other), folder, tmp_path / "out")}
     (folder / "deep" / "0.png").unlink()
     write_image(folder / "deep" / "1.png", torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(9)))
     write_image(folder / "broken.png", torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(8)))
-    second = {one.file: one.evidence for one in scan(vae, other, folder, tmp_path / "out")}
+    second = {one.file: one.evidence for one in scan(Encoders(vae, other), folder, tmp_path / "out")}
     assert set(second) == {"broken.png", "deep/1.png", "deep/2.png"} and all(second.values())
     assert second["deep/2.png"] == first["deep/2.png"] and second["deep/1.png"] != first["deep/1.png"]
 
 
 def test_evidence_counts_more_than_an_error_whichever_table_comes_first(vae, other, folder, tmp_path):
-    seen = scan(vae, other, folder, tmp_path / "out")
+    seen = scan(Encoders(vae, other), folder, tmp_path / "out")
     one = next(one for one in seen if one.evidence)
     failed = f"{','.join(COLUMNS)}\n{one.file},{one.version},{',' * (len(COLUMNS) - 3)}no luck\n"
     (tmp_path / "out" / "evidence-3.csv").write_text(failed, encoding="utf-8")
-    assert scan(vae, other, folder, tmp_path / "out") == seen
+    assert scan(Encoders(vae, other), folder, tmp_path / "out") == seen
 
 
 def test_half_a_line_of_another_process_is_no_evidence(vae, other, folder, tmp_path):
-    seen = scan(vae, other, folder, tmp_path / "out")
+    seen = scan(Encoders(vae, other), folder, tmp_path / "out")
     lines = (tmp_path / "out" / "evidence-0.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     # Cut off within the last number of the last line.
     (tmp_path / "out" / "evidence-3.csv").write_text("".join(lines)[:-5], encoding="utf-8")
-    assert scan(vae, other, folder, tmp_path / "out") == seen
+    assert scan(Encoders(vae, other), folder, tmp_path / "out") == seen
 
 
 def test_half_a_line_is_written_again(vae, other, folder, tmp_path):
-    seen = scan(vae, other, folder, tmp_path / "out")
+    seen = scan(Encoders(vae, other), folder, tmp_path / "out")
     table = tmp_path / "out" / "evidence-0.csv"
     table.write_text(table.read_text(encoding="utf-8")[:-12], encoding="utf-8")
-    assert scan(vae, other, folder, tmp_path / "out") == seen
+    assert scan(Encoders(vae, other), folder, tmp_path / "out") == seen
 
 
 def test_scores_of_other_encoders_are_refused(vae, other, folder, tmp_path):
-    scan(vae, other, folder, tmp_path / "out")
+    scan(Encoders(vae, other), folder, tmp_path / "out")
     with pytest.raises(InputError, match="begun with other settings: hardened was"):
-        scan(other, vae, folder, tmp_path / "out")
+        scan(Encoders(other, vae), folder, tmp_path / "out")
 
 
 def test_encoders_that_are_no_twins_are_refused(vae, folder, tmp_path):
     with pytest.raises(InputError, match="one and the same"):
-        scan(vae, vae, folder, tmp_path / "out")
+        scan(Encoders(vae, vae), folder, tmp_path / "out")
     with pytest.raises(InputError, match="different sizes"):
-        scan(vae, load_vae("tiny"), folder, tmp_path / "out")
+        scan(Encoders(vae, load_vae("tiny")), folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -265,7 +265,8 @@ def looked(parting: float = 0.0, trait: float = 0.5, thumbnail: bytes = bytes(64
 def test_verdicts_and_page_follow_from_the_threshold(vae, other, folder, tmp_path):
     seen = [FileEvidence(f"deep/{i}.png", "", looked(float(i))) for i in range(3)]
     scores = score([*seen, FileEvidence("broken.png", "", None, "broken")], calibration())
-    with write_verdicts(tmp_path / "out", scores, calibration(1.5), tmp_path).open(newline="", encoding="utf-8") as file:
+    write_summary(tmp_path / "out", count(scores, 1.5), calibration(1.5), tmp_path)
+    with write_verdicts(tmp_path / "out", scores, calibration(1.5)).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["suspicious"] for row in rows] == ["yes", "no", "no", ""] and rows[0]["file"] == "deep/2.png"
     about = json.loads((tmp_path / "out" / "verdict.json").read_text(encoding="utf-8"))

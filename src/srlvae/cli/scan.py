@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from srlvae.cli.shared import DeviceHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, device_of, end, named
+from srlvae.errors import InputError
+
+if TYPE_CHECKING:
+    from srlvae.scan import Score
 
 
 def scan(
-    images: Annotated[Path, typer.Argument(help="A folder of images, at any depth.", metavar="DIR")],
+    images: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of images, at any depth; or shards, which are .tar as of webdataset or .parquet as of img2dataset: "
+            "one, a folder of them, a pattern, or in a store such as `s3://bucket/*.tar`.",
+            metavar="SOURCE",
+        ),
+    ],
     clean: Annotated[
         Path,
         typer.Option(
@@ -22,6 +33,19 @@ def scan(
     original: Annotated[str, typer.Option(help="The VAE whose perturbations are to be found. " + VaeHelp)] = "tiny",
     hardened: Annotated[str, typer.Option(help="What srlvae harden made of it.")] = "tiny-srl",
     rate: Annotated[float, typer.Option(min=1e-6, max=1.0, help="Share of clean images called suspicious.")] = 0.01,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="What shares shards out: this process, or Ray on this machine or a cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers on Ray; by default one for each GPU, or for each core without any.")
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "no", "bf16", "fp16"],
+        typer.Option(help="In what the encoders compute; auto is bf16 where the machine has it, and no is float32."),
+    ] = "auto",
+    image_column: Annotated[
+        str | None, typer.Option(help="The column of .parquet shards that has the images; guessed by default.")
+    ] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
@@ -36,7 +60,12 @@ def scan(
     Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them, and that in its folder for the
     clean images those among them.
 
+    Of shards, each leaves a table of verdicts in `scan.parquet` in --out. A shard is looked at as a whole; an interrupted scan
+    goes on with the next.
+
     Example: `srlvae scan downloads --clean photographs --out scanned`
+
+    On a cluster: `srlvae scan "s3://bucket/*.tar" --clean photographs --out scanned --engine ray`
 
     Several processes: `torchrun --nproc-per-node 2 -m srlvae scan …`
     """
@@ -44,26 +73,54 @@ def scan(
     from srlvae.images import find_images
     from srlvae.models.vae import load_vae
     from srlvae.report.scan import scan_lines, write_scan_page
-    from srlvae.scan import calibrate_looks, check_enough, clean_evidence, place_of, score, write_verdicts
-    from srlvae.scan import scan as run
+    from srlvae.scan import Encoders, calibrate_looks, check_enough, clean_evidence, count, place_of, scan_shards, score
+    from srlvae.scan import scan as look
+    from srlvae.scan.shard_tables import SCORES
+    from srlvae.scan.shards import shards_in
+    from srlvae.scan.verdicts import write_summary, write_verdicts
     from srlvae.training.processes import processes
 
     begin(out, max_pixels)
     # Both, before one is worked on.
-    find_images(images)
+    shards = shards_in(images)
+    if not shards:
+        find_images(Path(images))
     check_enough(len(find_images(clean)), rate)
+    engine_of = _engine(engine, workers, images if not shards else None)
     where = device_of(device)
-    vaes = load_vae(original, where), load_vae(hardened, where)
-    place = place_of(out, images)
+    encoders = Encoders(load_vae(original, where), load_vae(hardened, where), precision)
+    place, seen_clean = place_of(out, images), clean_evidence(out, clean)
+    scores: list[Score] = []
     with Bars(console, strict) as bars:
-        known = run(*vaes, clean, clean_evidence(out, clean), bars)
+        known = look(encoders, clean, seen_clean, bars)
         calibration = calibrate_looks([one.evidence for one in known if one.evidence], rate)
-        scores = score(run(*vaes, images, place, bars), calibration)
+        if shards:
+            counted = scan_shards(encoders, images, place, calibration, bars, engine_of, image_column)
+        else:
+            scores = score(look(encoders, Path(images), place, bars), calibration)
+            counted = count(scores, calibration.threshold)
     if not processes().is_main_process:
         return
-    table = write_verdicts(place, scores, calibration, clean)
-    page = write_scan_page(place, images, scores, calibration, str(clean))
-    for line in scan_lines(scores, calibration):
+    write_summary(place, counted, calibration, clean)
+    written = {"Table": place / SCORES} if shards else {"Table": write_verdicts(place, scores, calibration)}
+    if not shards:
+        written["Page"] = write_scan_page(place, Path(images), scores, calibration, str(clean))
+    for line in scan_lines(counted, calibration):
         console.print(line, markup=False)
-    console.print(f"\nTable: [bold]{named(table)}[/]\nPage: [bold]{named(page)}[/]")
-    end(bars.omissions, [place, clean_evidence(out, clean)], [images])
+    console.print()
+    for kind, path in written.items():
+        console.print(f"{kind}: [bold]{named(path)}[/]")
+    end(bars.omissions, [place, seen_clean], [] if shards else [Path(images)])
+
+
+def _engine(name: str, workers: int | None, folder: str | None) -> Any:
+    """The engine called `name`, or None for the one of this process. folder: that of single images, which Ray does not take."""
+    if name == "local" and workers:
+        raise InputError("--workers are those of Ray; give --engine ray, or start several processes with torchrun")
+    if name == "local":
+        return None
+    if folder:
+        raise InputError(f"{folder} has single images, and Ray takes shards; leave --engine out, or pack them into .tar files")
+    from srlvae.scan.on_ray import ray_engine
+
+    return ray_engine(workers)

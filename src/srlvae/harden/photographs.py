@@ -10,8 +10,9 @@ from PIL import Image
 
 from srlvae.errors import InputError, UnreadableError
 from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs, StreamPhotographs
-from srlvae.harden.shards import find_shards, open_rows
+from srlvae.harden.shards import open_rows
 from srlvae.images import LeftOut, find_images, image_size, read_picture
+from srlvae.images.shards import find_shards
 
 __all__ = ["MAX_UNREADABLE", "FolderPhotographs", "HubPhotographs", "Photographs", "StreamPhotographs", "open_photographs"]
 # Of folders of so many photographs all are read before a run, to name the broken ones; of larger ones the beginnings of files.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,7 @@ from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.harden.rows import HubPhotographs, StreamPhotographs
 from srlvae.images import open_cell
-
-# By which reader of `datasets` a shard is read.
-READERS = {".tar": "webdataset", ".tgz": "webdataset", ".tar.gz": "webdataset", ".parquet": "parquet", ".arrow": "arrow"}
-# Names of columns with the bytes of pictures, as of img2dataset.
-NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixels", "bytes")
-
-
-def find_shards(source: str) -> list[str]:
-    """The shards that `source` stands for: one itself, those directly in a folder, or those of a pattern with `*`; sorted."""
-    path = Path(source)
-    if path.is_dir():
-        found = [file for name in os.listdir(path) if os.path.isfile(file := os.path.join(path, name))]
-    else:
-        found = [source] if path.is_file() else glob.glob(source)
-    return sorted(file for file in found if _reader(file))
+from srlvae.images.shards import PICTURES, reader_of
 
 
 def open_rows(
@@ -54,11 +39,11 @@ def open_rows(
 
 def _load(datasets: Any, source: str, shards: list[str], split: str, streaming: bool) -> Any:
     if shards:
-        readers = {_reader(shard) for shard in shards}
+        readers = {reader_of(shard) for shard in shards}
         if len(readers) > 1:
             raise ValueError(f"it has shards of {len(readers)} kinds; give one of them")
         # What looks like a pattern in a name is none.
-        files = {split: [glob.escape(os.path.abspath(shard)) for shard in shards]}
+        files = {split: [glob.escape(shard) for shard in shards]}
         return datasets.load_dataset(readers.pop(), data_files=files, split=split, streaming=streaming)
     if not _saved(Path(source)):
         return datasets.load_dataset(source, split=split, streaming=streaming)
@@ -71,10 +56,6 @@ def _saved(folder: Path) -> bool:
     return (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
 
 
-def _reader(file: str) -> str | None:
-    return next((reader for suffix, reader in READERS.items() if file.lower().endswith(suffix)), None)
-
-
 def _image_column(datasets: Any, source: str, features: Mapping[str, Any], column: str | None) -> str:
     """The name of the column with the images. Raises InputError that lists the columns."""
     listed = ", ".join(features) or "unnamed ones"
@@ -83,7 +64,7 @@ def _image_column(datasets: Any, source: str, features: Mapping[str, Any], colum
             raise InputError(f"the dataset {source} has no column {column}, only {listed}")
         return column
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    images += [name for name, feature in features.items() if name.lower() in NAMES and _holds_bytes(feature)]
+    images += [name for name, feature in features.items() if name.lower() in PICTURES and _holds_bytes(feature)]
     if not images:
         raise InputError(f"the dataset {source} has no image column, only {listed}; name one with --image-column")
     return images[0]

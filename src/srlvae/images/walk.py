@@ -51,13 +51,13 @@ def count_others(folder: Path) -> Counter[str]:
 
 def _no_shard(path: Path) -> Path:
     if path.name.lower().endswith(SHARDS):
-        raise InputError(f"{path} is an archive and no image; unpack it into a folder (srlvae harden reads shards as they are)")
+        raise InputError(f"{path} is an archive and no image; unpack it into a folder (srlvae harden and scan read shards)")
     return path
 
 
 def _nothing(folder: Path) -> str:
     shards = sum(path.name.lower().endswith(SHARDS) for path in _files(folder, LeftOut()))
-    also = f"; it has {shards} archives, which have to be unpacked (srlvae harden reads shards as they are)" if shards else ""
+    also = f"; it has {shards} archives, which have to be unpacked (srlvae harden and scan read shards)" if shards else ""
     return f"no images below {folder}; looked for {', '.join(sorted(SUFFIXES))}{also}"
 
 

@@ -8,16 +8,16 @@ from typing import Any
 from srlvae.errors import InputError
 from srlvae.images import open_rgb
 from srlvae.report.render import inline_jpeg, write_page
-from srlvae.scan import Calibration, Score, count
+from srlvae.scan import Calibration, Count, Score, count
 
 PAGE = "scan.html"
 # Images shown at least and at most, in between all suspicious ones; those shown that are unlike; and the side in pixels.
 LEAST, MOST, OTHERS, SIDE = 60, 300, 60, 240
 
 
-def scan_lines(scores: list[Score], calibration: Calibration) -> list[str]:
+def scan_lines(found: Count, calibration: Calibration) -> list[str]:
     """What a scan found, for the terminal."""
-    found, rate = count(scores, calibration.threshold), calibration.rate
+    rate = calibration.rate
     lines = [
         f"{found.suspicious} of {found.like} images are suspicious, with scores above {calibration.threshold:.3f}",
         f"if all {found.like} were clean, about {rate * found.like:.1f} would be by chance",

@@ -12,12 +12,16 @@ from __future__ import annotations
 from srlvae.scan.calibration import Calibration, Normal, calibrate, calibrate_looks, calibrate_scan, check_enough
 from srlvae.scan.evidence import EVIDENCE
 from srlvae.scan.folder import scan
+from srlvae.scan.look import Encoders
 from srlvae.scan.places import clean_evidence, place_of
-from srlvae.scan.verdicts import Score, count, score, write_verdicts
+from srlvae.scan.shards import scan_shards
+from srlvae.scan.verdicts import Count, Score, count, score, write_summary, write_verdicts
 
 __all__ = [
-    "EVIDENCE",
     "Calibration",
+    "Count",
+    "EVIDENCE",
+    "Encoders",
     "Normal",
     "Score",
     "calibrate",
@@ -28,6 +32,8 @@ __all__ = [
     "count",
     "place_of",
     "scan",
+    "scan_shards",
     "score",
+    "write_summary",
     "write_verdicts",
 ]

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import NAMES
-from srlvae.images import LeftOut, find_images, read_picture, to_tensor
-from srlvae.models.vae import VAE
+from srlvae.images import LeftOut, find_images, read_picture
 from srlvae.runs import claim
-from srlvae.scan.look import LOOK, Look, cells, read_look
+from srlvae.scan.look import LOOK, Encoders, Look, cells, read_look
+from srlvae.scan.places import RECORD, whole_name
+from srlvae.scan.reading import Unreadable, read_ahead
 from srlvae.training.processes import processes
 
 # Evidence as it comes, a file a process; the table of all at the end.
-TABLE, RECORD = "evidence-{}.csv", "scan.json"
+TABLE = "evidence-{}.csv"
 COLUMNS = ("file", "version", *LOOK, "error")
 
 
@@ -39,31 +39,31 @@ class FileEvidence:
     error: str = ""
 
 
-def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
+def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
-    One image is in memory at a time. Files that are listed already and have not changed since are skipped, so an interrupted
+    Files that are listed already and have not changed since are skipped, so an interrupted
     scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
     told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file.
 
-    Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
-    have latents of different sizes.
+    Raises InputError if `out` holds the evidence of other encoders or of another folder.
     """
     state, listener = processes(), listener or Listener()
     left_out = LeftOut(listener)
     files = [(path, *_identity(path, folder)) for path in find_images(folder, left_out)]
-    vaes = _fingerprints(original, hardened)
-    claim(out, RECORD, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
+    claim(out, RECORD, {**encoders.identity, "folder": whole_name(folder), "evidence": list(COLUMNS)})
     known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
     left_out.recall(out, [path for path, *identity in files if tuple(identity) in known])
     try:
         with _open_table(out / TABLE.format(state.process_index)) as table:
             share = files[state.process_index :: state.num_processes]
-            for number, (path, name, version) in enumerate(share, 1):
-                if (name, version) not in known:
-                    csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path, left_out)))
-                    table.flush()
-                listener.at(str(folder), number, len(share))
+            todo = [file for file in share if file[1:] not in known]
+            done = len(share) - len(todo)
+            for numbers, rows in _looks(encoders, [path for path, *_ in todo], left_out):
+                csv.writer(table).writerows((*todo[number][1:], *row) for number, row in zip(numbers, rows, strict=True))
+                table.flush()
+                done += len(numbers)
+                listener.at(str(folder), done, len(share))
         state.wait_for_everyone()
         # Of the files that are there, evidence before an error: another look may have had more luck.
         looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
@@ -76,16 +76,6 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
         if state.is_main_process:
             left_out.write(out)
     return [one for _, one in seen]
-
-
-def _fingerprints(original: VAE, hardened: VAE) -> dict[str, str]:
-    """The fingerprints of the two VAEs. Raises InputError if they are the same or have latents of different sizes."""
-    if (original.channels, original.factor) != (hardened.channels, hardened.factor):
-        raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
-    found = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
-    if found["original"] == found["hardened"]:
-        raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
-    return found
 
 
 def _identity(path: Path, folder: Path) -> tuple[str, str]:
@@ -105,13 +95,14 @@ def _open_table(path: Path) -> TextIO:
     return table
 
 
-def _evidence_or_error(original: VAE, hardened: VAE, path: Path, left_out: LeftOut) -> tuple[str, ...]:
-    try:
-        x = to_tensor(read_picture(path, left_out=left_out).on_white())
-        return (*cells(original, hardened, x), "")
-    except InputError as error:
-        left_out.add(path, str(error).removeprefix(f"{path}: "))
-        return (*[""] * len(LOOK), str(error))
+def _looks(encoders: Encoders, paths: list[Path], left_out: LeftOut) -> Iterator[tuple[list[int], list[tuple[str, ...]]]]:
+    """Look at files. Gives out numbers of files as they are done, and the rest of their lines."""
+    for read in read_ahead(paths, lambda path: read_picture(path, left_out=left_out).on_white()):
+        if isinstance(read, Unreadable):
+            left_out.add(paths[read.number], read.reason)
+            yield [read.number], [(*[""] * len(LOOK), f"{paths[read.number]}: {read.reason}")]
+        else:
+            yield read.numbers, [(*cells(look), "") for look in encoders.look(read.x)]
 
 
 def read_evidence(out: Path) -> Iterator[FileEvidence]:

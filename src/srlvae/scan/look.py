@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
+import torch
+from torch import nn
 
+from srlvae.errors import InputError
+from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.scan.copies import thumbnail
-from srlvae.scan.evidence import EVIDENCE, evidence_of_image
+from srlvae.scan.evidence import EVIDENCE, TILE, evidence, evidence_of_image
 from srlvae.scan.likeness import TRAITS, likeness
+from srlvae.training.precision import DTYPES, Precision, chosen_precision
 
 LOOK = (*EVIDENCE, *TRAITS, "thumbnail")
 
@@ -25,10 +30,48 @@ class Look:
     thumbnail: bytes
 
 
-def cells(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> tuple[str, ...]:
-    """What is seen in an image, as the cells of LOOK in a table."""
-    numbers = [*evidence_of_image(original, hardened, x).tolist(), *likeness(x[None])[0].tolist()]
-    return (*(f"{value:.6g}" for value in numbers), thumbnail(x).hex())
+class Encoders:
+    """The two VAEs whose encoders a scan compares, and the precision in which they look.
+
+    Raises InputError if they are the same or have latents of different sizes, or for an unknown precision.
+    """
+
+    def __init__(self, original: VAE, hardened: VAE, precision: Precision = "auto"):
+        if (original.channels, original.factor) != (hardened.channels, hardened.factor):
+            raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
+        self.original, self.hardened, self.precision = original, hardened, chosen_precision(precision)
+        # Evidence of one precision is not compared with that of another.
+        self.identity = {"original": original.fingerprint(), "hardened": hardened.fingerprint(), "precision": self.precision}
+        if self.identity["original"] == self.identity["hardened"]:
+            raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
+
+    def on(self, device: torch.device | str) -> Encoders:
+        """A copy on another device."""
+        copied = copy.deepcopy(self)
+        for vae in (copied.original, copied.hardened):
+            nn.Module.to(vae.model, device)
+        return copied
+
+    def look(self, x: Images) -> list[Look]:
+        """Look at images `b 3 h w` in [0,1]. Those larger than a tile are looked at one by one."""
+        x = x.to(self.original.device, memory_format=torch.channels_last)
+        with self._autocast():
+            if max(x.shape[2:]) <= TILE:
+                found = evidence(self.original, self.hardened, x).cpu()
+            else:
+                found = torch.stack([evidence_of_image(self.original, self.hardened, image) for image in x])
+        traits, small = likeness(x).tolist(), [thumbnail(image) for image in x]
+        columns = zip(found.tolist(), traits, small, strict=True)
+        return [Look(tuple(own), tuple(kind), thumb) for own, kind, thumb in columns]
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        dtype = DTYPES.get(self.precision)
+        return torch.autocast(self.original.device.type, dtype) if dtype else contextlib.nullcontext()
+
+
+def cells(look: Look) -> tuple[str, ...]:
+    """A look as the cells of LOOK in a table."""
+    return (*(f"{value:.6g}" for value in (*look.evidence, *look.likeness)), look.thumbnail.hex())
 
 
 def read_look(row: Mapping[str, str]) -> Look:

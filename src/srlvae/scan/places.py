@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from srlvae.scan.folder import RECORD
+# What a scan is of, in its folder.
+RECORD = "scan.json"
 
 
 def clean_evidence(out: Path, clean: Path) -> Path:
@@ -15,13 +16,18 @@ def clean_evidence(out: Path, clean: Path) -> Path:
     return out / f"clean-{_digest(clean)}"
 
 
-def place_of(out: Path, images: Path) -> Path:
-    """The folder for the tables and the page of `images`: `out` for the first folder scanned there, one below it for others."""
+def place_of(out: Path, images: str | Path) -> Path:
+    """The folder for the tables and the page of `images`: `out` for what is scanned there first, one below it for others."""
     record = out / RECORD
-    if not record.exists() or json.loads(record.read_text(encoding="utf-8")).get("folder") == str(images.resolve()):
+    if not record.exists() or json.loads(record.read_text(encoding="utf-8")).get("folder") == whole_name(images):
         return out
-    return out / f"{images.resolve().name}-{_digest(images)}"
+    return out / f"{PurePosixPath(whole_name(images)).name}-{_digest(images)}"
 
 
-def _digest(folder: Path) -> str:
-    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]
+def whole_name(source: str | Path) -> str:
+    """The absolute path of a source, or its address in a store."""
+    return str(source) if "://" in str(source) else str(Path(source).resolve())
+
+
+def _digest(source: str | Path) -> str:
+    return hashlib.sha256(os.fsencode(whole_name(source))).hexdigest()[:8]

@@ -59,6 +59,16 @@ class Count:
         """How many images are like the clean ones."""
         return self.images - self.unlike
 
+    def __add__(self, other: Count) -> Count:
+        reasons = Counter(self.reasons) + Counter(other.reasons)
+        return Count(
+            self.images + other.images,
+            self.suspicious + other.suspicious,
+            self.unlike + other.unlike,
+            self.unreadable + other.unreadable,
+            dict(reasons.most_common()),
+        )
+
 
 def score(seen: Sequence[FileEvidence], calibration: Calibration) -> list[Score]:
     """Score every file.
@@ -89,26 +99,28 @@ def count(scores: Sequence[Score], threshold: float) -> Count:
     return Count(readable, suspicious, reasons.total(), len(scores) - readable, dict(reasons.most_common()))
 
 
-def write_verdicts(out: Path, scores: Sequence[Score], calibration: Calibration, clean: Path) -> Path:
-    """Write a table of all files with scores and verdicts, and beside it what the verdicts rest on. Returns the table's path.
+def write_verdicts(out: Path, scores: Sequence[Score], calibration: Calibration) -> Path:
+    """Write a table of all files with scores and verdicts. Returns its path.
 
     A file is suspicious (`yes`) if its score is above the threshold, which images like the clean ones exceed at the rate of the
     calibration; one that is `unlike` has its reason beside it.
     """
-    threshold = calibration.threshold
 
     def write(file: Path) -> None:
         with file.open("w", newline="", **NAMES) as opened:
             writer = csv.writer(opened)
             writer.writerow(("file", "score", "suspicious", "reason", "error"))
             for one in scores:
-                found = ("", "") if one.value is None else (f"{one.value:.6g}", one.verdict(threshold))
+                found = ("", "") if one.value is None else (f"{one.value:.6g}", one.verdict(calibration.threshold))
                 writer.writerow((one.file, *found, one.unlike, one.error))
 
     write_atomically(out / VERDICTS, write)
-    counted = count(scores, threshold)
-    about = {"threshold": threshold, "rate": calibration.rate, "clean": str(clean.resolve())}
+    return out / VERDICTS
+
+
+def write_summary(out: Path, counted: Count, calibration: Calibration, clean: Path) -> None:
+    """Write what was found to `out`/verdict.json, and what it rests on."""
+    about = {"threshold": calibration.threshold, "rate": calibration.rate, "clean": str(clean.resolve())}
     about |= {"clean images": calibration.images, "copies among them": calibration.copies, "images": counted.images}
     about |= {"suspicious": counted.suspicious, "unlike": counted.unlike, "reasons": counted.reasons}
     write_json(out / SUMMARY, {**about, "expected": calibration.rate * counted.like, "unreadable": counted.unreadable})
-    return out / VERDICTS

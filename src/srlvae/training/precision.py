@@ -65,11 +65,19 @@ def make_accelerator(precision: str) -> MixedAccelerator:
 
     Raises InputError for an unknown precision, or if the caller has set accelerate up for a precision of its own.
     """
+    return MixedAccelerator(chosen_precision(precision))
+
+
+def chosen_precision(precision: str) -> str:
+    """The precision itself, or for "auto" bfloat16 where the machine multiplies it in hardware and float32 elsewhere.
+
+    Raises InputError for an unknown precision.
+    """
     if precision not in get_args(Precision):
         raise InputError(f"precision is one of {', '.join(get_args(Precision))}, got {precision}")
-    if precision == "auto":
-        precision = "bf16" if bf16_pays() else "no"
-    return MixedAccelerator(precision)
+    if precision != "auto":
+        return precision
+    return "bf16" if bf16_pays() else "no"
 
 
 def _processes() -> Accelerator:

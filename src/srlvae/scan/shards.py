@@ -1,0 +1,134 @@
+"""A scan of shards: each is looked at as a whole, and leaves one table. Memory does not grow with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from srlvae.errors import InputError, UnreadableError
+from srlvae.events import Listener
+from srlvae.images import LeftOut, find_images, open_cell, read_rgb
+from srlvae.images.shards import Sample, find_shards, read_samples, version_of
+from srlvae.runs import claim
+from srlvae.scan.calibration import Calibration
+from srlvae.scan.folder import FileEvidence
+from srlvae.scan.look import Encoders
+from srlvae.scan.places import RECORD, whole_name
+from srlvae.scan.reading import Unreadable, read_ahead
+from srlvae.scan.shard_tables import SCORES, is_seen, read_seen, write_scores, write_seen
+from srlvae.scan.verdicts import Count, count, score
+from srlvae.training.processes import processes
+
+
+@dataclass(frozen=True)
+class ShardSeen:
+    """What was seen in a shard, or why it cannot be read."""
+
+    shard: str
+    version: str
+    seen: list[FileEvidence]
+    error: str = ""
+
+
+# Looks at shards, whose column of pictures may be named, and gives out what was seen in each, in any order.
+Engine = Callable[[Encoders, list[str], str | None, Listener], Iterable[ShardSeen]]
+NOTHING = Count(0, 0, 0, 0, {})
+
+
+def shards_in(source: str) -> list[str]:
+    """The shards that `source` stands for, or none if it is a folder of pictures."""
+    shards = find_shards(source)
+    if shards and Path(source).is_dir():
+        try:
+            return [] if find_images(Path(source)) else shards
+        except InputError:  # there are none
+            return shards
+    return shards
+
+
+def look_at_shard(encoders: Encoders, shard: str, column: str | None, listener: Listener | None = None) -> ShardSeen:
+    """Look at every picture of a shard. If the shard itself is broken, nothing of it counts."""
+    names: list[str] = []
+    found: dict[int, FileEvidence] = {}
+
+    def samples() -> Iterator[Sample]:
+        for sample in read_samples(shard, column):
+            names.append(sample.name)
+            yield sample
+
+    try:
+        version = version_of(shard)
+        for read in read_ahead(samples(), lambda sample: read_rgb(lambda: open_cell(sample.data), sample.name)):
+            if isinstance(read, Unreadable):
+                found[read.number] = FileEvidence(names[read.number], "", None, read.reason)
+                continue
+            for number, look in zip(read.numbers, encoders.look(read.x), strict=True):
+                found[number] = FileEvidence(names[number], "", look)
+            if listener:
+                listener.at("images", len(found))
+    except UnreadableError as error:
+        return ShardSeen(shard, "", [], error.reason)
+    return ShardSeen(shard, version, [found[number] for number in sorted(found)])
+
+
+def look_here(encoders: Encoders, shards: list[str], column: str | None, listener: Listener) -> Iterator[ShardSeen]:
+    """The engine of one process: a shard after another."""
+    return (look_at_shard(encoders, shard, column, listener) for shard in shards)
+
+
+def scan_shards(
+    encoders: Encoders,
+    source: str,
+    out: Path,
+    calibration: Calibration,
+    listener: Listener | None = None,
+    engine: Engine | None = None,
+    column: str | None = None,
+) -> Count:
+    """Scan the pictures in the shards that `source` stands for, and count the verdicts.
+
+    Each shard leaves a table of what was seen in `out`/evidence, and one of verdicts in `out`/scan.parquet. Shards whose table
+    is there are not looked at again, so an interrupted scan goes on; one that was replaced is. A shard that is broken is told
+    to the listener and listed in `out`; a picture that is broken has its reason in the table.
+
+    engine: what looks at shards, by default this process. column: that of the pictures in .parquet shards, by default guessed.
+
+    Raises InputError if `out` holds the tables of other encoders or of another source.
+    """
+    claim(out, RECORD, {**encoders.identity, "folder": whole_name(source), "column": column})
+    left_out = LeftOut(listener)
+    try:
+        shards = _look(encoders, shards_in(source), out, left_out, engine or look_here, column)
+        return _score(out, shards, calibration, left_out) if processes().is_main_process else NOTHING
+    finally:
+        if processes().is_main_process:
+            left_out.write(out)
+
+
+def _look(encoders: Encoders, shards: list[str], out: Path, left_out: LeftOut, engine: Engine, column: str | None) -> list[str]:
+    """Look at this process's share of the shards. Returns those that have a table, of all processes."""
+    state, listener = processes(), left_out.listener
+    share = shards[state.process_index :: state.num_processes]
+    todo = [shard for shard in share if not is_seen(out, shard)]
+    for done, one in enumerate(engine(encoders, todo, column, listener), len(share) - len(todo) + 1):
+        if one.error:
+            left_out.add(one.shard, one.error)
+        else:
+            write_seen(out, one.shard, one.version, one.seen)
+        listener.at("shards", done, len(share))
+    state.wait_for_everyone()
+    return [shard for shard in shards if is_seen(out, shard)]
+
+
+def _score(out: Path, shards: list[str], calibration: Calibration, left_out: LeftOut) -> Count:
+    """Write the verdicts on every shard. What could not be read in a shard is counted as left out."""
+    counted = NOTHING
+    for shard in shards:
+        scores = score(read_seen(out, shard), calibration)
+        write_scores(out, shard, scores, calibration.threshold)
+        own = count(scores, calibration.threshold)
+        if own.unreadable:
+            left_out.add(shard, f"{own.unreadable} of its pictures, which cannot be read; {SCORES} says why", whole=False)
+        counted += own
+    return counted

@@ -1,0 +1,259 @@
+"""Scans of shards: what is read of them, by which engine, and that each is looked at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from archives import BROKEN, as_png, write_tar
+from conftest import small_kl
+from heard import Heard
+from srlvae.errors import InputError, UnreadableError
+from srlvae.images import to_pil, to_tensor
+from srlvae.images.shards import find_shards, read_samples
+from srlvae.scan import Encoders, calibrate_looks, scan_shards
+from srlvae.scan.reading import TOGETHER, WAITING, Pictures, Unreadable, read_ahead
+from srlvae.scan.shard_tables import SCORES, read_seen
+from srlvae.scan.shards import look_at_shard
+
+parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+arrow = pytest.importorskip("pyarrow")
+
+
+def noise(seed: int, side: int = 32) -> torch.Tensor:
+    return torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def twin():
+    other = small_kl()
+    other.model.encoder.conv_in.weight.mul_(1.2)
+    return other
+
+
+@pytest.fixture(scope="module")
+def encoders() -> Encoders:
+    return Encoders(small_kl(), twin())
+
+
+@pytest.fixture(scope="module")
+def calibration(encoders):
+    return calibrate_looks(encoders.look(torch.stack([noise(1000 + i) for i in range(30)])), 0.1)
+
+
+@pytest.fixture
+def shards(tmp_path) -> Path:
+    for number in range(3):
+        pictures = {f"{number}{i:03}.png": as_png(noise(10 * number + i, 32 + 8 * (i % 2))) for i in range(4)}
+        also = {f"{number}000.txt": b"a caption", "notes/readme.md": b"text"}
+        write_tar(tmp_path / "shards" / f"{number:05}.tar", {**pictures, **also, f"{number}999.png": BROKEN})
+        table = arrow.table({"key": [f"{number}000"], "url": ["https://"]})
+        parquet.write_table(table, tmp_path / "shards" / f"{number:05}.parquet")
+    return tmp_path / "shards"
+
+
+def rows(out: Path) -> list[dict]:
+    found = parquet.read_table(out / SCORES).to_pylist()
+    return sorted(found, key=lambda row: (row["shard"], row["file"]))
+
+
+# --- reading
+
+
+def test_pictures_of_an_archive_are_its_images_in_order(shards):
+    found = list(read_samples(str(shards / "00001.tar")))
+    assert [sample.name for sample in found] == ["1000.png", "1001.png", "1002.png", "1003.png", "1999.png"]
+    assert found[0].data == as_png(noise(10)) and found[-1].data == BROKEN
+
+
+def test_tables_of_what_is_known_of_an_archive_are_no_shards(shards):
+    assert [Path(shard).name for shard in find_shards(str(shards))] == ["00000.tar", "00001.tar", "00002.tar"]
+    assert find_shards(str(shards / "*1.tar")) == find_shards(str(shards / "00001.tar"))
+    assert find_shards(str(shards / "none")) == [] and find_shards("owner/name") == []
+
+
+def test_shards_are_read_in_a_store(shards):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    store.pipe("/bucket/00000.tar", (shards / "00000.tar").read_bytes())
+    found = find_shards("memory://bucket/*.tar")
+    assert found == ["memory:///bucket/00000.tar"] or found == ["memory://bucket/00000.tar"]
+    assert list(read_samples(found[0])) == list(read_samples(str(shards / "00000.tar")))
+    with pytest.raises(InputError, match="needs a package|cannot open"):
+        find_shards("nowhere://bucket/*.tar")
+
+
+def test_pictures_of_a_table_are_those_of_the_column_with_bytes(tmp_path):
+    data = [as_png(noise(i)) for i in range(3)]
+    table = arrow.table({"caption": ["a", "b", "c"], "jpg": [*data[:2], None], "key": ["x", None, "z"]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert [(s.name, s.data) for s in read_samples(str(tmp_path / "a.parquet"))] == [
+        ("x", data[0]),
+        ("row 1", data[1]),
+        ("z", None),
+    ]
+    pictures = arrow.array([{"bytes": one, "path": "p.png"} for one in data])
+    parquet.write_table(arrow.table({"image": pictures, "photo": data}), tmp_path / "b.parquet")
+    assert [s.data for s in read_samples(str(tmp_path / "b.parquet"))] == data
+    assert [s.name for s in read_samples(str(tmp_path / "b.parquet"), "photo")] == ["row 0", "row 1", "row 2"]
+    with pytest.raises(UnreadableError, match="no column caption with the bytes"):
+        list(read_samples(str(tmp_path / "a.parquet"), "caption"))
+    parquet.write_table(arrow.table({"text": ["a"]}), tmp_path / "c.parquet")
+    with pytest.raises(UnreadableError, match="no column of pictures, only text"):
+        list(read_samples(str(tmp_path / "c.parquet")))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "gone"])
+def test_a_broken_shard_is_an_error_that_names_it(shards, damage):
+    shard = shards / "00000.tar"
+    raw = shard.read_bytes()
+    if damage == "gone":
+        shard.unlink()
+    else:
+        shard.write_bytes({"cut": raw[: len(raw) // 2], "empty": b"", "other": b"x" * 5000}[damage])
+    with pytest.raises(UnreadableError, match="00000.tar: a shard that cannot be read"):
+        list(read_samples(str(shard)))
+
+
+def test_images_of_one_size_come_together_and_all_come_once():
+    sides = [32, 40, 32, 48] * 10
+    found = list(read_ahead(range(40), lambda i: to_pil(noise(i, sides[i]))))
+    assert all(isinstance(one, Pictures) and len(one.numbers) <= TOGETHER for one in found)
+    assert sorted(number for one in found for number in one.numbers) == list(range(40))
+    for one in found:
+        for number, x in zip(one.numbers, one.x, strict=True):
+            torch.testing.assert_close(x, to_tensor(to_pil(noise(number, sides[number]))))
+    assert max(len(one.numbers) for one in found) == TOGETHER
+
+
+def test_few_images_wait_for_others_of_their_size():
+    given = []
+
+    def read(i):
+        given.append(i)
+        return to_pil(torch.zeros(3, 8 + i, 8))
+
+    first = next(iter(read_ahead(range(500), read)))
+    assert isinstance(first, Pictures) and first.numbers == [0] and len(given) <= WAITING + 8
+
+
+def test_an_image_that_cannot_be_read_has_its_number_and_reason():
+    def read(i):
+        if i == 1:
+            raise UnreadableError("one", "no luck")
+        return to_pil(noise(i))
+
+    assert Unreadable(1, "no luck") in list(read_ahead(range(3), read))
+
+
+# --- looking
+
+
+def test_looks_do_not_depend_on_what_is_looked_at_together():
+    encoders = Encoders(small_kl(), twin(), "no")
+    x = torch.stack([noise(i) for i in range(3)])
+    for together, image in zip(encoders.look(x), x, strict=True):
+        alone = encoders.look(image[None])[0]
+        assert together.evidence == pytest.approx(alone.evidence, abs=1e-4)  # float32, summed up in another order
+        assert together.likeness == pytest.approx(alone.likeness) and together.thumbnail == alone.thumbnail
+
+
+def test_precisions_agree_and_are_not_mixed():
+    x = torch.stack([noise(i) for i in range(3)])
+    exact, rough = (Encoders(small_kl(), twin(), precision) for precision in ("no", "bf16"))
+    for a, b in zip(exact.look(x), rough.look(x), strict=True):
+        assert a.evidence != b.evidence and a.evidence == pytest.approx(b.evidence, abs=0.3)  # eight bits, through logarithms
+    assert exact.identity != rough.identity
+
+
+def test_every_picture_of_every_shard_has_its_verdict(encoders, calibration, shards, tmp_path):
+    heard = Heard()
+    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard)
+    found = rows(tmp_path / "out")
+    assert counted.images == 12 and counted.unreadable == 3 and len(found) == 15
+    assert [row["file"] for row in found[:5]] == ["0000.png", "0001.png", "0002.png", "0003.png", "0999.png"]
+    assert [Path(row["shard"]).name for row in found[::5]] == ["00000.tar", "00001.tar", "00002.tar"]
+    assert "not a readable image" in found[4]["error"] and found[4]["score"] is None
+    looked = encoders.look(to_tensor(to_pil(noise(13, 40)))[None])[0]
+    evidence, traits = (torch.tensor([part]) for part in (looked.evidence, looked.likeness))
+    wanted = calibration.judge(evidence, traits)[0].item()
+    assert found[8]["file"] == "1003.png" and found[8]["score"] == pytest.approx(wanted, abs=0.2)  # bfloat16, another batch
+    assert sum("1 of its pictures" in reason for _, reason, _ in heard.omissions) == 3
+
+
+def test_a_shard_is_looked_at_once_and_again_when_it_was_replaced(encoders, calibration, shards, tmp_path):
+    looked: list[str] = []
+
+    def engine(encoders, todo, column, listener):
+        looked.extend(Path(shard).name for shard in todo)
+        return (look_at_shard(encoders, shard, column) for shard in todo)
+
+    def scanned():
+        looked.clear()
+        scan_shards(encoders, str(shards), tmp_path / "out", calibration, engine=engine)
+        return rows(tmp_path / "out")
+
+    first = scanned()
+    assert looked == ["00000.tar", "00001.tar", "00002.tar"]
+    assert scanned() == first and looked == []
+    write_tar(shards / "00001.tar", {"new.png": as_png(noise(77))})
+    second = scanned()
+    assert looked == ["00001.tar"] and [row["file"] for row in second if "00001" in row["shard"]] == ["new.png"]
+
+
+def test_an_interrupted_scan_goes_on_with_the_next_shard(encoders, calibration, shards, tmp_path):
+    def engine(encoders, todo, column, listener):
+        for number, shard in enumerate(todo):
+            if number == 1:
+                raise KeyboardInterrupt
+            yield look_at_shard(encoders, shard, column)
+
+    with pytest.raises(KeyboardInterrupt):
+        scan_shards(encoders, str(shards), tmp_path / "out", calibration, engine=engine)
+    assert len(read_seen(tmp_path / "out", str(shards / "00000.tar"))) == 5
+    heard = Heard()
+    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard)
+    assert counted.images == 12 and heard.bars["shards"] == [(2, 3), (3, 3)]
+
+
+def test_a_broken_shard_is_named_and_the_others_are_scanned(encoders, calibration, shards, tmp_path):
+    (shards / "00001.tar").write_bytes((shards / "00001.tar").read_bytes()[:700])
+    heard = Heard()
+    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard)
+    assert counted.images == 8
+    assert [Path(file).name for file, _, whole in heard.omissions if whole] == ["00001.tar"]
+    assert "00001.tar" in (tmp_path / "out" / "left-out.csv").read_text()
+
+
+def test_tables_of_another_source_or_precision_are_refused(encoders, calibration, shards, tmp_path):
+    scan_shards(encoders, str(shards), tmp_path / "out", calibration)
+    with pytest.raises(InputError, match="begun with other settings: folder was"):
+        scan_shards(encoders, str(shards / "00001.tar"), tmp_path / "out", calibration)
+    with pytest.raises(InputError, match="precision was"):
+        precision = "no" if encoders.precision == "bf16" else "bf16"
+        scan_shards(Encoders(small_kl(), twin(), precision), str(shards), tmp_path / "out", calibration)
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_table_though_a_worker_dies(encoders, calibration, shards, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed")
+    from srlvae.scan.on_ray import ray_engine
+
+    class Dying(Encoders):
+        def look(self, x):
+            if not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().look(x)
+
+    died = tmp_path / "died"
+    engine = ray_engine(2)
+    scan_shards(Dying(small_kl(), twin()), str(shards), tmp_path / "ray", calibration, engine=engine)
+    died.unlink()
+    died.touch()
+    scan_shards(encoders, str(shards), tmp_path / "here", calibration)
+    assert died.exists() and rows(tmp_path / "ray") == rows(tmp_path / "here")
