@@ -78,6 +78,27 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that anyone may have written. Raises InputError that names the file for anything else."""
+    try:
+        if not path.is_file():
+            raise InputError(f"{path} is not there, or is no file")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, MemoryError, RecursionError) as error:  # the latter of thousands of brackets
+        raise InputError(f"cannot read {path} ({error or type(error).__name__})") from error
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(f"{path} is no JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not a JSON object, but {shortened(found)}")
+    return found
+
+
+def shortened(value: object, length: int = 80) -> str:
+    """A value for an error, however long it is."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
