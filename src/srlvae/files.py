@@ -87,7 +87,7 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, MemoryError, RecursionError) as error:  # the latter of thousands of brackets
         raise InputError(f"cannot read {path} ({error or type(error).__name__})") from error
     except ValueError as error:
-        raise error if isinstance(error, InputError) else InputError(f"{path} is no JSON ({error})") from error
+        raise error if isinstance(error, InputError) else InputError(f"{path} is not a JSON object ({error})") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} is not a JSON object, but {shortened(found)}")
     return found

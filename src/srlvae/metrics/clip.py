@@ -87,8 +87,6 @@ def load_clip(name: str, device: torch.device | str = "cpu") -> Clip:
         with Budget(weights_size(folder), folder):
             model = transformers.CLIPModel.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
         tokenizer = transformers.CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except InputError:
-        raise
     except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
         raise InputError(f"cannot load a CLIP from {name}: {error}") from error
     return Clip(name, model.to(device).eval().requires_grad_(False), tokenizer, mean, std)

@@ -57,8 +57,9 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
 def _load_encoder(name: str, device: torch.device | str, dtype: torch.dtype) -> VAE:
     """A bundled encoder on its base, which comes from the hub or its cache."""
     encoder = read_encoder(name)
+    place = encoder.facts["base"]["hub"]
     try:
-        base = load_vae(HUB + encoder.facts["base"]["hub"])
+        base = load_vae(place if Path(place).exists() else HUB + place)
     except InputError as error:
         raise InputError(f"{name} needs its base: {error}; with a local copy of it: srlvae apply {name} --to FOLDER") from error
     vae = apply_encoder(encoder, base)
