@@ -69,7 +69,9 @@ def test_the_autoencoder_of_a_pipeline_and_one_at_the_top_are_found(hub):
     small_kl().save(root / "a" / "pipeline" / "vae")
     (root / "a" / "pipeline" / "model_index.json").write_text("{}")
     small_tiny().save(root / "a" / "top")
-    assert load_vae("hf://a/pipeline").fingerprint() == load_vae("hf://a/pipeline/vae").fingerprint() == small_kl().fingerprint()
+    assert (
+        load_vae("hf://a/pipeline").fingerprint() == load_vae("hf://a/pipeline/vae").fingerprint() == small_kl().fingerprint()
+    )
     assert "unet/config.json" not in asked
     loaded = load_vae("hf://a/top")
     assert loaded.fingerprint() == small_tiny().fingerprint() and loaded.model.config._name_or_path == "a/top"

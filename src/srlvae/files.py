@@ -68,9 +68,12 @@ def make_readable(path: Path) -> None:
 
 
 def shown(text: object) -> str:
-    """A path or a text with one for printing: what is no text, and what would move the cursor, is written as an escape."""
+    """A path or a text with one for printing, in one line: what is no text, and what a terminal obeys, becomes an escape.
+
+    This holds for ends of lines, too, and for characters that change the direction of what stands around them.
+    """
     said = str(text).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in said)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
 
 
 def digest(path: Path) -> str:

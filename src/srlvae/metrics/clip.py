@@ -93,7 +93,7 @@ def load_clip(name: str, device: torch.device | str = "cpu") -> Clip:
 
 
 def _from_hub(name: str) -> Path:
-    """The folder in the hub's cache with a CLIP's configuration, tokenizer and weights, of these safetensors where there are."""
+    """The folder in the hub's cache with a CLIP's configuration, tokenizer and weights, in safetensors where there are some."""
     from huggingface_hub import snapshot_download
 
     place = check_id(name, "CLIP")

@@ -62,6 +62,10 @@ def load_judge(source: str | Path = "judge") -> Judge:
         weight, bias = weights["weight"].float(), weights["bias"].float()
     except (SafetensorError, OSError, KeyError) as error:
         raise InputError(f"cannot read the judge in {folder}: {error}") from error
-    if weight.shape[:1] != (len(concepts),) or bias.shape != (len(concepts),) or not (weight.isfinite().all() and bias.isfinite().all()):
+    if (
+        weight.shape[:1] != (len(concepts),)
+        or bias.shape != (len(concepts),)
+        or not (weight.isfinite().all() and bias.isfinite().all())
+    ):
         raise InputError(f"the judge in {folder} has weights that are not finite, or not of its {len(concepts)} concepts")
     return Judge(concepts, load_features(features), weight, bias)

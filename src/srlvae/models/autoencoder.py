@@ -167,7 +167,9 @@ def _statistics(config: Any) -> tuple[Tensor, Tensor] | None:
         if not found.isfinite().all() or not found[1].all():
             raise ValueError("a deviation is 0, or a number is not finite")
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"the configuration of the VAE has latents_mean and latents_std that are no numbers: {error}") from error
+        raise InputError(
+            f"the configuration of the VAE has latents_mean and latents_std that are no numbers: {error}"
+        ) from error
     return found[0].view(-1, 1, 1), found[1].view(-1, 1, 1)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.errors import InputError
+from srlvae.files import shown
 from srlvae.images import open_rgb
 from srlvae.report.render import inline_jpeg, write_page
 from srlvae.scan import Calibration, Score, count
@@ -50,9 +51,9 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], calibration: C
         out / PAGE,
         "scan",
         found=found,
-        folder=str(folder),
+        folder=shown(folder),
         threshold=f"{threshold:.2f}",
-        clean=f"the {calibration.images} in {clean}",
+        clean=f"the {calibration.images} in {shown(clean)}",
         rate=f"{calibration.rate:g}",
         expected=f"{calibration.rate * found.like:.1f}",
         images=[_shown(score, folder, threshold) for score in shown],
@@ -63,7 +64,7 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], calibration: C
 def _shown(score: Score, folder: Path, threshold: float) -> dict[str, Any]:
     data = _thumbnail(folder / score.file if folder.is_dir() else folder)
     said = score.unlike or f"{score.value:.2f}"
-    return {"file": score.file, "said": said, "suspicious": score.above(threshold), "data": data}
+    return {"file": shown(score.file), "said": said, "suspicious": score.above(threshold), "data": data}
 
 
 def _thumbnail(path: Path) -> str:

@@ -6,6 +6,7 @@ Several processes share the files out, and each writes a table of its own.
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +20,21 @@ from srlvae.models.vae import VAE
 from srlvae.runs import claim
 from srlvae.scan.look import LOOK, Look, cells, read_look
 from srlvae.training.processes import processes
+from srlvae.trust.cells import plain_cell, read_cell
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE, RECORD = "evidence-{}.csv", "scan.json"
 COLUMNS = ("file", "version", *LOOK, "error")
+# Bytes that looking at a picture takes for each of its pixels, most of them for what kind of picture it is.
+LOOKING = 170
 
 
 @dataclass(frozen=True)
 class FileEvidence:
     """The evidence in one file.
 
-    `version` changes with the file's size and time. `evidence` is what was seen in it, or None if the file could not be read;
-    `error` then says why.
+    `version` is the digest of what is in the file, or blank if it could not be opened. `evidence` is what was seen in it, or None
+    if the file could not be read; `error` then says why.
     """
 
     file: str
@@ -42,8 +46,8 @@ class FileEvidence:
 def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
-    One image is in memory at a time. Files that are listed already and have not changed since are skipped, so an interrupted
-    scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
+    One image is in memory at a time. Files that are listed already, with the digest that they have, are skipped; so an
+    interrupted scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
     told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file.
 
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
@@ -51,28 +55,30 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
     """
     state, listener = processes(), listener or Listener()
     left_out = LeftOut(listener)
-    files = [(path, *_identity(path, folder)) for path in find_images(folder, left_out)]
+    files = {path: _name(path, folder) for path in find_images(folder, left_out)}
     vaes = _fingerprints(original, hardened)
     claim(out, RECORD, {**vaes, "folder": str(folder.resolve()), "evidence": list(COLUMNS)})
     known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
-    left_out.recall(out, [path for path, *identity in files if tuple(identity) in known])
+    names, share = {file for file, _ in known}, list(files)[state.process_index :: state.num_processes]
+    left_out.recall(out, [path for path in files.keys() - set(share) if files[path] in names])
+    versions: dict[Path, str] = {}
     try:
         with _open_table(out / TABLE.format(state.process_index)) as table:
-            share = files[state.process_index :: state.num_processes]
-            for number, (path, name, version) in enumerate(share, 1):
-                if (name, version) not in known:
-                    csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path, left_out)))
+            for number, path in enumerate(share, 1):
+                content, error = _content(path)
+                versions[path] = hashlib.sha256(content).hexdigest() if not error else ""
+                if (files[path], versions[path]) not in known:
+                    cells = _evidence_or_error(original, hardened, path, content, error, left_out)
+                    csv.writer(table).writerow((plain_cell(files[path]), versions[path], *cells))
                     table.flush()
                 listener.at(str(folder), number, len(share))
         state.wait_for_everyone()
-        # Of the files that are there, evidence before an error: another look may have had more luck.
-        looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
-        found = {(seen.file, seen.version): seen for seen in looks}
-        seen = [(path, found[name, version]) for path, name, version in files if (name, version) in found]
+        seen = _seen(files, versions, list(read_evidence(out)))
         for path, one in seen:
             if one.error:
                 left_out.add(path, one.error.removeprefix(f"{path}: "))
     finally:
+        left_out.recall(out, [path for path, version in versions.items() if (files[path], version) in known])
         if state.is_main_process:
             left_out.write(out)
     return [one for _, one in seen]
@@ -88,10 +94,34 @@ def _fingerprints(original: VAE, hardened: VAE) -> dict[str, str]:
     return found
 
 
-def _identity(path: Path, folder: Path) -> tuple[str, str]:
-    """The name of a file below a folder, and a text that changes when the file is replaced."""
-    about = path.stat()
-    return path.relative_to(folder).as_posix() if path != folder else path.name, f"{about.st_size}-{about.st_mtime_ns}"
+def _name(path: Path, folder: Path) -> str:
+    """The name of a file below a folder."""
+    return path.relative_to(folder).as_posix() if path != folder else path.name
+
+
+def _content(path: Path) -> tuple[bytes, str]:
+    """The bytes of a file, or the reason why there are none."""
+    try:
+        return path.read_bytes(), ""
+    except (OSError, MemoryError) as error:
+        return b"", f"{path}: not a readable image ({getattr(error, 'strerror', None) or 'memory ran out'})"
+
+
+def _seen(files: dict[Path, str], versions: dict[Path, str], found: list[FileEvidence]) -> list[tuple[Path, FileEvidence]]:
+    """What was seen in each file, by its digest; of those that another process looked at, only where there are several."""
+    # Evidence before an error: another look may have had more luck.
+    by_version = {(one.file, one.version): one for one in sorted(found, key=lambda one: one.evidence is not None)}
+    by_name: dict[str, list[FileEvidence]] = {}
+    for one in by_version.values():
+        by_name.setdefault(one.file, []).append(one)
+    seen = []
+    for path, name in files.items():
+        own = by_name.get(name, [])
+        if path in versions or len(own) > 1:
+            version = versions[path] if path in versions else hashlib.sha256(_content(path)[0]).hexdigest()
+            own = [one for one in own if one.version == version]
+        seen += [(path, one) for one in own]
+    return seen
 
 
 def _open_table(path: Path) -> TextIO:
@@ -105,20 +135,34 @@ def _open_table(path: Path) -> TextIO:
     return table
 
 
-def _evidence_or_error(original: VAE, hardened: VAE, path: Path, left_out: LeftOut) -> tuple[str, ...]:
+def _evidence_or_error(
+    original: VAE, hardened: VAE, path: Path, content: bytes, error: str, left_out: LeftOut
+) -> tuple[str, ...]:
+    """What is seen in a file with this content as cells of its line, or the error."""
     try:
-        x = to_tensor(read_picture(path, left_out=left_out).on_white())
+        if error:
+            raise InputError(error)
+        x = to_tensor(read_picture(path, left_out=left_out, content=content, room=LOOKING).on_white())
         return (*cells(original, hardened, x), "")
-    except InputError as error:
-        left_out.add(path, str(error).removeprefix(f"{path}: "))
-        return (*[""] * len(LOOK), str(error))
+    except InputError as found:
+        left_out.add(path, str(found).removeprefix(f"{path}: "))
+        return (*[""] * len(LOOK), plain_cell(str(found)))
 
 
 def read_evidence(out: Path) -> Iterator[FileEvidence]:
-    """Read the evidence that `scan` has written to `out` so far."""
+    """Read the evidence that `scan` has written to `out` so far. Lines that it did not write are passed over, and made anew."""
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", **NAMES) as file:
-            for row in csv.DictReader(file):
-                # Else half a line, of a process that was cut off.
-                if row["error"] is not None:
-                    yield FileEvidence(row["file"], row["version"], None if row["error"] else read_look(row), row["error"])
+            try:
+                yield from filter(None, map(_read_row, csv.DictReader(file)))
+            except csv.Error:  # the rest is no table
+                continue
+
+
+def _read_row(row: dict[str, str]) -> FileEvidence | None:
+    """A line, or None if it is half of one, of a process that was cut off, or has other cells than a scan writes."""
+    try:
+        file, error = read_cell(row["file"]), read_cell(row["error"])
+        return FileEvidence(file, row["version"], None if error else read_look(row), error)
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.models.vae import VAE
-from srlvae.scan.copies import thumbnail
+from srlvae.scan.copies import SIDE, thumbnail
 from srlvae.scan.evidence import EVIDENCE, evidence_of_image
 from srlvae.scan.likeness import TRAITS, likeness
 
@@ -32,6 +33,9 @@ def cells(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> tuple[str,
 
 
 def read_look(row: Mapping[str, str]) -> Look:
-    """What `cells` wrote into a row."""
+    """What `cells` wrote into a row. Raises KeyError, TypeError or ValueError for another row."""
     evidence, traits = (tuple(float(row[name]) for name in names) for names in (EVIDENCE, TRAITS))
-    return Look(evidence, traits, bytes.fromhex(row["thumbnail"]))
+    small = bytes.fromhex(row["thumbnail"])
+    if not all(map(math.isfinite, (*evidence, *traits))) or len(small) != SIDE * SIDE:
+        raise ValueError("these are no numbers of a picture")
+    return Look(evidence, traits, small)

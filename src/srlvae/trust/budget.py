@@ -1,4 +1,4 @@
-"""A model is built no larger than its weights are: a configuration of a few lines may ask for any number of layers and widths."""
+"""A model is built no larger than its weights are: a configuration may ask for any number of layers and any width."""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ ADAPTER = "adapter_config.json"
 def check_class(name: Any, known: re.Pattern[str], where: str | Path) -> str:
     """`name`, the class that a configuration names. Raises InputError where it is not `known`."""
     if not isinstance(name, str) or not known.fullmatch(name):
-        raise InputError(f"{where} names the class {shortened(name)}, which is not loaded here: a file that names it may run any code")
+        raise InputError(
+            f"{where} names the class {shortened(name)}, which is not loaded here: a file that names it may run any code"
+        )
     return name
 
 
@@ -51,7 +53,9 @@ def _check_config(path: Path) -> None:
     config = read_record(path)
     for key in FOREIGN:
         if config.get(key):
-            raise InputError(f"{path} has {key!r}, by which code or files from elsewhere would be loaded; take a model without it")
+            raise InputError(
+                f"{path} has {key!r}, by which code or files from elsewhere would be loaded; take a model without it"
+            )
     if config.get("quantization_config"):
         raise InputError(f"{path}: its weights are quantised; give them in float32, float16 or bfloat16")
     for key, value in config.items():
@@ -77,7 +81,9 @@ def check_pipeline(folder: Path) -> str:
     for part, given in index.items():
         if isinstance(given, list):
             for code in sorted((folder / part).glob("*.py")):
-                raise InputError(f"{code} is code beside weights, which loading them could run; take it away, or the whole folder")
+                raise InputError(
+                    f"{code} is code beside weights, which loading them could run; take it away, or the whole folder"
+                )
             check_folder(folder / part)
     return index["_class_name"]
 
@@ -101,7 +107,7 @@ def _check_part(given: list[Any], part: str, where: Path) -> None:
         return
     if len(given) != 2 or not isinstance(given[0], str) or given[0] not in PARTS:
         raise InputError(
-            f"{where} takes its {part} from {shortened(given)}; parts are loaded from {', '.join(PARTS)} alone, as others could run "
-            "any code"
+            f"{where} takes its {part} from {shortened(given)}; parts are loaded from {', '.join(PARTS)} alone, as others "
+            "could run any code"
         )
     check_class(given[1], PARTS[given[0]], f"{where}: {part}")

@@ -29,12 +29,12 @@ def hub_id(text: str, what: str) -> str:
     if os.path.lexists(owner):
         raise InputError(
             f"{text} is not here: {owner} is, and has no such {what} in it. Correct the path, or write {HUB}{text} if you mean "
-            "the repository of that name on the Hugging Face hub"
+            f"the {what} of that name on the Hugging Face hub"
         )
     if owner not in PUBLISHERS:
         raise InputError(
-            f"{text} is no file or folder here. Correct the path, or write {HUB}{text} if you mean the {what} in the repository "
-            "of that name on the Hugging Face hub, and trust who owns it"
+            f"{text} is no file or folder here. Correct the path, or write {HUB}{text} if you mean the {what} of that name on "
+            "the Hugging Face hub, and trust who owns it"
         )
     return text
 
