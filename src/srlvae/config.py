@@ -71,7 +71,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     return _real(value, where) if hint is float else value
 
 
-def _real(value: float, where: str) -> float:
+def _real(value: float | int, where: str) -> float:
     try:
         if math.isfinite(number := float(value)):
             return number

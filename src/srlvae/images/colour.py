@@ -76,7 +76,7 @@ def _through_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, s
         return image.convert("RGB"), None
     converted = ImageCms.applyTransform(image, transform)
     assert converted is not None
-    return converted, f"{shown(ImageCms.getProfileDescription(opened)).strip() or 'an unnamed profile':.80}"
+    return converted, f"{shown(ImageCms.getProfileDescription(opened).strip()) or 'an unnamed profile':.80}"
 
 
 @functools.lru_cache(16)

@@ -45,7 +45,7 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], calibration: C
     threshold = calibration.threshold
     found = count(scores, threshold)
     like = [score for score in scores if score.value is not None and not score.unlike]
-    shown = like[: max(LEAST, min(found.suspicious, MOST))]
+    highest = like[: max(LEAST, min(found.suspicious, MOST))]
     others = [score for score in scores if score.unlike][:OTHERS]
     return write_page(
         out / PAGE,
@@ -56,7 +56,7 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], calibration: C
         clean=f"the {calibration.images} in {shown(clean)}",
         rate=f"{calibration.rate:g}",
         expected=f"{calibration.rate * found.like:.1f}",
-        images=[_shown(score, folder, threshold) for score in shown],
+        images=[_shown(score, folder, threshold) for score in highest],
         others=[_shown(score, folder, threshold) for score in others],
     )
 

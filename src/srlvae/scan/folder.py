@@ -33,8 +33,8 @@ LOOKING = 170
 class FileEvidence:
     """The evidence in one file.
 
-    `version` is the digest of what is in the file, or blank if it could not be opened. `evidence` is what was seen in it, or None
-    if the file could not be read; `error` then says why.
+    `version` is the digest of what is in the file, or blank if it could not be opened. `evidence` is what was seen in it, or
+    None if the file could not be read; `error` then says why.
     """
 
     file: str
@@ -47,8 +47,8 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
     One image is in memory at a time. Files that are listed already, with the digest that they have, are skipped; so an
-    interrupted scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
-    told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file.
+    interrupted scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the
+    error, is told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file.
 
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
     have latents of different sizes.
