@@ -51,10 +51,10 @@ def png(*chunks: bytes) -> bytes:
 
 def tiff_that_loops() -> bytes:
     """A picture whose next directory is the directory itself."""
-    tags = [(256, 4, 8), (257, 4, 8), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 200), (278, 4, 8), (279, 4, 64)]
+    tags = [(256, 4, 24), (257, 4, 24), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 200), (278, 4, 24), (279, 4, 576)]
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 8)
-    return head.ljust(200, b"\0") + bytes(range(64))
+    return head.ljust(200, b"\0") + bytes(range(192)) * 3
 
 
 def make_socket(path: Path) -> None:
@@ -104,7 +104,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "zero.png": (written(png_that_declares(0, 7)), "not a readable image"),
     "negative.bmp": (
         written(b"BM" + struct.pack("<IHHIIiiHHIIiiII", 60, 0, 0, 54, 40, -5, 5, 1, 24, 0, 0, 0, 0, 0, 0)),
-        "not a",
+        "refused as too large",
     ),
     "postscript.tif": (written(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file\n"), "in none of the formats"),
     "drawing.jpg": (written(b'<svg xmlns="http://www.w3.org/2000/svg"><script/></svg>'), "in none of the formats"),
