@@ -15,7 +15,7 @@ from srlvae.files import shown
 
 def harden(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
-    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), shards, or a Hugging Face dataset.")],
+    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), shards, or a dataset, hf://owner/name.")],
     out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE; an interrupted run goes on.")],
     preset: Annotated[
         str | None, typer.Option(help="`cpu`: sized for two cores. `default`, if none is given: for a GPU.")

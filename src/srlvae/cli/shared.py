@@ -22,11 +22,11 @@ console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", 
 
 VaeHelp = (
     "A folder in diffusers' format, a pipeline's folder, a single file (LDM, TAESD or a whole checkpoint), a hub id such as "
-    "`owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
+    "`hf://owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
 )
 PipelineHelp = (
     "A pipeline like Stable Diffusion's: a folder in diffusers' format, a checkpoint in one file inside such a folder, a hub "
-    "id such as `owner/name@revision:fp16`, or the bundled `tiny-sd`."
+    "id such as `hf://owner/name@revision:fp16`, or the bundled `tiny-sd`."
 )
 StrictHelp = "End at the first file that cannot be used, instead of leaving it out."
 LinksHelp = "Follow links that lead out of the given folders, too."
