@@ -80,10 +80,9 @@ def read_picture(
         image = open_picture(Path(path) if content is None else io.BytesIO(content))
         if at_least:
             image.draft("RGB", (at_least, at_least))
-        _check_room(image, room)
         return image
 
-    picture = _guarded(read, str(path))
+    picture = _guarded(read, str(path), room)
     if left_out:
         for part in picture.lost:
             left_out.add(path, part, whole=False)
@@ -146,7 +145,7 @@ def fit(image: Image.Image, height: int, width: int) -> Float[Tensor, "3 height 
     return to_tensor(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
 
 
-def _guarded(read: Callable[[], Image.Image | None], name: str) -> Picture:
+def _guarded(read: Callable[[], Image.Image | None], name: str, room: int = READING) -> Picture:
     """The picture that `read` opens. Raises UnreadableError for whatever goes wrong."""
     try:
         with warnings.catch_warnings():
@@ -156,12 +155,13 @@ def _guarded(read: Callable[[], Image.Image | None], name: str) -> Picture:
             if opened is None:
                 raise OSError("no image there")
             with opened as image:
+                _check_room(image, room)
                 return _decode(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         reason = f"refused as too large ({error}); --max-pixels lets larger ones in"
         raise UnreadableError(name, reason) from error
     except (TooLargeError, MemoryError) as error:
-        raise UnreadableError(name, f"refused as too large ({error or 'memory ran out'}); give a smaller copy") from error
+        raise UnreadableError(name, f"refused as too large ({_reason(error)}); give a smaller copy") from error
     except BaseException as error:  # decoders raise anything: struct.error, KeyError, panics of Rust, which are no Exception
         if isinstance(error, NO_FAULT):
             raise
@@ -181,6 +181,8 @@ def _reason(error: BaseException) -> str:
     """What went wrong, in one line of a bearable length, whatever a file made its decoder say."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, MemoryError):
+        return "memory ran out"
     known = isinstance(error, InputError | OSError | SyntaxError | ValueError) and str(error)
     said = shown(" ".join((str(error) if known else f"{type(error).__name__}: {error}").splitlines()))
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,9 @@ from srlvae.rng import Generators, normal_like
 ENCODER_MODULES = ("encoder", "quant_conv")
 # Autoencoders for video that models of images use, too: an image is a video of one frame. They clamp what they decode.
 OF_ONE_FRAME = ("AutoencoderKLQwenImage", "AutoencoderKLWan")
+
+# Nothing that scales latents is larger.
+LARGEST = 1e6
 
 Latents = Float[Tensor, "b c hf wf"]
 
@@ -152,9 +154,9 @@ class VAE:
 def _number(config: Any, name: str, default: float) -> float:
     """A number of the configuration, `default` where it has none. Raises InputError for what is no finite number."""
     value = getattr(config, name, None) or default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         raise InputError(f"the configuration of the VAE has {name} {shortened(value)}; a finite number is needed")
-    return value
+    return float(value)
 
 
 def _statistics(config: Any) -> tuple[Tensor, Tensor] | None:
