@@ -1,9 +1,11 @@
-"""A folder in which a fifth is broken, each file in a way of its own, and what is to be said of it."""
+"""A folder in which most files are broken or hostile, each in a way of its own, and what is to be said of it."""
 
 from __future__ import annotations
 
 import io
 import os
+import pickle
+import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -41,6 +43,42 @@ def text_as_orientation() -> bytes:
     return b"Exif\0\0II*\0\x08\0\0\0" + tag
 
 
+def png(*chunks: bytes) -> bytes:
+    """A sound picture with more chunks before its pixels."""
+    whole = encoded("PNG")
+    return whole[:33] + b"".join(chunks) + whole[33:]
+
+
+def tiff_that_loops() -> bytes:
+    """A picture whose next directory is the directory itself."""
+    tags = [(256, 4, 24), (257, 4, 24), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 200), (278, 4, 24), (279, 4, 576)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 8)
+    return head.ljust(200, b"\0") + bytes(range(192)) * 3
+
+
+def make_socket(path: Path) -> None:
+    """A socket's own path may be short only, so it is moved there."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(near := f"/tmp/{os.getpid()}.socket")
+    os.rename(near, path)
+
+
+def outside(path: Path) -> Path:
+    """A picture that lies beside the folder of `path`, not in it."""
+    private = path.parent.parent / "private"
+    private.mkdir(exist_ok=True)
+    picture(9).save(private / "own.png")
+    return private
+
+
+class Runs:
+    """Unpickling it writes a file."""
+
+    def __reduce__(self):
+        return os.system, ("touch /tmp/srlvae-was-run",)
+
+
 def written(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
@@ -62,7 +100,80 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "dangling.png": (lambda path: path.symlink_to("nowhere.png"), "a link that leads nowhere"),
     "looping.png": (lambda path: path.symlink_to(path.name), "a link that leads nowhere"),
     "pipe.png": (os.mkfifo, "a device or a pipe"),
+    "socket.png": (make_socket, "a device or a pipe"),
+    "zero.png": (written(png_that_declares(0, 7)), "not a readable image"),
+    "negative.bmp": (
+        written(b"BM" + struct.pack("<IHHIIiiHHIIiiII", 60, 0, 0, 54, 40, -5, 5, 1, 24, 0, 0, 0, 0, 0, 0)),
+        "refused as too large",
+    ),
+    "postscript.tif": (written(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file\n"), "in none of the formats"),
+    "drawing.jpg": (written(b'<svg xmlns="http://www.w3.org/2000/svg"><script/></svg>'), "in none of the formats"),
+    "document.png": (written(b"%PDF-1.7\n"), "in none of the formats"),
+    "pickled.png": (written(pickle.dumps(Runs())), "in none of the formats"),
+    "archive.webp": (written(b"PK\3\4" + b"\0" * 60), "in none of the formats"),
+    "inflated.png": (written(png(chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 2**24)))), "not a readable image"),
+    "lying.gif": (written(b"GIF89a" + b"\xff" * 30), "not a readable image"),
+    "short.webp": (written(b"RIFF\xff\xff\xff\x7fWEBPVP8 "), "not a readable image"),
+    "short.jp2": (written(b"\0\0\0\x0cjP  \r\n\x87\n" + b"\xff" * 40), "not a readable image"),
+    "private.png": (lambda path: path.symlink_to(outside(path) / "own.png"), "leads out of the folder"),
+    "linked": (lambda path: path.symlink_to(outside(path)), "leads out of the folder"),
+    "device.png": (lambda path: path.symlink_to("/dev/zero"), "leads out of the folder"),
 }
+
+
+# Whole pictures that carry what is broken, hostile or unusual; by name, of which a part is left out.
+ODD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "turned.jpg": (
+        lambda path: picture(1).save(path, exif=text_as_orientation()),
+        "its EXIF orientation, which is 'lef' and no number from 1 to 8",
+    ),
+    "film.gif": (
+        lambda path: picture(0).save(path, save_all=True, append_images=[picture(1)]),
+        "all but the first of its 2 frames",
+    ),
+    "profile.png": (
+        lambda path: picture(2).save(path, icc_profile=b"\x1b[31m" * 40),
+        "its colour profile, which cannot be used",
+    ),
+    "exif.png": (written(png(chunk(b"eXIf", b"II*\0\xff\xff\xff\xff"))), ""),
+    "texts.png": (
+        written(png(chunk(b"tEXt", b"\x1b[31m\xff\0\x1b[2J" * 9), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<"))),
+        "",
+    ),
+    "xmp.webp": (lambda path: picture(3).save(path, xmp=b"<x>" * 2**23), "its EXIF data and texts, which are"),
+    "looping.tif": (written(tiff_that_loops()), ""),
+}
+# Names that a spreadsheet, a console, a terminal, a page or a template would obey, and some that are long or no text.
+NAMES = [
+    *(
+        b"=HYPERLINK(1).png",
+        b"+1.png",
+        b"-cmd.png",
+        b"@SUM(A1).png",
+        b"\tt.png",
+        b"\rr.png",
+        b"'q.png",
+        b"'=q.png",
+        b"a;=1.png",
+    ),
+    *(b"[red]x.png", b"[/red].png", b"[bold.png", b"a\\[b].png", b"\x1b[31m\x1b]0;x\x07.png", b"two\nlines.png", b"\x7f.png"),
+    *("\u202egnp.exe.png".encode(), "\u2066\u200b.png".encode(), "\uff1d1.png".encode(), b"caf\xe9.png", b"\xff\xfe.png"),
+    *(b"<script>alert(1)<.png", b'"><img src=x>.png', b"{{7*7}}.png", b"%s{0}$(id)`id`.png", b" .png", b"n" * 251 + b".png"),
+]
+
+
+def make_names(folder: Path, make: Callable[[Path, int], object]) -> list[str]:
+    """The files NAMES in `folder`, each made by `make`; those that the file system takes."""
+    made = []
+    for number, name in enumerate(NAMES):
+        make(folder / "new.png", number)
+        try:
+            os.rename(folder / "new.png", folder / os.fsdecode(name))
+        except OSError:
+            (folder / "new.png").unlink()
+            continue
+        made.append(os.fsdecode(name))
+    return made
 
 
 def make_folder(folder: Path, whole: int) -> Path:
@@ -73,6 +184,6 @@ def make_folder(folder: Path, whole: int) -> Path:
         picture(i).save(target)
     for name, (make, _) in BROKEN.items():
         make(folder / name)
-    picture(0).save(folder / "film.gif", save_all=True, append_images=[picture(1)])
-    picture(1).save(folder / "turned.jpg", exif=text_as_orientation())
+    for name, (make, _) in ODD.items():
+        make(folder / name)
     return folder

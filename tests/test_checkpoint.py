@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from conftest import small_kl
+from srlvae.errors import InputError
 from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
 
 PROGRESS = {"step": 3, "best": 0.1, "seen": [1, 2], "name": "λ", "nothing": None}
@@ -131,7 +132,12 @@ def test_a_failing_save_keeps_the_old_checkpoint(interrupted, monkeypatch):
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(interrupted):
+def test_a_checkpoint_of_another_architecture_or_that_is_damaged_is_refused(interrupted, tmp_path):
     other = small_kl(channels=16).encoder_modules()
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(InputError, match="(?s)damaged, or of another run.*size mismatch"):
         load_checkpoint(interrupted[0], other, None)
+    whole = interrupted[0].read_bytes()
+    for content in (b"", b"{}", whole[:-9], whole.replace(b'\\"', b"''", 1)):
+        (tmp_path / "last.safetensors").write_bytes(content)
+        with pytest.raises(InputError, match="cannot go on from"):
+            load_checkpoint(tmp_path / "last.safetensors", other, None)

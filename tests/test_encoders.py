@@ -124,7 +124,7 @@ def test_a_bundled_encoder_is_loaded_onto_its_base_from_the_hub(bundle, monkeypa
     asked = []
     monkeypatch.setattr("srlvae.models.vae._load_from_hub", lambda name, dtype: asked.append(name) or small_kl().model)
     vae = load_vae("small-srl", dtype=torch.bfloat16)
-    assert asked == ["someone/small"] and vae.dtype == torch.bfloat16
+    assert asked == ["hf://someone/small"] and vae.dtype == torch.bfloat16
     assert load_vae("small-srl").fingerprint() == apply_encoder(bundle, small_kl()).fingerprint()
 
 
@@ -133,7 +133,7 @@ def test_a_base_that_cannot_be_had_is_named_with_what_to_do(bundle, monkeypatch)
         raise InputError(f"cannot reach {name}")
 
     monkeypatch.setattr("srlvae.models.vae._load_from_hub", unreachable)
-    with pytest.raises(InputError, match="cannot reach someone/small.*srlvae apply small-srl --to FOLDER"):
+    with pytest.raises(InputError, match="cannot reach hf://someone/small.*srlvae apply small-srl --to FOLDER"):
         load_vae("small-srl")
     with pytest.raises(InputError, match="it was made from someone/small"):
         apply_encoder("small-srl", small_tiny())

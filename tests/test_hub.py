@@ -69,9 +69,11 @@ def test_the_autoencoder_of_a_pipeline_and_one_at_the_top_are_found(hub):
     small_kl().save(root / "a" / "pipeline" / "vae")
     (root / "a" / "pipeline" / "model_index.json").write_text("{}")
     small_tiny().save(root / "a" / "top")
-    assert load_vae("a/pipeline").fingerprint() == load_vae("a/pipeline/vae").fingerprint() == small_kl().fingerprint()
+    assert (
+        load_vae("hf://a/pipeline").fingerprint() == load_vae("hf://a/pipeline/vae").fingerprint() == small_kl().fingerprint()
+    )
     assert "unet/config.json" not in asked
-    loaded = load_vae("a/top")
+    loaded = load_vae("hf://a/top")
     assert loaded.fingerprint() == small_tiny().fingerprint() and loaded.model.config._name_or_path == "a/top"
 
 
@@ -79,18 +81,18 @@ def test_weights_in_half_precision_alone_are_found_whole_and_in_shards(hub):
     root, _ = hub
     small_kl().save(root / "a" / "half", "fp16")
     small_kl().model.save_pretrained(root / "a" / "shards", max_shard_size="20KB", variant="fp16")
-    for name in ("a/half", "a/half:fp16", "a/shards", "a/half@main:fp16"):
+    for name in ("hf://a/half", "hf://a/half:fp16", "hf://a/shards", "hf://a/half@main:fp16"):
         assert load_vae(name).fingerprint() == small_kl().fingerprint()
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a/nothing", "a/nothing is not on the hub, or it is private; it is no file or folder here either"),
-        ("a/top@v7", "a/top at v7 is not on the hub"),
-        ("a/top/sub", "a/top has no sub/config.json"),
-        ("a/top:fp16", "no weights of the variant fp16"),
-        ("a/top/ae.safetensors", "a/top has no file ae.safetensors"),
+        ("hf://a/nothing", "a/nothing is not on the hub, or it is private; it is no file or folder here either"),
+        ("hf://a/top@v7", "a/top at v7 is not on the hub"),
+        ("hf://a/top/sub", "a/top has no sub/config.json"),
+        ("hf://a/top:fp16", "no weights of the variant fp16"),
+        ("hf://a/top/ae.safetensors", "a/top has no file ae.safetensors"),
     ],
 )
 def test_what_is_not_there_is_named(name, message, hub):

@@ -89,12 +89,12 @@ def test_find_images_goes_deep_sorts_and_leaves_out_what_is_no_image(tmp_path):
 
 
 def test_linked_folders_are_entered_once_and_other_files_counted(tmp_path):
-    for name in ("in/a.png", "in/notes.doc", "in/.hidden.png", "else/b.avif", "else/c.jfif"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("in/a.png", "in/notes.doc", "in/.hidden.png", "in/else/b.avif", "in/else/c.jfif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "in" / "linked").symlink_to(tmp_path / "else")
-    (tmp_path / "else" / "back").symlink_to(tmp_path / "in")
-    names = ["a.png", "linked/b.avif", "linked/c.jfif"]
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "in" / "else")
+    (tmp_path / "in" / "else" / "back").symlink_to(tmp_path / "in")
+    names = ["a.png", "else/b.avif", "else/c.jfif"]
     assert [path.relative_to(tmp_path / "in").as_posix() for path in find_images(tmp_path / "in")] == names
     assert count_others(tmp_path / "in") == {".doc": 1}
 

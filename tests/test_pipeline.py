@@ -229,7 +229,7 @@ def test_a_pipeline_of_one_variant_alone_loads(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("someone/nothing", "no network, and not in the cache"), ("someone/nothing/unet", "not a folder in it")],
+    [("hf://someone/nothing", "no network, and not in the cache"), ("hf://someone/nothing/unet", "not a folder in it")],
 )
 def test_a_pipeline_that_is_not_cached_is_said_so_without_a_network(name, message, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -245,7 +245,7 @@ def test_a_cached_pipeline_loads_without_a_network(tmp_path, monkeypatch):
     pipeline.pipe.save_pretrained(folder / "snapshots" / ("a" * 40))
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("a" * 40)
-    loaded = load_pipeline("someone/small")
+    loaded = load_pipeline("hf://someone/small")
     assert loaded.fingerprint() == pipeline.fingerprint() and loaded.pipe.config._name_or_path == "someone/small"
 
 

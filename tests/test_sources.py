@@ -65,7 +65,7 @@ def cached(cache, repository: str, revision: str = "main", commit: str = "a" * 4
 
 def test_a_pipeline_of_which_the_vae_alone_is_cached_loads_offline(cache, vae):
     vae.save(cached(cache, "someone/pipeline") / "vae")
-    for name in ("someone/pipeline", "someone/pipeline/vae", "someone/pipeline@main"):
+    for name in ("hf://someone/pipeline", "hf://someone/pipeline/vae", "hf://someone/pipeline@main"):
         assert load_vae(name).fingerprint() == vae.fingerprint()
 
 
@@ -73,13 +73,13 @@ def test_revisions_variants_and_files_of_the_cache_load(cache, vae):
     small_tiny().save(cached(cache, "someone/small", "other", "b" * 40))
     top = cached(cache, "someone/small")
     only_variant(vae, top, "fp16", torch.float16)
-    assert load_vae("someone/small@other").fingerprint() == small_tiny().fingerprint()
-    assert load_vae("someone/small:fp16").fingerprint() == load_vae("someone/small").fingerprint()
+    assert load_vae("hf://someone/small@other").fingerprint() == small_tiny().fingerprint()
+    assert load_vae("hf://someone/small:fp16").fingerprint() == load_vae("hf://someone/small").fingerprint()
     save_file(Autoencoder().state_dict(), top / "sdxl_vae.safetensors")
-    assert load_vae("someone/small/sdxl_vae.safetensors").scaling_factor == 0.13025
+    assert load_vae("hf://someone/small/sdxl_vae.safetensors").scaling_factor == 0.13025
 
 
-@pytest.mark.parametrize("name", ["someone/nothing", "someone/nothing/vae", "someone/nothing/ae.safetensors"])
+@pytest.mark.parametrize("name", ["hf://someone/nothing", "hf://someone/nothing/vae", "hf://someone/nothing/ae.safetensors"])
 def test_without_a_network_what_is_not_cached_is_said_so(cache, name):
     with pytest.raises(InputError, match="no network, and not in the cache"):
         load_vae(name)
@@ -89,7 +89,7 @@ def test_a_hub_that_cannot_be_reached_is_given_up_within_seconds(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     began = time.monotonic()
     with pytest.raises(InputError, match="no network"):
-        load_vae("someone/nothing")
+        load_vae("hf://someone/nothing")
     # One refused connection; the library's own retries would take half a minute.
     assert time.monotonic() - began < 5
 
@@ -105,7 +105,7 @@ def test_a_hub_that_cannot_be_reached_is_given_up_within_seconds(monkeypatch):
     ],
 )
 def test_how_places_on_the_hub_are_written(text, expected):
-    found = parse(text, "VAE")
+    found = parse(f"hf://{text}", "VAE")
     assert found.path is None and (found.repository, found.inside, found.revision, found.word) == expected
 
 

@@ -14,7 +14,7 @@ import srlvae
 ROOT = Path(srlvae.__file__).parent
 # From the bottom up; a room may import those below it and itself.
 LAYERS = [
-    {"errors", "events", "extras", "files", "config", "provenance", "runs", "zoo"},
+    {"errors", "events", "extras", "files", "config", "provenance", "runs", "zoo", "trust", "memory"},
     {"images", "rng"},
     {"models", "metrics"},
     {"attacks", "purify", "training", "edits"},
@@ -84,7 +84,7 @@ def test_strangers_do_not_import_each_other(pair):
 
 def test_metrics_know_no_attack_and_no_autoencoder():
     known = {other for module, other in EDGES if room_of(module) == "metrics"}
-    assert known <= {"metrics", "errors", "extras", "files", "images", "provenance", "rng", "zoo"}
+    assert known <= {"metrics", "errors", "extras", "files", "images", "provenance", "rng", "trust", "zoo"}
 
 
 def test_nothing_imports_the_command_line_but_its_entry():

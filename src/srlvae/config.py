@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from srlvae.errors import InputError
+from srlvae.files import shortened
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,7 +27,7 @@ def read_toml(path: Path, cls: type[T]) -> T:
     """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # tomllib's own are ValueErrors, too
         raise InputError(f"cannot read settings from {path}: {error}") from error
     return from_dict(cls, values, str(path))
 
@@ -63,10 +65,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return fraction(value, where)
     # bool is an int in Python, and a whole number a fine float in TOML.
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = _real(value, where)
     if type(value) is not (typing.get_origin(hint) or hint):
-        raise InputError(f"{where} must be of type {hint.__name__}, got {value!r}")
-    return value
+        raise InputError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {shortened(value)}")
+    return _real(value, where) if hint is float else value
+
+
+def _real(value: float | int, where: str) -> float:
+    try:
+        if math.isfinite(number := float(value)):
+            return number
+    except OverflowError:
+        pass
+    raise InputError(f"{where} must be a finite number, got {shortened(value)}")
 
 
 def fraction(text: str, where: str = "eps") -> float:
@@ -76,9 +87,12 @@ def fraction(text: str, where: str = "eps") -> float:
     """
     top, slash, bottom = text.partition("/")
     try:
-        return float(top) / float(bottom) if slash else float(top)
+        value = float(top) / float(bottom) if slash else float(top)
+        if not math.isfinite(value):
+            raise ValueError("it is not finite")
     except (ValueError, ZeroDivisionError) as error:
-        raise InputError(f"{where} must be a number or a fraction such as 8/255, got {text!r}") from error
+        raise InputError(f"{where} must be a number or a fraction such as 8/255, got {shortened(text)}") from error
+    return value
 
 
 def budget(eps: float) -> str:

@@ -68,14 +68,38 @@ def make_readable(path: Path) -> None:
 
 
 def shown(text: object) -> str:
-    """A path or a text with one for printing: what is no text, and what would move the cursor, is written as an escape."""
+    """A path or a text with one for printing, in one line: what is no text, and what a terminal obeys, becomes an escape.
+
+    This holds for ends of lines, too, and for characters that change the direction of what stands around them.
+    """
     said = str(text).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in said)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
 
 
 def digest(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that anyone may have written. Raises InputError that names the file for anything else."""
+    try:
+        if not path.is_file():
+            raise InputError(f"{path} is not there, or is no file")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, MemoryError, RecursionError) as error:  # the latter of thousands of brackets
+        raise InputError(f"cannot read {path} ({error or type(error).__name__})") from error
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(f"{path} is not a JSON object ({error})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not a JSON object, but {shortened(found)}")
+    return found
+
+
+def shortened(value: object, length: int = 80) -> str:
+    """A value for an error, however long it is."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def write_json(path: Path, value: object) -> None:

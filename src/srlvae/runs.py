@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, write_json
+from srlvae.files import LEFT_OUT, read_record, write_json
 
 
 def claim(
@@ -56,7 +56,7 @@ def earlier_record(out: Path, record: str, run: dict, free: Collection[str] = ()
     """
     if not (out / record).exists():
         return None
-    before = json.loads((out / record).read_text(encoding="utf-8"))
+    before = read_record(out / record)
     changed = _differences(before, json.loads(json.dumps(run)), free)
     if changed:
         raise InputError(f"{out} was begun with other settings: {'; '.join(changed)}; give a new folder")

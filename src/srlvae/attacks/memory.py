@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
 import torch
 
 from srlvae.attacks.prepared import PreparedAttack
 from srlvae.events import Listener
+from srlvae.memory import free_memory, gigabytes
 from srlvae.models.memory import announce_peak, image_to_image_peak, saved_bytes
 from srlvae.models.pipeline import Pipeline
 
@@ -21,8 +21,6 @@ SIDE = 16
 BEYOND = 1.5
 # Share of the free memory that may be planned for.
 SHARE = 0.9
-LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-USED = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
 
 
 def plan(attack: PreparedAttack, images: Mapping[Path, Size], batch: int, listener: Listener) -> dict[Size, int]:
@@ -51,22 +49,9 @@ def too_large(size: Size) -> str:
     )
 
 
-def gigabytes(count: int) -> str:
-    """A number of bytes in words."""
-    return f"{count / 1e9:.2g} GB" if count < 1e10 else f"{count / 1e9:.0f} GB"
-
-
 def free(device: torch.device) -> int:
     """The bytes that are free on a device; for the CPU within the limit that a container sets."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    found = psutil.virtual_memory().available
-    for limit, used in zip(LIMITS, USED, strict=True):
-        try:
-            found = min(found, int(limit.read_text()) - int(used.read_text()))
-        except (OSError, ValueError):  # no such limit, or `max`
-            continue
-    return max(found, 0)
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 
 def _bytes_per_pixel(attack: PreparedAttack, width: int, height: int) -> float:

@@ -41,6 +41,6 @@ def found_record(png: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     """The record beside a PNG that is there and was made as `wanted` says; otherwise None."""
     try:
         said = json.loads(png.with_suffix(".json").read_text(encoding="utf-8")) if png.exists() else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) and wanted.items() <= said.items() else None

@@ -38,6 +38,7 @@ def load_photographs(
         names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
         if len(found) == count:
             break
+    left_out.check_left(len(found))
     if len(found) < 2:
         raise InputError(f"{folder}: needs at least 2 readable images of {size // 2} pixels or more, found {len(found)}")
     return torch.stack(found), names

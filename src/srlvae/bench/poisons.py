@@ -72,6 +72,8 @@ class Poisons:
         self.words = [concept.word for concept in protocol.concepts]
         size = pipelines["original"].size
         left_out = LeftOut(cache.listener)
+        if outside := [c.folder for c in protocol.concepts if leads_out(folder / c.folder, folder)]:
+            raise InputError(f"the protocol has the folder {outside[0]}, which does not lie in {folder}")
         self.photographs = {c.word: load_photographs(folder / c.folder, 10**6, size, 0, left_out)[0] for c in protocol.concepts}
         in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
         for concept in protocol.concepts:

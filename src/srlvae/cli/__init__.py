@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 
 import typer
 from rich.console import Console
@@ -43,6 +44,11 @@ def _stop(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _warn(message: Warning | str, *_: object) -> None:
+    """Print a warning as all else is printed: it may quote a name."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {named(message)}")
+
+
 def main() -> None:
     """Entry point. Exit codes: 2 for bad input, 3 if all is done but for files left out, 130 after Ctrl-C or SIGTERM."""
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -50,11 +56,14 @@ def main() -> None:
     # The profiler, which measures memory, announces itself otherwise.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     signal.signal(signal.SIGTERM, _stop)
+    warnings.showwarning = _warn
     keep_freed_memory()
     try:
         app()
     except (InputError, ModuleNotFoundError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {named(error)}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[bold red]error:[/] {named(' '.join(str(error).splitlines()))}"
+        )
         sys.exit(2)
     except SystemExit as stop:
         # Typer makes 130 of a KeyboardInterrupt.

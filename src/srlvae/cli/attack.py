@@ -9,6 +9,7 @@ import typer
 
 from srlvae.cli.shared import (
     DeviceHelp,
+    LinksHelp,
     PipelineHelp,
     PixelsHelp,
     StrictHelp,
@@ -46,6 +47,7 @@ def attack(
     resume: Annotated[bool, typer.Option(help="Skip images that are there with the same settings.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the attacks with their presets, and leave.")] = False,
 ) -> None:
     """Perturb images so that a VAE or a pipeline misreads them: PNGs within the budget, a JSON beside each.
@@ -71,7 +73,7 @@ def attack(
     from srlvae.models.vae import load_vae
     from srlvae.report.tables import attacked_table
 
-    begin(out, max_pixels)
+    begin(out, max_pixels, follow_links)
     request = Request(
         name,
         preset=preset,

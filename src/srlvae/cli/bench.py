@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, begin, console, end, named, pipeline_of, show_table
+from srlvae.cli.shared import DeviceHelp, LinksHelp, PipelineHelp, VaeHelp, begin, console, end, named, pipeline_of, show_table
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
 
 
-def _begin(out: Path) -> None:
+def _begin(out: Path, follow_links: bool) -> None:
     """Try the output folder, and tell the other processes, before models are loaded, that this one is alive."""
     from srlvae.bench.cache import CACHE, announce
 
-    begin(out)
+    begin(out, follow_links=follow_links)
     announce(out / CACHE)
 
 
@@ -35,6 +35,7 @@ def bench_reconstruction(
     steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the choice of photographs and the attacks.")] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     """Reconstruction and latents, clean and under each attack, transfer and white-box, over ε.
 
@@ -51,7 +52,7 @@ def bench_reconstruction(
     from srlvae.report.encoders import reconstruction_table
     from srlvae.report.page import write_report
 
-    _begin(out)
+    _begin(out, follow_links)
     budgets = tuple(check_eps(fraction(text, "--eps")) for text in eps or ())
     given = {"eps": budgets or None, "images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -72,6 +73,7 @@ def bench_hardening(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, curves and report; an interrupted run goes on.")],
     protocol: Annotated[str, typer.Option(help="`full`, or a TOML file as of the reconstruction benchmark.")] = "full",
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     """How fast hardening gets there: robustness and fidelity of each run's encoders over what they had cost.
 
@@ -84,7 +86,7 @@ def bench_hardening(
     from srlvae.report.hardening import cost_shares_table, hardening_table
     from srlvae.report.page import write_report
 
-    _begin(out)
+    _begin(out, follow_links)
     settings = reconstruction_protocol(protocol, "hardening")
     with Bars(console) as bars:
         result = hardening(load_vae(original), runs, images, out, settings, bars)
@@ -104,6 +106,7 @@ def bench_editing(
     hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
     count: Annotated[int | None, typer.Option("--n", help="How many photographs.")] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     """Edits of attacked photographs under each defence, beside the edits of the clean ones: the paper's table.
 
@@ -121,7 +124,7 @@ def bench_editing(
     from srlvae.report.page import write_report
     from srlvae.report.verdicts import verdicts
 
-    _begin(out)
+    _begin(out, follow_links)
     given = {"pipeline": pipeline, "hardened": hardened, "images": count}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(editing_protocol(protocol), **changed)
@@ -146,6 +149,7 @@ def bench_poisoning(
     pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
     hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     """Fine-tune on clean images and Nightshade's poisons, with either encoder, and judge what is generated afterwards.
 
@@ -164,7 +168,7 @@ def bench_poisoning(
     from srlvae.report.page import write_report
     from srlvae.report.poisoning import counts_table, defences_table
 
-    _begin(out)
+    _begin(out, follow_links)
     given = {"pipeline": pipeline, "hardened": hardened}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(poisoning_protocol(protocol), **changed)

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import VaeHelp, console
+from srlvae.cli.shared import VaeHelp, console, named
 from srlvae.errors import InputError
+from srlvae.files import shown
 
 # Where each layout is read, for the last line.
 PLACES = {
@@ -50,9 +51,9 @@ def export(
     model = load_vae(vae)
     files = run(model, to, out, dtype=DTYPES[dtype], variant=variant, name=name)
     for path in files:
-        console.print(f"Written: [bold]{path}[/]")
+        console.print(f"Written: [bold]{named(path)}[/]")
     if is_published(model, to):
-        console.print("For: " + PLACES[to].format(name=files[0].name.split("_")[0]), markup=False)
+        console.print("For: " + PLACES[to].format(name=shown(files[0].name.split("_")[0])), markup=False)
     else:
         console.print("Other programs will not load it: its layers are not those of the published models", style="yellow")
 
@@ -68,4 +69,4 @@ def push(
     """
     from srlvae.harden.push import push as run
 
-    console.print(f"Published: [bold]{run(folder, repository, private=private)}[/]")
+    console.print(f"Published: [bold]{named(run(folder, repository, private=private))}[/]")

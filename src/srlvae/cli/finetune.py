@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, pipeline_of
+from srlvae.cli.shared import (
+    DeviceHelp,
+    LinksHelp,
+    PipelineHelp,
+    PixelsHelp,
+    StrictHelp,
+    VaeHelp,
+    begin,
+    console,
+    end,
+    named,
+    pipeline_of,
+)
 from srlvae.files import shown
 
 
@@ -36,6 +48,7 @@ def finetune(
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     """Fine-tune a pipeline's UNet on captioned images.
 
@@ -50,7 +63,7 @@ def finetune(
     from srlvae.finetune import Captions, FinetuneConfig
     from srlvae.finetune import finetune as run
 
-    begin(out, max_pixels)
+    begin(out, max_pixels, follow_links)
     config = FinetuneConfig(
         steps=steps,
         batch_size=batch_size,

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from srlvae.cli.export import export_command
-from srlvae.cli.shared import PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, show_scores
+from srlvae.cli.shared import LinksHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, show_scores
 from srlvae.errors import InputError
 from srlvae.files import shown
 
 
 def harden(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
-    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), shards, or a Hugging Face dataset.")],
+    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), shards, or a dataset, hf://owner/name.")],
     out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE; an interrupted run goes on.")],
     preset: Annotated[
         str | None, typer.Option(help="`cpu`: sized for two cores. `default`, if none is given: for a GPU.")
@@ -53,6 +53,7 @@ def harden(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     """Post-train a VAE's encoder so that perturbations move it less. The result loads in the original's place.
 
@@ -77,7 +78,7 @@ def harden(
         raise InputError("--config has all settings, so neither --preset nor --objective goes with it")
     settings = read_toml(config, HardenConfig) if config else preset_of(preset or "default", objective or "srl")
     settings = settings.changed(**{name: value for name, value in given.items() if value is not None})
-    begin(out, max_pixels)
+    begin(out, max_pixels, follow_links)
     photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming, column=image_column)
     with Bars(console, strict) as bars:
         run(vae, photographs, out, settings, resume=resume, listener=bars)

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, pipeline_of
+from srlvae.cli.shared import (
+    DeviceHelp,
+    LinksHelp,
+    PipelineHelp,
+    PixelsHelp,
+    StrictHelp,
+    VaeHelp,
+    begin,
+    console,
+    end,
+    named,
+    pipeline_of,
+)
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, EditSettings
 
 
@@ -52,6 +64,7 @@ def edit(
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE.
 
@@ -62,7 +75,7 @@ def edit(
     from srlvae.cli.drawing import Bars
     from srlvae.edits import edit_files
 
-    begin(out, max_pixels)
+    begin(out, max_pixels, follow_links)
     loaded = pipeline_of(pipeline, vae, device)
     settings = EditSettings(strength=strength, steps=steps, guidance=guidance)
     with Bars(console, strict) as bars:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, device_of, end, named
+from srlvae.cli.shared import DeviceHelp, LinksHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, device_of, end, named
 from srlvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def scan(
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     """Find images that were perturbed: the original and the hardened encoder disagree on them.
 
@@ -80,7 +81,7 @@ def scan(
     from srlvae.scan.verdicts import write_summary, write_verdicts
     from srlvae.training.processes import processes
 
-    begin(out, max_pixels)
+    begin(out, max_pixels, follow_links)
     # Both, before one is worked on.
     shards = shards_in(images)
     if not shards:

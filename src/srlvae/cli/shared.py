@@ -15,19 +15,21 @@ from rich.table import Table
 
 from srlvae.errors import InputError
 from srlvae.files import LEFT_OUT, shown, try_writing
+from srlvae.trust.links import set_follow_links
 
 # Of processes that run together one speaks.
 console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
 
 VaeHelp = (
     "A folder in diffusers' format, a pipeline's folder, a single file (LDM, TAESD or a whole checkpoint), a hub id such as "
-    "`owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
+    "`hf://owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
 )
 PipelineHelp = (
     "A pipeline like Stable Diffusion's: a folder in diffusers' format, a checkpoint in one file inside such a folder, a hub "
-    "id such as `owner/name@revision:fp16`, or the bundled `tiny-sd`."
+    "id such as `hf://owner/name@revision:fp16`, or the bundled `tiny-sd`."
 )
 StrictHelp = "End at the first file that cannot be used, instead of leaving it out."
+LinksHelp = "Follow links that lead out of the given folders, too."
 PixelsHelp = "Pixels of the largest image that is read; beyond Pillow's 89 million it may be a decompression bomb."
 # The exit code of a command that has done its work, but for files that it left out.
 LEFT_FILES_OUT = 3
@@ -67,13 +69,14 @@ def pipeline_of(source: str, vae: str | None, device: str):
 
 
 def named(path: Any) -> str:
-    """A path, or a text with one, to be printed as it is: for the console's markup, and without what moves the cursor."""
+    """A path, or a text with one, to be printed as it is, in one line: without what the console or a terminal would obey."""
     return escape(shown(path))
 
 
-def begin(out: Path, max_pixels: int | None = None) -> None:
-    """What every command does first: try whether `out` can be written, and let images of `max_pixels` in."""
+def begin(out: Path, max_pixels: int | None = None, follow_links: bool = False) -> None:
+    """What every command does first: try whether `out` can be written, and let images of `max_pixels` and links in."""
     try_writing(out)
+    set_follow_links(follow_links)
     if max_pixels is not None:
         from srlvae.images import set_max_pixels
 

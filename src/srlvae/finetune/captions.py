@@ -9,6 +9,7 @@ from pathlib import Path
 from srlvae.errors import InputError, UnreadableError
 from srlvae.finetune.tables import TABLES, captions_of, find_tables, read_text
 from srlvae.images import LeftOut, find_images, read_picture
+from srlvae.trust.links import WHY, leads_out
 
 # Files beside an image, of its name.
 BESIDE = (".txt", ".caption")
@@ -47,10 +48,10 @@ def read_captions(
         return paths, [prompt] * len(paths)
     root = images if images.is_dir() else images.parent
     said: dict[Path, str] = {}
-    for table in [captions] if captions else find_tables(root):
+    for table in [captions] if captions else [_within(table, root) for table in find_tables(root)]:
         said |= captions_of(table, paths, root, column)
     for path in paths:
-        if path not in said and (text := _beside(path)) is not None:
+        if path not in said and (text := _beside(path, root)) is not None:
             said[path] = text
     missing = [path for path in paths if path not in said]
     for path in missing:
@@ -60,11 +61,18 @@ def read_captions(
     return paths, [said[path] for path in paths]
 
 
-def _beside(path: Path) -> str | None:
+def _beside(path: Path, root: Path) -> str | None:
     """The text in the file beside an image, or None if there is no such file."""
     beside = (path.with_suffix(suffix) for suffix in BESIDE)
     # Not Path.is_file: it raises for a name that is too long.
-    return next((read_text(file).strip() for file in beside if os.path.isfile(file)), None)
+    return next((read_text(_within(file, root)).strip() for file in beside if os.path.isfile(file)), None)
+
+
+def _within(file: Path, root: Path) -> Path:
+    """`file`. Raises InputError for a link that leads out of `root`, as what it leads to would be learnt and recorded."""
+    if file.is_symlink() and leads_out(file, root):
+        raise InputError(f"cannot read captions from {file}: {WHY}")
+    return file
 
 
 def _readable(path: Path, left_out: LeftOut) -> bool:

@@ -52,6 +52,8 @@ def captions_of(table: Path, paths: Sequence[Path], root: Path, column: str | No
 def read_text(path: Path) -> str:
     """Read UTF-8, with or without the byte order mark that spreadsheets write. Raises InputError that names the file."""
     try:
+        if not os.path.isfile(path):
+            raise OSError("it is not there, or is no file")
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read captions from {path}, text in UTF-8: {error}") from error
@@ -74,9 +76,14 @@ def _rows(table: Path, column: str | None) -> Iterator[tuple[str, str]]:
         if key is None or row.get(key) is None:
             wanted = column or " or ".join(TEXTS)
             raise InputError(f"{where} has no {wanted}; it has {_keys(row)}: name one with --caption-column")
-        if not isinstance(row[key], str):
+        if not isinstance(row[key], str) or not _is_text(row[key]):
             raise InputError(f"the caption of {name} in {table} is no text: {row[key]!r:.60}")
         yield name, row[key]
+
+
+def _is_text(caption: str) -> bool:
+    """Whether it can be written: JSON may have halves of characters."""
+    return caption.encode("utf-8", "replace").decode() == caption
 
 
 def _keys(row: Mapping[str, Any]) -> str:
@@ -94,7 +101,7 @@ def _read(table: Path) -> list[Any]:
             return _kohya(content) if isinstance(content, dict) else list(content)
         # Not splitlines: captions may have separators that JSON leaves as they are.
         return [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise InputError(f"cannot read captions from {table}, lines with {NAME} and a caption: {error}") from error
 
 

@@ -13,6 +13,7 @@ from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs, StreamPhotographs
 from srlvae.harden.shards import open_rows
 from srlvae.images import LeftOut, find_images, image_size, read_picture
 from srlvae.images.shards import find_shards
+from srlvae.trust.ids import HUB, check_id
 
 __all__ = ["MAX_UNREADABLE", "FolderPhotographs", "HubPhotographs", "Photographs", "StreamPhotographs", "open_photographs"]
 # Of folders of so many photographs all are read before a run, to name the broken ones; of larger ones the beginnings of files.
@@ -95,15 +96,18 @@ def open_photographs(
     the images, which is otherwise guessed. JPEGs in a folder may be decoded at a reduced size, with sides of no less than
     `at_least` pixels.
 
-    Raises InputError if there is no such folder or dataset, or if it has no images.
+    Raises InputError if there is no such folder or dataset, or if it has no images. A hub id is written hf://owner/name, as a
+    folder that is written wrong must not be fetched from whoever has that name on the hub.
     """
     folder = Path(source)
     saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
     shards = [] if saved else find_shards(source)
     if folder.exists() and not saved and not streaming and not (shards and _images_none(folder)):
         return FolderPhotographs(folder, at_least)
-    if not folder.exists() and not shards and (source.count("/") != 1 or source.startswith((".", "/"))):
-        raise InputError(f"no such folder: {source}")
+    if not folder.exists() and not shards:
+        if not source.startswith(HUB):
+            raise InputError(f"no such folder: {source}; a dataset on the Hugging Face hub is written {HUB}owner/name")
+        source = check_id(source, "dataset")
     return open_rows(source, shards, split, streaming, column)
 
 

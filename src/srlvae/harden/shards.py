@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import glob
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,12 @@ from PIL import Image
 
 from srlvae.errors import InputError
 from srlvae.extras import need
+from srlvae.files import shortened
 from srlvae.harden.rows import HubPhotographs, StreamPhotographs
 from srlvae.images import open_cell
 from srlvae.images.shards import PICTURES, reader_of
+from srlvae.trust.ids import HUB
+from srlvae.trust.links import is_below
 
 
 def open_rows(
@@ -34,7 +39,13 @@ def open_rows(
     if isinstance(features[name], datasets.Image):
         # Decoded row by row, by our list of formats: in a stream's own iterator a broken image would end the iteration.
         dataset = dataset.cast_column(name, datasets.Image(decode=False))
-    return (StreamPhotographs if streaming else HubPhotographs)(dataset, name, _open)
+    from huggingface_hub import constants
+
+    # Where the library puts what it downloads and unpacks, and what was given.
+    roots = [*{os.path.dirname(os.path.abspath(shard)) for shard in shards}, *([] if shards else [source])]
+    roots += [str(datasets.config.HF_CACHE_HOME), str(datasets.config.HF_DATASETS_CACHE), constants.HF_HUB_CACHE]
+    decode = functools.partial(_open, roots=tuple(roots), hub=constants.ENDPOINT)
+    return (StreamPhotographs if streaming else HubPhotographs)(dataset, name, decode)
 
 
 def _load(datasets: Any, source: str, shards: list[str], split: str, streaming: bool) -> Any:
@@ -70,15 +81,29 @@ def _image_column(datasets: Any, source: str, features: Mapping[str, Any], colum
     return images[0]
 
 
+def _check_place(path: str, roots: tuple[str, ...], hub: str) -> None:
+    # Of a picture in an archive the archive's own place comes last.
+    place = path.rpartition("::")[2].removeprefix("file://")
+    allowed = place.startswith((HUB, f"{hub}/")) if "://" in place else any(is_below(place, root) for root in roots)
+    if not allowed:
+        raise InputError(f"its picture lies elsewhere, at {shortened(path)}")
+
+
 def _holds_bytes(feature: Any) -> bool:
     if isinstance(feature, dict):
         return "bytes" in feature
     return getattr(feature, "dtype", None) in ("binary", "large_binary")
 
 
-def _open(cell: Any) -> Image.Image | None:
-    """Open the picture in a cell, whose file may lie in an archive or on the hub."""
-    path = cell.get("path") if isinstance(cell, dict) and cell.get("bytes") is None else None
+def _open(cell: Any, roots: tuple[str, ...], hub: str) -> Image.Image | None:
+    """Open the picture in a cell, whose file may lie in an archive or on the hub.
+
+    Raises InputError for one that lies neither there nor below `roots`: a table would choose what of this machine is read.
+    """
+    path = cell if isinstance(cell, str | Path) else None
+    path = cell.get("path") if isinstance(cell, dict) and cell.get("bytes") is None else path
+    if path is not None:
+        _check_place(str(path), roots, hub)
     if isinstance(path, str) and "://" in path:
         from datasets.utils.file_utils import xopen
 

@@ -18,6 +18,8 @@ KEPT = {
 # Of the camera's own part: what is no longer so after a conversion.
 STALE = {Tag.ColorSpace, Tag.ExifImageWidth, Tag.ExifImageHeight, Tag.ExifInteroperabilityOffset}
 XMP = "XML:com.adobe.xmp"
+# Bytes of it that are carried over: Pillow reads no PNG with more than 64 MB of texts.
+MOST_CARRIED = 2**24
 # Both forms in which XMP has an orientation, which has been applied to the pixels.
 TURNED = re.compile(rb'tiff:Orientation="[0-9]"|<tiff:Orientation>[0-9]</tiff:Orientation>')
 
@@ -29,6 +31,11 @@ class Carried:
     exif: bytes = b""
     xmp: bytes = b""
     texts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, about."""
+        return len(self.exif) + len(self.xmp) + sum(len(key) + len(text) for key, text in self.texts.items())
 
     def options(self) -> dict[str, Any]:
         """The options with which Pillow writes all that into a PNG."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+from srlvae.files import shown
+
 # Levels by which a colour may move under a profile that is taken for sRGB: several such profiles differ by roundings.
 ROUNDINGS = 2
 # The modes of pictures whose profile is for that kind of colour.
@@ -33,7 +35,8 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
     try:
         converted, name = _through_profile(image, profile)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        return image.convert("RGB"), alpha, remarks, [f"its colour profile, which cannot be used ({error}); taken for sRGB"]
+        said = f"its colour profile, which cannot be used ({shown(error):.200}); taken for sRGB"
+        return image.convert("RGB"), alpha, remarks, [said]
     return converted, alpha, remarks + ([f"colours converted from {name} to sRGB"] if name else []), []
 
 
@@ -73,7 +76,7 @@ def _through_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, s
         return image.convert("RGB"), None
     converted = ImageCms.applyTransform(image, transform)
     assert converted is not None
-    return converted, f"{ImageCms.getProfileDescription(opened).strip() or 'an unnamed profile'}"
+    return converted, f"{shown(ImageCms.getProfileDescription(opened).strip()) or 'an unnamed profile':.80}"
 
 
 @functools.lru_cache(16)

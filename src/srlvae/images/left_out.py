@@ -10,8 +10,10 @@ from pathlib import Path
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import LEFT_OUT, NAMES, write_atomically
+from srlvae.trust.cells import plain_cell, read_cell
 
 ALL, PART = "all", "a part"
+COLUMNS = ("file", "left_out", "reason")
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,15 @@ class LeftOut:
         if not (out / LEFT_OUT).exists():
             return
         names = {str(path) for path in paths}
-        with (out / LEFT_OUT).open(newline="", **NAMES) as file:
-            for row in csv.DictReader(file):
-                if row["file"] in names and row["left_out"] == PART:
-                    self.add(row["file"], row["reason"], whole=False)
+        try:
+            with (out / LEFT_OUT).open(newline="", **NAMES) as file:
+                rows = list(csv.DictReader(file))
+        except csv.Error as error:
+            raise InputError(f"{out / LEFT_OUT} is no table that a run here wrote ({error}); take it away") from error
+        for row in rows:
+            name, part, reason = (row.get(column) for column in COLUMNS)
+            if name and reason and part == PART and (name := read_cell(name)) in names:
+                self.add(name, read_cell(reason), whole=False)
 
     def write(self, out: Path) -> None:
         """Write the table to the folder `out`, with names as bytes; if nothing was left out, there is none."""
@@ -65,8 +72,8 @@ class LeftOut:
         def write(file: Path) -> None:
             with file.open("w", newline="", **NAMES) as opened:
                 writer = csv.writer(opened)
-                writer.writerow(("file", "left_out", "reason"))
-                writer.writerows((o.file, ALL if o.whole else PART, o.reason) for o in self.found)
+                writer.writerow(COLUMNS)
+                writer.writerows((plain_cell(o.file), ALL if o.whole else PART, plain_cell(o.reason)) for o in self.found)
 
         if self.found:
             write_atomically(out / LEFT_OUT, write)

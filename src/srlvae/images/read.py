@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,24 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from srlvae.errors import InputError, UnreadableError
-from srlvae.images.carried import Carried, read_carried
+from srlvae.files import shortened, shown
+from srlvae.images.carried import MOST_CARRIED, Carried, read_carried
 from srlvae.images.colour import on_white, to_srgb
 from srlvae.images.contract import to_tensor
 from srlvae.images.formats import open_picture
 from srlvae.images.left_out import LeftOut
+from srlvae.memory import free_memory, gigabytes
+
+# Bytes that reading a picture takes for each of its pixels: decoded, turned, in sRGB and as a float32 tensor.
+READING = 24
+# Letters of a reason.
+LONGEST = 300
+# What no file is at fault for.
+NO_FAULT = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+class TooLargeError(ValueError):
+    """A picture has more pixels than memory has room for."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +57,32 @@ class Picture:
         return on_white(self.rgb, self.alpha)
 
 
-def read_picture(path: Path, at_least: int | None = None, left_out: LeftOut | None = None) -> Picture:
+def read_picture(
+    path: Path,
+    at_least: int | None = None,
+    left_out: LeftOut | None = None,
+    *,
+    content: bytes | None = None,
+    room: int = READING,
+) -> Picture:
     """Read the picture in `path`.
 
     It is turned upright by its EXIF orientation, its colour profile is converted to sRGB, and 16 bits are scaled to 8. Of an
     animation the first frame is taken. With `at_least`, a JPEG may be decoded at a half, a quarter or an eighth of its size,
     but with no side below that many pixels; this is four times as fast. What of the file is not used is added to `left_out`.
+    content: the bytes of the file where they were read already. room: bytes a pixel that it and what is done with it take.
 
-    Raises UnreadableError that names the file and says why if it is broken, truncated, not a picture, in need of an extra, or
-    so large that it may be a decompression bomb.
+    Raises UnreadableError that names the file and says why if it is broken, truncated, not a picture, in need of an extra, too
+    large for the memory that is free, or so large that it may be a decompression bomb.
     """
 
     def read() -> Image.Image:
-        image = open_picture(Path(path))
+        image = open_picture(Path(path) if content is None else io.BytesIO(content))
         if at_least:
             image.draft("RGB", (at_least, at_least))
         return image
 
-    picture = _guarded(read, str(path))
+    picture = _guarded(read, str(path), room)
     if left_out:
         for part in picture.lost:
             left_out.add(path, part, whole=False)
@@ -97,7 +119,9 @@ def image_size(path: Path) -> tuple[int, int] | None:
             with open_picture(Path(path)) as image:
                 turned = _orientation(image)[0] >= 5
                 return (image.height, image.width) if turned else image.size
-    except Exception:  # whatever it is, reading the picture will say so
+    except BaseException as error:  # whatever it is, reading the picture will say so
+        if isinstance(error, NO_FAULT):
+            raise
         return None
 
 
@@ -121,7 +145,7 @@ def fit(image: Image.Image, height: int, width: int) -> Float[Tensor, "3 height 
     return to_tensor(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
 
 
-def _guarded(read: Callable[[], Image.Image | None], name: str) -> Picture:
+def _guarded(read: Callable[[], Image.Image | None], name: str, room: int = READING) -> Picture:
     """The picture that `read` opens. Raises UnreadableError for whatever goes wrong."""
     try:
         with warnings.catch_warnings():
@@ -131,19 +155,37 @@ def _guarded(read: Callable[[], Image.Image | None], name: str) -> Picture:
             if opened is None:
                 raise OSError("no image there")
             with opened as image:
+                _check_room(image, room)
                 return _decode(image)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
-        reason = f"refused as too large ({error or 'memory ran out'}); --max-pixels lets larger ones in"
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        reason = f"refused as too large ({error}); --max-pixels lets larger ones in"
         raise UnreadableError(name, reason) from error
-    except Exception as error:  # decoders raise anything: struct.error, KeyError, their own kinds
+    except (TooLargeError, MemoryError) as error:
+        raise UnreadableError(name, f"refused as too large ({_reason(error)}); give a smaller copy") from error
+    except BaseException as error:  # decoders raise anything: struct.error, KeyError, panics of Rust, which are no Exception
+        if isinstance(error, NO_FAULT):
+            raise
         raise UnreadableError(name, f"not a readable image ({_reason(error)})") from error
 
 
-def _reason(error: Exception) -> str:
+def _check_room(image: Image.Image, room: int) -> None:
+    """Raise TooLargeError for more pixels than memory has room for, before they are decoded: a small file may declare many."""
+    needed, free = math.prod(image.size) * room, free_memory()
+    if needed > free:
+        raise TooLargeError(
+            f"{image.width} x {image.height} pixels take about {gigabytes(needed)}, and {gigabytes(free)} of memory are free"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in one line of a bearable length, whatever a file made its decoder say."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, MemoryError):
+        return "memory ran out"
     known = isinstance(error, InputError | OSError | SyntaxError | ValueError) and str(error)
-    return str(error) if known else f"{type(error).__name__}: {error}"
+    said = shown(" ".join((str(error) if known else f"{type(error).__name__}: {error}").splitlines()))
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
 
 
 def _decode(image: Image.Image) -> Picture:
@@ -178,11 +220,15 @@ def _orientation(image: Image.Image) -> tuple[int, list[str]]:
     if isinstance(orientation, int) and 1 <= orientation <= 8:
         return orientation, []
     # 0 is written for "unknown".
-    return 1, [] if orientation == 0 else [f"its EXIF orientation, which is {orientation!r} and no number from 1 to 8"]
+    said = f"its EXIF orientation, which is {shortened(orientation)} and no number from 1 to 8"
+    return 1, [] if orientation == 0 else [said]
 
 
 def _carried(image: Image.Image) -> tuple[Carried, list[str]]:
     try:
-        return read_carried(image), []
+        carried = read_carried(image)
     except Exception as error:  # as above
         return Carried(), [f"its EXIF data, which are broken ({_reason(error)})"]
+    if carried.size > MOST_CARRIED:
+        return Carried(), [f"its EXIF data and texts, which are {carried.size:,} bytes long"]
+    return carried, []

@@ -10,13 +10,15 @@ from pathlib import Path
 from srlvae.errors import InputError
 from srlvae.images.formats import SHARDS, SUFFIXES
 from srlvae.images.left_out import LeftOut
+from srlvae.trust.links import WHY, leads_out
 
 
 def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
     """List every image file below `folder`, at any depth, sorted. A path to one file gives a list of one.
 
-    Linked folders are entered, each folder once. Folders without permission, links to nothing and whatever else has the name of
-    an image and is no file are added to `left_out`.
+    Links to files and folders are followed, each folder once, but for those that lead out of `folder`: these are added to
+    `left_out` unless `set_follow_links` lets them in. So are folders without permission, links to nothing and whatever else has
+    the name of an image and is no file.
 
     Raises InputError if the folder does not exist, holds no images, or is a shard.
     """
@@ -65,7 +67,10 @@ def _files(folder: Path, left_out: LeftOut) -> Iterator[Path]:
     """Every file below a folder except hidden ones."""
     for above, _, names in _walk(folder, left_out):
         for path in (Path(above, name) for name in names if name[0] != "."):
-            if os.path.isfile(path):
+            if os.path.islink(path) and os.path.exists(path) and leads_out(path, folder):
+                if is_image_name(path):
+                    left_out.add(path, WHY)
+            elif os.path.isfile(path):
                 yield path
             elif is_image_name(path):
                 left_out.add(path, _why_no_file(path))
@@ -82,7 +87,8 @@ def _why_no_file(path: Path) -> str:
 def _named_as_images(folder: Path) -> list[Path]:
     """The folders below `folder` that have names of images."""
     walk = _walk(folder, LeftOut())
-    return sorted(Path(above, name) for above, names, _ in walk for name in names if is_image_name(Path(name)))
+    found = (Path(above, name) for above, names, _ in walk for name in names if is_image_name(Path(name)))
+    return sorted(path for path in found if not (path.is_symlink() and leads_out(path, folder)))
 
 
 def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -94,7 +100,9 @@ def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, list[str], lis
 
     for above, folders, names in os.walk(folder, followlinks=True, onerror=refused):
         real = os.path.realpath(above)
-        if real in entered:
+        if real in entered or leads_out(above, folder):
+            if real not in entered:
+                left_out.add(above, WHY)
             folders.clear()
             continue
         entered.add(real)

@@ -6,7 +6,6 @@ of its network.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,13 @@ from torch.nn import functional as F
 
 from srlvae.errors import InputError
 from srlvae.extras import need
+from srlvae.files import read_record
 from srlvae.images import Images, check_images
 from srlvae.metrics.pairwise import PerImage
 from srlvae.provenance import fingerprint
+from srlvae.trust.budget import Budget, weights_size
+from srlvae.trust.folders import check_folder
+from srlvae.trust.ids import check_id
 from srlvae.zoo import bundled
 
 
@@ -73,21 +76,37 @@ def zero_shot(clip: Clip, x: Images, prompts: list[str]) -> Int[Tensor, " b"]:
 def load_clip(name: str, device: torch.device | str = "cpu") -> Clip:
     """Load a CLIP from a bundled name, a folder, or a hub id such as openai/clip-vit-base-patch32; frozen.
 
-    Raises InputError if there is none.
+    Raises InputError if there is none, or if its folder asks for more than weights; see `trust.folders`.
     """
     (transformers,) = need("pipeline", "transformers")
     folder = bundled(name) or Path(name)
-    source = str(folder) if folder.is_dir() else name
     try:
-        if folder.is_dir():
-            settings = folder / "preprocessor_config.json"
-        else:
-            from huggingface_hub import hf_hub_download
-
-            settings = Path(hf_hub_download(name, "preprocessor_config.json"))
-        scale = json.loads(settings.read_text(encoding="utf-8"))
-        model = transformers.CLIPModel.from_pretrained(source, dtype=torch.float32)
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(source)
+        folder = folder if folder.is_dir() else _from_hub(name)
+        check_folder(folder)
+        mean, std = _scale(folder / "preprocessor_config.json")
+        with Budget(weights_size(folder), folder):
+            model = transformers.CLIPModel.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
         raise InputError(f"cannot load a CLIP from {name}: {error}") from error
-    return Clip(name, model.to(device).eval().requires_grad_(False), tokenizer, scale["image_mean"], scale["image_std"])
+    return Clip(name, model.to(device).eval().requires_grad_(False), tokenizer, mean, std)
+
+
+def _from_hub(name: str) -> Path:
+    """The folder in the hub's cache with a CLIP's configuration, tokenizer and weights, in safetensors where there are some."""
+    from huggingface_hub import snapshot_download
+
+    place = check_id(name, "CLIP")
+    folder = Path(snapshot_download(place, allow_patterns=["*.json", "*.txt", "*.safetensors"]))
+    if not any(folder.glob("*.safetensors")):
+        folder = Path(snapshot_download(place, allow_patterns=["*.json", "*.txt", "pytorch_model*.bin"]))
+    return folder
+
+
+def _scale(settings: Path) -> tuple[list[float], list[float]]:
+    """What the pixels of a network are normalised by: means and deviations. Raises InputError for what is no such thing."""
+    found = read_record(settings)
+    mean, std = (torch.tensor(found.get(key), dtype=torch.float32) for key in ("image_mean", "image_std"))
+    if mean.shape != (3,) or std.shape != (3,) or not mean.isfinite().all() or not (std > 0).all():
+        raise InputError(f"{settings} has no image_mean and image_std of three colours")
+    return mean.tolist(), std.tolist()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from srlvae.errors import InputError
+from srlvae.files import read_record
 from srlvae.images import Images, check_images
-from srlvae.metrics.features import Features, load_features
+from srlvae.metrics.features import FEATURES, Features, load_features
 from srlvae.zoo import bundled
 
 
@@ -46,8 +48,24 @@ class Judge:
 
 
 def load_judge(source: str | Path = "judge") -> Judge:
-    """Load the judge that is bundled under a name, or one in a folder with judge.json and judge.safetensors."""
+    """Load the judge that is bundled under a name, or one in a folder with judge.json and judge.safetensors.
+
+    Raises InputError for anything else.
+    """
     folder = bundled(str(source)) or Path(source)
-    about = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
-    weights = load_file(folder / "judge.safetensors")
-    return Judge(about["concepts"], load_features(about["features"]), weights["weight"].float(), weights["bias"].float())
+    about = read_record(folder / "judge.json")
+    concepts, features = about.get("concepts"), about.get("features")
+    if not isinstance(concepts, list) or not all(isinstance(concept, str) for concept in concepts) or features not in FEATURES:
+        raise InputError(f"{folder / 'judge.json'} does not name concepts and one of the features {', '.join(FEATURES)}")
+    try:
+        weights = load_file(folder / "judge.safetensors")
+        weight, bias = weights["weight"].float(), weights["bias"].float()
+    except (SafetensorError, OSError, KeyError) as error:
+        raise InputError(f"cannot read the judge in {folder}: {error}") from error
+    if (
+        weight.shape[:1] != (len(concepts),)
+        or bias.shape != (len(concepts),)
+        or not (weight.isfinite().all() and bias.isfinite().all())
+    ):
+        raise InputError(f"the judge in {folder} has weights that are not finite, or not of its {len(concepts)} concepts")
+    return Judge(concepts, load_features(features), weight, bias)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.files import make_readable, write_json
+from srlvae.files import make_readable, shortened, write_json
 from srlvae.images import Images, check_images
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators, normal_like
@@ -21,6 +21,9 @@ from srlvae.rng import Generators, normal_like
 ENCODER_MODULES = ("encoder", "quant_conv")
 # Autoencoders for video that models of images use, too: an image is a video of one frame. They clamp what they decode.
 OF_ONE_FRAME = ("AutoencoderKLQwenImage", "AutoencoderKLWan")
+
+# Nothing that scales latents is larger.
+LARGEST = 1e6
 
 Latents = Float[Tensor, "b c hf wf"]
 
@@ -37,8 +40,8 @@ class VAE:
 
     def __init__(self, model: ModelMixin):
         self.model = model
-        self.scaling_factor: float = getattr(model.config, "scaling_factor", None) or 1.0
-        self.shift_factor: float = getattr(model.config, "shift_factor", None) or 0.0
+        self.scaling_factor = _number(model.config, "scaling_factor", 1.0)
+        self.shift_factor = _number(model.config, "shift_factor", 0.0)
         self.statistics = _statistics(model.config)
         self.has_frames = type(model).__name__ in OF_ONE_FRAME
         self.channels, self.factor = self._probe()
@@ -148,12 +151,28 @@ class VAE:
             make_readable(weights)
 
 
+def _number(config: Any, name: str, default: float) -> float:
+    """A number of the configuration, `default` where it has none. Raises InputError for what is no finite number."""
+    value = getattr(config, name, None) or default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
+        raise InputError(f"the configuration of the VAE has {name} {shortened(value)}; a finite number is needed")
+    return float(value)
+
+
 def _statistics(config: Any) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of each latent channel, `c 1 1`, where the configuration has them."""
     mean, std = (config.get(name) for name in ("latents_mean", "latents_std"))
     if mean is None or std is None:
         return None
-    return torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
+    try:
+        found = torch.tensor([list(mean), list(std)], dtype=torch.float32)
+        if not found.isfinite().all() or not found[1].all():
+            raise ValueError("a deviation is 0, or a number is not finite")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the configuration of the VAE has latents_mean and latents_std that are no numbers: {error}"
+        ) from error
+    return found[0].view(-1, 1, 1), found[1].view(-1, 1, 1)
 
 
 def _latents(output: Any) -> Tensor:

@@ -81,8 +81,10 @@ def read_encoder(source: str | Path) -> Encoder:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         if not isinstance(facts, dict) or not {"class", "channels", "fingerprint"} <= facts.get("base", {}).keys():
             raise ValueError("its metadata names no base")
+        if not all(isinstance(facts["base"].get(key, ""), str) for key in ("class", "fingerprint", "hub")):
+            raise ValueError("the base that its metadata names is no text")
         return Encoder(tensors, facts)
-    except (SafetensorError, OSError, ValueError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no encoder file of srlvae: it has no record of what it belongs to ({error})") from error
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from srlvae.errors import InputError
 from srlvae.models.sources import Source
 from srlvae.models.variants import VARIANTS, WEIGHTS_NAME
+from srlvae.trust.folders import check_shards
 
 # Seconds until a hub that does not answer is taken for none. The library itself would try for half a minute a file.
 PATIENCE = 5
@@ -104,6 +104,5 @@ def _fetch_weights(source: Source, inside: str, variant: str | None, offline: bo
         if fetch(source, f"{inside}{WEIGHTS_NAME}{dotted}.{ending}", offline=offline):
             return True
         if index := fetch(source, f"{inside}{WEIGHTS_NAME}.{ending}.index{dotted}.json", offline=offline):
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            return all(fetch(source, inside + shard, offline=offline) for shard in shards)
+            return all(fetch(source, inside + shard, offline=offline) for shard in check_shards(index))
     return False

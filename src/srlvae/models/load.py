@@ -16,10 +16,12 @@ from srlvae.models.pipeline import Pipeline, library
 from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.vae import VAE, load_vae
 from srlvae.models.variants import VARIANTS, pick_variant, variants
+from srlvae.trust.budget import Budget, weights_size
+from srlvae.trust.folders import INDEX, check_index, check_pipeline
 from srlvae.zoo import bundled
 
-# What diffusers calls a file of LoRA's weights, and what a pipeline's parts.
-LORA, INDEX = "pytorch_lora_weights.safetensors", "model_index.json"
+# What diffusers calls a file of LoRA's weights.
+LORA = "pytorch_lora_weights.safetensors"
 
 
 def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, device: torch.device | str = "cpu") -> Pipeline:
@@ -59,6 +61,7 @@ def _from_path(path: Path, word: str | None) -> Any:
 
 
 def _from_folder(folder: Path, word: str | None) -> Any:
+    check_pipeline(folder)
     unet = folder / "unet"
     variant = pick_variant(unet, word) if unet.is_dir() else word
     if variant and (folder / "vae").is_dir() and {None, variant} <= variants(folder / "vae"):
@@ -67,7 +70,8 @@ def _from_folder(folder: Path, word: str | None) -> Any:
             f"A hardened VAE goes there with: srlvae export VAE --to diffusers --variant {variant} --out FOLDER",
             stacklevel=4,
         )
-    return library.AutoPipelineForText2Image.from_pretrained(str(folder), variant=variant, local_files_only=True)
+    with Budget(weights_size(folder), folder):
+        return library.AutoPipelineForText2Image.from_pretrained(str(folder), variant=variant, local_files_only=True)
 
 
 def _from_file(path: Path) -> Any:
@@ -80,10 +84,10 @@ def _from_file(path: Path) -> Any:
             f"{path} has neither tokenizer nor configuration, and there is no network to get them: put it into the folder of a "
             f"diffusers pipeline of its kind, beside {INDEX} (weights need not be there)"
         )
-    index = library.DiffusionPipeline.load_config(str(folder)) if folder else {}
-    kind = index.get("_class_name", "StableDiffusionPipeline")
+    kind = check_pipeline(folder) if folder else "StableDiffusionPipeline"
     given = {"config": str(folder), "local_files_only": True} if folder else {}
-    return getattr(library, kind).from_single_file(str(path), **given)
+    with Budget(weights_size(path) + (weights_size(folder) if folder else 0), path):
+        return getattr(library, kind).from_single_file(str(path), **given)
 
 
 def _from_hub(source: Source) -> Any:
@@ -101,6 +105,7 @@ def _from_hub(source: Source) -> Any:
         raise unreachable(source, INDEX)
     if index is None:
         raise InputError(f"{source.repository} has no {INDEX}, so it is no pipeline of diffusers")
+    check_index(index)
     if not offline:
         _download(source, index.parent)
     pipe = _from_folder(index.parent, source.word)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srlvae.errors import InputError
+from srlvae.trust.ids import HUB, hub_id
 
 # Endings of files that hold weights.
 WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 # In words, for errors and help.
-SPELLING = "owner/name, owner/name/subfolder, owner/name@revision, with :fp16 behind for a variant"
+SPELLING = f"{HUB}owner/name, {HUB}owner/name/subfolder, {HUB}owner/name@revision, with :fp16 behind for a variant"
 
 _PART = r"[\w][\w.-]*"
 _HUB = re.compile(rf"(?P<repository>{_PART}/{_PART})(?P<inside>(/{_PART})*)(@(?P<revision>[\w./-]+))?")
@@ -33,20 +34,22 @@ class Source:
 
 
 def parse(text: str | Path, kind: str) -> Source:
-    """The source that `text` names; what is on this disk comes first. kind: of model, for the error.
+    """The source that `text` names; what is on this disk comes first, but for `hf://`. kind: of model, for the error.
 
-    Raises InputError for what is neither here nor could be on the hub.
+    Raises InputError for what is neither here nor could be on the hub, or could be a path as well; see `hub_id`.
     """
-    if Path(text).exists():
+    meant = str(text).startswith(HUB)
+    if not meant and Path(text).exists():
         return Source(Path(text))
     rest, colon, word = str(text).rpartition(":")
     if not colon or not re.fullmatch(r"\w+", word):
         rest, word = str(text), None
-    if Path(rest).exists() and rest:
+    if not meant and rest and Path(rest).exists():
         return Source(Path(rest), word=word)
-    found = _HUB.fullmatch(rest)
+    found = _HUB.fullmatch(rest.removeprefix(HUB))
     if not found:
         raise InputError(
             f"{text} is no folder, hub id or bundled {kind}, and no file of weights; a hub id is written {SPELLING}"
         )
+    hub_id(str(text), kind)
     return Source(None, found["repository"], found["inside"].strip("/"), found["revision"], word)

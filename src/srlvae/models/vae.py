@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers.models.auto_model import AutoModel
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from srlvae.errors import InputError
+from srlvae.files import read_record
 from srlvae.models.autoencoder import VAE, Latents
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.formats.single import load_file, pair_in, single_files
@@ -21,6 +20,9 @@ from srlvae.models.hub import fetch, fetch_folder, online, unreachable
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.variants import pick_variant
+from srlvae.trust.budget import Budget, weights_size
+from srlvae.trust.folders import AUTOENCODER, check_class, check_folder
+from srlvae.trust.ids import HUB
 from srlvae.zoo import bundled, encoder_file
 
 # What hardening leaves in a folder.
@@ -55,8 +57,9 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
 def _load_encoder(name: str, device: torch.device | str, dtype: torch.dtype) -> VAE:
     """A bundled encoder on its base, which comes from the hub or its cache."""
     encoder = read_encoder(name)
+    place = encoder.facts["base"]["hub"]
     try:
-        base = load_vae(encoder.facts["base"]["hub"])
+        base = load_vae(place if Path(place).exists() else HUB + place)
     except InputError as error:
         raise InputError(f"{name} needs its base: {error}; with a local copy of it: srlvae apply {name} --to FOLDER") from error
     vae = apply_encoder(encoder, base)
@@ -72,7 +75,7 @@ def _load_local(path: Path, word: str | None, dtype: torch.dtype) -> Any:
     if not (path / "config.json").is_file() and (pair := pair_in(path)):
         return checked(load_file(pair, word, dtype), pair)
     folder = _vae_folder(path)
-    return _load(str(folder), dtype, variant=pick_variant(folder, word))
+    return _load(folder, dtype, variant=pick_variant(folder, word))
 
 
 def _vae_folder(folder: Path) -> Path:
@@ -88,11 +91,7 @@ def _vae_folder(folder: Path) -> Path:
             else "give the folder of a diffusers autoencoder or pipeline"
         )
         raise InputError(f"{folder} has no config.json; {hint}")
-    try:
-        name = json.loads(config.read_text(encoding="utf-8")).get("_class_name")
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{config} is not a JSON object ({error})") from error
-    if not name:
+    if not read_record(config).get("_class_name"):
         raise InputError(f"{config} names no class (`_class_name`), so it is no diffusers model")
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     if not weights:
@@ -100,17 +99,22 @@ def _vae_folder(folder: Path) -> Path:
     return folder
 
 
-def _load(source: str, dtype: torch.dtype, variant: str | None) -> Any:
+def _load(source: Path, dtype: torch.dtype, variant: str | None) -> Any:
+    check_folder(source)
+    config = source / "config.json"
+    kind = check_class(read_record(config).get("_class_name"), AUTOENCODER, config)
     try:
-        config: Any = AutoModel.load_config(source, local_files_only=True)
-        loaded = getattr(diffusers, config["_class_name"]).from_pretrained(
-            source,
-            variant=variant,
-            torch_dtype=dtype,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-            local_files_only=True,
-        )
+        with Budget(weights_size(source), source):
+            loaded = getattr(diffusers, kind).from_pretrained(
+                str(source),
+                variant=variant,
+                torch_dtype=dtype,
+                low_cpu_mem_usage=False,
+                output_loading_info=True,
+                local_files_only=True,
+            )
+    except InputError:
+        raise
     except Exception as error:  # diffusers, safetensors and torch each raise their own kinds
         raise InputError(f"cannot load a VAE from {source}: {error}") from error
     model, info = loaded
@@ -134,7 +138,7 @@ def _load_from_hub(name: str, dtype: torch.dtype) -> ModelMixin:
     if Path(source.inside).suffix in WEIGHTS:
         return _load_hub_file(source, dtype, offline)
     folder, variant = fetch_folder(source, offline)
-    model = _load(str(folder), dtype, variant=variant)
+    model = _load(folder, dtype, variant=variant)
     model.register_to_config(_name_or_path=source.repository)
     return model
 

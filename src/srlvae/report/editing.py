@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from srlvae.bench.editing import RESULT
 from srlvae.bench.rows import VAE_OF, Row
 from srlvae.errors import InputError
+from srlvae.files import read_record
 from srlvae.report.rows import (
     MAIN_BUDGETS,
     NO_ATTACK,
@@ -74,7 +74,7 @@ def load_run(folder: Path) -> Run:
     path = folder / RESULT
     if not path.is_file():
         raise InputError(f"{folder} has no {RESULT}; run: srlvae bench editing … --out {folder}")
-    result = json.loads(path.read_text(encoding="utf-8"))
+    result = read_record(path)
     if not result.get("rows"):
         raise InputError(f"{path} has no rows yet; run the same srlvae bench editing again, and it continues where it stopped")
     return Run(folder.name, folder, result)

@@ -84,7 +84,7 @@ def page_parts(run: Run) -> dict[str, Any]:
         "costs": defence_table(result),
         "fidelity": fidelity_table(result),
         "plots": plots(result),
-        "sheets": [(path.stem, inline_sheet(path)) for path in sorted((run.folder / SHEETS).glob("*.webp"))],
+        "sheets": [(path.stem, inline_sheet(path, run.folder)) for path in sorted((run.folder / SHEETS).glob("*.webp"))],
         "doubts": doubts(run),
         "settings": json.dumps({k: v for k, v in result.items() if k not in ("rows", "images")}, indent=2),
     }

@@ -11,7 +11,7 @@ from srlvae.bench.poisoning import RESULT as POISONING
 from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
-from srlvae.files import write_text
+from srlvae.files import read_record, shortened, write_text
 from srlvae.report.editing import HEADLINE_MEASURES, editing_table, load_run, measures_of, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
@@ -19,10 +19,11 @@ from srlvae.report.hardening import cost_shares_table, curves, hardening_table
 from srlvae.report.plots import plot_hardening, plot_reconstruction
 from srlvae.report.poisoning import poisoning_table
 from srlvae.report.poisoning_page import poisoning_parts
-from srlvae.report.render import inline, write_page
+from srlvae.report.render import inline, within, write_page
 from srlvae.report.rows import Table
 from srlvae.report.tables import markdown
 
+BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 PAGE, TABLE, PLOT, CURVES = "report.html", "table.md", "plot.png", "curves.svg"
 
 
@@ -32,9 +33,20 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
     Several folders of the editing benchmark are compared on one page. The page is written to `out`, or to the first folder, and
     the tables are also written in Markdown beside the rows.
 
-    Raises InputError for folders without rows.
+    Raises InputError for folders without rows, or with other results than a benchmark of this version writes.
     """
-    first, page = folders[0], (out or folders[0]) / PAGE
+    try:
+        return _write_report(folders, (out or folders[0]) / PAGE)
+    except InputError:
+        raise
+    except BROKEN as error:  # of a result that was written by another program, or by hand
+        where = " or ".join(map(str, folders))
+        reason = f"{type(error).__name__}: {shortened(str(error))}"
+        raise InputError(f"{where} has no result of a benchmark of this version ({reason}); run the benchmark again") from error
+
+
+def _write_report(folders: list[Path], page: Path) -> Path:
+    first = folders[0]
     if (first / EDITING).is_file():
         return write_editing(folders, page)
     if len(folders) > 1:
@@ -61,14 +73,14 @@ def write_editing(folders: list[Path], page: Path) -> Path:
 
 def write_poisoning(folder: Path, page: Path) -> Path:
     """Write the page and the Markdown table of a poisoning run."""
-    result = json.loads((folder / POISONING).read_text(encoding="utf-8"))
+    result = read_record(folder / POISONING)
     _write_tables(folder, poisoning_table(result))
     return write_page(page, "poisoning", **poisoning_parts(folder, result))
 
 
 def write_reconstruction(folder: Path, page: Path) -> Path:
     """Write the page, the plot and the Markdown table of a reconstruction run."""
-    result = json.loads((folder / RECONSTRUCTION).read_text(encoding="utf-8"))
+    result = read_record(folder / RECONSTRUCTION)
     plot_reconstruction(result, folder / PLOT)
     header, lines = reconstruction_table(result)
     _write_tables(folder, (header, lines))
@@ -80,7 +92,7 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
         steps=result["protocol"]["steps"],
         header=header,
         lines=lines,
-        grid=inline((folder / GRID).read_bytes()),
+        grid=inline(within(folder / GRID, folder).read_bytes()),
         plot=inline((folder / PLOT).read_bytes()),
         settings=_settings(result),
     )
@@ -88,7 +100,7 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
 
 def write_hardening(folder: Path, page: Path) -> Path:
     """Write the page, the curves and the Markdown tables of a hardening run."""
-    result = json.loads((folder / HARDENING).read_text(encoding="utf-8"))
+    result = read_record(folder / HARDENING)
     ends, shares = hardening_table(result), cost_shares_table(result)
     _write_tables(folder, ends, *([shares] if shares else []))
     picture = plot_hardening(curves(result))

@@ -144,6 +144,13 @@ def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
     return _svg(figure, axes)
 
 
+def _as_written(figure) -> None:
+    """Take labels as they are: a name with dollars in it is no formula."""
+    (module,) = need("report", "matplotlib.text")
+    for text in figure.findobj(module.Text):
+        text.set_parse_math(False)
+
+
 def _grid(rows: int, columns: int, width: float = 4.0, share_y: bool = True) -> tuple[Any, Any]:
     (matplotlib, _) = need("report", "matplotlib", "matplotlib.figure")
     figure = matplotlib.figure.Figure(figsize=(width * columns, 3.2 * rows), layout="constrained")
@@ -185,6 +192,7 @@ def _svg(figure, axes) -> str:
             text.set_color(INK)
         for spine in axis.spines.values():
             spine.set_color(INK)
+    _as_written(figure)
     for legend in [*figure.legends, *(legend for axis in axes.flat if (legend := axis.get_legend()))]:
         for text in legend.get_texts():
             text.set_color(INK)

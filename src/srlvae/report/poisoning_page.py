@@ -32,7 +32,7 @@ def poisoning_parts(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         "counts": counts_table(result),
         "defences": defences_table(result, likeness=True),
         "missing": result["points"] - len(rows),
-        "sheets": [(_title(row), inline_sheet(folder / SHEETS / _sheet(row))) for row in shown],
+        "sheets": [(_title(row), inline_sheet(folder / SHEETS / _sheet(row), folder)) for row in shown],
         "settings": json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2),
     }
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.files import write_text
+from srlvae.images import open_rgb
+from srlvae.trust.links import is_below
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -35,7 +38,17 @@ def inline_jpeg(image: Image.Image) -> str:
     return inline(data.getvalue(), "jpeg")
 
 
-def inline_sheet(path: Path) -> str:
-    """The contact sheet in a file, as a data URL."""
-    with Image.open(path) as sheet:
-        return inline_jpeg(sheet)
+def inline_sheet(path: Path, folder: Path) -> str:
+    """The contact sheet in a file of a run's folder, as a data URL. Raises InputError as `within` does."""
+    return inline_jpeg(open_rgb(within(path, folder)))
+
+
+def within(path: Path, folder: Path) -> Path:
+    """`path`, a file of a run's folder.
+
+    Raises InputError for a file that lies elsewhere when links are followed: whoever made the folder would choose which
+    picture of this machine is on the page.
+    """
+    if not is_below(path, folder):
+        raise InputError(f"{path} leads out of {folder}, and is not shown; take it away")
+    return path

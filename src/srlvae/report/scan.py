@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.errors import InputError
+from srlvae.files import shown
 from srlvae.images import open_rgb
 from srlvae.report.render import inline_jpeg, write_page
 from srlvae.scan import Calibration, Count, Score, count
@@ -44,18 +45,18 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], calibration: C
     threshold = calibration.threshold
     found = count(scores, threshold)
     like = [score for score in scores if score.value is not None and not score.unlike]
-    shown = like[: max(LEAST, min(found.suspicious, MOST))]
+    highest = like[: max(LEAST, min(found.suspicious, MOST))]
     others = [score for score in scores if score.unlike][:OTHERS]
     return write_page(
         out / PAGE,
         "scan",
         found=found,
-        folder=str(folder),
+        folder=shown(folder),
         threshold=f"{threshold:.2f}",
-        clean=f"the {calibration.images} in {clean}",
+        clean=f"the {calibration.images} in {shown(clean)}",
         rate=f"{calibration.rate:g}",
         expected=f"{calibration.rate * found.like:.1f}",
-        images=[_shown(score, folder, threshold) for score in shown],
+        images=[_shown(score, folder, threshold) for score in highest],
         others=[_shown(score, folder, threshold) for score in others],
     )
 
@@ -63,7 +64,7 @@ def write_scan_page(out: Path, folder: Path, scores: list[Score], calibration: C
 def _shown(score: Score, folder: Path, threshold: float) -> dict[str, Any]:
     data = _thumbnail(folder / score.file if folder.is_dir() else folder)
     said = score.unlike or f"{score.value:.2f}"
-    return {"file": score.file, "said": said, "suspicious": score.above(threshold), "data": data}
+    return {"file": shown(score.file), "said": said, "suspicious": score.above(threshold), "data": data}
 
 
 def _thumbnail(path: Path) -> str:

@@ -29,6 +29,11 @@ def attacked_table(records: list[dict]) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """The table in the syntax of Markdown."""
+    """The table in the syntax of Markdown, in which names are no code: what would end a cell or begin HTML is escaped."""
     header, lines = table
-    return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])
+    rule = ["---"] * len(header)
+    return "".join(f"| {' | '.join(map(_markdown_cell, line))} |\n" for line in [header, rule, *lines])
+
+
+def _markdown_cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").splitlines())

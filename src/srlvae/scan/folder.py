@@ -6,11 +6,15 @@ Several processes share the files out, and each writes a table of its own.
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from PIL import Image
+
+from srlvae.errors import UnreadableError
 from srlvae.events import Listener
 from srlvae.files import NAMES
 from srlvae.images import LeftOut, find_images, read_picture
@@ -19,18 +23,21 @@ from srlvae.scan.look import LOOK, Encoders, Look, cells, read_look
 from srlvae.scan.places import RECORD, whole_name
 from srlvae.scan.reading import Unreadable, read_ahead
 from srlvae.training.processes import processes
+from srlvae.trust.cells import plain_cell, read_cell
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE = "evidence-{}.csv"
 COLUMNS = ("file", "version", *LOOK, "error")
+# Bytes that looking at a picture takes for each of its pixels, most of them for what kind of picture it is.
+LOOKING = 170
 
 
 @dataclass(frozen=True)
 class FileEvidence:
     """The evidence in one file.
 
-    `version` changes with the file's size and time. `evidence` is what was seen in it, or None if the file could not be read;
-    `error` then says why.
+    `version` is the digest of what is in the file, or blank if it could not be opened. `evidence` is what was seen in it, or
+    None if the file could not be read; `error` then says why.
     """
 
     file: str
@@ -42,46 +49,58 @@ class FileEvidence:
 def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
-    Files that are listed already and have not changed since are skipped, so an interrupted
-    scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
-    told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file.
+    Files that are listed already, with the digest that they have, are skipped; so an interrupted scan goes on. Processes that
+    run together share the files out. A file that cannot be read gets a line with the error, is told to the listener and listed
+    in `out`, and is tried again the next time. The listener also hears of each file.
 
     Raises InputError if `out` holds the evidence of other encoders or of another folder.
     """
     state, listener = processes(), listener or Listener()
     left_out = LeftOut(listener)
-    files = [(path, *_identity(path, folder)) for path in find_images(folder, left_out)]
+    files = {path: _name(path, folder) for path in find_images(folder, left_out)}
     claim(out, RECORD, {**encoders.identity, "folder": whole_name(folder), "evidence": list(COLUMNS)})
     known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
-    left_out.recall(out, [path for path, *identity in files if tuple(identity) in known])
+    names, share = {file for file, _ in known}, list(files)[state.process_index :: state.num_processes]
+    left_out.recall(out, [path for path in files.keys() - set(share) if files[path] in names])
+    versions: dict[Path, str] = {}
     try:
         with _open_table(out / TABLE.format(state.process_index)) as table:
-            share = files[state.process_index :: state.num_processes]
-            todo = [file for file in share if file[1:] not in known]
-            done = len(share) - len(todo)
-            for numbers, rows in _looks(encoders, [path for path, *_ in todo], left_out):
-                csv.writer(table).writerows((*todo[number][1:], *row) for number, row in zip(numbers, rows, strict=True))
+            for done, (path, rows) in enumerate(_looks(encoders, share, files, known, versions, left_out), 1):
+                csv.writer(table).writerows((plain_cell(files[path]), versions[path], *row) for row in rows)
                 table.flush()
-                done += len(numbers)
                 listener.at(str(folder), done, len(share))
         state.wait_for_everyone()
-        # Of the files that are there, evidence before an error: another look may have had more luck.
-        looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
-        found = {(seen.file, seen.version): seen for seen in looks}
-        seen = [(path, found[name, version]) for path, name, version in files if (name, version) in found]
+        seen = _seen(files, versions, list(read_evidence(out)))
         for path, one in seen:
             if one.error:
                 left_out.add(path, one.error.removeprefix(f"{path}: "))
     finally:
+        left_out.recall(out, [path for path, version in versions.items() if (files[path], version) in known])
         if state.is_main_process:
             left_out.write(out)
     return [one for _, one in seen]
 
 
-def _identity(path: Path, folder: Path) -> tuple[str, str]:
-    """The name of a file below a folder, and a text that changes when the file is replaced."""
-    about = path.stat()
-    return path.relative_to(folder).as_posix() if path != folder else path.name, f"{about.st_size}-{about.st_mtime_ns}"
+def _name(path: Path, folder: Path) -> str:
+    """The name of a file below a folder."""
+    return path.relative_to(folder).as_posix() if path != folder else path.name
+
+
+def _seen(files: dict[Path, str], versions: dict[Path, str], found: list[FileEvidence]) -> list[tuple[Path, FileEvidence]]:
+    """What was seen in each file, by its digest; of those that another process looked at, only where there are several."""
+    # Evidence before an error: another look may have had more luck.
+    by_version = {(one.file, one.version): one for one in sorted(found, key=lambda one: one.evidence is not None)}
+    by_name: dict[str, list[FileEvidence]] = {}
+    for one in by_version.values():
+        by_name.setdefault(one.file, []).append(one)
+    seen = []
+    for path, name in files.items():
+        own = by_name.get(name, [])
+        if path in versions or len(own) > 1:
+            version = versions[path] if path in versions else hashlib.sha256(path.read_bytes()).hexdigest()
+            own = [one for one in own if one.version == version]
+        seen += [(path, one) for one in own]
+    return seen
 
 
 def _open_table(path: Path) -> TextIO:
@@ -95,21 +114,61 @@ def _open_table(path: Path) -> TextIO:
     return table
 
 
-def _looks(encoders: Encoders, paths: list[Path], left_out: LeftOut) -> Iterator[tuple[list[int], list[tuple[str, ...]]]]:
-    """Look at files. Gives out numbers of files as they are done, and the rest of their lines."""
-    for read in read_ahead(paths, lambda path: read_picture(path, left_out=left_out).on_white()):
-        if isinstance(read, Unreadable):
-            left_out.add(paths[read.number], read.reason)
-            yield [read.number], [(*[""] * len(LOOK), f"{paths[read.number]}: {read.reason}")]
+def _looks(
+    encoders: Encoders,
+    paths: list[Path],
+    names: dict[Path, str],
+    known: set[tuple[str, str]],
+    versions: dict[Path, str],
+    left_out: LeftOut,
+) -> Iterator[tuple[Path, list[tuple[str, ...]]]]:
+    """Look at files, and give out each with the rest of its line, or with none where its digest is known.
+
+    The digests of files are put into `versions`.
+    """
+
+    def read(path: Path) -> Image.Image | None:
+        content = _content(path)
+        versions[path] = hashlib.sha256(content).hexdigest()
+        if (names[path], versions[path]) in known:
+            return None
+        return read_picture(path, left_out=left_out, content=content, room=LOOKING).on_white()
+
+    for found in read_ahead(paths, read):
+        if isinstance(found, Unreadable):
+            path = paths[found.number]
+            versions.setdefault(path, "")
+            left_out.add(path, found.reason)
+            yield path, [(*[""] * len(LOOK), plain_cell(f"{path}: {found.reason}"))]
+        elif found.x is None:
+            yield paths[found.numbers[0]], []
         else:
-            yield read.numbers, [(*cells(look), "") for look in encoders.look(read.x)]
+            for number, look in zip(found.numbers, encoders.look(found.x), strict=True):
+                yield paths[number], [(*cells(look), "")]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "memory ran out"
+        raise UnreadableError(str(path), f"not a readable image ({reason})") from error
 
 
 def read_evidence(out: Path) -> Iterator[FileEvidence]:
-    """Read the evidence that `scan` has written to `out` so far."""
+    """Read the evidence that `scan` has written to `out` so far. Lines that it did not write are passed over, and made anew."""
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", **NAMES) as file:
-            for row in csv.DictReader(file):
-                # Else half a line, of a process that was cut off.
-                if row["error"] is not None:
-                    yield FileEvidence(row["file"], row["version"], None if row["error"] else read_look(row), row["error"])
+            try:
+                yield from filter(None, map(_read_row, csv.DictReader(file)))
+            except csv.Error:  # the rest is no table
+                continue
+
+
+def _read_row(row: dict[str, str]) -> FileEvidence | None:
+    """A line, or None if it is half of one, of a process that was cut off, or has other cells than a scan writes."""
+    try:
+        file, error = read_cell(row["file"]), read_cell(row["error"])
+        return FileEvidence(file, row["version"], None if error else read_look(row), error)
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from torch import nn
 from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.models.vae import VAE
-from srlvae.scan.copies import thumbnail
+from srlvae.scan.copies import SIDE, thumbnail
 from srlvae.scan.evidence import EVIDENCE, TILE, evidence, evidence_of_image
 from srlvae.scan.likeness import TRAITS, likeness
 from srlvae.training.precision import DTYPES, Precision, chosen_precision
@@ -75,6 +76,9 @@ def cells(look: Look) -> tuple[str, ...]:
 
 
 def read_look(row: Mapping[str, str]) -> Look:
-    """What `cells` wrote into a row."""
+    """What `cells` wrote into a row. Raises KeyError, TypeError or ValueError for another row."""
     evidence, traits = (tuple(float(row[name]) for name in names) for names in (EVIDENCE, TRAITS))
-    return Look(evidence, traits, bytes.fromhex(row["thumbnail"]))
+    small = bytes.fromhex(row["thumbnail"])
+    if not all(map(math.isfinite, (*evidence, *traits))) or len(small) != SIDE * SIDE:
+        raise ValueError("these are no numbers of a picture")
+    return Look(evidence, traits, small)

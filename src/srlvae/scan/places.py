@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path, PurePosixPath
+
+from srlvae.files import read_record
 
 # What a scan is of, in its folder.
 RECORD = "scan.json"
@@ -19,7 +20,7 @@ def clean_evidence(out: Path, clean: Path) -> Path:
 def place_of(out: Path, images: str | Path) -> Path:
     """The folder for the tables and the page of `images`: `out` for what is scanned there first, one below it for others."""
     record = out / RECORD
-    if not record.exists() or json.loads(record.read_text(encoding="utf-8")).get("folder") == whole_name(images):
+    if not record.exists() or read_record(record).get("folder") == whole_name(images):
         return out
     return out / f"{PurePosixPath(whole_name(images)).name}-{_digest(images)}"
 

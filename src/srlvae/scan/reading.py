@@ -24,10 +24,13 @@ WAITING = 64
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images `b 3 h w` of one size, and their numbers in the order in which they were asked for."""
+    """Images `b 3 h w` of one size, and their numbers in the order in which they were asked for.
+
+    `x` is None for one that is not to be looked at.
+    """
 
     numbers: list[int]
-    x: Images
+    x: Images | None
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,12 @@ class Unreadable:
 
 
 def read_ahead(
-    sources: Iterable[T], read: Callable[[T], Image.Image], together: int = TOGETHER
+    sources: Iterable[T], read: Callable[[T], Image.Image | None], together: int = TOGETHER
 ) -> Iterator[Pictures | Unreadable]:
     """Read every source, and give out images of the same size together, up to `together` of them.
 
-    `read` runs in threads and returns 8-bit RGB. It raises UnreadableError for a picture that cannot be read. What is put
+    `read` runs in threads and returns 8-bit RGB, or None for what is not to be looked at. It raises UnreadableError for a picture
+    that cannot be read. What is put
     together depends on the order of the sources alone. Few pictures are in memory, and of those larger than a tile, which are
     looked at alone, fewer still.
     """
@@ -53,6 +57,9 @@ def read_ahead(
             image = picture.result()
         except UnreadableError as error:
             yield Unreadable(number, error.reason)
+            continue
+        if image is None:
+            yield Pictures([number], None)
             continue
         alike = waiting.setdefault(image.size, [])
         alike.append((number, image))
@@ -67,9 +74,9 @@ def _together(alike: list[tuple[int, Image.Image]]) -> Pictures:
     return Pictures([number for number, _ in alike], torch.stack([to_tensor(image) for _, image in alike]))
 
 
-def _decoded(sources: Iterable[T], read: Callable[[T], Image.Image]) -> Iterator[Future[Image.Image]]:
+def _decoded(sources: Iterable[T], read: Callable[[T], Image.Image | None]) -> Iterator[Future[Image.Image | None]]:
     with ThreadPoolExecutor(READERS) as pool:
-        ahead: deque[Future[Image.Image]] = deque()
+        ahead: deque[Future[Image.Image | None]] = deque()
         for source in sources:
             ahead.append(pool.submit(read, source))
             if len(ahead) > AHEAD:

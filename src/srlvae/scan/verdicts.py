@@ -15,6 +15,7 @@ from srlvae.files import NAMES, write_atomically, write_json
 from srlvae.scan.calibration import Calibration
 from srlvae.scan.folder import FileEvidence
 from srlvae.scan.look import Look
+from srlvae.trust.cells import plain_cell
 
 VERDICTS, SUMMARY = "scan.csv", "verdict.json"
 Verdict = Literal["yes", "no", "unlike"]
@@ -112,7 +113,7 @@ def write_verdicts(out: Path, scores: Sequence[Score], calibration: Calibration)
             writer.writerow(("file", "score", "suspicious", "reason", "error"))
             for one in scores:
                 found = ("", "") if one.value is None else (f"{one.value:.6g}", one.verdict(calibration.threshold))
-                writer.writerow((one.file, *found, one.unlike, one.error))
+                writer.writerow((plain_cell(one.file), *found, one.unlike, plain_cell(one.error)))
 
     write_atomically(out / VERDICTS, write)
     return out / VERDICTS

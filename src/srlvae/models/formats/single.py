@@ -13,12 +13,15 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from srlvae.errors import InputError
+from srlvae.files import read_record, shortened
 from srlvae.models.formats.layouts import State, from_ldm, from_wan, is_ldm, is_wan, modern
 from srlvae.models.formats.scaling import scaling
 from srlvae.models.formats.shapes import GROUPS, kl_config, kl_shape, tiny_config, wan_config
 from srlvae.models.formats.stored import Stored, open_stored
 from srlvae.models.formats.taesd import HALVES, find_halves, read_halves
 from srlvae.models.sources import WEIGHTS
+from srlvae.trust.budget import Budget
+from srlvae.trust.folders import AUTOENCODER, check_class
 
 # Metadata of a safetensors file: the configuration of the model in it, as `srlvae export` writes it.
 CONFIG = "srlvae.config"
@@ -50,13 +53,16 @@ def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
 
 def build(state: State, config: dict[str, Any], dtype: torch.dtype, path: Path) -> Any:
     """A model of this configuration with these weights, every one of which is given and used. Raises InputError else."""
-    kind: Any = getattr(diffusers, config["_class_name"], None)
+    kind: Any = getattr(diffusers, check_class(config.get("_class_name"), AUTOENCODER, path), None)
     if kind is None:
         raise InputError(f"{path}: diffusers {diffusers.__version__} has no class {config['_class_name']}")
     try:
-        model = kind.from_config(config)
+        with Budget(sum(tensor.nbytes for tensor in state.values()), path):
+            model = kind.from_config({key: value for key, value in config.items() if key != "_name_or_path"})
         found = model.load_state_dict(state, strict=False)
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever a configuration makes a constructor raise
         raise InputError(f"{path} does not fit {config['_class_name']}: {error}") from error
     for what, names in (("missing", found.missing_keys), ("not known", found.unexpected_keys)):
         if names:
@@ -92,7 +98,7 @@ def _converted(state: State) -> State:
 def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
     """The configuration that the file itself or a config.json beside it has, or what the tensors' shapes say."""
     given = _written(stored) or _beside(stored.path)
-    kind = given["_class_name"] if given else None
+    kind = given.get("_class_name") if given else None
     if given and kind not in ("AutoencoderKL", "AutoencoderTiny"):
         return given
     if "encoder.layers.0.weight" in state:
@@ -109,17 +115,23 @@ def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
 
 
 def _written(stored: Stored) -> dict[str, Any] | None:
-    """The configuration in the file's own metadata."""
-    return json.loads(stored.metadata.get(CONFIG, "null"))
+    """The configuration in the file's own metadata. Raises InputError where that is none."""
+    try:
+        found = json.loads(stored.metadata.get(CONFIG, "null"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{stored.path}: the configuration in its metadata is no JSON ({error})") from error
+    if found is not None and not isinstance(found, dict):
+        raise InputError(f"{stored.path}: the configuration in its metadata is {shortened(found)}")
+    return found
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
     """The config.json in the file's folder, if it is one of an autoencoder."""
     try:
-        found = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-        return found if re.search("Autoencoder|VQ", found["_class_name"]) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_record(path.parent / "config.json")
+    except InputError:
         return None
+    return found if AUTOENCODER.fullmatch(str(found.get("_class_name"))) else None
 
 
 def single_files(folder: Path) -> list[str]:
