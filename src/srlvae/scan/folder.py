@@ -21,7 +21,7 @@ from srlvae.images import LeftOut, find_images, read_picture
 from srlvae.runs import claim
 from srlvae.scan.look import LOOK, Encoders, Look, cells, read_look
 from srlvae.scan.places import RECORD, whole_name
-from srlvae.scan.reading import Unreadable, read_ahead
+from srlvae.scan.reading import Skipped, Unreadable, read_ahead
 from srlvae.training.processes import processes
 from srlvae.trust.cells import plain_cell, read_cell
 
@@ -140,8 +140,8 @@ def _looks(
             versions.setdefault(path, "")
             left_out.add(path, found.reason)
             yield path, [(*[""] * len(LOOK), plain_cell(f"{path}: {found.reason}"))]
-        elif found.x is None:
-            yield paths[found.numbers[0]], []
+        elif isinstance(found, Skipped):
+            yield paths[found.number], []
         else:
             for number, look in zip(found.numbers, encoders.look(found.x), strict=True):
                 yield paths[number], [(*cells(look), "")]

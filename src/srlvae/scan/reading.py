@@ -24,13 +24,17 @@ WAITING = 64
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images `b 3 h w` of one size, and their numbers in the order in which they were asked for.
-
-    `x` is None for one that is not to be looked at.
-    """
+    """Images `b 3 h w` of one size, and their numbers in the order in which they were asked for."""
 
     numbers: list[int]
-    x: Images | None
+    x: Images
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The number of a picture that is not to be looked at."""
+
+    number: int
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,12 @@ class Unreadable:
 
 def read_ahead(
     sources: Iterable[T], read: Callable[[T], Image.Image | None], together: int = TOGETHER
-) -> Iterator[Pictures | Unreadable]:
+) -> Iterator[Pictures | Skipped | Unreadable]:
     """Read every source, and give out images of the same size together, up to `together` of them.
 
-    `read` runs in threads and returns 8-bit RGB, or None for what is not to be looked at. It raises UnreadableError for a picture
-    that cannot be read. What is put
-    together depends on the order of the sources alone. Few pictures are in memory, and of those larger than a tile, which are
-    looked at alone, fewer still.
+    `read` runs in threads and returns 8-bit RGB, or None for what is not to be looked at. It raises UnreadableError for a
+    picture that cannot be read. What is put together depends on the order of the sources alone. Few pictures are in memory,
+    and of those larger than a tile, which are looked at alone, fewer still.
     """
     waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}
     for number, picture in enumerate(_decoded(sources, read)):
@@ -59,7 +62,7 @@ def read_ahead(
             yield Unreadable(number, error.reason)
             continue
         if image is None:
-            yield Pictures([number], None)
+            yield Skipped(number)
             continue
         alike = waiting.setdefault(image.size, [])
         alike.append((number, image))

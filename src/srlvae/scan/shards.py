@@ -15,7 +15,7 @@ from srlvae.scan.calibration import Calibration
 from srlvae.scan.folder import FileEvidence
 from srlvae.scan.look import Encoders
 from srlvae.scan.places import RECORD, whole_name
-from srlvae.scan.reading import Unreadable, read_ahead
+from srlvae.scan.reading import Pictures, Unreadable, read_ahead
 from srlvae.scan.shard_tables import SCORES, is_seen, read_seen, write_scores, write_seen
 from srlvae.scan.verdicts import Count, count, score
 from srlvae.training.processes import processes
@@ -62,9 +62,9 @@ def look_at_shard(encoders: Encoders, shard: str, column: str | None, listener: 
         for read in read_ahead(samples(), lambda sample: read_rgb(lambda: open_cell(sample.data), sample.name)):
             if isinstance(read, Unreadable):
                 found[read.number] = FileEvidence(names[read.number], "", None, read.reason)
-                continue
-            for number, look in zip(read.numbers, encoders.look(read.x), strict=True):
-                found[number] = FileEvidence(names[number], "", look)
+            if isinstance(read, Pictures):
+                for number, look in zip(read.numbers, encoders.look(read.x), strict=True):
+                    found[number] = FileEvidence(names[number], "", look)
             if listener:
                 listener.at("images", len(found))
     except UnreadableError as error:
