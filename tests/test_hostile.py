@@ -152,7 +152,7 @@ def test_paths_that_are_exported_are_printed_as_they_are(tmp_path, monkeypatch, 
 def test_a_picture_larger_than_memory_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     picture().save(tmp_path / "a.png")
     assert image_size(tmp_path / "a.png") == (24, 24)
-    monkeypatch.setattr("srlvae.images.read.free_memory", lambda: 24 * 24 * 24 - 1)
+    monkeypatch.setattr("srlvae.images.boundary.free_memory", lambda: 24 * 24 * 24 - 1)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it was decoded"))
     with pytest.raises(UnreadableError, match="24 x 24 pixels take about .* of memory are free"):
         read_picture(tmp_path / "a.png")

@@ -21,6 +21,7 @@ from srlvae.errors import InputError
 from srlvae.images import Images, LeftOut
 from srlvae.metrics.clip import Clip
 from srlvae.models.pipeline import Pipeline
+from srlvae.trust.links import leads_out
 
 NIGHTSHADE, DIRTY_LABEL = "nightshade", "dirty-label"
 
@@ -73,7 +74,9 @@ class Poisons:
         size = pipelines["original"].size
         left_out = LeftOut(cache.listener)
         if outside := [c.folder for c in protocol.concepts if leads_out(folder / c.folder, folder)]:
-            raise InputError(f"the protocol has the folder {outside[0]}, which does not lie in {folder}")
+            raise InputError(
+                f"the protocol has the folder {outside[0]}, which does not lie in {folder} (--follow-links lets it in)"
+            )
         self.photographs = {c.word: load_photographs(folder / c.folder, 10**6, size, 0, left_out)[0] for c in protocol.concepts}
         in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
         for concept in protocol.concepts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,25 +13,13 @@ from jaxtyping import Float
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from srlvae.errors import InputError, UnreadableError
-from srlvae.files import shortened, shown
+from srlvae.files import shortened
+from srlvae.images.boundary import NO_FAULT, READING, check_room, errors_of, reason_of
 from srlvae.images.carried import MOST_CARRIED, Carried, read_carried
 from srlvae.images.colour import on_white, to_srgb
 from srlvae.images.contract import to_tensor
 from srlvae.images.formats import open_picture
 from srlvae.images.left_out import LeftOut
-from srlvae.memory import free_memory, gigabytes
-
-# Bytes that reading a picture takes for each of its pixels: decoded, turned, in sRGB and as a float32 tensor.
-READING = 24
-# Letters of a reason.
-LONGEST = 300
-# What no file is at fault for.
-NO_FAULT = (KeyboardInterrupt, SystemExit, GeneratorExit)
-
-
-class TooLargeError(ValueError):
-    """A picture has more pixels than memory has room for."""
 
 
 @dataclass(frozen=True)
@@ -147,45 +134,13 @@ def fit(image: Image.Image, height: int, width: int) -> Float[Tensor, "3 height 
 
 def _guarded(read: Callable[[], Image.Image | None], name: str, room: int = READING) -> Picture:
     """The picture that `read` opens. Raises UnreadableError for whatever goes wrong."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            opened = read()
-            if opened is None:
-                raise OSError("no image there")
-            with opened as image:
-                _check_room(image, room)
-                return _decode(image)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        reason = f"refused as too large ({error}); --max-pixels lets larger ones in"
-        raise UnreadableError(name, reason) from error
-    except (TooLargeError, MemoryError) as error:
-        raise UnreadableError(name, f"refused as too large ({_reason(error)}); give a smaller copy") from error
-    except BaseException as error:  # decoders raise anything: struct.error, KeyError, panics of Rust, which are no Exception
-        if isinstance(error, NO_FAULT):
-            raise
-        raise UnreadableError(name, f"not a readable image ({_reason(error)})") from error
-
-
-def _check_room(image: Image.Image, room: int) -> None:
-    """Raise TooLargeError for more pixels than memory has room for, before they are decoded: a small file may declare many."""
-    needed, free = math.prod(image.size) * room, free_memory()
-    if needed > free:
-        raise TooLargeError(
-            f"{image.width} x {image.height} pixels take about {gigabytes(needed)}, and {gigabytes(free)} of memory are free"
-        )
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong, in one line of a bearable length, whatever a file made its decoder say."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, MemoryError):
-        return "memory ran out"
-    known = isinstance(error, InputError | OSError | SyntaxError | ValueError) and str(error)
-    said = shown(" ".join((str(error) if known else f"{type(error).__name__}: {error}").splitlines()))
-    return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
+    with errors_of(name):
+        opened = read()
+        if opened is None:
+            raise OSError("no image there")
+        with opened as image:
+            check_room(image, room)
+            return _decode(image)
 
 
 def _decode(image: Image.Image) -> Picture:
@@ -207,7 +162,7 @@ def _later_frames(image: Image.Image) -> list[str]:
     try:
         frames = getattr(image, "n_frames", 1)
     except Exception as error:  # the first may be whole
-        return [f"all but its first frame, which are broken ({_reason(error)})"]
+        return [f"all but its first frame, which are broken ({reason_of(error)})"]
     return [f"all but the first of its {frames} frames"] if frames > 1 else []
 
 
@@ -216,7 +171,7 @@ def _orientation(image: Image.Image) -> tuple[int, list[str]]:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception as error:  # as decoders, so parsers
-        return 1, [f"its EXIF data, which are broken ({_reason(error)})"]
+        return 1, [f"its EXIF data, which are broken ({reason_of(error)})"]
     if isinstance(orientation, int) and 1 <= orientation <= 8:
         return orientation, []
     # 0 is written for "unknown".
@@ -228,7 +183,7 @@ def _carried(image: Image.Image) -> tuple[Carried, list[str]]:
     try:
         carried = read_carried(image)
     except Exception as error:  # as above
-        return Carried(), [f"its EXIF data, which are broken ({_reason(error)})"]
+        return Carried(), [f"its EXIF data, which are broken ({reason_of(error)})"]
     if carried.size > MOST_CARRIED:
         return Carried(), [f"its EXIF data and texts, which are {carried.size:,} bytes long"]
     return carried, []

@@ -107,7 +107,7 @@ def apply_encoder(encoder: Encoder | str | Path, base: VAE) -> VAE:
     shapes = {key: value.shape for key, value in vae.model.state_dict().items() if key.startswith(names)}
     if {key: value.shape for key, value in encoder.tensors.items()} != shapes:
         raise InputError("the encoder file has other tensors than the base's encoder, so it is damaged or has been changed")
-    if not all(value.isfinite().all() for value in encoder.tensors.values()):
+    if not all(value.is_floating_point() and value.float().isfinite().all() for value in encoder.tensors.values()):
         raise InputError("the encoder file has weights that are not finite, so it is damaged")
     vae.model.load_state_dict({key: value.to(vae.dtype) for key, value in encoder.tensors.items()}, strict=False)
     return vae

@@ -14,7 +14,7 @@ from srlvae.extras import need
 from srlvae.models.hub import fetch, online, unreachable
 from srlvae.models.pipeline import Pipeline, library
 from srlvae.models.sources import WEIGHTS, Source, parse
-from srlvae.models.vae import VAE, load_vae
+from srlvae.models.vae import VAE, checked, load_vae
 from srlvae.models.variants import VARIANTS, pick_variant, variants
 from srlvae.trust.budget import Budget, weights_size
 from srlvae.trust.folders import INDEX, check_index, check_pipeline
@@ -41,9 +41,9 @@ def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, devic
     except Exception as error:  # diffusers, transformers, safetensors and the hub each raise their own kinds
         raise InputError(f"cannot load a pipeline from {source}: {error}") from error
     pipe.to(device, torch.float32)
-    for part in pipe.components.values():
+    for name, part in pipe.components.items():
         if isinstance(part, nn.Module):
-            part.eval().requires_grad_(False)
+            checked(part, f"{source}: {name}").eval().requires_grad_(False)
     found = Pipeline(pipe)
     if vae is None:
         return found

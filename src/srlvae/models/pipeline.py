@@ -26,6 +26,8 @@ from srlvae.rng import Generators
 library: Any = diffusers
 # Kept by the pipelines of all versions; what else a pipeline has (safety checker, image encoder) goes along untouched.
 NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+# Words of a prompt, to which shorter ones are filled up.
+LONGEST = 2**16
 # A mask and latents, side by side.
 Kept = Float[Tensor, "b seen hf wf"]
 # Settings of an autoencoder that its latents are scaled by.
@@ -58,6 +60,10 @@ class Pipeline:
             raise InputError(f"{type(pipe).__name__} has no {', '.join(missing)}; give a pipeline like Stable Diffusion's")
         self.pipe = pipe
         self.vae = VAE(pipe.vae)
+        if getattr(pipe.tokenizer, "model_max_length", 0) > LONGEST:
+            raise InputError(
+                f"the tokenizer makes prompts of {pipe.tokenizer.model_max_length} words; at most {LONGEST} are taken"
+            )
         channels = pipe.unet.config.in_channels
         # A UNet made for inpainting also sees the mask and the latents of what is kept.
         self.inpaints: bool = channels == 2 * self.vae.channels + 1

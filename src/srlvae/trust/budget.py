@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from srlvae.errors import InputError
 
 # Numbers that a model has beside its weights, such as tables of positions, and tensors that one is made of at most.
-BESIDE, TENSORS = 2**26, 20_000
+BESIDE, TENSORS = 2**26, 10_000
 ENDINGS = (".safetensors", ".sft", ".bin", ".ckpt", ".pt", ".pth")
 _MAKERS = ("empty", "empty_strided", "zeros", "ones", "full", "rand", "randn", "arange", "linspace", "eye")
 

@@ -28,6 +28,8 @@ PARTS = {
 # Keys by which a configuration has code run, or another model or file loaded in its place.
 FOREIGN = ("auto_map", "custom_pipelines", "trust_remote_code", "transformers_weights", "vocab_file", "merges_file")
 ADAPTER = "adapter_config.json"
+# The largest values of settings that pictures, tables or prompts are made as large as.
+LARGEST = {"num_train_timesteps": 10**5, "sample_size": 2**14}
 
 
 def check_class(name: Any, known: re.Pattern[str], where: str | Path) -> str:
@@ -58,6 +60,9 @@ def _check_config(path: Path) -> None:
             )
     if config.get("quantization_config"):
         raise InputError(f"{path}: its weights are quantised; give them in float32, float16 or bfloat16")
+    for key, most in LARGEST.items():
+        if isinstance(config.get(key), int) and config[key] > most:
+            raise InputError(f"{path} has {key} {shortened(config[key])}; at most {most} is taken")
     for key, value in config.items():
         if key.endswith(("attn_implementation", "experts_implementation")) and re.search(r"[/:@]", str(value)):
             raise InputError(f"{path}: {key} is {shortened(value)}, which is code on the hub; take a model without it")

@@ -35,7 +35,19 @@ def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
     word: the model whose latents it makes, where the file does not say so; see `scaling`.
     Raises InputError for what is no autoencoder, or no whole one.
     """
-    stored = open_stored(path)
+    try:
+        return _load_file(open_stored(path), word, dtype)
+    except InputError:
+        raise
+    except KeyError as error:
+        raise InputError(f"{path}: weights are missing, {error} is one; a whole autoencoder is needed") from error
+    except Exception as error:  # whatever names and shapes that nobody thought of make a conversion raise
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} holds no autoencoder whose names and shapes fit together ({reason})") from error
+
+
+def _load_file(stored: Stored, word: str | None, dtype: torch.dtype) -> ModelMixin:
+    path = stored.path
     if "srlvae" in stored.metadata:
         raise InputError(f"{path} is an encoder alone; put it onto its base: srlvae apply {path} --to VAE --out FOLDER")
     halves = find_halves(stored)
@@ -45,10 +57,7 @@ def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
         state = read_halves(stored, halves)
         return build(state, {**(_written(stored) or {}), **tiny_config(state)}, dtype, path)
     state = modern(_converted(stored.take(_prefix(stored))))
-    try:
-        return build(state, _config(stored, state, word), dtype, path)
-    except KeyError as error:
-        raise InputError(f"{path}: weights are missing, {error} is one; a whole autoencoder is needed") from error
+    return build(state, _config(stored, state, word), dtype, path)
 
 
 def build(state: State, config: dict[str, Any], dtype: torch.dtype, path: Path) -> Any:
@@ -57,7 +66,8 @@ def build(state: State, config: dict[str, Any], dtype: torch.dtype, path: Path) 
     if kind is None:
         raise InputError(f"{path}: diffusers {diffusers.__version__} has no class {config['_class_name']}")
     try:
-        with Budget(sum(tensor.nbytes for tensor in state.values()), path):
+        # Of a tensor that repeats one number, what it takes and not what it looks like.
+        with Budget(sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in state.values()), path):
             model = kind.from_config({key: value for key, value in config.items() if key != "_name_or_path"})
         found = model.load_state_dict(state, strict=False)
     except InputError:

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from srlvae.errors import InputError
 
+# How deep a checkpoint puts its tensors below `state_dict`, at most.
+NESTED = 4
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -50,6 +53,11 @@ def _open_safetensors(path: Path) -> Stored:
     return Stored(path, names, metadata, take)
 
 
+def _is_plain(name: Any, value: Any) -> bool:
+    """Whether this is a tensor that has its numbers in memory, under a name."""
+    return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+
+
 def _open_torch(path: Path) -> Stored:
     try:
         # Only files of today's format can be mapped, so that of a whole checkpoint no more is read than is taken.
@@ -60,9 +68,9 @@ def _open_torch(path: Path) -> Stored:
             f"cannot read weights from {path}: {reason} Only tensors are read from such files, as others could run code; "
             "take the .safetensors of the same model, or convert it where you trust it"
         ) from error
-    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)} if isinstance(found, dict) else {}
+    for _ in range(NESTED):
+        found = found["state_dict"] if isinstance(found, dict) and isinstance(found.get("state_dict"), dict) else found
+    tensors = {name: value for name, value in found.items() if _is_plain(name, value)} if isinstance(found, dict) else {}
     return Stored(
         path,
         frozenset(tensors),
