@@ -9,13 +9,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from srlvae.errors import UnreadableError
+from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
+from srlvae.files import digest
 from srlvae.images import SHEET, LeftOut, Source, find_sources, fit, read_image, read_picture, tile, write_image
+from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, EditSettings
 from srlvae.models.pipeline import Pipeline, steps_run
 from srlvae.rng import generators, named_generator
-from srlvae.runs import claim
+from srlvae.runs import claim, kept_record, write_record
 
 BATCH = 8
 RECORD = "pictures.json"
@@ -23,6 +25,7 @@ RECORD = "pictures.json"
 ROWS = 12
 
 
+@holds("out")
 def generate_files(
     pipeline: Pipeline,
     prompts: Sequence[str],
@@ -58,6 +61,7 @@ def generate_files(
     return _sheet(out, rows)
 
 
+@holds("out")
 def edit_files(
     pipeline: Pipeline,
     sources: Sequence[Path],
@@ -71,17 +75,19 @@ def edit_files(
     """Edit the centre square of every image in `sources` (files or folders) and write a PNG to `out`, as `find_sources` says.
 
     Transparency is laid on white; EXIF, XMP and texts are carried over. Returns the contact sheet, which shows photographs
-    beside their edits. Edits that exist already are not made again. Images that cannot be read are left out, told to the
+    beside their edits. Edits that exist already are not made again, unless the image has changed since. Images that cannot be read are left out, told to the
     listener and listed in `out`. The listener also hears of each image.
 
     Raises InputError if no image can be read, for two images of the same name, if the strength leaves no step to run, or if
-    `out` holds images that were made with other settings.
+    `out` holds images that were made with other settings or from other files.
     """
     pipeline.check_prompted()
     listener, settings = listener or Listener(), settings or EditSettings()
     left_out = LeftOut(listener)
     found = find_sources(sources, out, left_out)
     steps_run(settings.steps, settings.strength)
+    if taken := next((source.path for source in found if f"{source.target}.json" == RECORD), None):
+        raise InputError(f"the record of {taken} would have the name of that of the whole run, {RECORD}; rename the image")
     claim(out, RECORD, {"prompt": prompt, **asdict(settings), "seed": seed} | _names(pipeline))
     rows: list[list[Tensor]] = []
     try:
@@ -104,10 +110,12 @@ def _edit_file(
     """The square that is edited, and its edit, which is made if it is not there."""
     picture = read_picture(source.path, left_out=left_out)
     x = fit(picture.on_white(), pipeline.size, pipeline.size)
-    if not target.exists():
+    wanted = {"source": str(source.path), "source_sha256": digest(source.path)}
+    if kept_record(target, wanted) is None:
         # One at a time, so that an edit is the same to the last bit whatever stands beside it.
         draws = [named_generator(seed, source.name)]
         write_image(target, pipeline.edit(x[None], [prompt], draws, **asdict(settings))[0], picture.carried)
+        write_record(target, wanted)
     return [x, read_image(target)]
 
 

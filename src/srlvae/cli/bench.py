@@ -7,20 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, begin, console, end, named, pipeline_of, show_table
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, end, named, pipeline_of, show_table
+from srlvae.locks import holds
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
 
 
 def _begin(out: Path) -> None:
-    """Try the output folder, and tell the other processes, before models are loaded, that this one is alive."""
+    """Tell the other processes, before models are loaded, that this one is alive."""
     from srlvae.bench.cache import CACHE, announce
 
-    begin(out)
     announce(out / CACHE)
 
 
 @bench.command("reconstruction")
+@holds("out")
 def bench_reconstruction(
     original: Annotated[str, typer.Option(help=VaeHelp)],
     hardened: Annotated[str, typer.Option(help=VaeHelp)],
@@ -66,6 +67,7 @@ def bench_reconstruction(
 
 
 @bench.command("hardening")
+@holds("out")
 def bench_hardening(
     runs: Annotated[list[Path], typer.Argument(help="Folders of `srlvae harden --snapshot-every`.", metavar="RUN…")],
     original: Annotated[str, typer.Option(help=VaeHelp)],
@@ -96,6 +98,7 @@ def bench_hardening(
 
 
 @bench.command("editing")
+@holds("out")
 def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report; an interrupted run goes on.")],
@@ -132,13 +135,14 @@ def bench_editing(
         return
     show_table(*summary_table(result, intervals=False))
     show_table(*defence_table(result))
-    for holds, text in verdicts(result):
-        console.print(f"[green]✓[/] {named(text)}" if holds else f"[yellow]✗[/] {named(text)}", markup=True)
+    for true, text in verdicts(result):
+        console.print(f"[green]✓[/] {named(text)}" if true else f"[yellow]✗[/] {named(text)}", markup=True)
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])
 
 
 @bench.command("poisoning")
+@holds("out")
 def bench_poisoning(
     images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, cache and sheets; an interrupted sweep goes on.")],

@@ -7,10 +7,23 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, pipeline_of
+from srlvae.cli.shared import (
+    DeviceHelp,
+    PipelineHelp,
+    PixelsHelp,
+    StrictHelp,
+    VaeHelp,
+    console,
+    end,
+    let_in,
+    named,
+    pipeline_of,
+)
 from srlvae.files import shown
+from srlvae.locks import holds
 
 
+@holds("out")
 def finetune(
     images: Annotated[Path, typer.Option(help="A folder of images (any depth); their centre squares are learnt.")],
     out: Annotated[
@@ -50,7 +63,7 @@ def finetune(
     from srlvae.finetune import Captions, FinetuneConfig
     from srlvae.finetune import finetune as run
 
-    begin(out, max_pixels)
+    let_in(max_pixels)
     config = FinetuneConfig(
         steps=steps,
         batch_size=batch_size,

@@ -7,10 +7,23 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, pipeline_of
+from srlvae.cli.shared import (
+    DeviceHelp,
+    PipelineHelp,
+    PixelsHelp,
+    StrictHelp,
+    VaeHelp,
+    console,
+    end,
+    let_in,
+    named,
+    pipeline_of,
+)
+from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, EditSettings
 
 
+@holds("out")
 def generate(
     prompt: Annotated[list[str], typer.Option(help="What to show; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
@@ -29,7 +42,6 @@ def generate(
     from srlvae.cli.drawing import Bars
     from srlvae.edits import generate_files
 
-    begin(out)
     loaded = pipeline_of(pipeline, vae, device)
     with Bars(console) as bars:
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
@@ -37,6 +49,7 @@ def generate(
     console.print(f"\nImages: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
 
 
+@holds("out")
 def edit(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.", metavar="IMAGE…")],
     prompt: Annotated[str, typer.Option(help="What the edited images are to show.")],
@@ -62,7 +75,7 @@ def edit(
     from srlvae.cli.drawing import Bars
     from srlvae.edits import edit_files
 
-    begin(out, max_pixels)
+    let_in(max_pixels)
     loaded = pipeline_of(pipeline, vae, device)
     settings = EditSettings(strength=strength, steps=steps, guidance=guidance)
     with Bars(console, strict) as bars:

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, device_of, end, named
+from srlvae.cli.shared import DeviceHelp, PixelsHelp, StrictHelp, VaeHelp, console, device_of, end, let_in, named
+from srlvae.locks import holds
 
 
+@holds("out")
 def scan(
     images: Annotated[Path, typer.Argument(help="A folder of images, at any depth.", metavar="DIR")],
     clean: Annotated[
@@ -48,7 +50,7 @@ def scan(
     from srlvae.scan import scan as run
     from srlvae.training.processes import processes
 
-    begin(out, max_pixels)
+    let_in(max_pixels)
     # Both, before one is worked on.
     find_images(images)
     check_enough(len(find_images(clean)), rate)

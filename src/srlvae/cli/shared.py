@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, shown, try_writing
+from srlvae.files import LEFT_OUT, read_object, shown
 
 # Of processes that run together one speaks.
 console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
@@ -71,9 +71,8 @@ def named(path: Any) -> str:
     return escape(shown(path))
 
 
-def begin(out: Path, max_pixels: int | None = None) -> None:
-    """What every command does first: try whether `out` can be written, and let images of `max_pixels` in."""
-    try_writing(out)
+def let_in(max_pixels: int | None) -> None:
+    """Let images of up to `max_pixels` be read."""
     if max_pixels is not None:
         from srlvae.images import set_max_pixels
 
@@ -109,11 +108,9 @@ def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path]
 
 def show_scores(folder: Path) -> None:
     """Print the scores before and after that a hardening run left in its folder."""
-    import json
-
     from srlvae.harden.output import RECORD, score_rows
 
-    show_table(["", "original", "hardened"], score_rows(json.loads((folder / RECORD).read_text())))
+    show_table(["", "original", "hardened"], score_rows(read_object(folder / RECORD)))
 
 
 def show_table(header: list[str], rows) -> None:

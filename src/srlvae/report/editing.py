@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,7 @@ def load_run(folder: Path) -> Run:
     path = folder / RESULT
     if not path.is_file():
         raise InputError(f"{folder} has no {RESULT}; run: srlvae bench editing … --out {folder}")
-    result = json.loads(path.read_text(encoding="utf-8"))
+    result = read_object(path)
     if not result.get("rows"):
         raise InputError(f"{path} has no rows yet; run the same srlvae bench editing again, and it continues where it stopped")
     return Run(folder.name, folder, result)

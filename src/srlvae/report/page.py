@@ -11,7 +11,7 @@ from srlvae.bench.poisoning import RESULT as POISONING
 from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
-from srlvae.files import write_text
+from srlvae.files import read_object, write_text
 from srlvae.report.editing import HEADLINE_MEASURES, editing_table, load_run, measures_of, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
@@ -61,14 +61,14 @@ def write_editing(folders: list[Path], page: Path) -> Path:
 
 def write_poisoning(folder: Path, page: Path) -> Path:
     """Write the page and the Markdown table of a poisoning run."""
-    result = json.loads((folder / POISONING).read_text(encoding="utf-8"))
+    result = read_object(folder / POISONING)
     _write_tables(folder, poisoning_table(result))
     return write_page(page, "poisoning", **poisoning_parts(folder, result))
 
 
 def write_reconstruction(folder: Path, page: Path) -> Path:
     """Write the page, the plot and the Markdown table of a reconstruction run."""
-    result = json.loads((folder / RECONSTRUCTION).read_text(encoding="utf-8"))
+    result = read_object(folder / RECONSTRUCTION)
     plot_reconstruction(result, folder / PLOT)
     header, lines = reconstruction_table(result)
     _write_tables(folder, (header, lines))
@@ -88,7 +88,7 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
 
 def write_hardening(folder: Path, page: Path) -> Path:
     """Write the page, the curves and the Markdown tables of a hardening run."""
-    result = json.loads((folder / HARDENING).read_text(encoding="utf-8"))
+    result = read_object(folder / HARDENING)
     ends, shares = hardening_table(result), cost_shares_table(result)
     _write_tables(folder, ends, *([shares] if shares else []))
     picture = plot_hardening(curves(result))

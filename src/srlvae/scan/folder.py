@@ -5,6 +5,7 @@ Several processes share the files out, and each writes a table of its own.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import NAMES
 from srlvae.images import LeftOut, find_images, read_picture, to_tensor
+from srlvae.locks import holds
 from srlvae.models.vae import VAE
 from srlvae.runs import claim
 from srlvae.scan.look import LOOK, Look, cells, read_look
-from srlvae.training.processes import processes
+from srlvae.training.processes import meet, processes
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE, RECORD = "evidence-{}.csv", "scan.json"
@@ -39,6 +41,7 @@ class FileEvidence:
     error: str = ""
 
 
+@holds("out")
 def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
@@ -46,8 +49,8 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
     scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
     told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file.
 
-    Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
-    have latents of different sizes.
+    Raises InputError if `out` holds the evidence of other encoders or of another folder, if the two VAEs are the same or have
+    latents of different sizes, or if evidence of a file has got lost.
     """
     state, listener = processes(), listener or Listener()
     left_out = LeftOut(listener)
@@ -64,11 +67,16 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
                     csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path, left_out)))
                     table.flush()
                 listener.at(str(folder), number, len(share))
-        state.wait_for_everyone()
+        meet("looking at the images")
         # Of the files that are there, evidence before an error: another look may have had more luck.
         looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)
         found = {(seen.file, seen.version): seen for seen in looks}
-        seen = [(path, found[name, version]) for path, name, version in files if (name, version) in found]
+        if lost := [path for path, *identity in files if tuple(identity) not in found]:
+            raise InputError(
+                f"there is no evidence of {lost[0]}, one of {len(lost)} such files: something else has changed the tables in "
+                f"{out}; start the same command again, and it looks at these"
+            )
+        seen = [(path, found[name, version]) for path, name, version in files]
         for path, one in seen:
             if one.error:
                 left_out.add(path, one.error.removeprefix(f"{path}: "))
@@ -119,6 +127,8 @@ def read_evidence(out: Path) -> Iterator[FileEvidence]:
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", **NAMES) as file:
             for row in csv.DictReader(file):
-                # Else half a line, of a process that was cut off.
-                if row["error"] is not None:
-                    yield FileEvidence(row["file"], row["version"], None if row["error"] else read_look(row), row["error"])
+                # What a process that was cut off or a disk has spoilt is as if it were not there, and looked at again.
+                with contextlib.suppress(KeyError, TypeError, ValueError):
+                    look = None if row["error"] else read_look(row)
+                    if row["error"] is not None and row["version"]:
+                        yield FileEvidence(row["file"], row["version"], look, row["error"])

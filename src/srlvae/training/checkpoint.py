@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from srlvae.errors import InputError
 from srlvae.files import write_atomically
 
 
@@ -33,10 +34,18 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> dict:
-    """Restore what `save_checkpoint` wrote into `modules` and `optimizer`, and return its progress."""
-    with safe_open(path, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-        progress = json.loads(file.metadata()["progress"])
+    """Restore what `save_checkpoint` wrote into `modules` and `optimizer`, and return its progress.
+
+    Raises InputError for a file that cannot be read.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            progress = json.loads(file.metadata()["progress"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"cannot read the checkpoint {path} ({error}); remove it to begin again from the first step"
+        ) from error
     for name, module in modules.items():
         prefix = f"{name}/"
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
