@@ -164,15 +164,25 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file with one object, such as the record of a run. Raises InputError that names the file and says why not."""
+def read_record(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that anyone may have written. Raises InputError that names the file for anything else."""
     try:
+        if not path.is_file():
+            raise InputError(f"{path} is not there, or is no file")
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except (OSError, MemoryError, RecursionError) as error:  # the latter of thousands of brackets
+        raise InputError(f"cannot read {path} ({error or type(error).__name__})") from error
+    except ValueError as error:
+        raise error if isinstance(error, InputError) else InputError(f"{path} is not a JSON object ({error})") from error
     if not isinstance(found, dict):
-        raise InputError(f"cannot read {path}: it has {found!r:.60}, and not an object with keys")
+        raise InputError(f"{path} is not a JSON object, but {shortened(found)}")
     return found
+
+
+def shortened(value: object, length: int = 80) -> str:
+    """A value for an error, however long it is."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def write_json(path: Path, value: object) -> None:

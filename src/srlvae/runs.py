@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, digest, read_object, write_json
+from srlvae.files import LEFT_OUT, digest, read_record, write_json
 
 
 def claim(
@@ -71,7 +71,7 @@ def earlier_record(out: Path, record: str, run: dict, free: Collection[str] = ()
     """
     if not (out / record).exists():
         return None
-    before = read_object(out / record)
+    before = read_record(out / record)
     changed = _differences(before, json.loads(json.dumps(run)), free)
     if changed:
         raise InputError(f"{out} was begun with other settings: {'; '.join(changed)}; give a new folder")
@@ -86,7 +86,7 @@ def kept_record(made: Path, wanted: dict) -> dict | None:
     Raises InputError if the file was made from another source, which would be lost.
     """
     try:
-        said = read_object(record_of(made)) if made.exists() else {}
+        said = read_record(record_of(made)) if made.exists() else {}
     except InputError:
         return None
     if "source" in said and all(said.get(key) != wanted[key] for key in ("source", "source_sha256")):

@@ -9,7 +9,7 @@ import typer
 
 from srlvae.cli.shared import VaeHelp, console
 from srlvae.errors import InputError
-from srlvae.files import read_object
+from srlvae.files import read_record
 
 # Where each layout is read, for the last line.
 PLACES = {
@@ -23,7 +23,7 @@ def export_command(folder: Path) -> str:
     """The command that writes the VAE in a folder as other programs read it."""
     from srlvae.models.formats.export import OWN
 
-    to = OWN.get(read_object(folder / "config.json")["_class_name"], "diffusers")
+    to = OWN.get(read_record(folder / "config.json")["_class_name"], "diffusers")
     return f"srlvae export {folder} --to {to} --out {f'{folder.name}.safetensors' if to == 'ldm' else 'FOLDER'}"
 
 

@@ -37,6 +37,8 @@ def generate(
 ) -> None:
     """Images of prompts, by a pipeline with its own or another VAE.
 
+    Exit code 3: done, but for images that the pipeline's safety checker blacked out; `left-out.csv` in --out names them.
+
     Example: `srlvae generate --prompt "a photo of a starfish" --out made`
     """
     from srlvae.cli.drawing import Bars
@@ -47,6 +49,7 @@ def generate(
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = generate_files(loaded, prompt, out, **settings, listener=bars)
     console.print(f"\nImages: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
+    end(bars.omissions, [out])
 
 
 @holds("out")

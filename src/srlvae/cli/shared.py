@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, read_object, shown
+from srlvae.files import LEFT_OUT, read_record, shown
 
 # Of processes that run together one speaks.
 console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
@@ -110,7 +110,7 @@ def show_scores(folder: Path) -> None:
     """Print the scores before and after that a hardening run left in its folder."""
     from srlvae.harden.output import RECORD, score_rows
 
-    show_table(["", "original", "hardened"], score_rows(read_object(folder / RECORD)))
+    show_table(["", "original", "hardened"], score_rows(read_record(folder / RECORD)))
 
 
 def show_table(header: list[str], rows) -> None:

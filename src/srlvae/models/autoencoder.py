@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.files import fill_folder, read_object, write_json
+from srlvae.files import fill_folder, read_record, write_json
 from srlvae.images import Images, check_images
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators, normal_like
@@ -144,7 +144,7 @@ class VAE:
     def _save(self, folder: Path, variant: str | None) -> None:
         self.model.save_pretrained(folder, safe_serialization=True, variant=variant)
         # Where the model was loaded from is nobody's business.
-        config = read_object(folder / "config.json")
+        config = read_record(folder / "config.json")
         write_json(folder / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
 
 

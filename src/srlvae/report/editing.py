@@ -73,7 +73,7 @@ def load_run(folder: Path) -> Run:
     path = folder / RESULT
     if not path.is_file():
         raise InputError(f"{folder} has no {RESULT}; run: srlvae bench editing … --out {folder}")
-    result = read_object(path)
+    result = read_record(path)
     if not result.get("rows"):
         raise InputError(f"{path} has no rows yet; run the same srlvae bench editing again, and it continues where it stopped")
     return Run(folder.name, folder, result)

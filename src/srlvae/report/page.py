@@ -11,7 +11,7 @@ from srlvae.bench.poisoning import RESULT as POISONING
 from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
-from srlvae.files import read_object, write_text
+from srlvae.files import read_record, write_text
 from srlvae.report.editing import HEADLINE_MEASURES, editing_table, load_run, measures_of, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
@@ -22,8 +22,9 @@ from srlvae.report.poisoning_page import poisoning_parts
 from srlvae.report.render import inline, write_page
 from srlvae.report.rows import Table
 from srlvae.report.tables import markdown
+from srlvae.runs import claim
 
-PAGE, TABLE, PLOT, CURVES = "report.html", "table.md", "plot.png", "curves.svg"
+PAGE, TABLE, PLOT, CURVES, RECORD = "report.html", "table.md", "plot.png", "curves.svg", "report.json"
 
 
 def write_report(folders: list[Path], out: Path | None = None) -> Path:
@@ -32,9 +33,18 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
     Several folders of the editing benchmark are compared on one page. The page is written to `out`, or to the first folder, and
     the tables are also written in Markdown beside the rows.
 
-    Raises InputError for folders without rows.
+    Raises InputError for folders without rows, or if `out` holds something else.
     """
-    first, page = folders[0], (out or folders[0]) / PAGE
+    if out and out not in folders:
+        claim(out, RECORD, {"made_by": "srlvae report"})
+    try:
+        return _write(folders, (out or folders[0]) / PAGE)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f"{folders[0]} has a result that is broken, or of another version ({error!r})") from error
+
+
+def _write(folders: list[Path], page: Path) -> Path:
+    first = folders[0]
     if (first / EDITING).is_file():
         return write_editing(folders, page)
     if len(folders) > 1:
@@ -61,14 +71,14 @@ def write_editing(folders: list[Path], page: Path) -> Path:
 
 def write_poisoning(folder: Path, page: Path) -> Path:
     """Write the page and the Markdown table of a poisoning run."""
-    result = read_object(folder / POISONING)
+    result = read_record(folder / POISONING)
     _write_tables(folder, poisoning_table(result))
     return write_page(page, "poisoning", **poisoning_parts(folder, result))
 
 
 def write_reconstruction(folder: Path, page: Path) -> Path:
     """Write the page, the plot and the Markdown table of a reconstruction run."""
-    result = read_object(folder / RECONSTRUCTION)
+    result = read_record(folder / RECONSTRUCTION)
     plot_reconstruction(result, folder / PLOT)
     header, lines = reconstruction_table(result)
     _write_tables(folder, (header, lines))
@@ -88,7 +98,7 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
 
 def write_hardening(folder: Path, page: Path) -> Path:
     """Write the page, the curves and the Markdown tables of a hardening run."""
-    result = read_object(folder / HARDENING)
+    result = read_record(folder / HARDENING)
     ends, shares = hardening_table(result), cost_shares_table(result)
     _write_tables(folder, ends, *([shares] if shares else []))
     picture = plot_hardening(curves(result))

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from srlvae.files import read_object
+from srlvae.files import read_record
 from srlvae.scan.folder import RECORD
 
 
@@ -18,7 +18,7 @@ def clean_evidence(out: Path, clean: Path) -> Path:
 def place_of(out: Path, images: Path) -> Path:
     """The folder for the tables and the page of `images`: `out` for the first folder scanned there, one below it for others."""
     record = out / RECORD
-    if not record.exists() or read_object(record).get("folder") == str(images.resolve()):
+    if not record.exists() or read_record(record).get("folder") == str(images.resolve()):
         return out
     return out / f"{images.resolve().name}-{_digest(images)}"
 

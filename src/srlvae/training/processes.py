@@ -32,7 +32,7 @@ def on_cpu() -> bool:
 
 
 def meet(doing: str) -> None:
-    """Wait until all processes are here. Raises InputError if one has stopped or does not come, naming what they were `doing`."""
+    """Wait until all processes are here. Raises InputError that names what they were `doing` if one has stopped."""
     _together(doing, lambda group: distributed.monitored_barrier(group, PATIENCE, wait_all_ranks=True))
 
 
