@@ -128,8 +128,8 @@ class Cache:
         self.listener.says(f"made again, since what is kept is broken: {reason}")
 
     def notes(self, keys: Sequence[str]) -> list[Any]:
-        """The note on each image of `keys`, or None for an image without one."""
-        return [read_kept(self.path(key), key)[1] for key in keys]
+        """The note on each image of `keys`, or None for an image without one, such as a photograph."""
+        return [read_kept(self.path(key), key)[1] if self.path(key).exists() else None for key in keys]
 
     def record(self, key: str, make: Callable[[], Any], picture: Path | None = None) -> Any:
         """The record of a key, which is plain data. If there is none yet, `make` is called and its result is kept.
@@ -213,9 +213,7 @@ def _shares_made(folder: Path, process: int) -> int:
         return 0
 
 
-def wait_for(
-    file: Path, folder: Path, process: int, ready: Callable[[], bool] | None = None, turn: float = float("inf")
-) -> Path:
+def wait_for(file: Path, folder: Path, process: int, ready: Callable[[], bool] | None = None, turn: int | None = None) -> Path:
     """Wait until `process` has written `file`, and return it.
 
     `ready` says whether it is there, in place of its mere existence. `turn` is the number of the share in which it is made.
@@ -230,7 +228,7 @@ def wait_for(
         made = _shares_made(folder, process)
         if ready():
             return file
-        if made >= turn:
+        if turn is not None and made >= turn:
             raise InputError(
                 f"process {process} has made its images, and {file.name} is none of them: it sees other photographs, models or "
                 "settings than this one; start all processes with the same command, on the same files and versions"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from srlvae.bench.cache import CACHE
 from srlvae.files import write_json
 from srlvae.runs import claim
 from srlvae.training.processes import processes
@@ -19,7 +20,7 @@ def claim_output(out: Path, benchmark: str, result: str) -> None:
     if not processes().is_main_process:
         return
     run = {"benchmark": benchmark}
-    # A folder from before there were such records.
-    if not (out / RECORD).exists() and (out / result).is_file():
+    # A folder from before there were such records, or a copied cache.
+    if not (out / RECORD).exists() and ((out / result).is_file() or any((out / CACHE).glob("??/*.*"))):
         write_json(out / RECORD, run)
     claim(out, RECORD, run)
