@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import typing
 from pathlib import Path
@@ -16,6 +17,8 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+# More than anyone runs or holds in memory: beyond it a number is a slip of the hand.
+MOST_STEPS, MOST_IMAGES, MOST_PIXELS, MOST_SEED = 1_000_000, 100_000, 16_384, 2**63 - 1
 
 
 def read_toml(path: Path, cls: type[T]) -> T:
@@ -67,6 +70,27 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if type(value) is not (typing.get_origin(hint) or hint):
         raise InputError(f"{where} must be of type {hint.__name__}, got {value!r}")
     return value
+
+
+def check_numbers(settings: Any, where: str, **ranges: tuple[float, float]) -> None:
+    """Check that all numbers in a dataclass of settings are finite, and that those named lie between their two bounds.
+
+    Dataclasses within it are not looked into. Raises InputError that names `where` it is, the setting and the value.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float):
+                _check_number(f"{where}{field.name}", number, *ranges.get(field.name, (-math.inf, math.inf)))
+
+
+def _check_number(name: str, number: float, low: float, high: float) -> None:
+    if not math.isfinite(number):
+        raise InputError(f"{name} must be a finite number, got {number}")
+    if number < low:
+        raise InputError(f"{name} must be at least {low}, got {number}")
+    if number > high:
+        raise InputError(f"{name} must be at most {high}, got {number}")
 
 
 def fraction(text: str, where: str = "eps") -> float:

@@ -48,6 +48,7 @@ def generate_files(
     Raises InputError if `out` holds images that were made with other settings, or if none is left.
     """
     pipeline.check_prompted()
+    EditSettings(steps=steps, guidance=guidance).check()
     left_out = LeftOut(listener)
     settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
     claim(out, RECORD, settings | _names(pipeline))
@@ -101,7 +102,7 @@ def edit_files(
     `out` holds images that were made with other settings or from other files.
     """
     pipeline.check_prompted()
-    listener, settings = listener or Listener(), settings or EditSettings()
+    listener, settings = listener or Listener(), (settings or EditSettings()).check()
     left_out = LeftOut(listener)
     found = find_sources(sources, out, left_out)
     steps_run(settings.steps, settings.strength)

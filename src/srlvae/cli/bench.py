@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, end, named, pipeline_of, show_table
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, end, named, pipeline_of, sensible, show_table
 from srlvae.locks import holds
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
@@ -21,6 +21,7 @@ def _begin(out: Path) -> None:
 
 
 @bench.command("reconstruction")
+@sensible
 @holds("out")
 def bench_reconstruction(
     original: Annotated[str, typer.Option(help=VaeHelp)],
@@ -41,8 +42,6 @@ def bench_reconstruction(
 
     Example: `srlvae bench reconstruction --original tiny --hardened tiny-srl --images photographs --out bench`
     """
-    import dataclasses
-
     from srlvae.bench.load_protocol import reconstruction_protocol
     from srlvae.bench.reconstruction import reconstruction
     from srlvae.cli.drawing import Bars
@@ -56,7 +55,7 @@ def bench_reconstruction(
     budgets = tuple(check_eps(fraction(text, "--eps")) for text in eps or ())
     given = {"eps": budgets or None, "images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(reconstruction_protocol(protocol), **changed)
+    settings = reconstruction_protocol(protocol, **changed)
     with Bars(console) as bars:
         result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, bars)
     if not result:
@@ -67,6 +66,7 @@ def bench_reconstruction(
 
 
 @bench.command("hardening")
+@sensible
 @holds("out")
 def bench_hardening(
     runs: Annotated[list[Path], typer.Argument(help="Folders of `srlvae harden --snapshot-every`.", metavar="RUN…")],
@@ -98,6 +98,7 @@ def bench_hardening(
 
 
 @bench.command("editing")
+@sensible
 @holds("out")
 def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
@@ -114,8 +115,6 @@ def bench_editing(
 
     Several processes: `torchrun --nproc-per-node 2 -m srlvae bench editing …`
     """
-    import dataclasses
-
     from srlvae.bench.editing import editing
     from srlvae.bench.load_protocol import editing_protocol
     from srlvae.cli.drawing import Bars
@@ -127,7 +126,7 @@ def bench_editing(
     _begin(out)
     given = {"pipeline": pipeline, "hardened": hardened, "images": count}
     changed = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(editing_protocol(protocol), **changed)
+    settings = editing_protocol(protocol, **changed)
     loaded = pipeline_of(settings.pipeline, None, device)
     with Bars(console) as bars:
         result = editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, bars)
@@ -142,6 +141,7 @@ def bench_editing(
 
 
 @bench.command("poisoning")
+@sensible
 @holds("out")
 def bench_poisoning(
     images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
@@ -157,8 +157,6 @@ def bench_poisoning(
 
     Several processes: `torchrun --nproc-per-node 2 -m srlvae bench poisoning …`
     """
-    import dataclasses
-
     from srlvae.bench.load_protocol import poisoning_protocol
     from srlvae.bench.poisoning import poisoning
     from srlvae.cli.drawing import Bars
@@ -171,7 +169,7 @@ def bench_poisoning(
     _begin(out)
     given = {"pipeline": pipeline, "hardened": hardened}
     changed = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(poisoning_protocol(protocol), **changed)
+    settings = poisoning_protocol(protocol, **changed)
     loaded = pipeline_of(settings.pipeline, None, device)
     models = loaded, load_vae(settings.hardened, loaded.device)
     judges = load_clip(settings.clip), load_judge(settings.judge)

@@ -28,7 +28,7 @@ def generate(
     prompt: Annotated[list[str], typer.Option(help="What to show; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
-    count: Annotated[int, typer.Option("--n", min=1, help="Images a prompt.")] = 4,
+    count: Annotated[int, typer.Option("--n", min=1, max=100_000, help="Images a prompt.")] = 4,
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = STEPS,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from srlvae.config import MOST_SEED
 from srlvae.errors import InputError
 from srlvae.files import LEFT_OUT, read_record, shown
 
+P = ParamSpec("P")
 # Of processes that run together one speaks.
 console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
 
@@ -64,6 +69,26 @@ def pipeline_of(source: str, vae: str | None, device: str):
     of_diffusers.disable_progress_bar()
     of_transformers.disable_progress_bar()
     return load_pipeline(source, vae, device_of(device))
+
+
+def sensible(command: Callable[P, None]) -> Callable[P, None]:
+    """Let a command refuse numbers that are not finite or that nobody counts to."""
+
+    @functools.wraps(command)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        for name, given in inspect.signature(command).bind(*args, **kwargs).arguments.items():
+            for value in given if isinstance(given, list) else [given]:
+                _check_number("--" + name.replace("_", "-"), value)
+        command(*args, **kwargs)
+
+    return checked
+
+
+def _check_number(option: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{option} must be a finite number, got {value}")
+    if isinstance(value, int) and abs(value) > MOST_SEED:
+        raise InputError(f"{option} is {value}, more than any number here can be")
 
 
 def named(path: Any) -> str:

@@ -51,6 +51,7 @@ def finetune(
     """
     if processes().num_processes > 1:
         raise InputError("fine-tuning runs in one process; start it without torchrun")
+    config.check()
     left_out = LeftOut(listener)
     given = captions if isinstance(captions, Captions) else Captions(captions)
     paths, texts = read_captions(images, given.table, prompt, column=given.column, left_out=left_out)
