@@ -17,6 +17,8 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+# The bounds of a setting, both allowed.
+Range = tuple[int | float, int | float]
 # More than anyone runs or holds in memory: beyond it a number is a slip of the hand.
 MOST_STEPS, MOST_IMAGES, MOST_PIXELS, MOST_SEED = 1_000_000, 100_000, 16_384, 2**63 - 1
 
@@ -72,7 +74,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def check_numbers(settings: Any, where: str, **ranges: tuple[float, float]) -> None:
+def check_numbers(settings: Any, where: str, **ranges: Range) -> None:
     """Check that all numbers in a dataclass of settings are finite, and that those named lie between their two bounds.
 
     Dataclasses within it are not looked into. Raises InputError that names `where` it is, the setting and the value.
@@ -84,7 +86,7 @@ def check_numbers(settings: Any, where: str, **ranges: tuple[float, float]) -> N
                 _check_number(f"{where}{field.name}", number, *ranges.get(field.name, (-math.inf, math.inf)))
 
 
-def _check_number(name: str, number: float, low: float, high: float) -> None:
+def _check_number(name: str, number: int | float, low: int | float, high: int | float) -> None:
     if not math.isfinite(number):
         raise InputError(f"{name} must be a finite number, got {number}")
     if number < low:

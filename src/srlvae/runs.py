@@ -36,8 +36,8 @@ def claim(
         raise InputError(f"{out} has something else in it; give a new folder")
     if goes_on and not resume:
         raise InputError(f"{out} holds an interrupted run; go on with --resume, or give a new folder")
-    if goes_on:
-        earlier_record(out, record, run, free)
+    if goes_on and earlier_record(out, record, run, free) == run:
+        return True
     write_json(out / record, run)
     return goes_on
 

@@ -53,7 +53,7 @@ def attack_files(
     left_out = LeftOut(listener)
     found = find_sources(sources, out, left_out)
     run = _Run(attack, out, left_out, listener or Listener())
-    claim(out, RECORD, attack.settings())
+    claim(out, RECORD, attack.settings(), free=("pipeline",))
     try:
         run.look_at(found, resume)
         made = run.attack_all(1 if attack.request.attack.alone else batch)

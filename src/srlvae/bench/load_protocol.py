@@ -11,7 +11,7 @@ from typing import Any
 
 from srlvae.attacks import ATTACKS
 from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol, PoisoningProtocol, ReconstructionProtocol
-from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, check_numbers, read_toml
+from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, Range, check_numbers, read_toml
 from srlvae.errors import InputError
 from srlvae.images import check_eps
 from srlvae.metrics.features import FEATURES
@@ -23,7 +23,7 @@ from srlvae.purify import PURIFIERS
 OWN_MODELS = ("nothing", "vae", "pipeline")
 
 # The bounds of the numbers in protocols.
-RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, Range] = {
     "steps": (1, MOST_STEPS),
     "attack_steps": (0, MOST_STEPS),
     "denoising_steps": (1, MOST_STEPS_OF_NOISE),

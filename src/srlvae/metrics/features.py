@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srlvae.errors import InputError
 from srlvae.extras import folder_of, need
 from srlvae.images import Images, check_images
 
@@ -161,9 +162,9 @@ FEATURES: dict[str, Callable[[], Features]] = {
 def load_features(name: str) -> Features:
     """Load the frozen network called `name` on the CPU, in float32 and evaluation mode.
 
-    Raises ValueError for an unknown name, and ModuleNotFoundError that names the extra to install.
+    Raises InputError for an unknown name, and ModuleNotFoundError that names the extra to install.
     """
     if name not in FEATURES:
-        raise ValueError(f"unknown feature network {name!r}; choose one of {', '.join(FEATURES)}")
+        raise InputError(f"unknown feature network {name!r}; choose one of {', '.join(FEATURES)}")
     network: Any = FEATURES[name]().eval().requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
