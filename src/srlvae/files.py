@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from srlvae.errors import InputError
 
@@ -63,6 +63,15 @@ def fill_folder(out: Path, write: Callable[[Path], object], last: str) -> None:
                 publish(file, target, mode)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def open_to_append(path: Path) -> TextIO:
+    """Open a text file to add lines to it, without the half line that a run which was cut off left at its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    return path.open("a", newline="", **NAMES)
 
 
 def publish(partial: Path, path: Path, mode: int) -> None:

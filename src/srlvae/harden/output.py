@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from srlvae.errors import InputError
-from srlvae.files import write_json, write_text
+from srlvae.files import open_to_append, write_json, write_text
 from srlvae.harden.card import CARD, PICTURE, base_of, write_card
 from srlvae.harden.scores import attack_reconstruction
 from srlvae.images import tile, write_image
@@ -26,7 +26,7 @@ RUN, LOG = "checkpoints/run.json", "log.jsonl"
 
 def log_row(out: Path, row: dict) -> None:
     """Append a row to the log of the run, as a line of JSON."""
-    with open(out / LOG, "a") as file:
+    with open_to_append(out / LOG) as file:
         file.write(json.dumps(row) + "\n")
 
 

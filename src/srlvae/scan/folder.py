@@ -14,7 +14,7 @@ from typing import TextIO
 
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.files import NAMES
+from srlvae.files import NAMES, open_to_append
 from srlvae.images import LeftOut, find_images, read_picture, to_tensor
 from srlvae.locks import holds
 from srlvae.models.vae import VAE
@@ -103,11 +103,8 @@ def _identity(path: Path, folder: Path) -> tuple[str, str]:
 
 
 def _open_table(path: Path) -> TextIO:
-    """Open a table to add lines to it, without the half line that a run which was cut off left at its end."""
-    if path.exists():
-        with path.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    table = path.open("a", newline="", **NAMES)
+    """Open a table to add lines to it, with a header if it is new."""
+    table = open_to_append(path)
     if table.tell() == 0:
         csv.writer(table).writerow(COLUMNS)
     return table
@@ -126,7 +123,8 @@ def read_evidence(out: Path) -> Iterator[FileEvidence]:
     """Read the evidence that `scan` has written to `out` so far."""
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", **NAMES) as file:
-            for row in csv.DictReader(file):
+            # A power cut may leave zeros, which csv does not take.
+            for row in csv.DictReader(line.replace("\0", "") for line in file):
                 # What a process that was cut off or a disk has spoilt is as if it were not there, and looked at again.
                 with contextlib.suppress(KeyError, TypeError, ValueError):
                     look = None if row["error"] else read_look(row)
