@@ -79,10 +79,8 @@ def test_files_of_any_size_keep_it_and_the_budget(name, folder, vae):
 def test_nothing_but_pictures_and_their_records_is_written(folder, vae):
     run(folder, vae)
     written = {path.name for path in (folder.parent / "out").iterdir()}
-    assert written == {f"{Path(file).stem}.{kind}" for file in SIZES for kind in ("png", "json")} | {
-        "sheet.png",
-        ".attack.json",
-    }
+    made = {f"{Path(file).stem}.{kind}" for file in SIZES for kind in ("png", "json")}
+    assert written == made | {"sheet.png", ".attack.json"}
 
 
 def test_the_record_says_what_was_done_and_measured(folder, vae):

@@ -15,7 +15,8 @@ from typing import ParamSpec, TypeVar
 from srlvae.errors import InputError
 from srlvae.files import NO_FOLLOW, lock, saying_where, sweep
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 # Descriptors of the locks of this process, by the real path of the folder; FORKED where its parent has the lock.
 _held: dict[str, int] = {}
 FORKED = -1

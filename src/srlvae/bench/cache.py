@@ -71,6 +71,7 @@ class Cache:
     batch_size: int
     listener: Listener = field(default_factory=Listener)
     shared: bool = True
+    said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def path(self, key: str, suffix: str = ".png") -> Path:
         """The file of a key, whether it exists or not."""
@@ -125,7 +126,10 @@ class Cache:
         return image
 
     def _broken(self, reason: object) -> None:
-        self.listener.says(f"made again, since what is kept is broken: {reason}")
+        # Once, however often it is looked for.
+        if str(reason) not in self.said:
+            self.said.add(str(reason))
+            self.listener.says(f"made again, since what is kept is broken: {reason}")
 
     def notes(self, keys: Sequence[str]) -> list[Any]:
         """The note on each image of `keys`, or None for an image without one, such as a photograph."""

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
@@ -34,7 +35,9 @@ def about() -> None:
     """
 
 
-for command in (quickstart, harden, apply, export, push, attack, generate, edit, finetune, scan):
+COMMANDS: tuple[Callable[..., None], ...]
+COMMANDS = (quickstart, harden, apply, export, push, attack, generate, edit, finetune, scan)
+for command in COMMANDS:
     app.command()(sensible(command))
 app.add_typer(bench, name="bench")
 app.command()(sensible(report))

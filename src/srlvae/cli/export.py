@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import VaeHelp, console
+from srlvae.cli.shared import VaeHelp, console, named
 from srlvae.errors import InputError
 from srlvae.files import read_record
 
@@ -50,7 +50,7 @@ def export(
     model = load_vae(vae)
     files = run(model, to, out, dtype=DTYPES[dtype], variant=variant, name=name)
     for path in files:
-        console.print(f"Written: [bold]{path}[/]")
+        console.print(f"Written: [bold]{named(path)}[/]")
     if is_published(model, to):
         console.print("For: " + PLACES[to].format(name=files[0].name.split("_")[0]), markup=False)
     else:

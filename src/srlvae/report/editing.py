@@ -9,6 +9,7 @@ from typing import Any
 from srlvae.bench.editing import RESULT
 from srlvae.bench.rows import VAE_OF, Row
 from srlvae.errors import InputError
+from srlvae.files import read_record
 from srlvae.report.rows import (
     MAIN_BUDGETS,
     NO_ATTACK,
