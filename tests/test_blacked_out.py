@@ -16,15 +16,15 @@ from pipelines import sd15
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
 from srlvae.edits import edit_files, generate_files
-from srlvae.errors import InputError
-from srlvae.models.pipeline import BlackedOutError, Pipeline
+from srlvae.errors import BlackedOutError, InputError
+from srlvae.models.pipeline import Pipeline
 from srlvae.rng import generators
 
 
 class Suspects(torch.nn.Module):
     """A safety checker that suspects the images at some places of each batch, as diffusers calls it."""
 
-    dtype = torch.float32
+    dtype, device = torch.float32, torch.device("cpu")
 
     def __init__(self, places: set[int]):
         super().__init__()
@@ -38,11 +38,13 @@ class Suspects(torch.nn.Module):
         return images, flags
 
 
+def seen(images, return_tensors):
+    """What diffusers hands to the checker beside the images."""
+    return SimpleNamespace(to=lambda _: SimpleNamespace(pixel_values=torch.zeros(len(images), 3)))
+
+
 def suspicious(*places: int) -> Pipeline:
     pipe = sd15(small_kl()).pipe
-    seen = lambda images, return_tensors: SimpleNamespace(
-        to=lambda _: SimpleNamespace(pixel_values=torch.zeros(len(images), 3))
-    )  # noqa: E731
     pipe.register_modules(safety_checker=Suspects(set(places)), feature_extractor=seen)
     return Pipeline(pipe)
 

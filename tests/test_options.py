@@ -170,6 +170,8 @@ def limited(monkeypatch, place) -> Iterator[None]:
 def try_value(words: tuple[str, ...], option: str, value: str, out: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("sys.argv", ["srlvae", *base(words, out), option, value])
     code = 130
+    # An alarm may have gone off where it was switched.
+    torch.set_grad_enabled(True)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         main()

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srlvae.errors import InputError, UnreadableError
+from srlvae.errors import BlackedOutError, InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.files import digest
 from srlvae.images import SHEET, LeftOut, Source, find_sources, fit, read_image, read_picture, tile, write_image
 from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, EditSettings
-from srlvae.models.pipeline import BlackedOutError, Pipeline, steps_run
+from srlvae.models.pipeline import Pipeline, steps_run
 from srlvae.rng import Generators, generators, named_generator
 from srlvae.runs import claim, kept_record, write_record
 

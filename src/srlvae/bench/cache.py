@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import json
 import threading
 import time
 from collections import Counter
@@ -21,40 +19,16 @@ import torch
 from torch import Tensor
 
 from srlvae.bench.kept import key_of_image, read_kept, read_kept_record, write_kept, write_kept_record
+from srlvae.bench.keys import STAGES, key_of
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import write_text
 from srlvae.images import Images, read_picture
-from srlvae.provenance import code_digest
 from srlvae.training.processes import processes
 
 __all__ = ["CACHE", "STAGES", "Cache", "announce", "key_of", "key_of_image", "start_heartbeat", "wait_for"]
 # The folder of the cache in the output of a benchmark.
 CACHE = "cache"
-# The code that makes what each stage of a benchmark keeps. After a change of that code it is made anew.
-IMAGE_CODE = ("images", "rng", "models")
-MEASURE_CODE = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
-TUNING_CODE = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
-POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
-STAGES = {
-    "uniform-noise": ("images", "rng", "bench/attacked"),
-    "attacked": (*IMAGE_CODE, "attacks", "training", "bench/attacked"),
-    "purified": (*IMAGE_CODE, "purify", "bench/purifiers"),
-    "edited": (*IMAGE_CODE, "bench/editor"),
-    "timed": (*IMAGE_CODE, "purify", "bench/costs"),
-    "compared": (*IMAGE_CODE, *MEASURE_CODE),
-    "reconstructed": (*IMAGE_CODE, *MEASURE_CODE, "bench/reconstructed"),
-    "poisoned": (*IMAGE_CODE, *MEASURE_CODE, *TUNING_CODE, *POISON_CODE),
-}
-
-
-def key_of(stage: str, **made_from: Any) -> str:
-    """The key of what a stage makes: the SHA-256 of `made_from`, written as JSON, and of the stage's own code.
-
-    `stage` is a name in STAGES, which lists the code that each stage depends on. A change of that code changes the key.
-    """
-    made_by = {"stage": stage, "code": code_digest(*STAGES[stage]), **made_from}
-    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -197,15 +171,15 @@ def start_heartbeat(folder: Path, process: int) -> None:
     threading.Thread(target=go_on, daemon=True).start()
 
 
-# How many sets of images this process has made its share of, by the folder of the cache.
-_shares: Counter[Path] = Counter()
+# How many sets of images a process has made its share of, by the folder of the cache and the process's number.
+_shares: Counter[tuple[Path, int]] = Counter()
 
 
 def finish_share(folder: Path, process: int) -> int:
     """Tell the other processes that this one has made its share of one more set of images. Returns how many these are."""
-    _shares[folder] += 1
-    write_text(folder / f".made-{process}", str(_shares[folder]))
-    return _shares[folder]
+    _shares[folder, process] += 1
+    write_text(folder / f".made-{process}", str(_shares[folder, process]))
+    return _shares[folder, process]
 
 
 def _shares_made(folder: Path, process: int) -> int:

@@ -35,8 +35,7 @@ def about() -> None:
     """
 
 
-COMMANDS: tuple[Callable[..., None], ...]
-COMMANDS = (quickstart, harden, apply, export, push, attack, generate, edit, finetune, scan)
+COMMANDS = list[Callable[..., None]]((quickstart, harden, apply, export, push, attack, generate, edit, finetune, scan))
 for command in COMMANDS:
     app.command()(sensible(command))
 app.add_typer(bench, name="bench")

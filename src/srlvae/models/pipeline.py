@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from srlvae.errors import InputError
+from srlvae.errors import BlackedOutError, InputError
 from srlvae.images import Images, check_images
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.vae import VAE, Latents
@@ -44,19 +44,6 @@ class Conditioning:
 
     embeds: Tensor
     added: dict[str, Tensor]
-
-
-class BlackedOutError(InputError):
-    """Of a batch of `images`, the pipeline's own safety checker has blacked out those with the `numbers`."""
-
-    reason = "the pipeline's safety checker takes it for unsafe, and has blacked it out"
-
-    def __init__(self, images: Images, numbers: list[int]):
-        super().__init__(images, numbers)
-        self.images, self.numbers = images, numbers
-
-    def __str__(self) -> str:
-        return f"{len(self.numbers)} of {len(self.images)} images are black: {self.reason}"
 
 
 class Pipeline:
@@ -201,8 +188,7 @@ class Pipeline:
     ) -> Images:
         """Images `x` edited by diffusers' own image-to-image pipeline, image i with prompt i and from generator i.
 
-        Raises InputError for a size that is not a multiple of the VAE's factor, or if the strength leaves no step to run, and
-        BlackedOutError as `generate` does.
+        Raises InputError for a size that is no multiple of the VAE's factor or no step to run, and BlackedOutError.
         """
         kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline
         self.vae.check_size(*check_images(x).shape[-2:])
