@@ -55,8 +55,8 @@ def levels_moved(source: Path, attacked: Path) -> int:
 
 
 def times(folder: Path) -> dict[str, int]:
-    """When each picture and record was written; the contact sheet is left out."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "sheet.png"}
+    """When each picture and record was written; the contact sheet and the record of the run are left out."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name not in ("sheet.png", ".attack.json")}
 
 
 # --- what is written
@@ -79,7 +79,8 @@ def test_files_of_any_size_keep_it_and_the_budget(name, folder, vae):
 def test_nothing_but_pictures_and_their_records_is_written(folder, vae):
     run(folder, vae)
     written = {path.name for path in (folder.parent / "out").iterdir()}
-    assert written == {f"{Path(file).stem}.{kind}" for file in SIZES for kind in ("png", "json")} | {"sheet.png"}
+    made = {f"{Path(file).stem}.{kind}" for file in SIZES for kind in ("png", "json")}
+    assert written == made | {"sheet.png", ".attack.json"}
 
 
 def test_the_record_says_what_was_done_and_measured(folder, vae):
@@ -138,19 +139,49 @@ def test_a_second_run_makes_nothing_anew_and_returns_the_same(folder, vae):
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"eps": 4 / 255}, {"steps": 3}, {"name": "reconstruction"}])
-def test_another_setting_makes_every_file_anew(change, folder, vae):
+def test_another_setting_is_another_run_which_wants_a_folder_of_its_own(change, folder, vae):
     run(folder, vae)
     before = times(folder.parent / "out")
-    run(folder, vae, **change)
-    after = times(folder.parent / "out")
-    assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
+    with pytest.raises(InputError, match="begun with other settings.*give a new folder"):
+        run(folder, vae, **change)
+    assert times(folder.parent / "out") == before
 
 
-def test_another_vae_makes_the_files_anew(folder, vae):
-    (first, *_) = run(folder, vae)
+def test_another_vae_is_another_run(folder, vae):
+    run(folder, vae)
     vae.model.encoder.conv_in.weight.mul_(1.1)
-    (second, *_) = run(folder, vae)
-    assert first["vae"] != second["vae"] == vae.fingerprint()
+    with pytest.raises(InputError, match="vae was"):
+        run(folder, vae)
+
+
+def test_an_image_of_another_folder_replaces_none_of_the_same_name(folder, vae):
+    run(folder, vae)
+    before = times(folder.parent / "out")
+    other = save_noise(folder.parent / "elsewhere" / "a.png", 16, 16, 5)
+    with pytest.raises(InputError, match="a.png was made from .*in/a.png, not from .*elsewhere/a.png"):
+        run(other, vae)
+    assert times(folder.parent / "out") == before
+    # One that has only moved is the same.
+    moved = folder.rename(folder.parent / "moved")
+    run(moved, vae)
+    assert times(folder.parent / "out") == before
+
+
+def test_pictures_of_something_else_are_left_alone(folder, vae):
+    mine = save_noise(folder.parent / "out" / "a.png", 16, 16, 5)
+    before = mine.read_bytes()
+    with pytest.raises(InputError, match="something else in it"):
+        run(folder, vae)
+    assert mine.read_bytes() == before and [path.name for path in mine.parent.iterdir()] == ["a.png"]
+
+
+def test_a_picture_that_was_changed_since_is_made_again(folder, vae):
+    run(folder, vae)
+    target = folder.parent / "out" / "b.png"
+    whole = target.read_bytes()
+    save_noise(target, 16, 16, 7)
+    run(folder, vae)
+    assert target.read_bytes() == whole
 
 
 @pytest.mark.parametrize("lost", ["b.png", "b.json"])
@@ -307,8 +338,8 @@ def test_a_target_is_a_picture_of_any_size(tmp_path, vae):
     (record,) = attacked("photoguard-encoder", source, tmp_path / "out", vae, target=target, steps=2)
     assert record["target"].startswith(f"{target} ")
     save_noise(target, 50, 40, 2)
-    (other,) = attacked("photoguard-encoder", source, tmp_path / "out", vae, target=target, steps=2)
-    assert other["target"] != record["target"]
+    with pytest.raises(InputError, match="target was"):
+        attacked("photoguard-encoder", source, tmp_path / "out", vae, target=target, steps=2)
     assert not torch.equal(read_image(tmp_path / "zero" / "a.png"), read_image(tmp_path / "out" / "a.png"))
 
 
@@ -404,12 +435,12 @@ def test_a_mask_of_other_proportions_is_refused(tmp_path, vae):
         attacked("latent", source, tmp_path / "out", vae, mask=mask, steps=1)
 
 
-def test_another_unet_makes_the_files_anew(tmp_path, vae):
+def test_another_unet_is_another_run(tmp_path, vae):
     source, pipeline = save_noise(tmp_path / "a.png", 16, 16), sd15(vae)
-    (one,) = attacked("advdm", source, tmp_path / "out", pipeline, steps=1)
+    attacked("advdm", source, tmp_path / "out", pipeline, steps=1)
     pipeline.pipe.unet.conv_in.weight.mul_(1.1)
-    (other,) = attacked("advdm", source, tmp_path / "out", pipeline, steps=1)
-    assert one["networks"] != other["networks"]
+    with pytest.raises(InputError, match="networks was"):
+        attacked("advdm", source, tmp_path / "out", pipeline, steps=1)
 
 
 def test_a_source_with_new_content_is_attacked_anew(tmp_path, vae):

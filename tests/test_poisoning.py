@@ -275,7 +275,7 @@ def test_scan_looks_at_an_image_once(folder, monkeypatch):
 
     monkeypatch.setattr("srlvae.bench.poison_defences.evidence", means)
     scan = ScanFilter({name: pipe.vae for name, pipe in made.pipelines.items()}, 0.5)
-    x = made.photographs["cat"]
+    x = made.photographs["cat"][:]
     found = scan.evidence(torch.cat([x, x]))
     assert len(looked) == len(x) and torch.equal(found, torch.cat([scan.evidence(x)] * 2))
     assert len(looked) == len(x)

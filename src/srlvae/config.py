@@ -18,6 +18,10 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+# The bounds of a setting, both allowed.
+Range = tuple[int | float, int | float]
+# More than anyone runs or holds in memory: beyond it a number is a slip of the hand.
+MOST_STEPS, MOST_IMAGES, MOST_PIXELS, MOST_SEED = 1_000_000, 100_000, 16_384, 2**63 - 1
 
 
 def read_toml(path: Path, cls: type[T]) -> T:
@@ -78,6 +82,27 @@ def _real(value: float | int, where: str) -> float:
     except OverflowError:
         pass
     raise InputError(f"{where} must be a finite number, got {shortened(value)}")
+
+
+def check_numbers(settings: Any, where: str, **ranges: Range) -> None:
+    """Check that all numbers in a dataclass of settings are finite, and that those named lie between their two bounds.
+
+    Dataclasses within it are not looked into. Raises InputError that names `where` it is, the setting and the value.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float):
+                _check_number(f"{where}{field.name}", number, *ranges.get(field.name, (-math.inf, math.inf)))
+
+
+def _check_number(name: str, number: int | float, low: int | float, high: int | float) -> None:
+    if not math.isfinite(number):
+        raise InputError(f"{name} must be a finite number, got {number}")
+    if number < low:
+        raise InputError(f"{name} must be at least {low}, got {number}")
+    if number > high:
+        raise InputError(f"{name} must be at most {high}, got {number}")
 
 
 def fraction(text: str, where: str = "eps") -> float:

@@ -6,16 +6,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from srlvae.errors import UnreadableError
+from srlvae.errors import BlackedOutError, InputError, UnreadableError
 from srlvae.events import Listener
+from srlvae.files import digest
 from srlvae.images import SHEET, LeftOut, Source, find_sources, fit, read_image, read_picture, tile, write_image
+from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, EditSettings
 from srlvae.models.pipeline import Pipeline, steps_run
-from srlvae.rng import generators, named_generator
-from srlvae.runs import claim
+from srlvae.rng import Generators, generators, named_generator
+from srlvae.runs import claim, kept_record, write_record
 
 BATCH = 8
 RECORD = "pictures.json"
@@ -23,6 +27,7 @@ RECORD = "pictures.json"
 ROWS = 12
 
 
+@holds("out")
 def generate_files(
     pipeline: Pipeline,
     prompts: Sequence[str],
@@ -36,28 +41,47 @@ def generate_files(
 ) -> Path:
     """Write `count` images of every prompt to `out` and return the contact sheet, which has one row for each prompt.
 
-    Image i of every prompt starts from the noise of (seed, i). Images that exist already are not made again. The listener
-    hears of each batch.
+    Image i of every prompt starts from the noise of (seed, i). Images that exist already are not made again. Images that the
+    pipeline's safety checker blacks out are left out, told to the listener and listed in `out`. The listener also hears of each
+    batch.
 
-    Raises InputError if `out` holds images that were made with other settings.
+    Raises InputError if `out` holds images that were made with other settings, or if none is left.
     """
     pipeline.check_prompted()
-    listener = listener or Listener()
+    EditSettings(steps=steps, guidance=guidance).check()
+    left_out = LeftOut(listener)
     settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
     claim(out, RECORD, settings | _names(pipeline))
-    rows = []
-    for j, prompt in enumerate(prompts):
-        paths = [out / f"{j:02d}-{_slug(prompt)}-{i:03d}.png" for i in range(count)]
-        missing = [i for i in range(count) if not paths[i].exists()]
-        for part in (missing[i : i + BATCH] for i in range(0, len(missing), BATCH)):
-            y = pipeline.generate([prompt] * len(part), generators(seed, part), steps=steps, guidance=guidance)
-            for i, image in zip(part, y, strict=True):
-                write_image(paths[i], image)
-            listener.at("images", j * count + part[-1] + 1, len(prompts) * count)
-        rows.append([read_image(path) for path in paths])
-    return _sheet(out, rows)
+    total, rows = len(prompts) * count, []
+    try:
+        for j, prompt in enumerate(prompts):
+            paths = [out / f"{j:02d}-{_slug(prompt)}-{i:03d}.png" for i in range(count)]
+            missing = [i for i in range(count) if not paths[i].exists()]
+            for part in (missing[i : i + BATCH] for i in range(0, len(missing), BATCH)):
+                y, black = _generated(pipeline, prompt, generators(seed, part), steps=steps, guidance=guidance)
+                for number, (i, image) in enumerate(zip(part, y, strict=True)):
+                    if number in black:
+                        left_out.add(paths[i], BlackedOutError.reason)
+                    else:
+                        write_image(paths[i], image)
+                left_out.listener.at("images", j * count + part[-1] + 1, total)
+            rows.append([path if path.exists() else None for path in paths])
+        left_out.check_left(total - len(left_out.files))
+    finally:
+        left_out.write(out)
+    blank = torch.ones(3, pipeline.size, pipeline.size)
+    return _sheet(out, [[read_image(path) if path else blank for path in row] for row in rows])
 
 
+def _generated(pipeline: Pipeline, prompt: str, draws: Generators, **settings: Any) -> tuple[Tensor, list[int]]:
+    """Images of a prompt, and the numbers of those that are blacked out."""
+    try:
+        return pipeline.generate([prompt] * len(draws), draws, **settings), []
+    except BlackedOutError as error:
+        return error.images, error.numbers
+
+
+@holds("out")
 def edit_files(
     pipeline: Pipeline,
     sources: Sequence[Path],
@@ -71,17 +95,19 @@ def edit_files(
     """Edit the centre square of every image in `sources` (files or folders) and write a PNG to `out`, as `find_sources` says.
 
     Transparency is laid on white; EXIF, XMP and texts are carried over. Returns the contact sheet, which shows photographs
-    beside their edits. Edits that exist already are not made again. Images that cannot be read are left out, told to the
-    listener and listed in `out`. The listener also hears of each image.
+    beside their edits. Edits that exist already are not made again, unless the image has changed since. Images that cannot be
+    read are left out, told to the listener and listed in `out`. The listener also hears of each image.
 
     Raises InputError if no image can be read, for two images of the same name, if the strength leaves no step to run, or if
-    `out` holds images that were made with other settings.
+    `out` holds images that were made with other settings or from other files.
     """
     pipeline.check_prompted()
-    listener, settings = listener or Listener(), settings or EditSettings()
+    listener, settings = listener or Listener(), (settings or EditSettings()).check()
     left_out = LeftOut(listener)
     found = find_sources(sources, out, left_out)
     steps_run(settings.steps, settings.strength)
+    if taken := next((source.path for source in found if f"{source.target}.json" == RECORD), None):
+        raise InputError(f"the record of {taken} would have the name of that of the whole run, {RECORD}; rename the image")
     claim(out, RECORD, {"prompt": prompt, **asdict(settings), "seed": seed} | _names(pipeline))
     rows: list[list[Tensor]] = []
     try:
@@ -89,7 +115,7 @@ def edit_files(
             try:
                 row = _edit_file(pipeline, source, out / f"{source.target}.png", prompt, settings, seed, left_out)
                 rows += [row] if len(rows) < ROWS else []
-            except UnreadableError as error:
+            except (UnreadableError, BlackedOutError) as error:
                 left_out.add(source.path, error.reason)
             listener.at("images", number, len(found))
         left_out.check_left(len(rows))
@@ -104,10 +130,12 @@ def _edit_file(
     """The square that is edited, and its edit, which is made if it is not there."""
     picture = read_picture(source.path, left_out=left_out)
     x = fit(picture.on_white(), pipeline.size, pipeline.size)
-    if not target.exists():
+    wanted = {"source": str(source.path), "source_sha256": digest(source.path)}
+    if kept_record(target, wanted) is None:
         # One at a time, so that an edit is the same to the last bit whatever stands beside it.
         draws = [named_generator(seed, source.name)]
         write_image(target, pipeline.edit(x[None], [prompt], draws, **asdict(settings))[0], picture.carried)
+        write_record(target, wanted)
     return [x, read_image(target)]
 
 

@@ -1,5 +1,9 @@
 """The exceptions for input that a user can correct."""
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class InputError(ValueError):
     """Bad input. The message says what was wrong, quotes the value, and says what to do.
@@ -17,3 +21,16 @@ class UnreadableError(InputError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+class BlackedOutError(InputError):
+    """Of a batch of `images`, a pipeline's own safety checker has blacked out those with the `numbers`."""
+
+    reason = "the pipeline's safety checker takes it for unsafe, and has blacked it out"
+
+    def __init__(self, images: Any, numbers: list[int]):
+        super().__init__(images, numbers)
+        self.images, self.numbers = images, numbers
+
+    def __str__(self) -> str:
+        return f"{len(self.numbers)} of {len(self.images)} images are black: {self.reason}"

@@ -2,69 +2,164 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from srlvae.errors import InputError
+
+try:
+    import fcntl as _locks
+except ImportError:  # Windows has no such locks, so there nothing that was cut off is swept away
+    _locks: Any = None
 
 # The table of what a run left out, in its output folder.
 LEFT_OUT = "left-out.csv"
 # How text files are opened that hold names of files: those need not be text, and come back as the same bytes.
 NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+# The names of what is being written. Nobody can guess one before it is there.
+PARTIAL = re.compile(r"\.srlvae-[0-9a-f]{16}\.partial(\..*)?", re.DOTALL)
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then move it to `path`.
 
     If `write` raises, the temporary file is removed and `path` stays as it was. The temporary file has the suffix of `path`.
+
+    Raises InputError that names `path` where it cannot be written, as on a full disk.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Short, as `path` may have the longest name there is; the same suffix, as writers choose a format by it.
-    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    partial = path.with_name(f".{short}.{os.getpid()}.partial{path.suffix}")
-    try:
-        write(partial)
-        publish(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with saying_where(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = _new_name(path.parent, path.suffix)
+        with _new_file(partial) as mode:
+            write(partial)
+            publish(partial, path, mode)
 
 
-def try_writing(out: Path) -> None:
-    """Write and remove a small file where the folder `out` is or will be, to learn before long work that it can be written.
+def fill_folder(out: Path, write: Callable[[Path], object], last: str) -> None:
+    """Let `write` fill a temporary folder in `out`, then move its files to `out`, the one called `last` after all others.
 
-    Raises InputError that names the folder and says why not.
+    A folder in which `last` is there is whole. Raises InputError that names `out` where it cannot be written.
     """
-    out = Path(out)
-    try:
-        there = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
-        if not there.is_dir():
-            raise NotADirectoryError(f"{there} is a file")
-        with tempfile.TemporaryFile(dir=there) as file:
-            file.write(b"srlvae")
-            file.flush()
-    except OSError as error:
-        raise InputError(f"cannot write to {out} ({error.strerror or error}); give another --out") from error
+    with saying_where(out):
+        out.mkdir(parents=True, exist_ok=True)
+        partial = _new_name(out)
+        partial.mkdir()
+        try:
+            with _locked(os.open(partial, os.O_RDONLY)), _new_file(_new_name(partial)) as mode:
+                write(partial)
+            for file in sorted(_files(partial), key=lambda file: (file == partial / last, file)):
+                target = out / file.relative_to(partial)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                publish(file, target, mode)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
-def publish(partial: Path, path: Path) -> None:
-    """Move the finished file `partial` to `path`, flushed to disk and with the permissions of any new file."""
-    make_readable(partial)
+def open_to_append(path: Path) -> TextIO:
+    """Open a text file to add lines to it, without the half line that a run which was cut off left at its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    return path.open("a", newline="", **NAMES)
+
+
+def publish(partial: Path, path: Path, mode: int) -> None:
+    """Move the finished file `partial` to `path`, flushed to disk and with the permissions `mode`."""
+    # Some libraries write files that only their owner can read.
+    partial.chmod(mode)
     with open(partial, "rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
 
 
-def make_readable(path: Path) -> None:
-    """Give a file the permissions of any new file. safetensors writes files that only their owner can read."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+@contextlib.contextmanager
+def saying_where(path: Path) -> Iterator[None]:
+    """Turn what a library raises for a file that it cannot write, as on a full disk, into an InputError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(_not_written(path, error.strerror or error)) from error
+    except Exception as error:
+        # safetensors has a kind of error of its own for this.
+        if type(error).__name__ == "SafetensorError" and "os error" in str(error):
+            raise InputError(_not_written(path, error)) from error
+        raise
+
+
+def _not_written(path: Path, reason: object) -> str:
+    return f"cannot write {path} ({reason}); what was there is as it was, and the same command goes on once this is mended"
+
+
+def _new_name(folder: Path, suffix: str = "") -> Path:
+    return folder / f".srlvae-{secrets.token_hex(8)}.partial{suffix}"
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[int]:
+    """Make the file `path`, which must be new, and give its permissions: those of any new file. In the end it is removed."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o666)
+    with _locked(descriptor):
+        try:
+            yield os.fstat(descriptor).st_mode & 0o777
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(descriptor: int) -> Iterator[None]:
+    """Lock an open file, by which `sweep` sees that somebody is at work on it, and close it in the end."""
+    try:
+        lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int) -> bool | None:
+    """Lock an open file for as long as it is open here. Returns whether it was free; None where nothing can be locked.
+
+    The system undoes it when the process ends, in whatever way.
+    """
+    if _locks is None:
+        return None
+    try:
+        _locks.flock(descriptor, _locks.LOCK_EX | _locks.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was being written below `folder` by processes that were cut off. What is still being written is left."""
+    for above, folders, names in os.walk(folder):
+        for name in filter(PARTIAL.fullmatch, [*folders, *names]):
+            path = Path(above, name)
+            # What is open elsewhere, a link or someone else's: left alone.
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | NO_FOLLOW)
+                try:
+                    if lock(descriptor):
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                finally:
+                    os.close(descriptor)
+        folders[:] = [name for name in folders if not PARTIAL.fullmatch(name)]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and not PARTIAL.fullmatch(path.name))
 
 
 def shown(text: object) -> str:

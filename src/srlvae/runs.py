@@ -7,11 +7,12 @@ where something else lies in the folder, nothing is touched and the error says w
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, read_record, write_json
+from srlvae.files import LEFT_OUT, digest, read_record, write_json
 
 
 def claim(
@@ -28,31 +29,45 @@ def claim(
     run = json.loads(json.dumps(run))
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a new folder")
-    inside = _files(out, record)
-    if finished and (out / finished) in inside:
+    if finished and (out / finished).is_file():
         raise InputError(f"{out} holds a finished run; give a new folder")
-    if inside and (out / record) not in inside:
+    goes_on = holds_files(out, record)
+    if goes_on and not (out / record).is_file():
         raise InputError(f"{out} has something else in it; give a new folder")
-    goes_on = len(inside) > 1
     if goes_on and not resume:
         raise InputError(f"{out} holds an interrupted run; go on with --resume, or give a new folder")
-    if goes_on:
-        earlier_record(out, record, run, free)
+    if goes_on and earlier_record(out, record, run, free) == run:
+        return True
     write_json(out / record, run)
     return goes_on
 
 
-def _files(out: Path, record: str) -> list[Path]:
-    """The files in `out` that a run made: no hidden ones, no table of what was left out, none in folders of other runs."""
-    runs = [path.parent for path in out.rglob(record) if path != out / record]
-    files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".") and path.name != LEFT_OUT]
-    return [path for path in files if not any(run in path.parents for run in runs)]
+def check_free(out: Path) -> None:
+    """Raise InputError if there is anything in the folder `out`, or if it is a file."""
+    if out.exists() and (not out.is_dir() or holds_files(out)):
+        raise InputError(f"{out} has something in it; give a new folder")
+
+
+def holds_files(out: Path, record: str | None = None) -> bool:
+    """Whether there are files in `out` that a run made.
+
+    Its `record`, hidden ones, tables of what was left out, and what lies in folders of other runs do not count.
+    """
+    for above, folders, names in os.walk(out):
+        inside = Path(above)
+        if record and inside != out and (inside / record).is_file():
+            folders.clear()
+            continue
+        files = (inside / name for name in names if not name.startswith(".") and name != LEFT_OUT)
+        if any(record is None or file != out / record for file in files):
+            return True
+    return False
 
 
 def earlier_record(out: Path, record: str, run: dict, free: Collection[str] = ()) -> dict | None:
     """The record of an earlier run in `out`, or None if there is none.
 
-    Raises InputError if that run was another one, naming what differs outside the keys in `free`.
+    Raises InputError if that run was another one, naming what differs outside the keys in `free`, or if it cannot be read.
     """
     if not (out / record).exists():
         return None
@@ -61,6 +76,35 @@ def earlier_record(out: Path, record: str, run: dict, free: Collection[str] = ()
     if changed:
         raise InputError(f"{out} was begun with other settings: {'; '.join(changed)}; give a new folder")
     return before
+
+
+def kept_record(made: Path, wanted: dict) -> dict | None:
+    """The record beside the file `made`, if both are there and it was made as `wanted` says; None if it is to be made (again).
+
+    `wanted` names the `source` and its `source_sha256`: a source that has moved is the same, and one that has changed is not.
+
+    Raises InputError if the file was made from another source, which would be lost.
+    """
+    try:
+        said = read_record(record_of(made)) if made.exists() else {}
+    except InputError:
+        return None
+    if "source" in said and all(said.get(key) != wanted[key] for key in ("source", "source_sha256")):
+        raise InputError(f"{made} was made from {said['source']}, not from {wanted['source']}; give another --out")
+    same = all(said.get(key) == value for key, value in wanted.items() if key != "source")
+    return said if same and said.get("sha256") == digest(made) else None
+
+
+def write_record(made: Path, record: dict) -> dict:
+    """Write the record of how the file `made` was made beside it, with the file's digest. Returns what was written."""
+    record = {**record, "sha256": digest(made)}
+    write_json(record_of(made), record)
+    return record
+
+
+def record_of(made: Path) -> Path:
+    """The record beside a file that was made."""
+    return made.with_suffix(".json")
 
 
 def _differences(before: dict, now: dict, free: Collection[str], prefix: str = "") -> list[str]:

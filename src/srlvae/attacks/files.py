@@ -15,13 +15,19 @@ from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.memory import Size, plan, too_large
 from srlvae.attacks.prepared import PreparedAttack
 from srlvae.attacks.sheet import write_sheet
-from srlvae.attacks.written import found_record, write_attacked
+from srlvae.attacks.written import write_attacked
 from srlvae.errors import UnreadableError
 from srlvae.events import Listener
-from srlvae.files import digest, try_writing, write_json
+from srlvae.files import digest
 from srlvae.images import SHEET, LeftOut, Picture, Source, find_sources, image_size, read_picture, to_tensor
+from srlvae.locks import holds
+from srlvae.runs import claim, kept_record, write_record
+
+# Hidden, as an image may have any other name.
+RECORD = ".attack.json"
 
 
+@holds("out")
 def attack_files(
     attack: PreparedAttack,
     sources: list[Path],
@@ -37,16 +43,17 @@ def attack_files(
     the perturbation and what the record calls converted or left out.
 
     Neighbours of one size are attacked together, `batch` at a time, and fewer where memory does not suffice; what comes of an
-    image is then the same but for the order of sums. An image whose PNG and record are there with the same settings is not
-    made again, unless `resume` is off. Images that cannot be read, or that are too large for the memory, are left out, told to
+    image is then the same but for the order of sums. An image whose PNG and record are there is not made again, unless `resume`
+    is off or its bytes have changed. Images that cannot be read, or that are too large for the memory, are left out, told to
     the listener and listed in `out`. The listener also hears of `images` and of the `steps` of each batch.
 
-    Returns the records. Raises InputError if no image is left, for two sources of one name, or for sources in `out` itself.
+    Returns the records. Raises InputError if no image is left, for two sources of one name, for sources in `out` itself, or if
+    `out` holds something else: another attack's images, or an image that was made from another file.
     """
-    try_writing(out)
     left_out = LeftOut(listener)
     found = find_sources(sources, out, left_out)
     run = _Run(attack, out, left_out, listener or Listener())
+    claim(out, RECORD, attack.settings(), free=("pipeline",))
     try:
         run.look_at(found, resume)
         made = run.attack_all(1 if attack.request.attack.alone else batch)
@@ -83,7 +90,8 @@ class _Run:
                 self.left_out.add(source.path, f"not a readable image ({error.strerror})")
                 continue
             self.wanted[source] = wanted
-            if resume and (record := found_record(self.png(source), wanted)):
+            record = kept_record(self.png(source), wanted)
+            if record and resume:
                 self.records[source] = record
                 for part in record.get("left_out", ()):
                     self.left_out.add(source.path, part, whole=False)
@@ -151,5 +159,4 @@ class _Run:
             if source not in self.records:
                 measured = write_attacked(self.attack, self.png(source), picture, adversarial[i])
                 record = {**self.wanted[source], "objective": trace.ends(i), **measured, "doubts": doubts[i]}
-                write_json(self.png(source).with_suffix(".json"), record)
-                self.records[source] = record
+                self.records[source] = write_record(self.png(source), record)

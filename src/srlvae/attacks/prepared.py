@@ -28,11 +28,14 @@ from srlvae.rng import Generators, named_generator
 
 
 def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:
-    """Make a request ready on a model. Raises InputError if the attack needs a pipeline and the model is a VAE."""
+    """Make a request ready on a model. Raises InputError if the attack needs a pipeline and the model is a VAE.
+
+    A pipeline's safety checker is left out: an attack would take a target that was blacked out for the picture that it wants.
+    """
     if request.attack.needs == "pipeline" and not isinstance(model, Pipeline):
         raise InputError(f"{request.name} attacks a whole pipeline; give one with --pipeline")
     network = load_features(request.features).to(model.device) if request.features else None
-    return PreparedAttack(request, model, network)
+    return PreparedAttack(request, model.without_safety_checker() if isinstance(model, Pipeline) else model, network)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,13 @@ class PreparedAttack:
             adversarial = x + shorter * (adversarial - x)
             rounded = to_levels(adversarial).float() / 255
         return rounded
+
+    def keeps_budget(self, adversarial: Float[Tensor, "3 _ _"], x: Float[Tensor, "3 _ _"]) -> bool:
+        """Whether an attacked image is as large as the image `x`, and within the budget of it."""
+        eps = self.request.changed.ball.eps
+        if adversarial.shape != x.shape:
+            return False
+        return eps is None or self.size(adversarial[None], x[None]).item() <= eps + 1e-6
 
     def size(self, adversarial: Images, x: Images) -> Float[Tensor, " b"]:
         """How large the perturbations are, in the norm of the budget."""

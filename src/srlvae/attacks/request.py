@@ -10,6 +10,7 @@ from pathlib import Path
 from srlvae.attacks import ATTACKS, Attack, Preset
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
+from srlvae.config import MOST_SEED, MOST_STEPS, check_numbers
 from srlvae.errors import InputError
 from srlvae.images import check_eps
 
@@ -48,6 +49,8 @@ class Request:
         if self.preset is not None and self.preset not in self.attack.presets:
             raise InputError(f"{self.name} has no preset {self.preset!r}; choose one of {', '.join(self.attack.presets)}")
         self._check_taken()
+        ranges = {"steps": (0, MOST_STEPS), "restarts": (1, MOST_STEPS), "draws": (1, MOST_STEPS), "seed": (0, MOST_SEED)}
+        check_numbers(self, "", **ranges)
         if self.eps is not None:
             _check_budget(self.eps, self.published.ball)
 

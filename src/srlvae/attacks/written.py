@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,3 @@ def write_attacked(
     about = {"converted": list(picture.converted), "left_out": list(picture.lost)}
     shown = f"{effective:.4g} (ℓ2)" if ball.norm == "l2" else f"{round(effective * 255)}/255"
     return {"effective_eps": shown, **measured, **{key: value for key, value in about.items() if value}}
-
-
-def found_record(png: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The record beside a PNG that is there and was made as `wanted` says; otherwise None."""
-    try:
-        said = json.loads(png.with_suffix(".json").read_text(encoding="utf-8")) if png.exists() else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return said if isinstance(said, dict) and wanted.items() <= said.items() else None

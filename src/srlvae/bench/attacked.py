@@ -104,7 +104,11 @@ def noisy_images(clean: ImageSet, eps: float, seed: int, cache: Cache) -> ImageS
         noisy = to_levels((x + eps * uniform_like(x, draws)).clamp(0, 1)).float() / 255
         return noisy, [None] * len(part)
 
-    return ImageSet(keys, cache.images(keys, make))
+    def within(i: int, image: Tensor) -> bool:
+        # Rounding may add half a level.
+        return image.shape == clean.images[i].shape and bool((image - clean.images[i]).abs().max() <= eps + 0.5 / 255 + 1e-6)
+
+    return ImageSet(keys, cache.images(keys, make, within))
 
 
 def attacked_images(attack: PreparedAttack, clean: ImageSet, cache: Cache) -> ImageSet:
@@ -123,4 +127,4 @@ def attacked_images(attack: PreparedAttack, clean: ImageSet, cache: Cache) -> Im
             found = attack.perturb(clean.images[part].to(attack.vae.device), [clean.keys[i] for i in part], trace)
         return found, [{**settings, "doubts": doubts} for doubts in trace.doubts(len(part))]
 
-    return ImageSet(keys, cache.images(keys, make))
+    return ImageSet(keys, cache.images(keys, make, lambda i, image: attack.keeps_budget(image, clean.images[i])))

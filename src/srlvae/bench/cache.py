@@ -7,63 +7,33 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from srlvae.bench.kept import key_of_image, read_kept, read_kept_record, write_kept, write_kept_record
+from srlvae.bench.keys import STAGES, key_of
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.files import write_json
-from srlvae.images import Images, read_image, write_image
-from srlvae.provenance import code_digest
+from srlvae.files import write_text
+from srlvae.images import Images, read_picture
 from srlvae.training.processes import processes
 
+__all__ = ["CACHE", "STAGES", "Cache", "announce", "key_of", "key_of_image", "start_heartbeat", "wait_for"]
 # The folder of the cache in the output of a benchmark.
 CACHE = "cache"
-# The code that makes what each stage of a benchmark keeps. After a change of that code it is made anew.
-IMAGE_CODE = ("images", "rng", "models")
-MEASURE_CODE = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
-TUNING_CODE = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
-POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
-STAGES = {
-    "uniform-noise": ("images", "rng", "bench/attacked"),
-    "attacked": (*IMAGE_CODE, "attacks", "training", "bench/attacked"),
-    "purified": (*IMAGE_CODE, "purify", "bench/purifiers"),
-    "edited": (*IMAGE_CODE, "bench/editor"),
-    "timed": (*IMAGE_CODE, "purify", "bench/costs"),
-    "compared": (*IMAGE_CODE, *MEASURE_CODE),
-    "reconstructed": (*IMAGE_CODE, *MEASURE_CODE, "bench/reconstructed"),
-    "poisoned": (*IMAGE_CODE, *MEASURE_CODE, *TUNING_CODE, *POISON_CODE),
-}
-
-
-def key_of(stage: str, **made_from: Any) -> str:
-    """The key of what a stage makes: the SHA-256 of `made_from`, written as JSON, and of the stage's own code.
-
-    `stage` is a name in STAGES, which lists the code that each stage depends on. A change of that code changes the key.
-    """
-    made_by = {"stage": stage, "code": code_digest(*STAGES[stage]), **made_from}
-    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
-
-
-def key_of_image(x: Float[Tensor, "3 h w"]) -> str:
-    """The key of an image in [0,1]: the SHA-256 of its size and of its pixels, rounded to 8 bits."""
-    levels = (x * 255).round().to(torch.uint8).cpu()
-    return hashlib.sha256(f"{tuple(levels.shape)}".encode() + levels.numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of PNG files, of notes on them, and of records, which are JSON files. Every file is named by its key.
+    """A folder of PNG files with notes on them, and of records, which are JSON files. Every file is named by its key.
 
     - batch_size: how many images are made at a time.
     - listener: hears of every batch that is made.
@@ -75,64 +45,100 @@ class Cache:
     batch_size: int
     listener: Listener = field(default_factory=Listener)
     shared: bool = True
+    said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def path(self, key: str, suffix: str = ".png") -> Path:
         """The file of a key, whether it exists or not."""
         return self.folder / key[:2] / f"{key}{suffix}"
 
-    def images(self, keys: Sequence[str], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> Images:
-        """The images `n 3 h w` of `keys`, in [0,1]. Those that are missing are made first, in batches.
+    def images(
+        self,
+        keys: Sequence[str],
+        make: Callable[[list[int]], tuple[Images, list[Any]]],
+        allowed: Callable[[int, Tensor], bool] = lambda i, image: True,
+    ) -> Images:
+        """The images `n 3 h w` of `keys`, in [0,1]. Those that are missing or broken are made first, in batches.
 
-        `make` takes the positions in `keys` of a batch of missing images. It returns these images and a note on each of them,
-        which is plain data or None.
+        `make` takes the positions in `keys` of a batch of such images. It returns the images and a note on each of them, which
+        is plain data or None. `allowed` says whether an image, read back from its file, may stand at a position: one that may
+        not is made again.
         """
-        state = processes()
+        state, found = processes(), dict[int, Tensor]()
         if self.shared:
             announce(self.folder)
+
+        def look(i: int) -> bool:
+            image = self._read(keys[i], lambda x: allowed(i, x))
+            return image is not None and found.setdefault(i, image) is image
+
         own = range(state.process_index, len(keys), state.num_processes) if self.shared else range(len(keys))
-        share = [i for i in own if not self.path(keys[i]).exists()]
+        share = [i for i in own if not look(i)]
         for start in range(0, len(share), self.batch_size):
             part = share[start : start + self.batch_size]
-            self._write(keys, part, make)
+            for i, image, note in zip(part, *make(part), strict=True):
+                write_kept(self.path(keys[i]), keys[i], image, note)
+                if not look(i):
+                    raise AssertionError(f"{self.path(keys[i])}: not what may stand there, such as an image beyond its budget")
             self.listener.at("images", start + len(part), len(share))
-        if not self.shared or state.num_processes == 1:
-            return torch.stack([read_image(self.path(key)) for key in keys])
-        made_by = [(self.path(key), i % state.num_processes) for i, key in enumerate(keys)]
-        return torch.stack([read_image(wait_for(path, self.folder, maker)) for path, maker in made_by])
+        if self.shared and state.num_processes > 1:
+            turn = finish_share(self.folder, state.process_index)
+            for i in range(len(keys)):
+                if i not in found:
+                    maker = i % state.num_processes
+                    wait_for(self.path(keys[i]), self.folder, maker, functools.partial(look, i), turn)
+        return torch.stack([found[i] for i in range(len(keys))])
 
-    def _write(self, keys: Sequence[str], part: list[int], make: Callable[[list[int]], tuple[Images, list[Any]]]) -> None:
-        for i, image, note in zip(part, *make(part), strict=True):
-            if note:
-                write_json(self.path(keys[i], ".json"), note)
-            write_image(self.path(keys[i]), image)
+    def _read(self, key: str, allowed: Callable[[Tensor], bool]) -> Tensor | None:
+        """The image of a key, or None if there is none. A broken one is told to the listener."""
+        file = self.path(key)
+        try:
+            image = read_kept(file, key)[0] if file.exists() else None
+        except InputError as error:
+            return self._broken(error)
+        if image is not None and not allowed(image):
+            return self._broken(f"{file}: it is not within its budget")
+        return image
+
+    def _broken(self, reason: object) -> None:
+        # Once, however often it is looked for.
+        if str(reason) not in self.said:
+            self.said.add(str(reason))
+            self.listener.says(f"made again, since what is kept is broken: {reason}")
 
     def notes(self, keys: Sequence[str]) -> list[Any]:
-        """The note on each image of `keys`, or None for an image without one."""
-        files = [self.path(key, ".json") for key in keys]
-        return [read_json(file) if file.exists() else None for file in files]
+        """The note on each image of `keys`, or None for an image without one, such as a photograph."""
+        return [read_kept(self.path(key), key)[1] if self.path(key).exists() else None for key in keys]
 
-    def record(self, key: str, make: Callable[[], Any]) -> Any:
-        """The record of a key, which is plain data. If there is none yet, `make` is called and its result is kept."""
+    def record(self, key: str, make: Callable[[], Any], picture: Path | None = None) -> Any:
+        """The record of a key, which is plain data. If there is none yet, `make` is called and its result is kept.
+
+        `picture` is a file that `make` writes, too: without it, or if it is broken, everything is made again.
+        """
+        if not self.has_record(key, picture):
+            write_kept_record(self.path(key, ".json"), key, make())
+        return read_kept_record(self.path(key, ".json"), key)
+
+    def has_record(self, key: str, picture: Path | None = None) -> bool:
+        """Whether there is a record of the key that is whole, and a `picture` that can be read if there is to be one."""
         file = self.path(key, ".json")
         if not file.exists():
-            write_json(file, make())
-        return read_json(file)
-
-    def has_record(self, key: str) -> bool:
-        """Whether there is a record of the key."""
-        return self.path(key, ".json").exists()
+            return False
+        try:
+            read_kept_record(file, key)
+            if picture:
+                read_picture(picture)
+        except InputError as error:
+            self._broken(error)
+            return False
+        return True
 
     def record_of(self, key: str, process: int) -> Any:
         """The record of a key that another process makes. Waits until it is there.
 
         Raises InputError if that process has stopped.
         """
-        return read_json(wait_for(self.path(key, ".json"), self.folder, process))
-
-
-def read_json(file: Path) -> Any:
-    """The contents of a JSON file."""
-    return json.loads(file.read_text(encoding="utf-8"))
+        file = self.path(key, ".json")
+        return read_kept_record(wait_for(file, self.folder, process), key)
 
 
 # A sign of life from before this time is that of an earlier run.
@@ -165,13 +171,46 @@ def start_heartbeat(folder: Path, process: int) -> None:
     threading.Thread(target=go_on, daemon=True).start()
 
 
-def wait_for(file: Path, folder: Path, process: int) -> Path:
+# How many sets of images a process has made its share of, by the folder of the cache and the process's number.
+_shares: Counter[tuple[Path, int]] = Counter()
+
+
+def finish_share(folder: Path, process: int) -> int:
+    """Tell the other processes that this one has made its share of one more set of images. Returns how many these are."""
+    _shares[folder, process] += 1
+    write_text(folder / f".made-{process}", str(_shares[folder, process]))
+    return _shares[folder, process]
+
+
+def _shares_made(folder: Path, process: int) -> int:
+    """How many shares another process has made in this run, as far as it has told."""
+    try:
+        told = folder / f".made-{process}"
+        return int(told.read_text()) if told.stat().st_mtime >= STARTED else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def wait_for(file: Path, folder: Path, process: int, ready: Callable[[], bool] | None = None, turn: int | None = None) -> Path:
     """Wait until `process` has written `file`, and return it.
 
-    Raises InputError if that process has shown no sign of life in `folder` for too long; see `start_heartbeat`.
+    `ready` says whether it is there, in place of its mere existence. `turn` is the number of the share in which it is made.
+
+    Raises InputError if that process has shown no sign of life in `folder` for too long (see `start_heartbeat`), or if it has
+    made that share without the file.
     """
     began, sign = time.time(), folder / f".alive-{process}"
-    while not file.exists():
+    ready = ready or file.exists
+    while True:
+        # Looked at first: what a process has told of comes after what it has made.
+        made = _shares_made(folder, process)
+        if ready():
+            return file
+        if turn is not None and made >= turn:
+            raise InputError(
+                f"process {process} has made its images, and {file.name} is none of them: it sees other photographs, models or "
+                "settings than this one; start all processes with the same command, on the same files and versions"
+            )
         seen = sign.stat().st_mtime if sign.exists() else 0.0
         silent = time.time() - max(seen, began)
         if silent > (DEAD_SECONDS if seen >= STARTED else BEGIN_SECONDS):
@@ -179,4 +218,3 @@ def wait_for(file: Path, folder: Path, process: int) -> Path:
                 f"process {process} has stopped before it made {file.name}; start the same command again, and it continues"
             )
         time.sleep(0.1)
-    return file

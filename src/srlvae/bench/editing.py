@@ -26,6 +26,7 @@ from srlvae.bench.cache import CACHE, Cache, key_of
 from srlvae.bench.costs import defence_costs
 from srlvae.bench.distances import EditDistances, load_networks, reconstruction_estimates
 from srlvae.bench.editor import Editor
+from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import EditingProtocol, as_written
 from srlvae.bench.rows import VAE_OF, Row, access_of, as_data, read_measures
@@ -33,10 +34,12 @@ from srlvae.config import budget
 from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import LeftOut, tile, write_image
+from srlvae.locks import holds
 from srlvae.metrics.clip import load_clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
+from srlvae.training.precision import automatic_precision
 from srlvae.training.processes import processes
 
 RESULT, SHEETS = "editing.json", "sheets"
@@ -66,6 +69,7 @@ def conditions(protocol: EditingProtocol) -> list[tuple[Cell, str]]:
     return found + [(cell, p.name) for p in protocol.purifiers for cell in cells if p.takes(cell.attack, cell.eps)]
 
 
+@holds("out")
 def editing(
     pipeline: Pipeline,
     hardened: VAE,
@@ -86,7 +90,9 @@ def editing(
     protocol = attackable(protocol, pipeline.vae)
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)
+    claim_output(out, "editing", RESULT)
     left_out.write(out)
+    automatic_precision()
     editor = Editor(pipeline, hardened, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     edited, planned = EditedRows(editor), conditions(protocol)
     if not processes().is_main_process:

@@ -11,6 +11,7 @@ from typing import Any
 
 from srlvae.bench.attacked import CLEAN
 from srlvae.bench.cache import CACHE, Cache
+from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
 from srlvae.bench.reconstructed import Reconstructions, attack_cells
@@ -19,6 +20,7 @@ from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import digest, write_json
 from srlvae.images import LeftOut
+from srlvae.locks import holds
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
@@ -26,6 +28,7 @@ from srlvae.provenance import environment
 RESULT = "hardening.json"
 
 
+@holds("out")
 def hardening(
     original: VAE,
     runs: list[Path],
@@ -45,6 +48,7 @@ def hardening(
     listener = listener or Listener()
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
+    claim_output(out, "hardening", RESULT)
     left_out.write(out)
     kept = [(run.resolve().name, path) for run in runs for path in snapshots(run)]
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))

@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from srlvae.attacks import ATTACKS
-from srlvae.bench.protocol import ChosenPurifier, EditingProtocol, PoisoningProtocol, ReconstructionProtocol
-from srlvae.config import read_toml
+from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol, PoisoningProtocol, ReconstructionProtocol
+from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, Range, check_numbers, read_toml
 from srlvae.errors import InputError
 from srlvae.images import check_eps
 from srlvae.metrics.features import FEATURES
+from srlvae.models.edit_settings import MOST_STEPS_OF_NOISE
+from srlvae.models.pipeline import steps_run
 from srlvae.purify import PURIFIERS
 
 # What a purifier may need without a pipeline besides the protocol's.
 OWN_MODELS = ("nothing", "vae", "pipeline")
 
+# The bounds of the numbers in protocols.
+RANGES: dict[str, Range] = {
+    "steps": (1, MOST_STEPS),
+    "attack_steps": (0, MOST_STEPS),
+    "denoising_steps": (1, MOST_STEPS_OF_NOISE),
+    "images": (1, MOST_IMAGES),
+    "clean_images": (1, MOST_IMAGES),
+    "prompts_an_image": (1, MOST_IMAGES),
+    "counts": (0, MOST_IMAGES),
+    "clean_each": (1, MOST_IMAGES),
+    "sources": (1, MOST_IMAGES),
+    "generated": (1, MOST_IMAGES),
+    "others": (0, MOST_IMAGES),
+    "batch_size": (1, MOST_IMAGES),
+    "size": (1, MOST_PIXELS),
+    "seed": (0, MOST_SEED),
+    "seeds": (0, MOST_SEED),
+    "guidance": (-1000, 1000),
+    "learning_rate": (0, math.inf),
+    "scan_rate": (0, 1),
+}
+
 FOLDER = Path(__file__).parent / "protocols"
 
 
-def reconstruction_protocol(name: str, benchmark: str = "reconstruction") -> ReconstructionProtocol:
+def reconstruction_protocol(name: str, benchmark: str = "reconstruction", **changed: Any) -> ReconstructionProtocol:
     """Load the protocol of `benchmark` (`reconstruction` or `hardening`) that is called `name`, or is in the TOML file `name`.
 
-    Raises InputError for an unknown name, and for whatever is wrong in the file.
+    `changed` are settings in place of its own. Raises InputError for an unknown name, and for whatever is wrong in the file.
     """
-    protocol = read_toml(_find(benchmark, name), ReconstructionProtocol)
+    protocol = dataclasses.replace(read_toml(_find(benchmark, name), ReconstructionProtocol), **changed)
+    _check_numbers(name, protocol)
     _not_empty(name, attacks=protocol.attacks, eps=protocol.eps)
     _known(name, "attack", protocol.attacks, ATTACKS)
     if pipelines := [attack for attack in protocol.attacks if ATTACKS[attack].needs != "vae"]:
@@ -36,12 +63,14 @@ def reconstruction_protocol(name: str, benchmark: str = "reconstruction") -> Rec
     return protocol
 
 
-def editing_protocol(name: str) -> EditingProtocol:
+def editing_protocol(name: str, **changed: Any) -> EditingProtocol:
     """Load the editing protocol that is called `name`, or is in the TOML file `name`.
 
-    Raises InputError for an unknown name, and for whatever is wrong in the file.
+    `changed` are settings in place of its own. Raises InputError for an unknown name, and for whatever is wrong in the file.
     """
-    protocol = read_toml(_find("editing", name), EditingProtocol)
+    protocol = dataclasses.replace(read_toml(_find("editing", name), EditingProtocol), **changed)
+    _check_numbers(name, protocol)
+    steps_run(protocol.steps, protocol.strength)
     _not_empty(name, prompts=protocol.prompts, attacks=protocol.attacks)
     _known(name, "attack", [chosen.name for chosen in protocol.attacks], ATTACKS)
     _check_networks(name, protocol.pairs, protocol.sets)
@@ -52,12 +81,13 @@ def editing_protocol(name: str) -> EditingProtocol:
     return protocol
 
 
-def poisoning_protocol(name: str) -> PoisoningProtocol:
+def poisoning_protocol(name: str, **changed: Any) -> PoisoningProtocol:
     """Load the poisoning protocol that is called `name`, or is in the TOML file `name`.
 
-    Raises InputError for an unknown name, and for whatever is wrong in the file.
+    `changed` are settings in place of its own. Raises InputError for an unknown name, and for whatever is wrong in the file.
     """
-    protocol = read_toml(_find("poisoning", name), PoisoningProtocol)
+    protocol = dataclasses.replace(read_toml(_find("poisoning", name), PoisoningProtocol), **changed)
+    _check_numbers(name, protocol)
     _not_empty(name, concepts=protocol.concepts, pairs=protocol.pairs, eps=protocol.eps, seeds=protocol.seeds)
     _not_empty(name, counts=[count for count in protocol.counts if count])
     if len(protocol.concepts) < 3 or protocol.others < 1:
@@ -69,6 +99,15 @@ def poisoning_protocol(name: str) -> PoisoningProtocol:
     if own := [chosen.name for chosen in protocol.purifiers if PURIFIERS[chosen.name].needs not in OWN_MODELS]:
         raise InputError(f"{name}: {own[0]} needs an extra pipeline, which this benchmark does not load")
     return protocol
+
+
+def _check_numbers(where: str, protocol: Any) -> None:
+    """Check the numbers of a protocol; the budgets have a check of their own."""
+    names = {field.name for field in dataclasses.fields(protocol)}
+    check_numbers(protocol, f"{where}: ", **{name: bounds for name, bounds in RANGES.items() if name in names})
+    for chosen in getattr(protocol, "attacks", ()):
+        if isinstance(chosen, ChosenAttack):
+            check_numbers(chosen, f"{where}: {chosen.name}: ", steps=(0, MOST_STEPS))
 
 
 def _not_empty(where: str, **lists: Sequence[Any]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from srlvae.bench.kept import key_of_image
 from srlvae.errors import InputError, UnreadableError
-from srlvae.images import LeftOut, find_images, fit, read_picture
+from srlvae.images import Images, LeftOut, find_images, fit, read_picture
 
 
 def load_photographs(
@@ -20,11 +23,60 @@ def load_photographs(
 
     Raises InputError if fewer than two are left.
     """
-    left_out = left_out or LeftOut()
-    paths = find_images(folder, left_out)
-    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed)).tolist()
     found: list[Tensor] = []
     names: list[str] = []
+    for path, square in _squares(folder, size, seed, left_out or LeftOut()):
+        found.append(square)
+        names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
+        if len(found) == count:
+            break
+    _check_enough(folder, size, len(found))
+    return torch.stack(found), names
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Photographs as centre squares of `size` pixels, read when they are asked for; `keys` are those of their pixels."""
+
+    paths: tuple[Path, ...]
+    keys: tuple[str, ...]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, part: slice | Sequence[int]) -> Images:
+        """Those in a slice or with the given numbers. Raises InputError for one that has changed since it was found."""
+        numbers = range(len(self))[part] if isinstance(part, slice) else part
+        return torch.stack([self._read(i) for i in numbers]) if numbers else torch.zeros(0, 3, self.size, self.size)
+
+    def after(self, first: int) -> Photographs:
+        """All but the first ones."""
+        return Photographs(self.paths[first:], self.keys[first:], self.size)
+
+    def batches(self, count: int) -> Iterator[Images]:
+        """All of them, `count` at a time."""
+        return (self[start : start + count] for start in range(0, len(self), count))
+
+    def _read(self, i: int) -> Tensor:
+        square = fit(read_picture(self.paths[i]).on_white(), self.size, self.size)
+        if key_of_image(square) != self.keys[i]:
+            raise InputError(f"{self.paths[i]} has changed since the benchmark began; start it again")
+        return square
+
+
+def find_photographs(folder: Path, size: int, seed: int, left_out: LeftOut | None = None) -> Photographs:
+    """Find all photographs below a folder, in the order and with the errors of `load_photographs`; none stays in memory."""
+    found = [(path, key_of_image(square)) for path, square in _squares(folder, size, seed, left_out or LeftOut())]
+    _check_enough(folder, size, len(found))
+    paths, keys = zip(*found, strict=True)
+    return Photographs(paths, keys, size)
+
+
+def _squares(folder: Path, size: int, seed: int, left_out: LeftOut) -> Iterator[tuple[Path, Tensor]]:
+    """The photographs that can be used, in an order shuffled by `seed`, one after another."""
+    paths = find_images(folder, left_out)
+    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed)).tolist()
     for path in (paths[i] for i in order):
         try:
             image = read_picture(path, left_out=left_out).on_white()
@@ -34,11 +86,9 @@ def load_photographs(
         if min(image.size) < size // 2:
             left_out.add(path, f"smaller than {size // 2} pixels")
             continue
-        found.append(fit(image, size, size))
-        names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
-        if len(found) == count:
-            break
-    left_out.check_left(len(found))
-    if len(found) < 2:
-        raise InputError(f"{folder}: needs at least 2 readable images of {size // 2} pixels or more, found {len(found)}")
-    return torch.stack(found), names
+        yield path, fit(image, size, size)
+
+
+def _check_enough(folder: Path, size: int, count: int) -> None:
+    if count < 2:
+        raise InputError(f"{folder}: needs at least 2 readable images of {size // 2} pixels or more, found {count}")

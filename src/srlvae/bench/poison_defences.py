@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from srlvae.bench.attacked import photograph_set
 from srlvae.bench.cache import key_of_image
+from srlvae.bench.photographs import Photographs
 from srlvae.bench.poisons import Poisons
 from srlvae.bench.purifiers import Purifiers
 from srlvae.bench.rows import VAE_OF
@@ -37,7 +39,7 @@ class TrainingDefences:
         self.scan = ScanFilter({name: pipe.vae for name, pipe in poisons.pipelines.items()}, self.protocol.scan_rate)
         if self.protocol.scan_rate:
             for pair in self.protocol.pairs:
-                check_enough(len(self._other_photographs(pair.concept)), self.protocol.scan_rate)
+                check_enough(sum(map(len, self._other_photographs(pair.concept))), self.protocol.scan_rate)
 
     def apply(self, defence: str, concept: str, seed: int, x: Images, captions: list[str]) -> tuple[Tensor, list[str]]:
         """The training images and their captions after the defence.
@@ -48,7 +50,7 @@ class TrainingDefences:
         if defence in VAE_OF:
             return x, captions
         if defence == SCAN:
-            kept = self.scan.kept(x, self._other_photographs(concept))
+            kept = self.scan.kept(x, (part for found in self._other_photographs(concept) for part in found.batches(BATCH)))
             return x[kept], [captions[i] for i in kept]
         given = photograph_set(x)
         # Other processes work on other fine-tunings, so they do not share these images.
@@ -62,9 +64,9 @@ class TrainingDefences:
         chosen = self.chosen.get(defence)
         return {**PURIFIERS[chosen.name].settings, **chosen.settings} if chosen else {}
 
-    def _other_photographs(self, concept: str) -> Images:
+    def _other_photographs(self, concept: str) -> list[Photographs]:
         """Photographs of other concepts, which are not trained on."""
-        return torch.cat([self.poisons.spare(word) for word in self.poisons.words if word != concept])
+        return [self.poisons.spare(word) for word in self.poisons.words if word != concept]
 
 
 class ScanFilter:
@@ -78,14 +80,14 @@ class ScanFilter:
         self.vaes, self.rate = vaes, rate
         self._seen: dict[str, Tensor] = {}
 
-    def kept(self, x: Images, clean: Tensor) -> list[int]:
-        """The positions of the images that are not suspicious. The photographs `clean` say what is normal."""
+    def kept(self, x: Images, clean: Iterable[Images]) -> list[int]:
+        """The positions of the images that are not suspicious. Batches of photographs, `clean`, say what is normal."""
         normal, threshold = self.normal(clean)
         return (normal.scores(self.evidence(x)) <= threshold).nonzero()[:, 0].tolist()
 
-    def normal(self, clean: Images) -> tuple[Normal, float]:
-        """What is normal among the photographs `clean`, and the score above which an image is suspicious."""
-        return calibrate(self.evidence(clean), self.rate)
+    def normal(self, clean: Iterable[Images]) -> tuple[Normal, float]:
+        """What is normal among the photographs in the batches `clean`, and the score above which an image is suspicious."""
+        return calibrate(torch.cat([self.evidence(part) for part in clean]), self.rate)
 
     def evidence(self, x: Images) -> Tensor:
         """The evidence `n 3` that the scan sees in each image; see `srlvae.scan.evidence`.

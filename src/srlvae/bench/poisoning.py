@@ -17,19 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.bench.cache import CACHE, Cache, announce, key_of
+from srlvae.bench.output import claim_output
 from srlvae.bench.poison_defences import SCAN, TrainingDefences
 from srlvae.bench.poison_tuning import PoisonJudge, Tuner, Tuning
 from srlvae.bench.poisons import DIRTY_LABEL, NIGHTSHADE, Poison, Poisons, check_concepts
 from srlvae.bench.protocol import PoisoningProtocol, as_written
 from srlvae.bench.rows import Access, Condition, Estimate, Row, as_data, read_measures
 from srlvae.events import Listener
-from srlvae.files import write_json
+from srlvae.files import write_atomically, write_json
 from srlvae.images import tile, write_image
+from srlvae.locks import holds
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
+from srlvae.training.precision import automatic_precision
 from srlvae.training.processes import processes
 
 RESULT, SHEETS = "poisoning.json", "sheets"
@@ -68,6 +71,7 @@ def sheet_name(condition: Condition, access: Access, defence: str) -> str:
     return "-".join(said).replace("/", "_").replace(" ", "_") + ".webp"
 
 
+@holds("out")
 def poisoning(
     pipeline: Pipeline,
     hardened: VAE,
@@ -89,6 +93,8 @@ def poisoning(
     listener, state = listener or Listener(), processes()
     pipeline = pipeline.without_safety_checker()
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
+    claim_output(out, "poisoning", RESULT)
+    automatic_precision()
     poisons = Poisons(pipelines, folder, clip, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     sweep = Sweep(poisons, judge, out)
     planned = list(tunings(protocol))
@@ -166,11 +172,10 @@ class Sweep:
             measures["seconds"] = Estimate(time.perf_counter() - started, None, None, 1)
             return {name: asdict(found) for name, found in measures.items()}
 
-        self.cache.record(key, make)
-        sheets = self.out / SHEETS
-        sheets.mkdir(parents=True, exist_ok=True)
+        self.cache.record(key, make, picture=kept)
         access = tuning.poison.access(tuning.defence)
-        shutil.copyfile(kept, sheets / sheet_name(tuning.condition(), access, tuning.defence))
+        sheet = self.out / SHEETS / sheet_name(tuning.condition(), access, tuning.defence)
+        write_atomically(sheet, lambda file: shutil.copyfile(kept, file))
 
     def row(self, tuning: Tuning, process: int = 0) -> Row:
         """The row of a fine-tuning. Waits for it if another `process` measures it."""

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srlvae.attacks.papers.nightshade import select_sources
+from srlvae.attacks.papers.nightshade import likeness
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
 from srlvae.bench.attacked import attacked_images, photograph_set
 from srlvae.bench.cache import Cache
-from srlvae.bench.photographs import load_photographs
+from srlvae.bench.photographs import Photographs, find_photographs
 from srlvae.bench.protocol import PoisoningProtocol
 from srlvae.bench.rows import Access, Condition, access_of
 from srlvae.config import budget
@@ -21,9 +21,12 @@ from srlvae.errors import InputError
 from srlvae.images import Images, LeftOut
 from srlvae.metrics.clip import Clip
 from srlvae.models.pipeline import Pipeline
+from srlvae.training.processes import told
 from srlvae.trust.links import leads_out
 
 NIGHTSHADE, DIRTY_LABEL = "nightshade", "dirty-label"
+# How many photographs CLIP sees at a time.
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,14 @@ class Poisons:
             raise InputError(
                 f"the protocol has the folder {outside[0]}, which does not lie in {folder} (--follow-links lets it in)"
             )
-        self.photographs = {c.word: load_photographs(folder / c.folder, 10**6, size, 0, left_out)[0] for c in protocol.concepts}
+        self.photographs = {c.word: find_photographs(folder / c.folder, size, 0, left_out) for c in protocol.concepts}
+        self._sources: dict[str, Images] = {}
         in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
         for concept in protocol.concepts:
             found, needed = len(self.photographs[concept.word]), protocol.clean_each + (concept.word in in_pairs)
             if found < needed:
                 raise InputError(f"{folder / concept.folder} has {found} readable photographs, {needed} are needed")
-        self.keys = {word: photograph_set(x).keys for word, x in self.photographs.items()}
+        self.keys = {word: list(found.keys) for word, found in self.photographs.items()}
 
     def clean(self) -> tuple[Images, list[str]]:
         """The clean training images of all concepts, and their captions."""
@@ -91,9 +95,17 @@ class Poisons:
         x = [self.photographs[word][:each] for word in self.words]
         return torch.cat(x), [prompt_of(word) for word, part in zip(self.words, x, strict=True) for _ in part]
 
-    def spare(self, concept: str) -> Images:
+    def spare(self, concept: str) -> Photographs:
         """The photographs of a concept that clean training does not use."""
-        return self.photographs[concept][self.protocol.clean_each :]
+        return self.photographs[concept].after(self.protocol.clean_each)
+
+    def sources(self, concept: str) -> Images:
+        """The spare photographs that CLIP finds most typical of a concept. Of several processes the main one chooses."""
+        if concept not in self._sources:
+            spare, protocol = self.spare(concept), self.protocol
+            order = likeness(self.clip, spare.batches(BATCH), concept).argsort(descending=True).tolist()
+            self._sources[concept] = spare[told(order)[: min(max(protocol.counts), protocol.sources)]]
+        return self._sources[concept]
 
     def images(self, poison: Poison) -> Images:
         """The poisoned images, `poison.number` of them.
@@ -102,11 +114,8 @@ class Poisons:
         than poisons, poisons are repeated.
         """
         if poison.attack == DIRTY_LABEL:
-            return _repeated(self.spare(poison.target), poison.number)
-        spare, protocol = self.spare(poison.concept), self.protocol
-        most = min(max(protocol.counts), protocol.sources, len(spare))
-        sources = spare[select_sources(self.clip, spare, poison.concept, most)]
-        return _repeated(self._nightshade(sources, poison)[: poison.number], poison.number)
+            return _repeated(self.spare(poison.target)[: poison.number], poison.number)
+        return _repeated(self._nightshade(self.sources(poison.concept), poison)[: poison.number], poison.number)
 
     def _nightshade(self, sources: Images, poison: Poison) -> Images:
         """Nightshade on all sources of a concept."""

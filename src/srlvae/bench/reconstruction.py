@@ -16,6 +16,7 @@ import torch
 
 from srlvae.bench.attacked import CLEAN, Cell
 from srlvae.bench.cache import CACHE, Cache
+from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
 from srlvae.bench.reconstructed import Reconstructions, attack_cells, noise_cells
@@ -24,8 +25,10 @@ from srlvae.config import budget
 from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, LeftOut, tile, write_image
+from srlvae.locks import holds
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
+from srlvae.training.precision import automatic_precision
 from srlvae.training.processes import processes
 
 RESULT, GRID = "reconstruction.json", "grid.png"
@@ -42,6 +45,7 @@ def conditions(protocol: ReconstructionProtocol) -> list[tuple[Cell, str]]:
     return [(cell, vae) for cell in cells for vae in VAE_OF if cell.made_on != "hardened" or vae == "hardened"]
 
 
+@holds("out")
 def reconstruction(
     original: VAE,
     hardened: VAE,
@@ -61,7 +65,9 @@ def reconstruction(
     listener = listener or Listener()
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
+    claim_output(out, "reconstruction", RESULT)
     left_out.write(out)
+    automatic_precision()
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}

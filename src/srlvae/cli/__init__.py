@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
@@ -20,7 +22,7 @@ from srlvae.cli.pictures import edit, generate
 from srlvae.cli.quickstart import quickstart
 from srlvae.cli.report import report
 from srlvae.cli.scan import scan
-from srlvae.cli.shared import named
+from srlvae.cli.shared import named, sensible
 from srlvae.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -34,10 +36,11 @@ def about() -> None:
     """
 
 
-for command in (quickstart, harden, apply, export, push, attack, generate, edit, finetune, scan):
-    app.command()(command)
+COMMANDS = list[Callable[..., None]]((quickstart, harden, apply, export, push, attack, generate, edit, finetune, scan))
+for command in COMMANDS:
+    app.command()(sensible(command))
 app.add_typer(bench, name="bench")
-app.command()(report)
+app.command()(sensible(report))
 
 
 def _stop(signum: int, frame: object) -> None:
@@ -47,6 +50,13 @@ def _stop(signum: int, frame: object) -> None:
 def _warn(message: Warning | str, *_: object) -> None:
     """Print a warning as all else is printed: it may quote a name."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {named(message)}")
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse empty words: a path of none is the folder where one stands. An empty prompt is a prompt."""
+    for before, word in itertools.pairwise(words):
+        if (word == "" and before != "--prompt") or (word.startswith("--") and word.endswith("=") and word != "--prompt="):
+            raise InputError(f"there is nothing after {before if word == '' else word}; give a value, or leave it out")
 
 
 def main() -> None:
@@ -59,6 +69,7 @@ def main() -> None:
     warnings.showwarning = _warn
     keep_freed_memory()
     try:
+        _check_words(sys.argv)
         app()
     except (InputError, ModuleNotFoundError, OSError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(

@@ -14,17 +14,19 @@ from srlvae.cli.shared import (
     PixelsHelp,
     StrictHelp,
     VaeHelp,
-    begin,
     console,
     device_of,
     end,
+    let_in,
     named,
     pipeline_of,
     show_table,
 )
 from srlvae.errors import InputError
+from srlvae.locks import holds
 
 
+@holds("out")
 def attack(
     name: Annotated[str, typer.Argument(help="See --list.", metavar="NAME")] = "",
     images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.", metavar="IMAGE…")] = None,
@@ -73,7 +75,7 @@ def attack(
     from srlvae.models.vae import load_vae
     from srlvae.report.tables import attacked_table
 
-    begin(out, max_pixels, follow_links)
+    let_in(max_pixels, follow_links)
     request = Request(
         name,
         preset=preset,

@@ -7,20 +7,35 @@ from typing import Annotated, Any
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, LinksHelp, PipelineHelp, VaeHelp, begin, console, end, named, pipeline_of, show_table
+from srlvae.cli.shared import (
+    DeviceHelp,
+    LinksHelp,
+    PipelineHelp,
+    VaeHelp,
+    console,
+    end,
+    let_in,
+    named,
+    pipeline_of,
+    sensible,
+    show_table,
+)
+from srlvae.locks import holds
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
 
 
 def _begin(out: Path, follow_links: bool) -> None:
-    """Try the output folder, and tell the other processes, before models are loaded, that this one is alive."""
+    """Let links in, and tell the other processes, before models are loaded, that this one is alive."""
     from srlvae.bench.cache import CACHE, announce
 
-    begin(out, follow_links=follow_links)
+    let_in(follow_links=follow_links)
     announce(out / CACHE)
 
 
 @bench.command("reconstruction")
+@sensible
+@holds("out")
 def bench_reconstruction(
     original: Annotated[str, typer.Option(help=VaeHelp)],
     hardened: Annotated[str, typer.Option(help=VaeHelp)],
@@ -41,8 +56,6 @@ def bench_reconstruction(
 
     Example: `srlvae bench reconstruction --original tiny --hardened tiny-srl --images photographs --out bench`
     """
-    import dataclasses
-
     from srlvae.bench.load_protocol import reconstruction_protocol
     from srlvae.bench.reconstruction import reconstruction
     from srlvae.cli.drawing import Bars
@@ -56,7 +69,7 @@ def bench_reconstruction(
     budgets = tuple(check_eps(fraction(text, "--eps")) for text in eps or ())
     given = {"eps": budgets or None, "images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(reconstruction_protocol(protocol), **changed)
+    settings = reconstruction_protocol(protocol, **changed)
     with Bars(console) as bars:
         result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, bars)
     if not result:
@@ -67,6 +80,8 @@ def bench_reconstruction(
 
 
 @bench.command("hardening")
+@sensible
+@holds("out")
 def bench_hardening(
     runs: Annotated[list[Path], typer.Argument(help="Folders of `srlvae harden --snapshot-every`.", metavar="RUN…")],
     original: Annotated[str, typer.Option(help=VaeHelp)],
@@ -98,6 +113,8 @@ def bench_hardening(
 
 
 @bench.command("editing")
+@sensible
+@holds("out")
 def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report; an interrupted run goes on.")],
@@ -114,8 +131,6 @@ def bench_editing(
 
     Several processes: `torchrun --nproc-per-node 2 -m srlvae bench editing …`
     """
-    import dataclasses
-
     from srlvae.bench.editing import editing
     from srlvae.bench.load_protocol import editing_protocol
     from srlvae.cli.drawing import Bars
@@ -127,7 +142,7 @@ def bench_editing(
     _begin(out, follow_links)
     given = {"pipeline": pipeline, "hardened": hardened, "images": count}
     changed = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(editing_protocol(protocol), **changed)
+    settings = editing_protocol(protocol, **changed)
     loaded = pipeline_of(settings.pipeline, None, device)
     with Bars(console) as bars:
         result = editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, bars)
@@ -135,13 +150,15 @@ def bench_editing(
         return
     show_table(*summary_table(result, intervals=False))
     show_table(*defence_table(result))
-    for holds, text in verdicts(result):
-        console.print(f"[green]✓[/] {named(text)}" if holds else f"[yellow]✗[/] {named(text)}", markup=True)
+    for true, text in verdicts(result):
+        console.print(f"[green]✓[/] {named(text)}" if true else f"[yellow]✗[/] {named(text)}", markup=True)
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])
 
 
 @bench.command("poisoning")
+@sensible
+@holds("out")
 def bench_poisoning(
     images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
     out: Annotated[Path, typer.Option(help="Rows, cache and sheets; an interrupted sweep goes on.")],
@@ -157,8 +174,6 @@ def bench_poisoning(
 
     Several processes: `torchrun --nproc-per-node 2 -m srlvae bench poisoning …`
     """
-    import dataclasses
-
     from srlvae.bench.load_protocol import poisoning_protocol
     from srlvae.bench.poisoning import poisoning
     from srlvae.cli.drawing import Bars
@@ -171,7 +186,7 @@ def bench_poisoning(
     _begin(out, follow_links)
     given = {"pipeline": pipeline, "hardened": hardened}
     changed = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(poisoning_protocol(protocol), **changed)
+    settings = poisoning_protocol(protocol, **changed)
     loaded = pipeline_of(settings.pipeline, None, device)
     models = loaded, load_vae(settings.hardened, loaded.device)
     judges = load_clip(settings.clip), load_judge(settings.judge)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from srlvae.cli.shared import VaeHelp, console, named
 from srlvae.errors import InputError
-from srlvae.files import shown
+from srlvae.files import read_record, shown
 
 # Where each layout is read, for the last line.
 PLACES = {
@@ -24,7 +23,7 @@ def export_command(folder: Path) -> str:
     """The command that writes the VAE in a folder as other programs read it."""
     from srlvae.models.formats.export import OWN
 
-    to = OWN.get(json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"], "diffusers")
+    to = OWN.get(read_record(folder / "config.json")["_class_name"], "diffusers")
     return f"srlvae export {folder} --to {to} --out {f'{folder.name}.safetensors' if to == 'ldm' else 'FOLDER'}"
 
 

@@ -14,15 +14,17 @@ from srlvae.cli.shared import (
     PixelsHelp,
     StrictHelp,
     VaeHelp,
-    begin,
     console,
     end,
+    let_in,
     named,
     pipeline_of,
 )
 from srlvae.files import shown
+from srlvae.locks import holds
 
 
+@holds("out")
 def finetune(
     images: Annotated[Path, typer.Option(help="A folder of images (any depth); their centre squares are learnt.")],
     out: Annotated[
@@ -63,7 +65,7 @@ def finetune(
     from srlvae.finetune import Captions, FinetuneConfig
     from srlvae.finetune import finetune as run
 
-    begin(out, max_pixels, follow_links)
+    let_in(max_pixels, follow_links)
     config = FinetuneConfig(
         steps=steps,
         batch_size=batch_size,

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from srlvae.cli.export import export_command
-from srlvae.cli.shared import LinksHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, end, named, show_scores
+from srlvae.cli.shared import LinksHelp, PixelsHelp, StrictHelp, VaeHelp, console, end, let_in, named, show_scores
 from srlvae.errors import InputError
 from srlvae.files import shown
+from srlvae.locks import holds
 
 
+@holds("out")
 def harden(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
     images: Annotated[str, typer.Option(help="A folder of photographs (any depth), shards, or a dataset, hf://owner/name.")],
@@ -78,7 +80,7 @@ def harden(
         raise InputError("--config has all settings, so neither --preset nor --objective goes with it")
     settings = read_toml(config, HardenConfig) if config else preset_of(preset or "default", objective or "srl")
     settings = settings.changed(**{name: value for name, value in given.items() if value is not None})
-    begin(out, max_pixels, follow_links)
+    let_in(max_pixels, follow_links)
     photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming, column=image_column)
     with Bars(console, strict) as bars:
         run(vae, photographs, out, settings, resume=resume, listener=bars)
@@ -91,6 +93,7 @@ def harden(
     end(bars.omissions, [out], [photographs.folder] if isinstance(photographs, FolderPhotographs) else [])
 
 
+@holds("out")
 def apply(
     encoder: Annotated[
         str, typer.Argument(help="An encoder file, a folder that `harden` wrote, or a bundled name.", metavar="ENCODER")
@@ -105,10 +108,9 @@ def apply(
     from srlvae.files import write_json
     from srlvae.models.encoders import apply_encoder, read_encoder
     from srlvae.models.vae import RECORD, load_vae
+    from srlvae.runs import check_free
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} has something in it; give a new folder")
-    begin(out)
+    check_free(out)
     read = read_encoder(encoder)
     vae = apply_encoder(read, load_vae(to))
     vae.save(out)

@@ -14,20 +14,22 @@ from srlvae.cli.shared import (
     PixelsHelp,
     StrictHelp,
     VaeHelp,
-    begin,
     console,
     end,
+    let_in,
     named,
     pipeline_of,
 )
+from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, EditSettings
 
 
+@holds("out")
 def generate(
     prompt: Annotated[list[str], typer.Option(help="What to show; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
-    count: Annotated[int, typer.Option("--n", min=1, help="Images a prompt.")] = 4,
+    count: Annotated[int, typer.Option("--n", min=1, max=100_000, help="Images a prompt.")] = 4,
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = STEPS,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
@@ -36,19 +38,22 @@ def generate(
 ) -> None:
     """Images of prompts, by a pipeline with its own or another VAE.
 
+    Exit code 3: done, but for images that the pipeline's safety checker blacked out; `left-out.csv` in --out names them.
+
     Example: `srlvae generate --prompt "a photo of a starfish" --out made`
     """
     from srlvae.cli.drawing import Bars
     from srlvae.edits import generate_files
 
-    begin(out)
     loaded = pipeline_of(pipeline, vae, device)
     with Bars(console) as bars:
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = generate_files(loaded, prompt, out, **settings, listener=bars)
     console.print(f"\nImages: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
+    end(bars.omissions, [out])
 
 
+@holds("out")
 def edit(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.", metavar="IMAGE…")],
     prompt: Annotated[str, typer.Option(help="What the edited images are to show.")],
@@ -75,7 +80,7 @@ def edit(
     from srlvae.cli.drawing import Bars
     from srlvae.edits import edit_files
 
-    begin(out, max_pixels, follow_links)
+    let_in(max_pixels, follow_links)
     loaded = pipeline_of(pipeline, vae, device)
     settings = EditSettings(strength=strength, steps=steps, guidance=guidance)
     with Bars(console, strict) as bars:

@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import begin, console, named, show_scores
+from srlvae.cli.shared import console, named, show_scores
+from srlvae.locks import holds
 
 
+@holds("out")
 def quickstart(out: Annotated[Path, typer.Option(help="Where all of it goes.")] = Path("quickstart")) -> None:
     """Harden, attack and report on the bundled VAE, in minutes on a laptop."""
     from srlvae.cli.drawing import Bars
     from srlvae.quickstart import quickstart as run
 
-    begin(out)
     with Bars(console) as bars:
         page = run(out, bars)
     show_scores(out / "vae")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import begin, console, named
+from srlvae.cli.shared import console, named
+from srlvae.locks import hold
 
 
 def report(
@@ -20,5 +21,5 @@ def report(
     """
     from srlvae.report.page import write_report
 
-    begin(out or folders[0])
-    console.print(f"Report: [bold]{named(write_report(folders, out))}[/]")
+    with hold(out or folders[0]):
+        console.print(f"Report: [bold]{named(write_report(folders, out))}[/]")

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, LinksHelp, PixelsHelp, StrictHelp, VaeHelp, begin, console, device_of, end, named
+from srlvae.cli.shared import DeviceHelp, LinksHelp, PixelsHelp, StrictHelp, VaeHelp, console, device_of, end, let_in, named
 from srlvae.errors import InputError
+from srlvae.locks import holds
 
 if TYPE_CHECKING:
     from srlvae.scan import Score
 
 
+@holds("out")
 def scan(
     images: Annotated[
         str,
@@ -81,7 +83,7 @@ def scan(
     from srlvae.scan.verdicts import write_summary, write_verdicts
     from srlvae.training.processes import processes
 
-    begin(out, max_pixels, follow_links)
+    let_in(max_pixels, follow_links)
     # Both, before one is worked on.
     shards = shards_in(images)
     if not shards:

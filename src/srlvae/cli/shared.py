@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from srlvae.config import MOST_SEED
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, shown, try_writing
+from srlvae.files import LEFT_OUT, read_record, shown
 from srlvae.trust.links import set_follow_links
 
+P = ParamSpec("P")
 # Of processes that run together one speaks.
 console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
 
@@ -68,14 +73,33 @@ def pipeline_of(source: str, vae: str | None, device: str):
     return load_pipeline(source, vae, device_of(device))
 
 
+def sensible(command: Callable[P, None]) -> Callable[P, None]:
+    """Let a command refuse numbers that are not finite or that nobody counts to."""
+
+    @functools.wraps(command)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        for name, given in inspect.signature(command).bind(*args, **kwargs).arguments.items():
+            for value in given if isinstance(given, list) else [given]:
+                _check_number("--" + name.replace("_", "-"), value)
+        command(*args, **kwargs)
+
+    return checked
+
+
+def _check_number(option: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{option} must be a finite number, got {value}")
+    if isinstance(value, int) and abs(value) > MOST_SEED:
+        raise InputError(f"{option} is {value}, more than any number here can be")
+
+
 def named(path: Any) -> str:
     """A path, or a text with one, to be printed as it is, in one line: without what the console or a terminal would obey."""
     return escape(shown(path))
 
 
-def begin(out: Path, max_pixels: int | None = None, follow_links: bool = False) -> None:
-    """What every command does first: try whether `out` can be written, and let images of `max_pixels` and links in."""
-    try_writing(out)
+def let_in(max_pixels: int | None = None, follow_links: bool = False) -> None:
+    """Let images of up to `max_pixels` be read, and links out of a folder be followed."""
     set_follow_links(follow_links)
     if max_pixels is not None:
         from srlvae.images import set_max_pixels
@@ -112,11 +136,9 @@ def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path]
 
 def show_scores(folder: Path) -> None:
     """Print the scores before and after that a hardening run left in its folder."""
-    import json
-
     from srlvae.harden.output import RECORD, score_rows
 
-    show_table(["", "original", "hardened"], score_rows(json.loads((folder / RECORD).read_text())))
+    show_table(["", "original", "hardened"], score_rows(read_record(folder / RECORD)))
 
 
 def show_table(header: list[str], rows) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.extras import need
-from srlvae.files import digest, make_readable, try_writing, write_json
+from srlvae.files import digest, fill_folder, write_json
 from srlvae.finetune.captions import Captions, read_captions
 from srlvae.finetune.kohya import NAME as KOHYA
 from srlvae.finetune.kohya import save_kohya
 from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
 from srlvae.images import LeftOut
+from srlvae.locks import holds
+from srlvae.models.load import LORA
 from srlvae.models.pipeline import Pipeline
 from srlvae.runs import claim, earlier_record
 from srlvae.training.processes import processes
@@ -26,6 +28,7 @@ USED = "checkpoints/.images.json"
 FREE = ("checkpoint_every",)
 
 
+@holds("out")
 def finetune(
     pipeline: Pipeline,
     images: Path,
@@ -48,7 +51,7 @@ def finetune(
     """
     if processes().num_processes > 1:
         raise InputError("fine-tuning runs in one process; start it without torchrun")
-    try_writing(out)
+    config.check()
     left_out = LeftOut(listener)
     given = captions if isinstance(captions, Captions) else Captions(captions)
     paths, texts = read_captions(images, given.table, prompt, column=given.column, left_out=left_out)
@@ -68,9 +71,7 @@ def finetune(
     if config.lora_rank:
         _save_lora(tuned, out, config.lora_rank)
     else:
-        tuned.pipe.save_pretrained(out)
-    for weights in out.rglob("*.safetensors"):
-        make_readable(weights)
+        fill_folder(out, tuned.pipe.save_pretrained, last="model_index.json")
     write_json(out / RECORD, run)
     shutil.rmtree((out / CHECKPOINT).parent)
     return tuned
@@ -96,5 +97,6 @@ def _save_lora(tuned: Pipeline, out: Path, rank: int) -> None:
     from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 
     layers = peft.get_peft_model_state_dict(tuned.pipe.unet)
-    type(tuned.pipe).save_lora_weights(out, unet_lora_layers=convert_state_dict_to_diffusers(layers))
+    named = convert_state_dict_to_diffusers(layers)
+    fill_folder(out, lambda partial: type(tuned.pipe).save_lora_weights(partial, unet_lora_layers=named), last=LORA)
     save_kohya(layers, out / KOHYA, rank=rank, is_xl=tuned.is_xl)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
+from srlvae.config import MOST_IMAGES, MOST_SEED, MOST_STEPS, check_numbers
 from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.extras import need
@@ -52,6 +54,13 @@ class FinetuneConfig:
     seed: int = 0
     checkpoint_every: int = 100
     precision: str = "auto"
+
+    def check(self) -> FinetuneConfig:
+        """Return self. Raises InputError for a value out of its range."""
+        ranges = {"steps": (1, MOST_STEPS), "checkpoint_every": (1, MOST_STEPS), "warmup": (0, MOST_STEPS)}
+        ranges |= {"batch_size": (1, MOST_IMAGES), "lora_rank": (0, 4096), "empty_captions": (0, 1), "seed": (0, MOST_SEED)}
+        check_numbers(self, "", **ranges, learning_rate=(0, math.inf))
+        return self
 
 
 @torch.no_grad()

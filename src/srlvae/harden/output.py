@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from srlvae.errors import InputError
-from srlvae.files import publish, write_atomically, write_json
+from srlvae.files import open_to_append, write_json, write_text
 from srlvae.harden.card import CARD, PICTURE, base_of, write_card
 from srlvae.harden.scores import attack_reconstruction
 from srlvae.images import tile, write_image
@@ -26,7 +26,7 @@ RUN, LOG = "checkpoints/run.json", "log.jsonl"
 
 def log_row(out: Path, row: dict) -> None:
     """Append a row to the log of the run, as a line of JSON."""
-    with open(out / LOG, "a") as file:
+    with open_to_append(out / LOG) as file:
         file.write(json.dumps(row) + "\n")
 
 
@@ -40,12 +40,7 @@ def finish_folder(
     Raises InputError if the scores are not finite; the checkpoint is then kept.
     """
     _check_result(scores)
-    partial = out / ".partial"
-    hardened.save(partial)
-    # Weights before config: a folder that has its config.json is whole.
-    for path in sorted(partial.iterdir(), key=lambda p: p.name == "config.json"):
-        publish(path, out / path.name)
-    partial.rmdir()
+    hardened.save(out)
     _write_picture(out / PICTURE, original, hardened, held_out[:4])
     made = {"original": run["original"], "hardened": hardened.fingerprint(), "config": run["config"], "scores": scores}
     base = base_of(original)
@@ -59,7 +54,7 @@ def finish_folder(
         "images_skipped": skipped,
         "versions": environment(),
     }
-    write_atomically(out / CARD, lambda file: file.write_text(write_card(record, score_rows(record), base), encoding="utf-8"))
+    write_text(out / CARD, write_card(record, score_rows(record), base))
     write_json(out / RECORD, record)
     shutil.rmtree(out / "checkpoints")
 

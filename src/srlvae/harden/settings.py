@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from srlvae.config import from_dict
+from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, check_numbers, from_dict
 from srlvae.errors import InputError
 from srlvae.harden.inner import InnerAttack
 from srlvae.harden.terms import Term
@@ -67,14 +68,13 @@ class Objective:
 
     def check(self) -> None:
         """Raise InputError for a value out of its range, or if there is nothing to minimise."""
-        _at_least(1, "decode_every", self.decode_every)
-        _at_least(1, "turns", self.turns)
-        _at_least(1, "visits", self.visits)
-        _at_least(0, "closeness", self.closeness)
+        ranges = {"decode_every": (1, MOST_IMAGES), "turns": (1, MOST_IMAGES), "visits": (1, MOST_STEPS)}
+        check_numbers(self, "", **ranges, closeness=(0, math.inf), ramp=(0, math.inf))
+        for term in self.terms:
+            check_numbers(term, "of a term: ")
         for attack in self.attacks:
             check_eps(attack.eps)
-            _at_least(0, "the share of an attack", attack.share)
-            _at_least(0, "the steps of an attack", attack.steps)
+            check_numbers(attack, "of an attack: ", share=(0, math.inf), steps=(0, MOST_STEPS))
             if attack.aim != "noise" and attack.steps == 0 and not (attack.goes_on and self.visits > 1):
                 raise InputError(
                     f"an attack with the aim {attack.aim} takes no step, now or later, so it is noise: give it steps"
@@ -133,10 +133,12 @@ class HardenConfig:
 
     def check(self) -> HardenConfig:
         """Return self. Raises InputError for a value out of its range or for settings that contradict each other."""
-        for name in ("steps", "batch_size", "resolution", "checkpoint_every", "held_out"):
-            _at_least(1, name, getattr(self, name))
-        _at_least(0, "snapshot_every", self.snapshot_every)
-        if self.learning_rate <= 0:
+        many, steps = (1, MOST_IMAGES), (1, MOST_STEPS)
+        ranges = {"steps": steps, "checkpoint_every": steps, "snapshot_every": (0, MOST_STEPS), "warmup": (0, MOST_STEPS)}
+        ranges |= {"batch_size": many, "held_out": many, "micro_batch": (0, MOST_IMAGES), "workers": (0, 1024)}
+        ranges |= {"resolution": (1, MOST_PIXELS), "seed": (0, MOST_SEED), "clip": (0, math.inf), "weight_decay": (0, math.inf)}
+        check_numbers(self, "", **ranges, ema=(0, 1), learning_rate=(0, math.inf))
+        if self.learning_rate == 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
         self.objective.check()
         if self.features == "none" and self.objective.uses_features:
@@ -156,11 +158,6 @@ class HardenConfig:
             objective = dataclasses.replace(objective, closeness=closeness)
         values = asdict(self) | {"objective": asdict(objective)} | changes
         return from_dict(HardenConfig, values, "settings").check()
-
-
-def _at_least(low: int, name: str, value: int | float) -> None:
-    if value < low:
-        raise InputError(f"{name} must be at least {low}, got {value}")
 
 
 PRESETS: dict[str, HardenConfig] = {

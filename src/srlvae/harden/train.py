@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 
 from srlvae.events import Listener
-from srlvae.files import try_writing
 from srlvae.harden.crops import Crops, batches, name_skipped, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import FolderPhotographs, Photographs, look_through, open_photographs
@@ -24,9 +23,11 @@ from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
 from srlvae.harden.trainer import Trainer
 from srlvae.images import LeftOut
+from srlvae.locks import holds
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import VAE, load_vae
 from srlvae.runs import claim
+from srlvae.training.processes import meet
 
 # Settings that do not change what comes out, but for roundings: they may differ when a run goes on.
 FREE = ("steps", "micro_batch", "gradient_checkpointing", "checkpoint_every", "snapshot_every", "workers")
@@ -36,6 +37,7 @@ class Interrupted(KeyboardInterrupt):
     """The run was asked to stop and has written its checkpoint."""
 
 
+@holds("out")
 def harden(
     vae: VAE | str | Path,
     images: str | Path | Photographs,
@@ -57,7 +59,6 @@ def harden(
     """
     out, listener = Path(out), listener or Listener()
     config.check()
-    try_writing(out)
     original = load_vae(vae) if isinstance(vae, str | Path) else frozen_copy(vae)
     original.check_size(config.resolution, config.resolution)
     photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
@@ -84,7 +85,7 @@ def harden(
     if trainer.is_main:
         listener.says("comparing before and after …")
         finish(trainer, out, held_out, run, progress, len(left_out.files))
-    trainer.processes.wait_for_everyone()
+    meet("comparing before and after")
     return trainer.networks.result()
 
 
@@ -95,7 +96,7 @@ def begin(trainer: Trainer, out: Path, run: dict, resume: bool) -> tuple[Progres
     """
     if trainer.is_main:
         claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
-    trainer.processes.wait_for_everyone()
+    meet("beginning")
     checkpoint = out / CHECKPOINT
     return trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
 
@@ -168,7 +169,7 @@ def save(
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.says(f"step {progress.step}: latents moved by {clean:.3f} clean, {attacked:.3f} attacked")
-    trainer.processes.wait_for_everyone()
+    meet("scoring a checkpoint")
 
 
 def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:

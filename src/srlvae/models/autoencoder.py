@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.files import make_readable, shortened, write_json
+from srlvae.files import fill_folder, read_record, shortened, write_json
 from srlvae.images import Images, check_images
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators, normal_like
@@ -143,12 +142,13 @@ class VAE:
 
         variant: a part of the weights' file name, such as fp16.
         """
+        fill_folder(Path(folder), lambda partial: self._save(partial, variant), last="config.json")
+
+    def _save(self, folder: Path, variant: str | None) -> None:
         self.model.save_pretrained(folder, safe_serialization=True, variant=variant)
         # Where the model was loaded from is nobody's business.
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        write_json(Path(folder) / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
-        for weights in Path(folder).glob("*.safetensors"):
-            make_readable(weights)
+        config = read_record(folder / "config.json")
+        write_json(folder / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
 
 
 def _number(config: Any, name: str, default: float) -> float:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from srlvae.config import check_numbers
+
 STEPS, GUIDANCE, STRENGTH = 25, 3.0, 0.5
+# Steps of noise that the models were trained with.
+MOST_STEPS_OF_NOISE = 1000
 
 
 @dataclass(frozen=True)
@@ -19,3 +23,8 @@ class EditSettings:
     strength: float = STRENGTH
     steps: int = STEPS
     guidance: float = GUIDANCE
+
+    def check(self) -> EditSettings:
+        """Return self. Raises InputError for a value out of its range."""
+        check_numbers(self, "", strength=(0, 1), steps=(1, MOST_STEPS_OF_NOISE), guidance=(-1000, 1000))
+        return self

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from srlvae.errors import InputError
+from srlvae.errors import BlackedOutError, InputError
 from srlvae.images import Images, check_images
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.vae import VAE, Latents
@@ -173,7 +173,10 @@ class Pipeline:
 
     @torch.no_grad()
     def generate(self, prompts: list[str], generators: Generators, *, steps: int = STEPS, guidance: float = GUIDANCE) -> Images:
-        """Images of prompts by diffusers' own text-to-image pipeline, image i from generator i."""
+        """Images of prompts by diffusers' own text-to-image pipeline, image i from generator i.
+
+        Raises BlackedOutError if the pipeline has a safety checker that suspects one of them.
+        """
         kind = library.StableDiffusionXLPipeline if self.is_xl else library.StableDiffusionPipeline
         side = {"height": self.size, "width": self.size}
         return self._call(kind, prompts, generators, **side, num_inference_steps=steps, guidance_scale=guidance)
@@ -191,7 +194,7 @@ class Pipeline:
     ) -> Images:
         """Images `x` edited by diffusers' own image-to-image pipeline, image i with prompt i and from generator i.
 
-        Raises InputError for a size that is not a multiple of the VAE's factor, or if the strength leaves no step to run.
+        Raises InputError for a size that is no multiple of the VAE's factor or no step to run, and BlackedOutError.
         """
         kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline
         self.vae.check_size(*check_images(x).shape[-2:])
@@ -202,8 +205,13 @@ class Pipeline:
 
     def _call(self, kind: Any, prompts: list[str], generators: Generators, **options: Any) -> Images:
         self.check_prompted()
-        pipe = self._build(kind)
-        return pipe(prompts, generator=list(generators), output_type="pt", **options).images.float()
+        found = self._build(kind)(prompts, generator=list(generators), output_type="pt", **options)
+        images = found.images.float()
+        if not images.isfinite().all():
+            raise InputError("the pipeline makes images that are not finite numbers; its weights or its settings are at fault")
+        if black := [i for i, flag in enumerate(getattr(found, "nsfw_content_detected", None) or ()) if flag]:
+            raise BlackedOutError(images, black)
+        return images
 
 
 def steps_run(steps: int, strength: float) -> int:

@@ -22,9 +22,10 @@ from srlvae.report.poisoning_page import poisoning_parts
 from srlvae.report.render import inline, within, write_page
 from srlvae.report.rows import Table
 from srlvae.report.tables import markdown
+from srlvae.runs import claim
 
 BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-PAGE, TABLE, PLOT, CURVES = "report.html", "table.md", "plot.png", "curves.svg"
+PAGE, TABLE, PLOT, CURVES, RECORD = "report.html", "table.md", "plot.png", "curves.svg", "report.json"
 
 
 def write_report(folders: list[Path], out: Path | None = None) -> Path:
@@ -33,10 +34,13 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
     Several folders of the editing benchmark are compared on one page. The page is written to `out`, or to the first folder, and
     the tables are also written in Markdown beside the rows.
 
-    Raises InputError for folders without rows, or with other results than a benchmark of this version writes.
+    Raises InputError for folders without rows, with other results than a benchmark of this version writes, or if `out` holds
+    something else.
     """
+    if out and out not in folders:
+        claim(out, RECORD, {"made_by": "srlvae report"})
     try:
-        return _write_report(folders, (out or folders[0]) / PAGE)
+        return _write(folders, (out or folders[0]) / PAGE)
     except InputError:
         raise
     except BROKEN as error:  # of a result that was written by another program, or by hand
@@ -45,7 +49,7 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
         raise InputError(f"{where} has no result of a benchmark of this version ({reason}); run the benchmark again") from error
 
 
-def _write_report(folders: list[Path], page: Path) -> Path:
+def _write(folders: list[Path], page: Path) -> Path:
     first = folders[0]
     if (first / EDITING).is_file():
         return write_editing(folders, page)

@@ -5,6 +5,7 @@ Several processes share the files out, and each writes a table of its own.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 from collections.abc import Iterator
@@ -14,15 +15,16 @@ from typing import TextIO
 
 from PIL import Image
 
-from srlvae.errors import UnreadableError
+from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
-from srlvae.files import NAMES
+from srlvae.files import NAMES, open_to_append
 from srlvae.images import LeftOut, find_images, read_picture
+from srlvae.locks import holds
 from srlvae.runs import claim
 from srlvae.scan.look import LOOK, Encoders, Look, cells, read_look
 from srlvae.scan.places import RECORD, whole_name
 from srlvae.scan.reading import Skipped, Unreadable, read_ahead
-from srlvae.training.processes import processes
+from srlvae.training.processes import meet, processes
 from srlvae.trust.cells import plain_cell, read_cell
 
 # Evidence as it comes, a file a process; the table of all at the end.
@@ -46,6 +48,7 @@ class FileEvidence:
     error: str = ""
 
 
+@holds("out")
 def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
@@ -53,7 +56,7 @@ def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None 
     run together share the files out. A file that cannot be read gets a line with the error, is told to the listener and listed
     in `out`, and is tried again the next time. The listener also hears of each file.
 
-    Raises InputError if `out` holds the evidence of other encoders or of another folder.
+    Raises InputError if `out` holds the evidence of other encoders or of another folder, or if evidence of a file has got lost.
     """
     state, listener = processes(), listener or Listener()
     left_out = LeftOut(listener)
@@ -69,8 +72,13 @@ def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None 
                 csv.writer(table).writerows((plain_cell(files[path]), versions[path], *row) for row in rows)
                 table.flush()
                 listener.at(str(folder), done, len(share))
-        state.wait_for_everyone()
+        meet("looking at the images")
         seen = _seen(files, versions, list(read_evidence(out)))
+        if lost := files.keys() - {path for path, _ in seen}:
+            raise InputError(
+                f"there is no evidence of {min(lost)}, one of {len(lost)} such files: something else has changed the tables in "
+                f"{out}; start the same command again, and it looks at these"
+            )
         for path, one in seen:
             if one.error:
                 left_out.add(path, one.error.removeprefix(f"{path}: "))
@@ -104,11 +112,8 @@ def _seen(files: dict[Path, str], versions: dict[Path, str], found: list[FileEvi
 
 
 def _open_table(path: Path) -> TextIO:
-    """Open a table to add lines to it, without the half line that a run which was cut off left at its end."""
-    if path.exists():
-        with path.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    table = path.open("a", newline="", **NAMES)
+    """Open a table to add lines to it, with a header if it is new."""
+    table = open_to_append(path)
     if table.tell() == 0:
         csv.writer(table).writerow(COLUMNS)
     return table
@@ -159,10 +164,10 @@ def read_evidence(out: Path) -> Iterator[FileEvidence]:
     """Read the evidence that `scan` has written to `out` so far. Lines that it did not write are passed over, and made anew."""
     for table in sorted(out.glob(TABLE.format("*"))):
         with table.open(newline="", **NAMES) as file:
-            try:
-                yield from filter(None, map(_read_row, csv.DictReader(file)))
-            except csv.Error:  # the rest is no table
-                continue
+            # A power cut may leave zeros, which csv does not take.
+            lines = csv.DictReader(line.replace("\0", "") for line in file)
+            with contextlib.suppress(csv.Error):  # the rest is no table
+                yield from filter(None, map(_read_row, lines))
 
 
 def _read_row(row: dict[str, str]) -> FileEvidence | None:

@@ -10,6 +10,7 @@ from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.images import LeftOut, find_images, open_cell, read_rgb
 from srlvae.images.shards import Sample, find_shards, read_samples, version_of
+from srlvae.locks import holds
 from srlvae.runs import claim
 from srlvae.scan.calibration import Calibration
 from srlvae.scan.folder import FileEvidence
@@ -18,7 +19,7 @@ from srlvae.scan.places import RECORD, whole_name
 from srlvae.scan.reading import Pictures, Unreadable, read_ahead
 from srlvae.scan.shard_tables import SCORES, is_seen, read_seen, write_scores, write_seen
 from srlvae.scan.verdicts import Count, count, score
-from srlvae.training.processes import processes
+from srlvae.training.processes import meet, processes
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def look_here(encoders: Encoders, shards: list[str], column: str | None, listene
     return (look_at_shard(encoders, shard, column, listener) for shard in shards)
 
 
+@holds("out")
 def scan_shards(
     encoders: Encoders,
     source: str,
@@ -117,7 +119,7 @@ def _look(encoders: Encoders, shards: list[str], out: Path, left_out: LeftOut, e
         else:
             write_seen(out, one.shard, one.version, one.seen)
         listener.at("shards", done, len(share))
-    state.wait_for_everyone()
+    meet("looking at the shards")
     return [shard for shard in shards if is_seen(out, shard)]
 
 

@@ -41,7 +41,10 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
     try:
         return _load(path, modules, optimizer)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"cannot go on from {path}: it is damaged, or of another run ({error}); give a new folder") from error
+        raise InputError(
+            f"cannot go on from {path}: it is damaged, or of another run ({error}); remove it to begin again from the first "
+            "step, or give a new folder"
+        ) from error
 
 
 def _load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> dict:

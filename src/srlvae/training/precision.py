@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable
 from typing import Literal, get_args
 
@@ -12,7 +13,7 @@ from accelerate.state import is_initialized
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.training.processes import on_cpu
+from srlvae.training.processes import on_cpu, told
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -75,9 +76,13 @@ def chosen_precision(precision: str) -> str:
     """
     if precision not in get_args(Precision):
         raise InputError(f"precision is one of {', '.join(get_args(Precision))}, got {precision}")
-    if precision != "auto":
-        return precision
-    return "bf16" if bf16_pays() else "no"
+    return automatic_precision() if precision == "auto" else precision
+
+
+@functools.cache
+def automatic_precision() -> str:
+    """What "auto" stands for. The main process's machine decides for all that run together, which ask at the same time."""
+    return told("bf16" if bf16_pays() else "no")
 
 
 def _processes() -> Accelerator:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
+from torch import distributed
+
+from srlvae.errors import InputError
+
+T = TypeVar("T")
+# How long processes wait for each other: the main one may score for an hour, and a share of a scan may take longer than others.
+PATIENCE = timedelta(hours=6)
 
 
 def processes() -> PartialState:
@@ -19,3 +29,33 @@ def processes() -> PartialState:
 def on_cpu() -> bool:
     """Whether several processes were started on a machine without a GPU or the like."""
     return "LOCAL_RANK" in os.environ and not torch.accelerator.is_available()
+
+
+def meet(doing: str) -> None:
+    """Wait until all processes are here. Raises InputError that names what they were `doing` if one has stopped."""
+    _together(doing, lambda group: distributed.monitored_barrier(group, PATIENCE, wait_all_ranks=True))
+
+
+def told(value: T) -> T:
+    """The main process's value, in every process: what each works out for itself may differ by a rounding or a machine."""
+    values: list[Any] = [value]
+    _together("agreeing", lambda group: distributed.broadcast_object_list(values, src=0, group=group))
+    return values[0]
+
+
+def _together(doing: str, talk: Any) -> None:
+    if processes().num_processes == 1:
+        return
+    try:
+        talk(_group())
+    except RuntimeError as error:
+        raise InputError(
+            f"another process has stopped, or has not come within {PATIENCE}, while they were {doing}: see what it says; start "
+            f"the same command again, and it continues ({str(error).splitlines()[0]})"
+        ) from error
+
+
+@functools.cache
+def _group() -> Any:
+    """All processes over gloo, which names who is missing: on GPUs NCCL would end the process after ten minutes."""
+    return distributed.new_group(backend="gloo", timeout=PATIENCE)

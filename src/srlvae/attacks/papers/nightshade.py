@@ -6,6 +6,8 @@ from the target's name, since such pictures agree with each other better than ph
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -30,9 +32,14 @@ def select_sources(clip: Clip, images: Images, concept: str, count: int, batch: 
     """
     if count > len(images):
         raise ValueError(f"{count} sources wanted of {len(images)} images")
+    return likeness(clip, images.split(batch), concept).argsort(descending=True)[:count].tolist()
+
+
+@torch.no_grad()
+def likeness(clip: Clip, batches: Iterable[Images], concept: str) -> Float[Tensor, " n"]:
+    """How much CLIP finds each image of all batches like "a photo of a `concept`": the cosine of the embeddings."""
     text = clip.texts([f"a photo of a {concept}"])[0]
-    likeness = torch.cat([clip.images(part) @ text for part in images.split(batch)])
-    return likeness.argsort(descending=True)[:count].tolist()
+    return torch.cat([clip.images(part) @ text for part in batches])
 
 
 def generate_anchor(pipeline: Pipeline, prompt: str, generators: Generators, size: tuple[int, int]) -> Images:

@@ -13,10 +13,12 @@ from torch import nn
 
 from srlvae.errors import InputError
 from srlvae.files import write_atomically
+from srlvae.locks import holds
 from srlvae.models.autoencoder import VAE
 from srlvae.models.formats.layouts import State, to_ldm, to_taesd
 from srlvae.models.formats.single import CONFIG
 from srlvae.models.formats.taesd import HALVES, PAIRS
+from srlvae.runs import check_free
 
 LAYOUTS = ("ldm", "diffusers", "taesd")
 # By the class of the model; of all others diffusers' own is the only one.
@@ -62,14 +64,14 @@ def is_published(vae: VAE, to: str) -> bool:
     return all(config.get(key) == value for key, value in PUBLISHED.get(to, {}).items())
 
 
+@holds("out")
 def _export_folder(vae: VAE, out: Path, dtype: torch.dtype, variant: str | None) -> list[Path]:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} has something in it; give a new folder")
+    check_free(out)
     _cast(vae.model.state_dict(), dtype)
     other = VAE(copy.deepcopy(vae.model))
     nn.Module.to(other.model, dtype)
     other.save(out, variant)
-    return sorted(out.iterdir())
+    return sorted(path for path in out.iterdir() if not path.name.startswith("."))
 
 
 def _export_ldm(vae: VAE, out: Path, dtype: torch.dtype) -> list[Path]:
@@ -80,6 +82,7 @@ def _export_ldm(vae: VAE, out: Path, dtype: torch.dtype) -> list[Path]:
     return [out]
 
 
+@holds("out")
 def _export_taesd(vae: VAE, out: Path, dtype: torch.dtype, name: str | None) -> list[Path]:
     _check_class(vae, "taesd", "AutoencoderTiny")
     fitting = [pair for pair, channels in PAIRS.items() if channels == vae.channels]

@@ -1,0 +1,208 @@
+"""Every option of every command with values that nobody means: a sentence and exit code 2, or the command does its work."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from typer.models import OptionInfo
+
+import srlvae
+from broken import picture
+from conftest import small_kl
+from pipelines import sd15
+from srlvae.cli import app, main
+
+# Seconds after which a command that took the value is stopped: it has begun its work.
+SECONDS = 1.0
+# What a command may allocate beyond what is there: a number must not fill the memory.
+MEMORY = 4 * 2**30
+
+
+def commands() -> dict[tuple[str, ...], Any]:
+    """The function of every command, by its words."""
+    groups = [((), app), *(((str(group.name),), group.typer_instance) for group in app.registered_groups)]
+    found = {}
+    for words, of in groups:
+        for command in of.registered_commands:
+            found[(*words, command.name or command.callback.__name__)] = command.callback
+    return found
+
+
+def options(command: Any) -> dict[str, type]:
+    """The names of a command's options and the types of their values; switches have none."""
+    found = {}
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        hint, *about = get_args(parameter.annotation)
+        if about and isinstance(about[0], OptionInfo) and (kind := kind_of(hint)) is not bool:
+            # Typer takes a name that is given first for the default, until it looks closer.
+            own = [word for word in (about[0].default, *(about[0].param_decls or ())) if str(word).startswith("--")]
+            found[str(own[0]) if own else "--" + name.replace("_", "-")] = kind
+    return found
+
+
+def kind_of(hint: Any) -> type:
+    """The type of a value of `T`, `T | None`, `list[T]`, or `list[T] | None`."""
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return kind_of(parts[0]) if parts else hint
+
+
+# The alarm goes off anywhere, in the garbage collector too.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+OPTIONS = [(words, option, kind) for words, command in commands().items() for option, kind in options(command).items()]
+WORDS = (
+    "x",
+    "-1",
+    "0",
+    "../..",
+    "a/b",
+    "nowhere.toml",
+    "[/red]",
+    "\x1b[31m",
+    "\udcff",
+    "né",
+    "=1",
+    "hf://",
+    "a@b:c",
+    "x" * 300,
+)
+NUMBERS = ("nan", "inf/1", "1/0", "8", "-8/255", "1e-9", "0/0")
+VALUES: dict[type, st.SearchStrategy[str]] = {
+    int: st.sampled_from([-1, 0, 1, 2**31, 2**63, 10**30, -(2**63), "", "1.5", "one"]).map(str) | st.integers().map(str),
+    float: st.sampled_from(["nan", "inf", "-inf", "-1", "0", "1e-320", "1e308", "", "one"]) | st.floats().map(str),
+    str: st.sampled_from([*WORDS, *NUMBERS, "", "cpu:99", "cuda:99", "meta"]) | st.text("ab/.:@0[", max_size=5),
+    Path: st.sampled_from([*WORDS, "", "file.txt", "empty", "photographs", "photographs/0.png", "pipe"]),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with small models and pictures, and with results of each kind."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    # Now, as an import that is stopped in its middle leaves half a module.
+    for module in pkgutil.walk_packages(srlvae.__path__, "srlvae."):
+        if module.name != "srlvae.__main__":
+            importlib.import_module(module.name)
+    vae = small_kl()
+    vae.save(folder / "vae")
+    sd15(vae).pipe.save_pretrained(folder / "pipe")
+    vae.model.encoder.conv_in.weight.mul_(1.2)
+    vae.save(folder / "other")
+    (folder / "photographs").mkdir()
+    for i in range(6):
+        picture(i, 64).save(folder / "photographs" / f"{i}.png")
+    Image.new("L", (64, 64), 255).save(folder / "mask.png")
+    (folder / "file.txt").write_text("text")
+    (folder / "empty").mkdir()
+    (folder / "result").mkdir()
+    (folder / "result" / "editing.json").write_text(json.dumps({"rows": [{}]}))
+    return folder
+
+
+def base(words: tuple[str, ...], out: Path) -> list[str]:
+    """The shortest work of a command that there is, in the folder of `place`."""
+    vaes = ["--original", "vae", "--hardened", "other"]
+    photographs = ["--images", "photographs"]
+    known: dict[tuple[str, ...], list[str]] = {
+        ("quickstart",): [],
+        ("harden",): ["vae", *photographs, *"--features none --steps 1 --batch-size 1 --resolution 32 --workers 0".split()],
+        ("apply",): ["vae", "--to", "vae"],
+        ("export",): ["vae", "--to", "diffusers"],
+        ("push",): ["empty", "a/b"],
+        ("attack",): ["latent", "photographs/0.png", "--vae", "vae", "--steps", "1"],
+        ("generate",): ["--prompt", "a", "--pipeline", "pipe", "--n", "1", "--steps", "1"],
+        ("edit",): ["photographs/0.png", "--prompt", "a", "--pipeline", "pipe", "--steps", "1", "--strength", "1"],
+        ("finetune",): [*photographs, "--pipeline", "pipe", "--prompt", "a", "--steps", "1", "--batch-size", "1"],
+        ("scan",): ["photographs", "--clean", "photographs", *vaes, "--rate", "0.2"],
+        ("report",): ["result"],
+        ("bench", "reconstruction"): [*vaes, *photographs, "--protocol", "quick", "--steps", "1", "--n", "2", "--clean-n", "2"],
+        ("bench", "hardening"): ["empty", "--original", "vae", *photographs],
+        ("bench", "editing"): [*photographs, "--pipeline", "pipe", "--hardened", "other", "--n", "2"],
+        ("bench", "poisoning"): [*photographs, "--pipeline", "pipe", "--hardened", "other"],
+    }
+    return [*words, *known[words], *([] if words == ("push",) else ["--out", str(out)])]
+
+
+def test_every_command_and_its_options_are_tried():
+    assert all(base(words, Path("out")) for words in commands())
+    assert len(OPTIONS) > 80 and {kind for _, _, kind in OPTIONS} <= VALUES.keys()
+
+
+@pytest.fixture
+def limited(monkeypatch, place) -> Iterator[None]:
+    """In the folder, with a limit to the time of a command and to the memory."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
+    before, handler, pixels = (
+        resource.getrlimit(resource.RLIMIT_AS),
+        signal.signal(signal.SIGALRM, stop),
+        Image.MAX_IMAGE_PIXELS,
+    )
+    if pages:
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, before[1]))
+    terminated, threads, pixels = signal.getsignal(signal.SIGTERM), torch.get_num_threads(), Image.MAX_IMAGE_PIXELS
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    signal.signal(signal.SIGALRM, handler)
+    signal.signal(signal.SIGTERM, terminated)
+    torch.set_num_threads(threads)
+    Image.MAX_IMAGE_PIXELS = pixels
+
+
+def try_value(words: tuple[str, ...], option: str, value: str, out: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sys.argv", ["srlvae", *base(words, out), option, value])
+    code = 130
+    # An alarm may have gone off where it was switched.
+    torch.set_grad_enabled(True)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        main()
+    except SystemExit as stopped:
+        code = stopped.code or 0
+    except KeyboardInterrupt:  # the alarm, before or after the command itself
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    said = capsys.readouterr().err
+    assert code in (0, 2, 3, 130) and "Traceback" not in said, said
+    assert code != 2 or "rror" in said
+
+
+def tried(examples: int, derandomize: bool):
+    checks: Any = {"suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow], "database": None}
+    cases = st.sampled_from(OPTIONS).flatmap(lambda case: st.tuples(st.just(case[0]), st.just(case[1]), VALUES[case[2]]))
+
+    def decorate(test):
+        limits = settings(max_examples=examples, derandomize=derandomize, deadline=None, **checks)
+        return limits(given(case=cases)(test))
+
+    return decorate
+
+
+@tried(60, derandomize=True)
+def test_a_value_gets_a_sentence_or_work(case, limited, tmp_path_factory, capsys, monkeypatch):
+    try_value(*case, tmp_path_factory.mktemp("out") / "out", capsys, monkeypatch)
+
+
+@pytest.mark.slow
+@tried(1500, derandomize=False)
+def test_any_value_gets_a_sentence_or_work(case, limited, tmp_path_factory, capsys, monkeypatch):
+    try_value(*case, tmp_path_factory.mktemp("out") / "out", capsys, monkeypatch)
