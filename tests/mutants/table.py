@@ -830,9 +830,7 @@ MUTANTS = (
         "tests/test_report.py",
     ),
     # --- the command line
-    Mutant(
-        "--seed of attack is dropped", "cli/attack.py", "        seed=seed,\n    )", "    )", OPTIONS
-    ),
+    Mutant("--seed of attack is dropped", "cli/attack.py", "        seed=seed,\n    )", "    )", OPTIONS),
     Mutant("--through of attack is dropped", "cli/attack.py", "through=through", "through=None", OPTIONS),
     Mutant("--no-resume of attack is dropped", "cli/attack.py", "batch=batch, resume=resume,", "batch=batch,", OPTIONS),
     Mutant(
@@ -864,7 +862,9 @@ MUTANTS = (
         OPTIONS,
     ),
     Mutant("--rate of scan is dropped", "cli/scan.py", "if one.evidence], rate)", "if one.evidence], 0.5)", OPTIONS),
-    Mutant("--eps of harden is dropped", "cli/harden.py", '"eps": None if eps is None else fraction(eps)', '"eps": None', OPTIONS),
+    Mutant(
+        "--eps of harden is dropped", "cli/harden.py", '"eps": None if eps is None else fraction(eps)', '"eps": None', OPTIONS
+    ),
     Mutant(
         "--no-resume of harden is dropped",
         "cli/harden.py",
@@ -879,10 +879,28 @@ MUTANTS = (
         "loaded = pipeline_of(pipeline, None, device)",
         OPTIONS,
     ),
-    Mutant("--seed of edit is dropped", "cli/pictures.py", "settings, seed=seed, listener=bars)", "settings, listener=bars)", OPTIONS),
+    Mutant(
+        "--seed of edit is dropped",
+        "cli/pictures.py",
+        "settings, seed=seed, listener=bars)",
+        "settings, listener=bars)",
+        OPTIONS,
+    ),
     Mutant("--strict is dropped", "cli/drawing.py", "if self.strict and whole:", "if False:", "tests/test_left_out.py"),
-    Mutant("a full success is said where files are left out", "cli/shared.py", "LEFT_FILES_OUT = 3", "LEFT_FILES_OUT = 0", "tests/test_left_out.py"),
+    Mutant(
+        "a full success is said where files are left out",
+        "cli/shared.py",
+        "LEFT_FILES_OUT = 3",
+        "LEFT_FILES_OUT = 0",
+        "tests/test_left_out.py",
+    ),
     Mutant("bad input exits with 1", "cli/__init__.py", "sys.exit(2)", "sys.exit(1)", CLI),
     Mutant("names are markup", "cli/shared.py", "return escape(shown(path))", "return shown(path)", CLI),
-    Mutant("Ctrl-C is not heard", "cli/drawing.py", "return self.stop.wanted", "return False", f"{CLI} tests/test_drawing.py signal stop"),
+    Mutant(
+        "Ctrl-C is not heard",
+        "cli/drawing.py",
+        "return self.stop.wanted",
+        "return False",
+        f"{CLI} tests/test_drawing.py signal stop",
+    ),
 )
