@@ -1,31 +1,55 @@
 """Apply every mutant of the table to a copy of the package, one by one, and run the fast tests that are to notice it.
 
-`make mutants`, or `python tests/mutants/run.py [WORD …]` for the mutants whose file or sentence has one of the words. The working
+`make mutants`, or `python tests/mutants/run.py [WORD …]` for mutants whose file or sentence has one of the words. The working
 tree is never changed. Exit code 1 if a mutant survives, or if its old text is no longer there.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
-import queue
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from table import MUTANTS, PACKAGE, ROOT, Mutant
 
 COPIED = ("src", "tests", "recipes", "docs", "results", "pyproject.toml", "README.md", "CONTRIBUTING.md", "Makefile")
+# Loaded once, before processes fork: half of the time of a short test.
+HEAVY = ("torch", "diffusers.models", "diffusers.pipelines.stable_diffusion", "transformers", "accelerate", "typer", "skimage")
 # Pytest's exit code where a test failed; all others say that it did not come to that.
 FAILED = 1
 # A mutant that makes a test run for ever is noticed, too.
-SECONDS = 900
+SECONDS = 1200
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A mutant that is being tried in a copy of the tree."""
+
+    mutant: Mutant
+    copy: Path
+    began: float
+
+    @property
+    def said(self) -> Path:
+        return self.copy / "said.txt"
+
+    def ends(self, status: int) -> bool:
+        """Put the copy in order, and tell whether a test has failed."""
+        shutil.copy(ROOT / PACKAGE / self.mutant.file, self.copy / PACKAGE / self.mutant.file)
+        code = FAILED if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        told = {FAILED: "noticed", 0: "SURVIVED"}.get(code, f"BROKEN, exit code {code}")
+        print(f"{told:9} {time.monotonic() - self.began:4.0f} s  {self.mutant.file}: {self.mutant.says}", flush=True)
+        if code not in (FAILED, 0):
+            print(self.said.read_text(encoding="utf-8")[-2000:], flush=True)
+        return code == FAILED
 
 
 def main() -> int:
@@ -38,13 +62,11 @@ def main() -> int:
         for mutant in gone:
             print(f"{mutant.file}: the old text of “{mutant.says}” is there {mutant.places()} times, not once")
         return 1
+    os.environ |= {"OMP_NUM_THREADS": "1", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
+    for name in HEAVY:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
-        copies = queue.SimpleQueue[Path]()
-        for number in range(asked.jobs):
-            copies.put(copy_of_the_tree(Path(folder, str(number))))
-        with ThreadPoolExecutor(asked.jobs) as pool:
-            noticed = list(pool.map(lambda mutant: tried(mutant, copies), chosen))
-    survivors = [mutant for mutant, is_noticed in zip(chosen, noticed, strict=True) if not is_noticed]
+        survivors = try_all(chosen, [copy_of_the_tree(Path(folder, str(number))) for number in range(asked.jobs)])
     print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} mutants were noticed")
     for mutant in survivors:
         print(f"survived: {mutant.file}: {mutant.says} ({mutant.tests})")
@@ -62,42 +84,43 @@ def copy_of_the_tree(folder: Path) -> Path:
     return folder
 
 
-def tried(mutant: Mutant, copies: queue.SimpleQueue[Path]) -> bool:
-    """Whether a test fails under the mutant. One of the copies is taken for it, and given back as it was."""
-    copy, began = copies.get(), time.monotonic()
-    try:
-        with applied(mutant, copy / PACKAGE / mutant.file):
-            code, said = run_tests(copy, mutant.tests.split())
-    finally:
-        copies.put(copy)
-    told = {FAILED: "noticed", 0: "SURVIVED"}.get(code, f"BROKEN, exit code {code}")
-    print(f"{told:9} {time.monotonic() - began:4.0f} s  {mutant.file}: {mutant.says}", flush=True)
-    if code not in (FAILED, 0):
-        print(said, flush=True)
-    return code == FAILED
+def try_all(mutants: list[Mutant], copies: list[Path]) -> list[Mutant]:
+    """The mutants that no test has noticed. As many are tried at once as there are copies."""
+    waiting, running, survivors = list(reversed(mutants)), dict[int, Trial](), []
+    while waiting or running:
+        while waiting and copies:
+            trial = Trial(waiting.pop(), copies.pop(), time.monotonic())
+            running[start(trial)] = trial
+        process, status = os.wait()
+        trial = running.pop(process)
+        copies.append(trial.copy)
+        if not trial.ends(status):
+            survivors.append(trial.mutant)
+    return survivors
 
 
-@contextmanager
-def applied(mutant: Mutant, file: Path) -> Iterator[None]:
-    text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-    try:
-        yield
-    finally:
-        file.write_text(text, encoding="utf-8")
+def start(trial: Trial) -> int:
+    """Apply a mutant, and run its tests in a process of their own, whose number is returned."""
+    file = trial.copy / PACKAGE / trial.mutant.file
+    file.write_text(file.read_text(encoding="utf-8").replace(trial.mutant.old, trial.mutant.new), encoding="utf-8")
+    if process := os.fork():
+        return process
+    signal.alarm(SECONDS)
+    with open(trial.said, "w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    os.chdir(trial.copy)
+    # For processes that tests start, and for this one.
+    os.environ["PYTHONPATH"] = str(trial.copy / "src")
+    sys.path[:1] = [str(trial.copy / "src")]
+    os._exit(int(pytest.main(words_for_pytest(trial.mutant))))
 
 
-def run_tests(copy: Path, tests: list[str]) -> tuple[int, str]:
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    # Parts of a name may be given, as with `pytest -k`.
-    files = [word for word in tests if "tests/" in word]
-    parts = ["-k", " or ".join(word for word in tests if word not in files)] if len(files) < len(tests) else []
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "-n", "0", *files, *parts]
-    try:
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return FAILED, ""
-    return done.returncode, done.stdout[-2000:]
+def words_for_pytest(mutant: Mutant) -> list[str]:
+    words = mutant.tests.split()
+    files = [word for word in words if word.startswith("tests/")]
+    parts = ["-k", " or ".join(word for word in words if word not in files)] if len(files) < len(words) else []
+    return ["-x", "-q", "--no-header", "-p", "no:cacheprovider", *files, *parts]
 
 
 if __name__ == "__main__":
