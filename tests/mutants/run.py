@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ COPIED = ("src", "tests", "recipes", "docs", "results", "pyproject.toml", "READM
 # Loaded once, before processes fork: half of the time of a short test.
 HEAVY = ("torch", "diffusers.models", "diffusers.pipelines.stable_diffusion", "transformers", "accelerate", "typer", "skimage")
 # Pytest's exit code where a test failed; all others say that it did not come to that.
-FAILED = 1
+FAILED, BROKEN = 1, 9
 # A mutant that makes a test run for ever is noticed, too.
 SECONDS = 1200
 
@@ -62,7 +63,13 @@ def main() -> int:
         for mutant in gone:
             print(f"{mutant.file}: the old text of “{mutant.says}” is there {mutant.places()} times, not once")
         return 1
-    os.environ |= {"OMP_NUM_THREADS": "1", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
+    # Plugins of other packages, which are loaded by now, are of no use here.
+    os.environ |= {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "OMP_NUM_THREADS": "1",
+        "DIFFUSERS_VERBOSITY": "error",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
     for name in HEAVY:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
@@ -105,6 +112,18 @@ def start(trial: Trial) -> int:
     file.write_text(file.read_text(encoding="utf-8").replace(trial.mutant.old, trial.mutant.new), encoding="utf-8")
     if process := os.fork():
         return process
+    try:
+        os._exit(run_tests(trial))
+    except BaseException:
+        # Whatever is raised here must not clean up after the parent.
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(BROKEN)
+
+
+def run_tests(trial: Trial) -> int:
+    """Run the tests of a trial in this process, which is of no use afterwards."""
     signal.alarm(SECONDS)
     with open(trial.said, "w") as said:
         os.dup2(said.fileno(), 1)
@@ -113,7 +132,7 @@ def start(trial: Trial) -> int:
     # For processes that tests start, and for this one.
     os.environ["PYTHONPATH"] = str(trial.copy / "src")
     sys.path[:1] = [str(trial.copy / "src")]
-    os._exit(int(pytest.main(words_for_pytest(trial.mutant))))
+    return int(pytest.main(words_for_pytest(trial.mutant)))
 
 
 def words_for_pytest(mutant: Mutant) -> list[str]:

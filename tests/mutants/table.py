@@ -601,7 +601,7 @@ MUTANTS = (
         "metrics/roc.py",
         "0.5 * (positive[:, None] == negative)",
         "1.0 * (positive[:, None] == negative)",
-        "tests/test_metrics.py share ties",
+        "tests/test_rows.py",
     ),
     # --- benchmarks
     Mutant(
