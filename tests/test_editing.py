@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from conftest import small_kl
 from heard import Heard
-from pipelines import pixel, sd15
+from pipelines import little, pixel
 from small import RandomFeatures
 from srlvae import provenance
 from srlvae.bench import cache, distances, estimates
@@ -93,7 +93,7 @@ def networks():
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    return sd15(small_kl())
+    return little(small_kl())
 
 
 @pytest.fixture(scope="module")

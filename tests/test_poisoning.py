@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from conftest import small_kl
 from heard import Heard
-from pipelines import sd15
+from pipelines import little
 from srlvae.bench.cache import Cache
 from srlvae.bench.load_protocol import poisoning_protocol
 from srlvae.bench.poison_defences import ScanFilter, TrainingDefences
@@ -87,7 +87,7 @@ FEW = dataclasses.replace(PROTOCOL, counts=(2,), white_box=False, dirty_label=Fa
 
 
 def made_of(folder: Path, protocol=PROTOCOL) -> Poisons:
-    pipeline = sd15(small_kl())
+    pipeline = little(small_kl())
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(small_kl())}
     return Poisons(pipelines, folder, SmallClip(), protocol, Cache(folder.parent / "cache", 2))
 
@@ -97,7 +97,7 @@ def nightshade(number: int, made_on: str = "original") -> Poison:
 
 
 def sweep(folder: Path, protocol=PROTOCOL, hardened=None, listener: Listener | None = None) -> dict:
-    models = sd15(small_kl()), hardened or small_kl()
+    models = little(small_kl()), hardened or small_kl()
     return poisoning(*models, folder, folder.parent / "out", SmallClip(), SaysDog(), protocol, listener)
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+import tomllib
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from srlvae.errors import InputError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 

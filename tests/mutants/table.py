@@ -26,7 +26,7 @@ class Mutant:
         return path.read_text(encoding="utf-8").count(self.old) if path.is_file() else 0
 
 
-CELLS, BY_HAND, CLI, OPTIONS = (f"tests/test_{name}.py" for name in ("cells", "by_hand", "cli", "options"))
+CELLS, BY_HAND, CLI, OPTIONS = (f"tests/test_{name}.py" for name in ("cells", "by_hand", "cli", "option_rows"))
 
 MUTANTS = (
     # --- images and random numbers
