@@ -232,7 +232,13 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_files(cut, tmp_path, vae):
         run(tmp_path / "in", vae, batch=3, out="cut", listener=Killing())
     # What a kill between two files of a batch leaves.
     (tmp_path / "cut" / "1.json").unlink()
-    run(tmp_path / "in", vae, batch=3, out="cut")
+    before, heard = times(tmp_path / "cut"), Heard()
+    run(tmp_path / "in", vae, batch=3, out="cut", listener=heard)
+    # A batch is attacked as a whole, and only what is missing of it is written.
+    assert heard.bars["steps"] == [(1, 2), (2, 2)] * (2 if cut == 3 else 1)
+    after = times(tmp_path / "cut")
+    rewritten = {name for name in after if after[name] != before.get(name)}
+    assert rewritten == {"1.png", "1.json"} | ({"3.png", "3.json"} if cut == 3 else set())
     assert {name: (tmp_path / "cut" / name).read_bytes() for name in whole} == whole
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
-import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -84,7 +83,7 @@ def test_lora_trains_its_own_weights_alone_and_loads_by_diffusers(folder, tmp_pa
     assert files == {"pytorch_lora_weights.safetensors", "kohya_lora.safetensors", "finetune.json"}
     with pytest.raises(InputError, match="LoRA's weights alone"):
         load_pipeline(tmp_path / "lora")
-    pipe = pipeline._build(diffusers.StableDiffusionPipeline)
+    pipe = pipeline.with_vae(pipeline.vae).pipe
     pipe.load_lora_weights(tmp_path / "lora")
     y = pipe("a cat", num_inference_steps=2, generator=generators(0, [0]), output_type="pt", height=64, width=64).images
     torch.testing.assert_close(y, tuned.generate(["a cat"], generators(0, [0]), steps=2, guidance=7.5))
@@ -125,7 +124,7 @@ def test_lora_is_written_under_the_names_that_kohya_gives_each_layer(build, bloc
     assert found.keys() == {f"{name}.{end}" for name in names for end in ("lora_down.weight", "lora_up.weight", "alpha")}
     assert all(found[f"{name}.alpha"] == 2 and len(found[f"{name}.lora_down.weight"]) == 2 for name in names)
     # diffusers reads kohya's names, too, and finds every weight again.
-    pipe = pipeline._build(type(pipeline.pipe))
+    pipe = pipeline.with_vae(pipeline.vae).pipe
     pipe.load_lora_weights(tmp_path / "lora", weight_name="kohya_lora.safetensors")
     trained, read = (
         {name.replace(".default_0", ".default"): p for name, p in unet.named_parameters() if "lora" in name}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import GradientState
+from accelerate.state import AcceleratorState, GradientState
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
@@ -163,10 +165,7 @@ def test_other_photographs_are_no_resumption_and_a_copy_elsewhere_is(tmp_path, p
 def test_micro_batches_give_the_step_of_the_whole_batch(tmp_path, photographs):
     harden(small_kl(), photographs, tmp_path / "whole", CONFIG.changed(steps=1))
     harden(small_kl(), photographs, tmp_path / "parts", CONFIG.changed(steps=1, micro_batch=2))
-    one, other = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "parts"))
-    # AdamW's first step is ± the learning rate whatever the gradient's size, so a rounding error may flip a few near-zero ones.
-    differing = sum((~torch.isclose(one[name], other[name], atol=1e-6)).sum().item() for name in one)
-    assert differing < 0.01 * sum(weight.numel() for weight in one.values())
+    assert same_step(tmp_path / "whole", tmp_path / "parts")
 
 
 class NotANumber(torch.autograd.Function):
@@ -327,6 +326,65 @@ def test_impossible_settings_are_refused(tmp_path, photographs, changes, message
     assert not (tmp_path / "out").exists()
 
 
+class Killed(Heard):
+    """Kills the process, as nothing can be told to, at a step."""
+
+    def at(self, bar, number, total=None, note=""):
+        if (bar, number) == ("steps", 5):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Run `work` in a process of its own, without loading everything anew, and return how it ended; below 0: by a signal."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, photographs, whole):
+    run = functools.partial(harden, small_kl(), photographs, tmp_path / "cut", CONFIG)
+    assert forked(functools.partial(run, listener=Killed())) == -signal.SIGKILL
+    assert not (tmp_path / "cut" / WEIGHTS).exists()
+    steps = Heard()
+    run(listener=steps)
+    assert steps.numbers == [5, 6] and (tmp_path / "cut" / WEIGHTS).read_bytes() == whole(CONFIG)
+
+
+def as_one_of_two(rank: int, port: int, work: Callable[[], object]) -> None:
+    """Run `work` as torchrun starts it, in a process that has been the only one so far."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    work()
+
+
+def test_two_processes_take_the_step_of_one(tmp_path, photographs):
+    config = CONFIG.changed(steps=1)
+    harden(small_kl(), photographs, tmp_path / "one", config)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = functools.partial(harden, small_kl(), photographs, tmp_path / "two", config)
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=as_one_of_two, args=(rank, port, run)) for rank in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert same_step(tmp_path / "one", tmp_path / "two")
+
+
+def same_step(one: Path, other: Path) -> bool:
+    """Whether the weights are equal but for some whose gradient is nearly zero, of which AdamW makes a whole step."""
+    one, other = (load_file(folder / WEIGHTS) for folder in (one, other))
+    differing = sum((~torch.isclose(one[name], other[name], atol=1e-6)).sum().item() for name in one)
+    return differing < 0.01 * sum(weight.numel() for weight in one.values())
+
+
 def run_command(*words: str, **options) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", *words], env=environment, **options)
@@ -355,7 +413,7 @@ def test_a_killed_run_equals_an_uninterrupted_one_byte_for_byte(tmp_path, photog
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_step_of_one(tmp_path, photographs):
+def test_two_processes_of_torchrun_take_the_step_of_one(tmp_path, photographs):
     small_kl().save(tmp_path / "vae")
     settings = ("--steps", "1", "--batch-size", "8")
     assert run_command(*command(tmp_path, photographs, "one", *settings)).wait() == 0
@@ -363,6 +421,4 @@ def test_two_processes_take_the_step_of_one(tmp_path, photographs):
     two = run_command(*launch, *command(tmp_path, photographs, "two", *settings), stdout=subprocess.PIPE, text=True)
     said, _ = two.communicate()
     assert two.returncode == 0 and "2 processes" in said
-    one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
-    differing = sum((~torch.isclose(one[name], two[name], atol=1e-6)).sum().item() for name in one)
-    assert differing < 0.01 * sum(weight.numel() for weight in one.values())
+    assert same_step(tmp_path / "one", tmp_path / "two")

@@ -8,12 +8,15 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import small_kl
+from heard import Heard
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.models.vae import VAE, load_vae
@@ -127,15 +130,37 @@ def test_clean_images_are_scored_by_the_regression_on_all_others():
     assert threshold == pytest.approx((residuals / residuals.std(0)).sum(1).max().item(), rel=1e-4)
 
 
-def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path, monkeypatch):
+@contextmanager
+def encodings(vae: VAE) -> Iterator[list[torch.Tensor]]:
+    """What the VAE encodes in the meantime."""
+    seen: list[torch.Tensor] = []
+    hook = vae.model.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    yield seen
+    hook.remove()
+
+
+def test_a_scan_that_was_cut_off_looks_at_what_is_left(vae, other, folder, tmp_path):
+    (folder / "broken.png").unlink()
+    whole = scan(vae, other, folder, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power cut"):
+        scan(vae, other, folder, tmp_path / "out", Heard(crash_at=2, bar=str(folder)))
+    with encodings(vae) as all_seen:
+        scan(vae, other, folder, tmp_path / "again")
+    with encodings(vae) as seen:
+        assert scan(vae, other, folder, tmp_path / "out") == whole
+    assert len(seen) == len(all_seen) / 3 > 0
+
+
+def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path):
     seen = scan(vae, other, folder, tmp_path / "out")
     assert {one.file for one in seen} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}
     scores = score(seen, calibration())
     values = [score.value for score in scores[:-1]]
     assert values == sorted(values, reverse=True) and scores[-1].value is None
     assert "not a readable image" in scores[-1].error
-    monkeypatch.setattr("srlvae.scan.folder.cells", lambda *_: pytest.fail("looked again"))
-    assert scan(vae, other, folder, tmp_path / "out") == seen
+    with encodings(vae) as again:
+        assert scan(vae, other, folder, tmp_path / "out") == seen
+    assert again == []
 
 
 def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):

@@ -275,7 +275,7 @@ MUTANTS = (
         "models/inpainting.py",
         "z = repainted * z + (1 - repainted) * known",
         "z = (1 - repainted) * z + repainted * known",
-        "tests/test_pipeline_attacks.py tests/test_pipeline.py inpaint kept edit",
+        "tests/test_pipeline.py inpainting",
     ),
     Mutant(
         "the variance is not held",
