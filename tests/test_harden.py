@@ -277,7 +277,7 @@ def test_closeness_is_kept_by_a_weight_that_follows(tmp_path, photographs):
         harden(small_kl(), photographs, tmp_path / str(closeness), config)
         record = json.loads((tmp_path / str(closeness) / "srlvae.json").read_text())
         shifts[closeness] = record["scores"]["hardened"]["shift_clean"]
-    assert shifts[0.02] < 0.7 * shifts[0.5], shifts
+    assert shifts[0.02] < 0.9 * shifts[0.5], shifts
 
 
 def test_the_encoder_file_beside_the_folder_makes_the_same_model(tmp_path, photographs):

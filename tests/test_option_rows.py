@@ -6,11 +6,9 @@ replaced by one that takes note. What that function does with it is tested besid
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +16,8 @@ import torch
 import typer
 from PIL import Image
 
-from srlvae.cli import app, main
+from reached import Commands
+from srlvae.cli import app
 from srlvae.harden import OBJECTIVES
 
 # What a command is asked for if nothing else is said. PHOTO, FOLDER and OUT stand for places below the test's folder.
@@ -39,24 +38,6 @@ BASE: dict[str, tuple[object, ...]] = {
     "bench editing": ("--images", FOLDER, "--out", OUT),
     "bench poisoning": ("--images", FOLDER, "--out", OUT),
     "report": (FOLDER,),
-}
-# The function that does the work of a command.
-WORK = {
-    "quickstart": "srlvae.quickstart.quickstart",
-    "harden": "srlvae.harden.harden",
-    "apply": "srlvae.models.encoders.apply_encoder",
-    "export": "srlvae.models.formats.export.export",
-    "push": "srlvae.harden.push.push",
-    "attack": "srlvae.attacks.files.attack_files",
-    "generate": "srlvae.edits.generate_files",
-    "edit": "srlvae.edits.edit_files",
-    "finetune": "srlvae.finetune.finetune",
-    "scan": "srlvae.scan.scan",
-    "bench reconstruction": "srlvae.bench.reconstruction.reconstruction",
-    "bench hardening": "srlvae.bench.hardening.hardening",
-    "bench editing": "srlvae.bench.editing.editing",
-    "bench poisoning": "srlvae.bench.poisoning.poisoning",
-    "report": "srlvae.report.page.write_report",
 }
 
 
@@ -289,16 +270,6 @@ def test_every_option_has_a_row():
     assert sorted(found) == sorted(rows | ELSEWHERE.keys())
 
 
-class Reached(Exception):
-    """The function that does the work was called; the command need not go on."""
-
-
-def model(source: object, *given: object, **_: object) -> SimpleNamespace:
-    """What loading a VAE, a pipeline, a CLIP or a judge gives here: what it was asked for."""
-    vae, device = (None, *given)[-2:] if given else (None, None)
-    return SimpleNamespace(source=source, vae=vae, device=device)
-
-
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> dict[str, Path]:
     """Where the words of the table are."""
@@ -321,68 +292,18 @@ def without() -> dict[tuple, dict[str, Any]]:
 
 
 @pytest.fixture
-def called(monkeypatch) -> dict[str, Any]:
-    """What the function that does the work is called with; models and photographs are what they were asked for."""
-    call: dict[str, Any] = {}
-
-    def replace(path: str, goes_on: bool = False) -> None:
-        module, name = path.rsplit(".", 1)
-        original = getattr(__import__(module, fromlist=[name]), name)
-        signature = inspect.signature(original)
-
-        def takes_note(*given: Any, **named: Any) -> Any:
-            bound = signature.bind(*given, **named)
-            bound.apply_defaults()
-            call.update(bound.arguments)
-            if not goes_on:
-                raise Reached
-            return noted(path, bound.arguments)
-
-        monkeypatch.setattr(path, takes_note)
-
-    def noted(path: str, arguments: dict[str, Any]) -> Any:
-        if path == WORK["apply"]:
-            return SimpleNamespace(save=save)
-        if path == WORK["scan"]:
-            # The clean images come first.
-            call.setdefault("clean", arguments["folder"])
-        return []
-
-    def save(out: Path) -> None:
-        call["out"] = out
-        raise Reached
-
-    for name, path in WORK.items():
-        replace(path, goes_on=name in ("apply", "scan"))
-    replace("srlvae.scan.write_verdicts")
-    monkeypatch.setattr("srlvae.scan.calibrate_looks", lambda looks, rate: call.update(rate=rate))
-    monkeypatch.setattr("srlvae.scan.score", lambda seen, calibration: [])
-    for loader in ("models.vae.load_vae", "models.load.load_pipeline", "metrics.clip.load_clip", "metrics.judge.load_judge"):
-        monkeypatch.setattr(f"srlvae.{loader}", model)
-    monkeypatch.setattr("srlvae.models.encoders.read_encoder", model)
-    monkeypatch.setattr("srlvae.attacks.prepared.prepare", lambda request, on: SimpleNamespace(request=request, model=on))
-    monkeypatch.setattr(
-        "srlvae.harden.photographs.open_photographs",
-        lambda source, size, streaming=False, column=None: SimpleNamespace(source=source, streaming=streaming, column=column),
-    )
+def commands(monkeypatch) -> Commands:
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10**6)
-    return call
+    return Commands(monkeypatch)
 
 
-def run(
-    command: str, words: tuple[object, ...], places: dict[str, Path], called: dict[str, Any], monkeypatch
-) -> dict[str, Any]:
+def run(command: str, words: tuple[object, ...], places: dict[str, Path], commands: Commands) -> dict[str, Any]:
     """What the work of the command is called with."""
-    called.clear()
-    typed = [*command.split(), *(str(places.get(str(word), word)) for word in words)]
-    monkeypatch.setattr("sys.argv", ["srlvae", *typed])
-    with pytest.raises(Reached):
-        main()
-    return dict(called)
+    return commands.run(*command.split(), *(places.get(str(word), word) for word in words))
 
 
 @pytest.mark.parametrize(("command", "option"), [(command, option) for command, rows in ROWS.items() for option in rows])
-def test_an_option_reaches_the_library(command, option, places, called, without, monkeypatch):
+def test_an_option_reaches_the_library(command, option, places, commands, without):
     row = ROWS[command][option]
     read = row.read if callable(row.read) else lambda call: call[str(row.read)]
     # An argument has other words in place of the base's.
@@ -390,9 +311,9 @@ def test_an_option_reaches_the_library(command, option, places, called, without,
     given = (*(row.base or BASE[command]), *row.words)
     wanted = located(row.wanted, places)
     if (command, plain) not in without:
-        without[command, plain] = run(command, plain, places, called, monkeypatch)
+        without[command, plain] = run(command, plain, places, commands)
     before = limit({}) if row.read is limit else read(without[command, plain])
-    assert read(run(command, given, places, called, monkeypatch)) == wanted != before
+    assert read(run(command, given, places, commands)) == wanted != before
 
 
 def located(wanted: object, places: dict[str, Path]) -> object:
