@@ -138,6 +138,18 @@ def test_a_run_that_was_cut_off_has_a_page_that_says_so(tmp_path):
         assert "not finished" in write_report([folder]).read_text(encoding="utf-8")
 
 
+def test_names_in_results_are_text_on_the_page(tmp_path):
+    hostile = "<img src=x onerror=alert(1)>&\"'"
+    folder = write_run(tmp_path / hostile)
+    result = json.loads((folder / "editing.json").read_text(encoding="utf-8"))
+    result["protocol"]["clip"] = result["versions"]["torch"] = hostile
+    result["doubts"] = [hostile]
+    result["images"] = [hostile, hostile]
+    (folder / "editing.json").write_text(json.dumps(result))
+    text = write_report([folder, write_run(tmp_path / "other")]).read_text(encoding="utf-8")
+    assert "<img src=x" not in text and text.count("&lt;img src=x") >= 4
+
+
 def test_several_runs_stand_side_by_side(tmp_path):
     folders = [write_run(tmp_path / name, value) for name, value in (("one", 20.0), ("two", 70.0))]
     text = write_report(folders, tmp_path / "both").read_text(encoding="utf-8")
