@@ -792,14 +792,14 @@ MUTANTS = (
         "report/render.py",
         "autoescape=True",
         "autoescape=False",
-        "tests/test_report.py tests/test_scan.py",
+        "tests/test_report.py tests/test_scan.py text_on_the_page",
     ),
     Mutant(
         "transfer is shown for white-box",
         "report/rows.py",
         'access="none" if before and before.access == "none" else access)',
         'access="none" if before and before.access == "none" else "transfer")',
-        "tests/test_report.py",
+        "tests/test_rows.py",
     ),
     Mutant(
         "the main budget is the smallest",
