@@ -88,6 +88,14 @@ def test_verdicts_follow_from_the_rows(tmp_path):
     assert "better than hardening on photoguard-encoder" in bad[4][1]
 
 
+def test_a_claim_holds_by_its_factor_and_its_likeness(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    for found in result["rows"]:
+        if found["defence"] == "hardened" and found["access"] == "transfer":
+            found["measures"]["clip_i"]["value"] = 0.88
+    assert [holds for holds, _ in verdicts(result)] == [True, True, False, False, True]
+
+
 def test_nothing_depends_on_the_order_of_rows_and_measures(tmp_path):
     result = result_of(write_run(tmp_path / "run"))
     rows = [{**found, "measures": dict(reversed(found["measures"].items()))} for found in result["rows"]]

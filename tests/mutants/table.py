@@ -806,7 +806,7 @@ MUTANTS = (
         "report/rows.py",
         "or not found else found[-1]",
         "or not found else found[0]",
-        "tests/test_report.py",
+        "tests/test_rows.py",
     ),
     Mutant(
         "shares of poison resample images in place of fine-tunings",
@@ -827,7 +827,7 @@ MUTANTS = (
         "report/verdicts.py",
         "divided >= WANTED_FACTOR and likeness > WANTED_CLIP_I",
         "divided >= WANTED_FACTOR",
-        "tests/test_report.py",
+        "tests/test_report.py claim",
     ),
     # --- the command line
     Mutant("--seed of attack is dropped", "cli/attack.py", "        seed=seed,\n    )", "    )", f"{OPTIONS} attack---seed"),
