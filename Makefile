@@ -4,16 +4,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: quickstart test test-slow lint
+# How many tests run at once; each takes one core and about 1.5 GB.
+WORKERS ?= 2
+
+.PHONY: quickstart test test-slow mutants lint
 
 quickstart: $(VENV)/ready
 	$(BIN)/srlvae quickstart --out runs/quickstart
 
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow --durations=15
+
+# Mistakes that a careless change could make, applied one by one to a copy; the fast tests must notice each.
+mutants: $(VENV)/ready
+	$(BIN)/python tests/mutants/run.py --jobs $(WORKERS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
+# Before PyTorch is loaded, here and in processes that tests start: on small models a second thread does nothing but wait, and
+# each core has a worker of its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before the first import of the package: every annotated shape becomes a check.
 install_import_hook("srlvae", "beartype.beartype")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import diffusers
 import torch
@@ -42,19 +43,33 @@ def text_config(**changes) -> CLIPTextConfig:
     )
 
 
-def sd15(vae, prediction_type: str = "epsilon", inpainting: bool = False) -> Pipeline:
+# As published, and one with a seventh of the layers for what runs many steps.
+LEVELS = {
+    "sample_size": SIZE,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    "block_out_channels": (32, 32, 32, 32),
+    "layers_per_block": 2,
+}
+FEW_LEVELS = {
+    "sample_size": SIZE // 2,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "block_out_channels": (32, 32),
+    "layers_per_block": 1,
+}
+
+
+def sd15(vae, prediction_type: str = "epsilon", inpainting: bool = False, levels: dict[str, Any] = LEVELS) -> Pipeline:
     torch.manual_seed(0)
+    levels = {**levels, "sample_size": levels["sample_size"] // vae.factor}
     unet = diffusers.UNet2DConditionModel(
-        sample_size=SIZE // vae.factor,
         in_channels=2 * vae.channels + 1 if inpainting else vae.channels,
         out_channels=vae.channels,
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-        block_out_channels=(32, 32, 32, 32),
-        layers_per_block=2,
         attention_head_dim=8,
         cross_attention_dim=32,
         norm_num_groups=8,
+        **levels,
     )
     scheduler = diffusers.PNDMScheduler(**SD15_SCHEDULER, prediction_type=prediction_type)
     parts = {"vae": vae.model, "unet": unet, "text_encoder": CLIPTextModel(text_config()), "tokenizer": tokenizer()}
@@ -62,6 +77,11 @@ def sd15(vae, prediction_type: str = "epsilon", inpainting: bool = False) -> Pip
         **parts, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     return Pipeline(frozen(pipe))
+
+
+def little(vae) -> Pipeline:
+    """SD 1.5 with few layers, for images of 32 pixels."""
+    return sd15(vae, levels=FEW_LEVELS)
 
 
 def sdxl(vae) -> Pipeline:

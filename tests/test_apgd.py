@@ -43,7 +43,8 @@ def test_apgd_finds_what_a_long_fixed_step_jumps_over(x):
     objective = valley(x)
     fixed = pgd(x, objective, Ball(EPS, 40, 2 * EPS), generators=generators(0, [0, 1]))
     found = apgd(x, objective, Ball(EPS, 40, EPS), generators=generators(0, [0, 1]))
-    assert (objective(found) < 0.05 * objective(fixed)).all()
+    # With halved steps 16,000 times lower; with steps that stay as long 900 times.
+    assert (objective(found) < 2e-4 * objective(fixed)).all()
 
 
 def test_apgd_stays_in_ball_box_and_mask_and_treats_images_alone(x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import torch
 from PIL import Image
 
 from heard import Heard
-from pipelines import sd15
+from pipelines import little
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.pgd import pgd
 from srlvae.attacks.files import attack_files
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
+from srlvae.attacks.written import write_attacked
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.images import read_image
+from srlvae.images import read_image, read_picture, to_tensor
 
 SIZES = {"a.png": (37, 53), "b.jpg": (64, 30), "c.webp": (5, 7)}
 EPS = 8 / 255
@@ -67,7 +69,7 @@ def test_files_of_any_size_keep_it_and_the_budget(name, folder, vae):
     if name == "glaze":
         pytest.importorskip("efficientnet_lite_pytorch")
         (folder / "c.webp").unlink()  # fewer pixels than its feature network takes
-    run(folder, vae if ATTACKS[name].needs == "vae" else sd15(vae), name)
+    run(folder, vae if ATTACKS[name].needs == "vae" else little(vae), name)
     for path in folder.iterdir():
         file, size = path.name, SIZES[path.name]
         target = folder.parent / "out" / f"{path.stem}.png"
@@ -261,7 +263,13 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_files(cut, tmp_path, vae):
         run(tmp_path / "in", vae, batch=3, out="cut", listener=Killing())
     # What a kill between two files of a batch leaves.
     (tmp_path / "cut" / "1.json").unlink()
-    run(tmp_path / "in", vae, batch=3, out="cut")
+    before, heard = times(tmp_path / "cut"), Heard()
+    run(tmp_path / "in", vae, batch=3, out="cut", listener=heard)
+    # A batch is attacked as a whole, and only what is missing of it is written.
+    assert heard.bars["steps"] == [(1, 2), (2, 2)] * (2 if cut == 3 else 1)
+    after = times(tmp_path / "cut")
+    rewritten = {name for name in after if after[name] != before.get(name)}
+    assert rewritten == {"1.png", "1.json"} | ({"3.png", "3.json"} if cut == 3 else set())
     assert {name: (tmp_path / "cut" / name).read_bytes() for name in whole} == whole
 
 
@@ -312,7 +320,7 @@ def test_a_preset_is_the_published_setting(tmp_path, vae):
 
 
 def test_an_l2_budget_is_kept_on_the_file(tmp_path, vae):
-    source, pipeline = save_noise(tmp_path / "a.png", 16, 16), sd15(vae)
+    source, pipeline = save_noise(tmp_path / "a.png", 16, 16), little(vae)
     mask = tmp_path / "mask.png"
     Image.new("L", (16, 16), 255).save(mask)
     setting = {"preset": "notebook", "steps": 2, "eps": 0.4, "mask": mask}
@@ -346,9 +354,13 @@ def test_a_target_is_a_picture_of_any_size(tmp_path, vae):
 @pytest.mark.parametrize("through", ["jpeg", "resize", "sampling"])
 def test_an_attack_goes_through_a_defence(through, tmp_path, vae):
     source = save_noise(tmp_path / "a.png", 16, 16)
-    run(source.parent, vae, out="plain")
+    attacked("latent", source, tmp_path / "plain", vae, eps=EPS, steps=2)
     (record,) = attacked("latent", source, tmp_path / "out", vae, eps=EPS, steps=2, through=through, draws=2)
     assert (record["through"], record["draws"]) == (through, 2)
+    # Nor is it two passes of the same.
+    attacked("latent", source, tmp_path / "one", vae, eps=EPS, steps=2, through=through, draws=1)
+    levels = [read_image(tmp_path / out / "a.png") for out in ("plain", "out", "one")]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(levels, 2))
 
 
 def test_a_run_without_a_gradient_says_so(tmp_path, vae, monkeypatch):
@@ -436,7 +448,7 @@ def test_a_mask_of_other_proportions_is_refused(tmp_path, vae):
 
 
 def test_another_unet_is_another_run(tmp_path, vae):
-    source, pipeline = save_noise(tmp_path / "a.png", 16, 16), sd15(vae)
+    source, pipeline = save_noise(tmp_path / "a.png", 16, 16), little(vae)
     attacked("advdm", source, tmp_path / "out", pipeline, steps=1)
     pipeline.pipe.unet.conv_in.weight.mul_(1.1)
     with pytest.raises(InputError, match="networks was"):
@@ -469,3 +481,11 @@ def test_a_source_is_never_overwritten(tmp_path, vae):
     except InputError:
         pass
     assert source.read_bytes() == before
+
+
+def test_a_file_that_is_beyond_the_budget_is_an_error(tmp_path, vae):
+    attack, picture = prepare(Request("latent", eps=EPS), vae), read_picture(save_noise(tmp_path / "a.png", 16, 16))
+    x = to_tensor(picture.rgb)
+    write_attacked(attack, tmp_path / "within.png", picture, x + (8 / 255) * (1 - 2 * (x > 0.5).float()))
+    with pytest.raises(AssertionError, match="moved by 0.035.*, more than the budget of 0.031"):
+        write_attacked(attack, tmp_path / "beyond.png", picture, x + (9 / 255) * (1 - 2 * (x > 0.5).float()))

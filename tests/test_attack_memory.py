@@ -7,7 +7,7 @@ import pytest
 from broken import picture
 from conftest import small_kl, small_tiny
 from heard import Heard
-from pipelines import sd15
+from pipelines import little
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.files import attack_files
 from srlvae.attacks.memory import plan
@@ -39,7 +39,7 @@ def test_every_attack_says_what_it_takes_before_it_starts(name, tmp_path):
     vae = small_kl()
     picture(0, 64).save(tmp_path / "a.png")
     heard = Heard()
-    attack = prepare(Request(name), vae if ATTACKS[name].needs == "vae" else sd15(vae))
+    attack = prepare(Request(name), vae if ATTACKS[name].needs == "vae" else little(vae))
     assert plan(attack, {tmp_path / "a.png": (64, 64)}, 8, heard) == {(64, 64): 8}
     assert heard.texts[-1].startswith("memory: about") and "1 image of 64 x 64 pixels at once" in heard.texts[-1]
 

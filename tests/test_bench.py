@@ -13,7 +13,6 @@ from PIL import Image
 
 from conftest import small_kl
 from heard import Heard
-from small import RandomFeatures
 from srlvae.attacks import ATTACKS
 from srlvae.bench import distances
 from srlvae.bench.attacked import CLEAN, Cell, photograph_set
@@ -31,6 +30,7 @@ from srlvae.models.vae import VAE
 from srlvae.report.rows import find_rows, measured_value
 from srlvae.rng import named_generator
 from srlvae.training.precision import make_accelerator
+from twins import PooledFeatures, hardened_twin
 
 # Batches of 3 do not divide 5 images.
 PROTOCOL = ReconstructionProtocol(
@@ -46,13 +46,6 @@ PROTOCOL = ReconstructionProtocol(
 )
 SHORT = dataclasses.replace(PROTOCOL, attacks=("reconstruction",), eps=(8 / 255,))
 MEASURES = ("psnr", "ssim", "shift", "distance")
-
-
-class PooledFeatures(RandomFeatures):
-    """The random network with pooled vectors of 14 numbers."""
-
-    def pooled(self, x):
-        return torch.cat([column.mean((2, 3)) for column in self.columns(x)], dim=1)
 
 
 @pytest.fixture(autouse=True)
@@ -81,9 +74,7 @@ def folder(tmp_path) -> Path:
 @pytest.fixture
 def hardened() -> VAE:
     """Another VAE than the original, in its encoder."""
-    vae = small_kl()
-    vae.model.encoder.conv_in.weight.mul_(1.2)
-    return vae
+    return hardened_twin()
 
 
 def run(original, hardened, folder: Path, out: str = "out", protocol=PROTOCOL, **options) -> dict:

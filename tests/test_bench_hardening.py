@@ -14,7 +14,6 @@ from srlvae.bench.attacked import photograph_set
 from srlvae.bench.hardening import hardening
 from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.photographs import load_photographs
-from srlvae.bench.reconstructed import Reconstructions
 from srlvae.bench.rows import Estimate, Row, as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.images import to_levels
@@ -25,7 +24,8 @@ from srlvae.report.page import write_report
 from srlvae.report.rows import find_row, find_rows, measured_value
 from srlvae.rng import named_generator
 from srlvae.training.precision import make_accelerator
-from test_bench import PooledFeatures, folder  # noqa: F401
+from test_bench import folder  # noqa: F401
+from twins import PooledFeatures
 
 PROTOCOL = reconstruction_protocol("full", "hardening")
 SMALL = dataclasses.replace(PROTOCOL, steps=2, images=4, clean_images=4, size=32)
@@ -80,19 +80,22 @@ def test_a_row_is_what_the_attack_does_to_the_encoder_of_its_step(access, pace, 
     assert measured_value(row, "shift") == pytest.approx(expected, rel=1e-5) and row.condition["seconds"] == 240.0
 
 
-def test_what_is_done_is_kept_and_another_run_may_join(runs, folder, tmp_path, monkeypatch):  # noqa: F811
+def records(out) -> set:
+    """What is kept of measures; beside attacked images there are notes."""
+    return {file for file in (out / "cache").rglob("*.json") if not file.with_suffix(".png").exists()}
+
+
+def test_what_is_done_is_kept_and_another_run_may_join(runs, folder, tmp_path):  # noqa: F811
     first = hardening(small_kl(), runs[:1], folder, tmp_path / "out", SMALL)
-    made = []
-    measure = Reconstructions._measure
-    monkeypatch.setattr(Reconstructions, "_measure", lambda self, *given: made.append(given) or measure(self, *given))
+    before = records(tmp_path / "out")
     both = hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)
     assert both["rows"][: len(first["rows"])] == first["rows"]
     # The first encoder of the second run is the last one of the first.
-    assert len(made) == 7
-    made.clear()
+    joined = records(tmp_path / "out")
+    assert before < joined and len(joined - before) == 7
     hardening(small_kl(), runs, folder, tmp_path / "out", dataclasses.replace(SMALL, steps=3))
     # All rows but those of clean images.
-    assert len(made) == 3 + 3 * 6
+    assert len(records(tmp_path / "out") - joined) == 3 + 3 * 6
 
 
 def test_a_run_without_encoders_and_one_of_another_vae_are_refused(runs, folder, tmp_path):  # noqa: F811

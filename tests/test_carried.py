@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from broken import picture
 from conftest import small_kl
-from pipelines import sd15
+from pipelines import little
 from srlvae.attacks.files import attack_files
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
@@ -172,7 +172,7 @@ def test_author_and_copyright_are_carried_and_the_orientation_is_applied_once(ki
 
 
 def edit(source: Path, out: Path) -> tuple[Path, None]:
-    edit_files(sd15(small_kl()), [source], "a cat", out, EditSettings(steps=2, guidance=1.0))
+    edit_files(little(small_kl()), [source], "a cat", out, EditSettings(steps=2, guidance=1.0))
     return out / f"{source.stem}.png", None
 
 

@@ -12,7 +12,7 @@ from diffusers import AutoencoderTiny
 from PIL import Image
 
 from conftest import small_kl
-from pipelines import sd15
+from pipelines import little
 from srlvae.attacks import ATTACKS
 from srlvae.cli import main
 from srlvae.finetune import CHECKPOINT
@@ -163,7 +163,7 @@ def test_the_list_of_attacks(monkeypatch, capsys):
 
 
 def test_a_preset_and_an_attack_on_a_pipeline(folder, monkeypatch, capsys):
-    sd15(small_kl()).pipe.save_pretrained(folder / "pipeline")
+    little(small_kl()).pipe.save_pretrained(folder / "pipeline")
     photograph = folder / "photographs" / "0.png"
     words = ("attack", "mist-fused", photograph, "--pipeline", folder / "pipeline", "--steps", 2, "--prompt", "a cat")
     assert run(monkeypatch, *words, "--out", folder / "misted") == 0
@@ -176,7 +176,7 @@ def test_a_preset_and_an_attack_on_a_pipeline(folder, monkeypatch, capsys):
 
 
 def test_an_attack_through_the_edit_says_what_memory_it_needs(folder, monkeypatch, capsys):
-    sd15(small_kl()).pipe.save_pretrained(folder / "pipeline")
+    little(small_kl()).pipe.save_pretrained(folder / "pipeline")
     words = ("attack", "photoguard-diffusion", folder / "photographs" / "0.png", "--pipeline", folder / "pipeline")
     assert run(monkeypatch, *words, "--steps", 1, "--out", folder / "out") == 0
     assert "GB at the peak (weights" in " ".join(capsys.readouterr().out.split())
@@ -199,7 +199,7 @@ def test_a_bad_attack_exits_with_2(words, message, folder, monkeypatch, capsys):
 
 
 def test_finetune_then_generate(folder, monkeypatch, capsys):
-    sd15(small_kl()).pipe.save_pretrained(folder / "pipe")
+    little(small_kl()).pipe.save_pretrained(folder / "pipe")
     words = ("finetune", "--images", folder / "photographs", "--pipeline", folder / "pipe", "--steps", 1, "--batch-size", 2)
     words += ("--precision", "no", "--out", folder / "tuned")
     assert run(monkeypatch, *words) == 2 and "or --prompt" in capsys.readouterr().err
@@ -209,7 +209,7 @@ def test_finetune_then_generate(folder, monkeypatch, capsys):
 
 
 def test_a_signal_stops_after_the_step_and_the_end_says_how_to_go_on(folder, monkeypatch, capsys):
-    sd15(small_kl()).pipe.save_pretrained(folder / "pipe")
+    little(small_kl()).pipe.save_pretrained(folder / "pipe")
     words = ("finetune", "--images", folder / "photographs", "--pipeline", folder / "pipe", "--steps", 3, "--batch-size", 2)
     words += ("--prompt", "a cat", "--precision", "no", "--out", folder / "tuned")
     loss = denoising_loss

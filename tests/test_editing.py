@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from conftest import small_kl
 from heard import Heard
-from pipelines import pixel, sd15
+from pipelines import little, pixel
 from small import RandomFeatures
 from srlvae import provenance
 from srlvae.bench import cache, distances, estimates
@@ -37,10 +36,10 @@ from srlvae.bench.purifiers import Purifiers
 from srlvae.bench.rows import Row, access_of, read_measures, read_rows
 from srlvae.errors import InputError
 from srlvae.images import read_image
-from srlvae.metrics.clip import Clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.report.rows import find_row, find_rows, made_on, measured_value
+from twins import PooledFeatures, SmallClip, hardened_twin
 
 PROTOCOL = EditingProtocol(
     pipeline="sd15",
@@ -61,27 +60,6 @@ PROTOCOL = EditingProtocol(
 )
 
 
-class PooledFeatures(RandomFeatures):
-    def pooled(self, x):
-        return torch.cat([column.mean((2, 3)) for column in self.columns(x)], dim=1)
-
-
-class SmallClip(Clip):
-    """Colour averages as vectors, and a direction a prompt."""
-
-    def __init__(self):
-        self.name = "small"
-
-    def fingerprint(self):
-        return "small"
-
-    def images(self, x):
-        return F.normalize(F.adaptive_avg_pool2d(x, 2).flatten(1), dim=-1)
-
-    def texts(self, prompts):
-        return F.normalize(torch.tensor([[len(p) + k for k in range(12)] for p in prompts], dtype=torch.float32), dim=-1)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def networks():
     with pytest.MonkeyPatch.context() as patch:
@@ -93,14 +71,12 @@ def networks():
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    return sd15(small_kl())
+    return little(small_kl())
 
 
 @pytest.fixture(scope="module")
 def hardened() -> VAE:
-    vae = small_kl()
-    vae.model.encoder.conv_in.weight.mul_(1.2)
-    return vae
+    return hardened_twin()
 
 
 @pytest.fixture(scope="module")
@@ -241,14 +217,17 @@ def test_an_equal_vae_gets_equal_numbers(pipeline, folder):
         assert before.condition == after.condition and before.measures == after.measures
 
 
-def test_a_second_run_makes_nothing_and_a_longer_one_only_what_is_missing(
-    pipeline, hardened, folder, result, made, monkeypatch
-):
+def kept(out: Path) -> dict[Path, int]:
+    """Every file of the cache, and when it was written."""
+    return {file: file.stat().st_mtime_ns for file in (out / "cache").rglob("*") if file.is_file()}
+
+
+def test_a_second_run_makes_nothing_and_a_longer_one_only_what_is_missing(pipeline, hardened, folder, result, made):
     assert made.images_made > 0
     again_made, longer_made = Heard(bar="rows"), Heard(bar="rows")
-    with monkeypatch.context() as patch:
-        patch.setattr(EditDistances, "to", lambda *_: pytest.fail("measured again"))
-        again = run(pipeline, hardened, folder, listener=again_made)
+    before = kept(folder.parent / "out")
+    again = run(pipeline, hardened, folder, listener=again_made)
+    assert kept(folder.parent / "out") == before
     assert {**again, "seconds": result["seconds"]} == result and again_made.images_made == 0 and 0 < again["seconds"]
     longer = dataclasses.replace(PROTOCOL, attacks=(*PROTOCOL.attacks, ChosenAttack("mist-textural", (15 / 255,), steps=1)))
     run(pipeline, hardened, folder, longer, listener=longer_made)
@@ -256,13 +235,12 @@ def test_a_second_run_makes_nothing_and_a_longer_one_only_what_is_missing(
     assert longer_made.images_made == 4 * (1 + 2 + 2)
 
 
-def test_another_judge_measures_anew(pipeline, hardened, folder, result, monkeypatch):
-    measured = []
-    measure = EditDistances.to
-    monkeypatch.setattr(EditDistances, "to", lambda self, edits: measured.append(edits) or measure(self, edits))
+def test_another_judge_measures_anew(pipeline, hardened, folder, result):
     shutil.copytree(folder.parent / "out" / "cache", folder.parent / "judge" / "cache")
+    before = kept(folder.parent / "judge").keys()
     run(pipeline, hardened, folder, dataclasses.replace(PROTOCOL, sets="another"), out="judge")
-    assert len(measured) == len(result["rows"]) + 1
+    # A record a row, and one of another draw of noise.
+    assert len(kept(folder.parent / "judge").keys() - before) == len(result["rows"]) + 1
 
 
 def test_an_image_does_not_depend_on_how_many_there_are(pipeline, hardened, folder, result):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import GradientState
+from accelerate.state import AcceleratorState, GradientState
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
@@ -46,7 +50,10 @@ CONFIG = HardenConfig(
 
 @pytest.fixture
 def photographs(tmp_path) -> Path:
-    folder = tmp_path / "photographs"
+    return make_photographs(tmp_path / "photographs")
+
+
+def make_photographs(folder: Path) -> Path:
     folder.mkdir()
     generator = torch.Generator().manual_seed(0)
     for i in range(20):
@@ -88,26 +95,41 @@ def test_the_folder_describes_itself(tmp_path, photographs):
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Callable[[HardenConfig], bytes]:
+    """The weights that a run without an interruption writes, worked out once for each of its settings."""
+    folder = tmp_path_factory.mktemp("whole")
+    photographs = make_photographs(folder / "photographs")
+
+    @functools.cache
+    def weights(config: HardenConfig) -> bytes:
+        out = folder / str(len(list(folder.iterdir())))
+        harden(small_kl(), photographs, out, config)
+        return (out / WEIGHTS).read_bytes()
+
+    return weights
+
+
 @pytest.mark.parametrize(("cut", "changes"), [(1, {}), (3, {}), (4, {"micro_batch": 2})])
-def test_a_resumed_run_takes_the_steps_that_are_left_and_equals_an_uninterrupted_one(tmp_path, photographs, cut, changes):
+def test_a_resumed_run_takes_the_steps_that_are_left_and_equals_an_uninterrupted_one(
+    tmp_path, photographs, cut, changes, whole
+):
     config = CONFIG.changed(**changes)
-    harden(small_kl(), photographs, tmp_path / "whole", config)
     with pytest.raises(Interrupted):
         harden(small_kl(), photographs, tmp_path / "cut", config, listener=Heard(stop_at=cut))
     steps = Heard()
     harden(small_kl(), photographs, tmp_path / "cut", config, listener=steps)
     assert steps.numbers == list(range(cut + 1, config.steps + 1))
-    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == whole(config)
 
 
-def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(tmp_path, photographs):
-    harden(small_kl(), photographs, tmp_path / "whole", CONFIG)
+def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(tmp_path, photographs, whole):
     with pytest.raises(RuntimeError, match="power cut"):
         harden(small_kl(), photographs, tmp_path / "cut", CONFIG, listener=Heard(crash_at=5))
     steps = Heard()
     harden(small_kl(), photographs, tmp_path / "cut", CONFIG, listener=steps)
     assert steps.numbers == [5, 6]
-    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == whole(CONFIG)
 
 
 def test_more_steps_other_micro_batches_and_checkpoints_are_a_resumption(tmp_path, photographs):
@@ -143,10 +165,7 @@ def test_other_photographs_are_no_resumption_and_a_copy_elsewhere_is(tmp_path, p
 def test_micro_batches_give_the_step_of_the_whole_batch(tmp_path, photographs):
     harden(small_kl(), photographs, tmp_path / "whole", CONFIG.changed(steps=1))
     harden(small_kl(), photographs, tmp_path / "parts", CONFIG.changed(steps=1, micro_batch=2))
-    one, other = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "parts"))
-    # AdamW's first step is ± the learning rate whatever the gradient's size, so a rounding error may flip a few near-zero ones.
-    differing = sum((~torch.isclose(one[name], other[name], atol=1e-6)).sum().item() for name in one)
-    assert differing < 0.01 * sum(weight.numel() for weight in one.values())
+    assert same_step(tmp_path / "whole", tmp_path / "parts")
 
 
 class NotANumber(torch.autograd.Function):
@@ -228,7 +247,8 @@ def test_where_memory_runs_out_fewer_images_go_through_at_once(tmp_path, photogr
 
     vae = small_kl()
     vae.model.encoder.register_forward_pre_hook(hungry)
-    harden(vae, photographs, tmp_path / "out", CONFIG.changed(objective=asdict(replace(OBJECTIVE, attacks=(attack,)))))
+    config = CONFIG.changed(steps=2, objective=asdict(replace(OBJECTIVE, attacks=(attack,))))
+    harden(vae, photographs, tmp_path / "out", config)
     # Clean and attacked images of four, then of two, then of one at a time; or attacked ones alone of four, two and one.
     assert sizes[:2] == ([8, 4] if attack.on == "training" else [4, 2]) and max(sizes[2:]) == 2
     assert json.loads((tmp_path / "out" / "srlvae.json").read_text())["steps_skipped"] == 0
@@ -237,7 +257,8 @@ def test_where_memory_runs_out_fewer_images_go_through_at_once(tmp_path, photogr
 @pytest.mark.parametrize("quant", [True, False])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_variance_is_held_but_where_a_published_method_leaves_it(tmp_path, photographs, objective, quant):
-    config = CONFIG.changed(steps=1, features="efficientnet-lite0", objective=asdict(OBJECTIVES[objective]))
+    features = "efficientnet-lite0" if OBJECTIVES[objective].uses_features else "none"
+    config = CONFIG.changed(steps=1, features=features, objective=asdict(OBJECTIVES[objective]))
     original = small_kl(quant=quant)
     hardened = harden(original, photographs, tmp_path / "out", config)
     assert variance_is_held(hardened) == OBJECTIVES[objective].hold_variance == (objective not in ("srl-paper", "fare"))
@@ -252,11 +273,11 @@ def test_closeness_is_kept_by_a_weight_that_follows(tmp_path, photographs):
     """A tighter bound leaves clean latents nearer to the original's."""
     shifts = {}
     for closeness in (0.02, 0.5):
-        config = CONFIG.changed(steps=150, learning_rate=1e-3, closeness=closeness, checkpoint_every=150)
+        config = CONFIG.changed(steps=60, learning_rate=2e-3, closeness=closeness, checkpoint_every=60)
         harden(small_kl(), photographs, tmp_path / str(closeness), config)
         record = json.loads((tmp_path / str(closeness) / "srlvae.json").read_text())
         shifts[closeness] = record["scores"]["hardened"]["shift_clean"]
-    assert shifts[0.02] < 0.7 * shifts[0.5], shifts
+    assert shifts[0.02] < 0.9 * shifts[0.5], shifts
 
 
 def test_the_encoder_file_beside_the_folder_makes_the_same_model(tmp_path, photographs):
@@ -305,6 +326,65 @@ def test_impossible_settings_are_refused(tmp_path, photographs, changes, message
     assert not (tmp_path / "out").exists()
 
 
+class Killed(Heard):
+    """Kills the process, as nothing can be told to, at a step."""
+
+    def at(self, bar, number, total=None, note=""):
+        if (bar, number) == ("steps", 5):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Run `work` in a process of its own, without loading everything anew, and return how it ended; below 0: by a signal."""
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, photographs, whole):
+    run = functools.partial(harden, small_kl(), photographs, tmp_path / "cut", CONFIG)
+    assert forked(functools.partial(run, listener=Killed())) == -signal.SIGKILL
+    assert not (tmp_path / "cut" / WEIGHTS).exists()
+    steps = Heard()
+    run(listener=steps)
+    assert steps.numbers == [5, 6] and (tmp_path / "cut" / WEIGHTS).read_bytes() == whole(CONFIG)
+
+
+def as_one_of_two(rank: int, port: int, work: Callable[[], object]) -> None:
+    """Run `work` as torchrun starts it, in a process that has been the only one so far."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    work()
+
+
+def test_two_processes_take_the_step_of_one(tmp_path, photographs):
+    config = CONFIG.changed(steps=1)
+    harden(small_kl(), photographs, tmp_path / "one", config)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = functools.partial(harden, small_kl(), photographs, tmp_path / "two", config)
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=as_one_of_two, args=(rank, port, run)) for rank in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert same_step(tmp_path / "one", tmp_path / "two")
+
+
+def same_step(one: Path, other: Path) -> bool:
+    """Whether the weights are equal but for some whose gradient is nearly zero, of which AdamW makes a whole step."""
+    one, other = (load_file(folder / WEIGHTS) for folder in (one, other))
+    differing = sum((~torch.isclose(one[name], other[name], atol=1e-6)).sum().item() for name in one)
+    return differing < 0.01 * sum(weight.numel() for weight in one.values())
+
+
 def run_command(*words: str, **options) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-m", *words], env=environment, **options)
@@ -333,7 +413,7 @@ def test_a_killed_run_equals_an_uninterrupted_one_byte_for_byte(tmp_path, photog
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_step_of_one(tmp_path, photographs):
+def test_two_processes_of_torchrun_take_the_step_of_one(tmp_path, photographs):
     small_kl().save(tmp_path / "vae")
     settings = ("--steps", "1", "--batch-size", "8")
     assert run_command(*command(tmp_path, photographs, "one", *settings)).wait() == 0
@@ -341,6 +421,4 @@ def test_two_processes_take_the_step_of_one(tmp_path, photographs):
     two = run_command(*launch, *command(tmp_path, photographs, "two", *settings), stdout=subprocess.PIPE, text=True)
     said, _ = two.communicate()
     assert two.returncode == 0 and "2 processes" in said
-    one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))
-    differing = sum((~torch.isclose(one[name], two[name], atol=1e-6)).sum().item() for name in one)
-    assert differing < 0.01 * sum(weight.numel() for weight in one.values())
+    assert same_step(tmp_path / "one", tmp_path / "two")

@@ -31,7 +31,7 @@ from srlvae.images import LeftOut, find_images, image_size, read_picture
 from srlvae.models.vae import load_vae
 from srlvae.report.page import write_report
 from srlvae.runs import earlier_record
-from srlvae.scan import scan
+from srlvae.scan import Encoders, scan
 from srlvae.scan.folder import read_evidence
 from srlvae.trust.cells import plain_cell, read_cell
 from srlvae.trust.links import is_below, set_follow_links
@@ -190,14 +190,14 @@ def test_a_file_that_was_replaced_is_looked_at_anew_whatever_its_size_and_time_s
     folder.mkdir()
     for i in range(3):
         picture(i).save(folder / f"{i}.bmp")
-    before = scan(small_kl(), other(), folder, out)
+    before = scan(Encoders(small_kl(), other()), folder, out)
     about = (folder / "1.bmp").stat()
     picture(7).save(folder / "1.bmp")
     os.utime(folder / "1.bmp", ns=(about.st_atime_ns, about.st_mtime_ns))
     os.utime(folder / "2.bmp")
     assert (folder / "1.bmp").stat().st_size == about.st_size
     lines = len(list(read_evidence(out)))
-    after = scan(small_kl(), other(), folder, out)
+    after = scan(Encoders(small_kl(), other()), folder, out)
     assert [one.evidence != two.evidence for one, two in zip(before, after, strict=True)] == [False, True, False]
     assert len(list(read_evidence(out))) == lines + 1
 
@@ -207,12 +207,12 @@ def test_evidence_that_is_no_number_is_looked_for_anew(cell, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     picture().save(folder / "a.png")
-    (before,) = scan(small_kl(), other(), folder, out)
+    (before,) = scan(Encoders(small_kl(), other()), folder, out)
     table = out / "evidence-0.csv"
     header, row = csv.reader(io.StringIO(table.read_text()))
     row[header.index("parting")] = cell
     table.write_text(f"{','.join(header)}\n{','.join(row)}\n" + "\0garbage\n,,,\n" + '"' + "x" * 200_000)
-    (after,) = scan(small_kl(), other(), folder, out)
+    (after,) = scan(Encoders(small_kl(), other()), folder, out)
     assert after.evidence == before.evidence
 
 

@@ -14,7 +14,7 @@ import pytest
 from broken import BROKEN, ODD, make_folder, make_names, picture
 from conftest import small_kl
 from heard import Heard
-from pipelines import sd15
+from pipelines import little
 from srlvae import cli
 from srlvae.attacks.files import attack_files
 from srlvae.attacks.prepared import prepare
@@ -56,9 +56,9 @@ COMMANDS: dict[str, Callable] = {
         prepare(Request("latent", steps=1), small_kl()), [images], out, listener=heard
     ),
     "edit": lambda images, out, heard: edit_files(
-        sd15(small_kl()), [images], "a cat", out, EditSettings(steps=2, guidance=1.0), listener=heard
+        little(small_kl()), [images], "a cat", out, EditSettings(steps=2, guidance=1.0), listener=heard
     ),
-    "finetune": lambda images, out, heard: finetune(sd15(small_kl()), images, out, TUNING, prompt="a cat", listener=heard),
+    "finetune": lambda images, out, heard: finetune(little(small_kl()), images, out, TUNING, prompt="a cat", listener=heard),
     "scan": lambda images, out, heard: scan(Encoders(small_kl(), other()), images, out, heard),
     "harden": lambda images, out, heard: harden(small_kl(), images, out, HARDENING, listener=heard),
     "bench": lambda images, out, heard: bench(images, out, heard),

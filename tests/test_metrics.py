@@ -13,7 +13,7 @@ from torch import nn
 
 from small import RandomFeatures
 from srlvae.metrics import features as features_module
-from srlvae.metrics.bootstrap import bootstrap_interval
+from srlvae.metrics.bootstrap import bootstrap_interval, interval_about, resamples
 from srlvae.metrics.features import FEATURES, Features, Inception, Lpips, load_features
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance, kernel_distance, polynomial_kernel
@@ -319,6 +319,20 @@ def test_values_of_a_group_are_drawn_together():
     # Four copies of a value say no more than one, to rounding of float64 sums.
     assert together == pytest.approx(alone, rel=1e-9)
     assert apart[1] - apart[0] < 0.6 * (together[1] - together[0])
+
+
+def test_resamples_take_groups_as_wholes():
+    groups = torch.tensor([4, 4, 7, 9, 7, 9, 9])
+    picks = [torch.bincount(pick, minlength=7) for pick in resamples(groups, 50, torch.Generator().manual_seed(0))]
+    for times in picks:
+        of_groups = [times[groups == group] for group in (4, 7, 9)]
+        assert all((own == own[0]).all() for own in of_groups) and sum(int(own[0]) for own in of_groups) == 3
+    assert len({tuple(times.tolist()) for times in picks}) > 5
+
+
+def test_the_interval_of_a_biased_statistic_lies_about_the_statistic():
+    # Resamples from 0 to 100 about a mean of 50, of a statistic that is 10.
+    assert interval_about(10.0, [float(i) for i in range(101)]) == pytest.approx((10 - 47.5, 10 + 47.5))
 
 
 def test_a_lower_level_is_a_narrower_interval():

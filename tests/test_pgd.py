@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import small_kl, small_tiny
-from pipelines import sd15
+from pipelines import little
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.ball import Ball, Perceptual, step_across
@@ -55,7 +55,7 @@ PERCEPTUAL = ("glaze", "nightshade")
 
 @functools.cache
 def narrow_pipeline():
-    return sd15(small_kl())
+    return little(small_kl())
 
 
 def run(name: str, vae, x, indices=None, steps: int = 4, **options):
@@ -274,10 +274,11 @@ def test_the_best_of_restarts_is_kept_image_by_image(x):
         moved = (images - x).mean((1, 2, 3))
         return -moved.abs() - 0.2 * moved.clamp_min(0)
 
-    ball = Ball(EPS, 4, EPS / 2)
-    once = pgd(x, basins, ball, generators=generators(0, [0, 1]))
-    often = pgd(x, basins, ball, generators=generators(0, [0, 1]), loop=Loop(restarts=8))
-    assert (basins(often) <= basins(once)).all() and (basins(often) < -EPS).any()
+    ball, x = Ball(EPS, 4, EPS / 2), (0.8 * x + 0.1).repeat(4, 1, 1, 1)
+    once = pgd(x, basins, ball, generators=generators(0, range(8)))
+    often = pgd(x, basins, ball, generators=generators(0, range(8)), loop=Loop(restarts=10))
+    # One start in two leads into the shallow basin; ten of them do so once in a thousand times.
+    assert 0 < (basins(once) < -1.1 * EPS).sum() < 8 and (basins(often) < -1.1 * EPS).all()
 
 
 def test_the_gradient_is_averaged_over_repeats(x, weight):

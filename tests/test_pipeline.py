@@ -12,11 +12,12 @@ from torch import nn
 
 from checkpoint import checkpoint
 from conftest import SHARED, small_kl, small_tiny
-from pipelines import SIZE, sd15, sdxl
+from pipelines import SIZE, little, sd15, sdxl
 from srlvae.edits import edit_files, generate_files
 from srlvae.errors import InputError
 from srlvae.models.denoising import image_to_image
 from srlvae.models.edit_settings import EditSettings
+from srlvae.models.inpainting import inpaint
 from srlvae.models.load import load_pipeline
 from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Pipeline
@@ -150,7 +151,7 @@ def test_a_vae_of_another_latent_space_is_refused():
 
 def test_measurements_are_made_without_a_safety_checker():
     plain = sd15(small_kl())
-    checked = Pipeline(plain._build(type(plain.pipe)))
+    checked = plain.with_vae(plain.vae)
     checked.pipe.safety_checker = nn.Identity()
     unchecked = checked.without_safety_checker()
     assert unchecked.pipe.safety_checker is None and checked.pipe.safety_checker is not None
@@ -271,3 +272,12 @@ def test_a_unet_for_inpainting_neither_generates_nor_edits(photographs, tmp_path
     with pytest.raises(InputError, match="made for inpainting"):
         edit_files(pipeline, [tmp_path], "a cat", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_inpainting_ends_with_the_latents_of_what_is_kept(x):
+    pipeline, mask = little(small_kl()), torch.zeros(2, 1, 32, 32)
+    settings, noise = EditSettings(strength=1.0, steps=2, guidance=1.0), torch.randn(2, 4, 8, 8)
+    conditioning, vae = pipeline.condition(PROMPTS), pipeline.vae
+    kept, repainted = (inpaint(pipeline, x, m, conditioning, noise, settings) for m in (mask, mask + 1))
+    torch.testing.assert_close(kept, vae.decode(vae.mean(x)), rtol=1e-4, atol=1e-5)
+    assert (repainted - kept).abs().mean() > 0.01

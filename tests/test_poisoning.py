@@ -11,12 +11,10 @@ import torch
 from torch.nn import functional as F
 
 from conftest import small_kl
-from heard import Heard
-from pipelines import sd15
+from pipelines import little
 from srlvae.bench.cache import Cache
 from srlvae.bench.load_protocol import poisoning_protocol
 from srlvae.bench.poison_defences import ScanFilter, TrainingDefences
-from srlvae.bench.poison_tuning import Tuner, Tuning
 from srlvae.bench.poisoning import poisoning, sheet_name, tunings
 from srlvae.bench.poisons import Poison, Poisons
 from srlvae.bench.protocol import ChosenPurifier, Concept, Pair, PoisoningProtocol
@@ -24,9 +22,9 @@ from srlvae.bench.rows import read_rows
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.images import write_image
-from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
 from srlvae.report.rows import measured_value
+from twins import SmallClip, hardened_twin
 
 PROTOCOL = PoisoningProtocol(
     pipeline="sd15",
@@ -44,20 +42,6 @@ PROTOCOL = PoisoningProtocol(
     others=2,
     denoising_steps=2,
 )
-
-
-class SmallClip(Clip):
-    def __init__(self):
-        self.name = "small"
-
-    def fingerprint(self):
-        return "small"
-
-    def images(self, x):
-        return F.normalize(F.adaptive_avg_pool2d(x, 2).flatten(1), dim=-1)
-
-    def texts(self, texts):
-        return F.normalize(torch.ones(len(texts), 12), dim=-1)
 
 
 class SaysDog(Judge):
@@ -87,7 +71,7 @@ FEW = dataclasses.replace(PROTOCOL, counts=(2,), white_box=False, dirty_label=Fa
 
 
 def made_of(folder: Path, protocol=PROTOCOL) -> Poisons:
-    pipeline = sd15(small_kl())
+    pipeline = little(small_kl())
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(small_kl())}
     return Poisons(pipelines, folder, SmallClip(), protocol, Cache(folder.parent / "cache", 2))
 
@@ -97,21 +81,33 @@ def nightshade(number: int, made_on: str = "original") -> Poison:
 
 
 def sweep(folder: Path, protocol=PROTOCOL, hardened=None, listener: Listener | None = None) -> dict:
-    models = sd15(small_kl()), hardened or small_kl()
+    models = little(small_kl()), hardened or small_kl()
     return poisoning(*models, folder, folder.parent / "out", SmallClip(), SaysDog(), protocol, listener)
 
 
-@pytest.fixture
-def untuned(monkeypatch) -> list[Tuning]:
-    """The fine-tunings that are asked for; none is run."""
-    asked: list[Tuning] = []
+class Tunings(Listener):
+    """Remembers the fine-tunings that were run, and not found, as their rows are called. It may crash after a row."""
 
-    def tuned(self, tuning, listener):
-        asked.append(tuning)
-        return self.poisons.pipelines["original"]
+    def __init__(self, crash_at: int | None = None):
+        self.tuned: list[str] = []
+        self.crash_at, self.has_stepped = crash_at, False
 
-    monkeypatch.setattr(Tuner, "tuned", tuned)
-    return asked
+    def at(self, bar, number, total=None, note=""):
+        if bar == "steps":
+            self.has_stepped = True
+        if bar == "rows":
+            self.tuned += [note] * self.has_stepped
+            self.has_stepped = False
+            if number == self.crash_at:
+                raise RuntimeError("power cut")
+
+
+def tuned_in(folder: Path, protocol=PROTOCOL, hardened=None) -> list[str]:
+    """The fine-tunings that a sweep runs, of all that it has rows of."""
+    heard = Tunings()
+    rows = sweep(folder, protocol, hardened, heard)["rows"]
+    assert len(rows) == len(list(tunings(protocol)))
+    return heard.tuned
 
 
 # --- the plan
@@ -178,28 +174,27 @@ def test_a_folder_of_too_few_photographs_is_named(folder):
         made_of(folder)
 
 
-def test_purified_images_are_kept_and_other_settings_are_another_fine_tuning(folder, untuned):
-    sweep(folder, FEW)
-    untuned.clear()
-    sweep(folder, dataclasses.replace(FEW, purifiers=(ChosenPurifier("jpeg", settings={"quality": 10}),)))
-    assert {tuning.defence for tuning in untuned} == {"jpeg"}
+def test_purified_images_are_kept_and_other_settings_are_another_fine_tuning(folder):
+    assert len(tuned_in(folder, FEW)) == len(list(tunings(FEW)))
+    other = dataclasses.replace(FEW, purifiers=(ChosenPurifier("jpeg", settings={"quality": 10}),))
+    assert tuned_in(folder, other) == ["cat → dog, 2 nightshade 10/255 transfer, jpeg, seed 0"]
     write_image(folder / "cars" / "5.png", torch.rand(3, 64, 64))
-    untuned.clear()
-    rows = sweep(folder, FEW)["rows"]
-    assert len(untuned) == len(rows), "other photographs make other fine-tunings"
+    assert len(tuned_in(folder, FEW)) == len(list(tunings(FEW))), "other photographs make other fine-tunings"
 
 
-def test_a_sweep_that_was_cut_off_has_the_rows_so_far(folder):
+def test_a_sweep_that_was_cut_off_has_the_rows_so_far_and_runs_the_others_when_it_goes_on(folder):
     with pytest.raises(RuntimeError, match="power cut"):
-        sweep(folder, listener=Heard(crash_at=2, bar="rows"))
+        sweep(folder, listener=Tunings(crash_at=2))
     result = json.loads((folder.parent / "out" / "poisoning.json").read_text(encoding="utf-8"))
     assert len(read_rows(result["rows"])) == 2 and result["points"] == len(list(tunings(PROTOCOL)))
+    assert tuned_in(folder) == [str(tuning) for tuning in tunings(PROTOCOL)][2:]
+    assert tuned_in(folder) == []
 
 
 # --- the sweep
 
 
-def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, monkeypatch):
+def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder):
     result = sweep(folder)
     rows = read_rows(result["rows"])
     wanted = [(t.condition(), t.poison.access(t.defence), t.defence) for t in tunings(PROTOCOL)]
@@ -212,32 +207,18 @@ def test_rows_say_what_the_judge_called_and_a_longer_sweep_keeps_them(folder, mo
     sheets = {path.name for path in (folder.parent / "out" / "sheets").glob("*.webp")}
     assert sheets == {sheet_name(row.condition, row.access, row.defence) for row in rows} and len(sheets) == len(rows)
     assert "cat-dog-nightshade-10_255-3-white-box-none-0.webp" in sheets
-    tuned: list[Tuning] = []
-
-    def remembered(self, tuning, listener):
-        tuned.append(tuning)
-        return self.poisons.pipelines["original"]
-
-    monkeypatch.setattr(Tuner, "tuned", remembered)
     longer = dataclasses.replace(PROTOCOL, counts=(0, 2, 3))
-    assert len(sweep(folder, longer)["rows"]) > len(rows)
-    assert {tuning.poison.number for tuning in tuned} == {2}
+    assert tuned_in(folder, longer) == [str(t) for t in tunings(longer) if t.poison.number == 2] != []
 
 
-def test_without_poison_pairs_share_a_run_and_another_hardened_vae_leaves_the_others(folder, monkeypatch):
+def test_without_poison_pairs_share_a_run_and_another_hardened_vae_leaves_the_others(folder):
     pairs = dataclasses.replace(FEW, pairs=(Pair("cat", "dog"), Pair("dog", "car")))
-    ran: list[Tuning] = []
-
-    def tuned(self, tuning, listener):
-        ran.append(tuning)
-        return self.poisons.pipelines["original"]
-
-    monkeypatch.setattr(Tuner, "_tuned", tuned)
-    assert len(sweep(folder, pairs)["rows"]) == 10 and sum(not tuning.poison.number for tuning in ran) == 2
-    ran.clear()
-    other = small_kl()
-    other.model.encoder.conv_in.bias.data += 0.1
-    assert len(sweep(folder, pairs, other)["rows"]) == 10 and {tuning.defence for tuning in ran} == {"hardened"}
+    planned = list(tunings(pairs))
+    shared = [str(t) for t in planned if not t.poison.number and t.poison.concept == "dog"]
+    # Their rows are measured, on the pipelines that the first pair has tuned.
+    assert tuned_in(folder, pairs) == [str(t) for t in planned if str(t) not in shared] and len(shared) == 2
+    hardened = [str(t) for t in planned if t.defence == "hardened"]
+    assert tuned_in(folder, pairs, hardened_twin()) == [one for one in hardened if one not in shared]
 
 
 def brightness(x: torch.Tensor) -> torch.Tensor:

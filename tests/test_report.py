@@ -88,6 +88,14 @@ def test_verdicts_follow_from_the_rows(tmp_path):
     assert "better than hardening on photoguard-encoder" in bad[4][1]
 
 
+def test_a_claim_holds_by_its_factor_and_its_likeness(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    for found in result["rows"]:
+        if found["defence"] == "hardened" and found["access"] == "transfer":
+            found["measures"]["clip_i"]["value"] = 0.88
+    assert [holds for holds, _ in verdicts(result)] == [True, True, False, False, True]
+
+
 def test_nothing_depends_on_the_order_of_rows_and_measures(tmp_path):
     result = result_of(write_run(tmp_path / "run"))
     rows = [{**found, "measures": dict(reversed(found["measures"].items()))} for found in result["rows"]]
@@ -136,6 +144,18 @@ def test_a_run_that_was_cut_off_has_a_page_that_says_so(tmp_path):
         cut = {key: value for key, value in result.items() if key != "doubts"} | {"costs": {}, "rows": whole[:rows]}
         (folder / "editing.json").write_text(json.dumps(cut))
         assert "not finished" in write_report([folder]).read_text(encoding="utf-8")
+
+
+def test_names_in_results_are_text_on_the_page(tmp_path):
+    hostile = "<img src=x onerror=alert(1)>&\"'"
+    folder = write_run(tmp_path / hostile)
+    result = json.loads((folder / "editing.json").read_text(encoding="utf-8"))
+    result["protocol"]["clip"] = result["versions"]["torch"] = hostile
+    result["doubts"] = [hostile]
+    result["images"] = [hostile, hostile]
+    (folder / "editing.json").write_text(json.dumps(result))
+    text = write_report([folder, write_run(tmp_path / "other")]).read_text(encoding="utf-8")
+    assert "<img src=x" not in text and text.count("&lt;img src=x") >= 4
 
 
 def test_several_runs_stand_side_by_side(tmp_path):

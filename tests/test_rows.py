@@ -154,3 +154,8 @@ def test_the_mean_share_below_is_the_area_under_the_curve():
     assert shares_below(positive, negative).tolist() == [0.5, 0.75, 1.0]
     # Swapped, what is above becomes what is below.
     assert shares_below(positive, negative).mean() == 1 - shares_below(negative, positive).mean() == 0.75
+
+
+def test_the_main_budget_is_the_paper_s_or_else_the_largest():
+    low, high, papers = (row("advdm", eps, "original", "none", 1.0) for eps in ("4/255", "16/255", "15/255"))
+    assert main_budget([high, papers, low]) == "15/255" and main_budget([low, high]) == main_budget([high, low]) == "16/255"

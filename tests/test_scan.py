@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
+import multiprocessing
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import small_kl
+from heard import Heard
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.models.vae import VAE, load_vae
@@ -25,6 +31,7 @@ from srlvae.scan.folder import COLUMNS, FileEvidence
 from srlvae.scan.likeness import TRAITS
 from srlvae.scan.look import Look
 from srlvae.scan.surroundings import Surroundings
+from twins import hardened_twin
 
 REST = len(EVIDENCE) - SIGNS + 1
 NORMAL = Normal(torch.zeros(REST, SIGNS).double(), torch.ones(SIGNS).double())
@@ -127,15 +134,37 @@ def test_clean_images_are_scored_by_the_regression_on_all_others():
     assert threshold == pytest.approx((residuals / residuals.std(0)).sum(1).max().item(), rel=1e-4)
 
 
-def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path, monkeypatch):
+@contextmanager
+def encodings(vae: VAE) -> Iterator[list[torch.Tensor]]:
+    """What the VAE encodes in the meantime."""
+    seen: list[torch.Tensor] = []
+    hook = vae.model.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    yield seen
+    hook.remove()
+
+
+def test_a_scan_that_was_cut_off_looks_at_what_is_left(vae, other, folder, tmp_path):
+    (folder / "broken.png").unlink()
+    whole = scan(Encoders(vae, other), folder, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power cut"):
+        scan(Encoders(vae, other), folder, tmp_path / "out", Heard(crash_at=2, bar=str(folder)))
+    with encodings(vae) as all_seen:
+        scan(Encoders(vae, other), folder, tmp_path / "again")
+    with encodings(vae) as seen:
+        assert scan(Encoders(vae, other), folder, tmp_path / "out") == whole
+    assert len(seen) == len(all_seen) / 3 > 0
+
+
+def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path):
     seen = scan(Encoders(vae, other), folder, tmp_path / "out")
     assert {one.file for one in seen} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}
     scores = score(seen, calibration())
     values = [score.value for score in scores[:-1]]
     assert values == sorted(values, reverse=True) and scores[-1].value is None
     assert "not a readable image" in scores[-1].error
-    monkeypatch.setattr(Encoders, "look", lambda *_: pytest.fail("looked again"))
-    assert scan(Encoders(vae, other), folder, tmp_path / "out") == seen
+    with encodings(vae) as again:
+        assert scan(Encoders(vae, other), folder, tmp_path / "out") == seen
+    assert again == []
 
 
 def test_a_file_whose_name_is_no_text_is_scanned(vae, other, folder, tmp_path):
@@ -280,3 +309,37 @@ def test_all_suspicious_images_are_on_the_page_up_to_some_hundreds(folder, tmp_p
         scores = [Score("deep/0.png", float(i < suspicious)) for i in range(500)]
         text = write_scan_page(tmp_path / "out", folder, scores, calibration(0.5), "some").read_text(encoding="utf-8")
         assert text.count("<figure") == shown and f"The {shown} highest scores" in text
+
+
+def test_names_of_files_are_text_on_the_page(folder, tmp_path):
+    hostile = "<img src=x onerror=alert(1)>&'.png"
+    (folder / "deep" / "0.png").rename(folder / "deep" / hostile)
+    scores = [Score(f"deep/{hostile}", 2.0), Score(f"deep/{hostile}", 0.1, unlike="<b>bold</b>")]
+    text = write_scan_page(tmp_path / "out", folder, scores, calibration(0.5), "<i>clean</i>").read_text(encoding="utf-8")
+    assert not any(tag in text for tag in ("<img src=x", "<b>bold", "<i>clean")) and text.count("&lt;img src=x") >= 2
+
+
+def test_hundreds_of_images_take_no_more_memory_than_a_few(tmp_path):
+    pictures = torch.rand(150, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    peaks = {}
+    for name, count in (("few", 20), ("many", 150)):
+        for i in range(count):
+            write_image(tmp_path / name / f"{i}.png", pictures[i])
+        peaks[name] = peak_of(functools.partial(scan, small_kl(), hardened_twin(), tmp_path / name, tmp_path / f"{name}-out"))
+    # In MiB. The images are 16.
+    assert peaks["many"] - peaks["few"] < 6
+
+
+def peak_of(work: Callable[[], object]) -> float:
+    """The largest memory, in MiB, of a process of its own that does the work."""
+
+    def measured() -> None:
+        work()
+        sender.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=measured)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return receiver.recv()

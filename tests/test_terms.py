@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from conftest import small_kl, small_tiny
 from small import RandomFeatures
-from srlvae.harden.terms import DECODED, MEASURES, CleanBatch, Term, outer_loss
+from srlvae.harden.terms import BOUNDS, DECODED, MEASURES, PACE, CleanBatch, Term, next_log_weight, outer_loss
 from srlvae.metrics.pairwise import detail, feature_distance
 from srlvae.models.vae import VAE
 
@@ -201,3 +203,14 @@ def test_every_measure_that_decodes_is_marked_as_such(moved, four):
         moved.model.decoder.register_forward_hook(lambda *_, hooked=hooked: hooked.append(1))
         outer_loss(moved.mean, moved, known(four), None, (Term(measure, "clean", 1.0),))
         assert not hooked
+
+
+def test_the_weight_of_closeness_follows_how_far_latents_lie_beyond_their_bound():
+    assert next_log_weight(1.0, 0.04, 0.2) == pytest.approx(1.0)
+    # Half as far again in the square, by half a pace; beyond twice as far by a whole one; latents that stay let it fall.
+    assert next_log_weight(1.0, 0.06, 0.2) == pytest.approx(1.0 + PACE / 2)
+    assert next_log_weight(1.0, 0.9, 0.2) == pytest.approx(1.0 + PACE)
+    assert next_log_weight(1.0, 0.0, 0.2) == pytest.approx(1.0 - PACE)
+    assert [next_log_weight(end, moved, 0.2) for end, moved in ((9.0, 0.9), (-9.0, 0.0))] == pytest.approx(
+        [math.log(BOUNDS[1]), math.log(BOUNDS[0])]
+    )

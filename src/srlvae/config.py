@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
+import tomllib
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from srlvae.errors import InputError
 from srlvae.files import shortened
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 # The bounds of a setting, both allowed.

@@ -76,11 +76,21 @@ def scan(
     from srlvae.images import find_images
     from srlvae.models.vae import load_vae
     from srlvae.report.scan import scan_lines, write_scan_page
-    from srlvae.scan import Encoders, calibrate_looks, check_enough, clean_evidence, count, place_of, scan_shards, score
+    from srlvae.scan import (
+        Encoders,
+        calibrate_looks,
+        check_enough,
+        clean_evidence,
+        count,
+        place_of,
+        scan_shards,
+        score,
+        write_summary,
+        write_verdicts,
+    )
     from srlvae.scan import scan as look
     from srlvae.scan.shard_tables import SCORES
     from srlvae.scan.shards import shards_in
-    from srlvae.scan.verdicts import write_summary, write_verdicts
     from srlvae.training.processes import processes
 
     let_in(max_pixels, follow_links)
