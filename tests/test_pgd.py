@@ -37,12 +37,36 @@ def posterior_moved(vae, x, a):
     return ((moved - mean) ** 2).flatten(1).mean(1) + ((log_moved - log_variance) ** 2).flatten(1).mean(1)
 
 
+def divergence(vae, a, variance):
+    """Kullback and Leibler's, by torch, less its constant."""
+    posterior = torch.distributions.Normal(*(part if i == 0 else (part / 2).exp() for i, part in enumerate(vae.posterior(a))))
+    prior = torch.distributions.Normal(torch.zeros(()), torch.tensor(variance**0.5))
+    return (torch.distributions.kl_divergence(posterior, prior) - 0.5 * np.log(variance)).flatten(1).sum(1)
+
+
+def blocks_moved(vae, x, a):
+    """The relative squared change after each block of a small AutoencoderKL's encoder, by hand."""
+    encoder, total = vae.model.encoder, 0
+    clean, moved = 2 * x - 1, 2 * a - 1
+    stages = [encoder.conv_in, *encoder.down_blocks, encoder.mid_block, encoder.conv_norm_out]
+    for stage in [*stages, lambda h: encoder.conv_out(encoder.conv_act(h))]:
+        clean, moved = stage(clean), stage(moved)
+        total = total + (moved - clean).flatten(1).square().sum(1) / clean.flatten(1).square().sum(1)
+    return total
+
+
 # What each attack makes large, from its paper: (vae, clean images, attacked images) → one number an image.
 PUBLISHED = {
     "reconstruction": broken,
     "latent": far,
     "pid": posterior_moved,
     "photoguard-encoder": lambda vae, x, a: -(vae.mean(a) ** 2).flatten(1).sum(1).sqrt(),
+    "pca-": lambda vae, x, a: -divergence(vae, a, 1e-8),
+    "pca+": lambda vae, x, a: divergence(vae, a, 1.0),
+    "blurguard": lambda vae, x, a: -(vae.to_scaled(vae.mean(a)) ** 2).flatten(1).mean(1),
+    "dct-shield": lambda vae, x, a: -(vae.mean(a) ** 2).flatten(1).sum(1).sqrt(),
+    "square": lambda vae, x, a: broken(vae, x, a),
+    "layers": lambda vae, x, a: blocks_moved(vae, x, a),
     "mist-textural": lambda vae, x, a: -far(vae, texture(32, 32).expand_as(x), a),
     "adaptive": lambda vae, x, a: broken(vae, x, a) + 0.02 * far(vae, x, a) / vae.mean(x).flatten(1).var(1),
     "worst-case": broken,

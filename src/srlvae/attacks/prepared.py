@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srlvae.attacks.engine.ball import Ball
-from srlvae.attacks.engine.pgd import Loop
+from srlvae.attacks.engine.pgd import Loop, size_of
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.attacks.request import Request
@@ -23,25 +23,40 @@ from srlvae.files import digest
 from srlvae.images import Images, image_size, pad_to_multiple, read_fitted, to_levels
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
-from srlvae.models.vae import VAE
+from srlvae.models.vae import VAE, load_vae
 from srlvae.rng import Generators, named_generator
 
 
 def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:
-    """Make a request ready on a model. Raises InputError if the attack needs a pipeline and the model is a VAE."""
+    """Make a request ready on a model.
+
+    Raises InputError if the attack needs a pipeline and the model is a VAE, and for a second VAE of another factor.
+    """
     if request.attack.needs == "pipeline" and not isinstance(model, Pipeline):
         raise InputError(f"{request.name} attacks a whole pipeline; give one with --pipeline")
     network = load_features(request.features).to(model.device) if request.features else None
-    return PreparedAttack(request, model, network)
+    return PreparedAttack(request, model, network, (load_vae(request.also, model.device),) if request.also else ())
 
 
 @dataclass(frozen=True)
 class PreparedAttack:
-    """A request on one model, with the network of its perceptual budget. Attacks on a VAE take that of a pipeline."""
+    """A request on one model, with the network of its perceptual budget. Attacks on a VAE take that of a pipeline.
+
+    also: further VAEs on which the objective is added. Raises InputError if one reduces images by another factor.
+    """
 
     request: Request
     model: VAE | Pipeline
     features: Features | None = None
+    also: tuple[VAE, ...] = ()
+
+    def __post_init__(self):
+        for vae in self.also:
+            if vae.factor != self.vae.factor:
+                raise InputError(
+                    f"the second VAE reduces images by {vae.factor} and the first by {self.vae.factor}; "
+                    "both have to take images of the same sizes"
+                )
 
     @property
     def vae(self) -> VAE:
@@ -52,7 +67,7 @@ class PreparedAttack:
     def ball(self) -> Ball:
         """The budget: whole grey levels for ℓ∞, since one between two levels would be rounded up on the file."""
         ball = self.request.changed.ball
-        if ball.eps is None or ball.norm == "l2":
+        if ball.eps is None or ball.norm != "linf":
             return ball
         return replace(ball, eps=math.floor(ball.eps * 255 + 1e-6) / 255)
 
@@ -65,6 +80,8 @@ class PreparedAttack:
             said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}
         if request.through:
             said |= {"through": request.through, "draws": request.draws}
+        if self.also:
+            said["also"] = [vae.fingerprint() for vae in self.also]
         if self.features:
             said["features"] = self.features.name
         pictures = {key: path for key, path in (("target", request.target), ("mask", request.mask)) if path}
@@ -80,10 +97,13 @@ class PreparedAttack:
     def perturb(self, x: Images, names: Sequence[str], watch: Trace | None = None) -> Images:
         """Attack images of any size. Returns whole grey levels within the budget.
 
-        `names` are those of the images: each has a generator of its own, seeded by its name.
+        `names` are those of the images: each has a generator of its own, seeded by its name, on the CPU, so that an image comes
+        out the same on every device, but for the order of sums.
         """
+        if self.request.attack.alone and len(x) > 1:
+            return self._one_by_one(x, names, watch)
         preset, factor = self.request.changed, self.vae.factor
-        draws = [named_generator(self.request.seed, name, x.device) for name in names]
+        draws = [named_generator(self.request.seed, name) for name in names]
         adversarial = self.request.attack.run(
             pad_to_multiple(x, factor),
             **({"vae": self.vae} if self.request.attack.needs == "vae" else {"pipeline": self.model}),
@@ -93,6 +113,15 @@ class PreparedAttack:
             **{**preset.options, **self._given(x)},
         )
         return self._on_levels(adversarial[..., : x.shape[-2], : x.shape[-1]], x)
+
+    def _one_by_one(self, x: Images, names: Sequence[str], watch: Trace | None) -> Images:
+        """Attack images whose networks would not fit into memory together."""
+        traces = [Trace(watch.stepped) if watch else None for _ in names]
+        parts = zip(x.split(1), names, traces, strict=True)
+        found = torch.cat([self.perturb(image, [name], trace) for image, name, trace in parts])
+        if watch:
+            watch.join([trace for trace in traces if trace])
+        return found
 
     def _loop(self, x: Images, draws: Generators, watch: Trace | None) -> Loop:
         preset, through = self.request.changed, self.request.through
@@ -104,6 +133,8 @@ class PreparedAttack:
     def _given(self, x: Images) -> dict[str, Any]:
         """What the request adds to the options of the preset; the target in the size of the images, padded like them."""
         given: dict[str, Any] = {"features": self.features} if self.features else {}
+        if self.also:
+            given["also"] = self.also
         if self.request.through == SAMPLING:
             given["sampled"] = True
         if self.request.target:
@@ -123,9 +154,9 @@ class PreparedAttack:
         return F.pad(mask, (0, width, 0, height)).repeat(len(x), 1, 1, 1)
 
     def _on_levels(self, adversarial: Images, x: Images) -> Images:
-        """The nearest grey levels; where rounding has left an ℓ2 ball, those of a smaller perturbation."""
+        """The nearest grey levels; where rounding has left a ball of another norm than ℓ∞, those of a smaller perturbation."""
         rounded, eps = to_levels(adversarial).float() / 255, self.ball.eps
-        while self.ball.norm == "l2" and eps is not None and bool((outside := self.size(rounded, x) > eps).any()):
+        while self.ball.norm != "linf" and eps is not None and bool((outside := self.size(rounded, x) > eps).any()):
             shorter = torch.where(outside, 0.98, 1.0)[:, None, None, None]
             adversarial = x + shorter * (adversarial - x)
             rounded = to_levels(adversarial).float() / 255
@@ -133,8 +164,7 @@ class PreparedAttack:
 
     def size(self, adversarial: Images, x: Images) -> Float[Tensor, " b"]:
         """How large the perturbations are, in the norm of the budget."""
-        delta = (adversarial - x).flatten(1)
-        return delta.norm(dim=1) if self.ball.norm == "l2" else delta.abs().amax(1)
+        return size_of(adversarial - x, self.ball.norm)
 
 
 def _check_shape(mask: Path, x: Images) -> None:

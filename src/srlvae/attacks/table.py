@@ -11,6 +11,10 @@ from srlvae.attacks.attack import Attack, Preset
 from srlvae.attacks.engine.ball import Ball, Perceptual
 
 GLAZE = Perceptual(0.05)
+# An ℓ2 step of 1 on images in [0,1] at 512 pixels, as a root mean square over pixels and colours.
+BLURGUARD_STEP = 1 / (3 * 512**2) ** 0.5
+# One quantisation step of JPEG at quality 95 as a root mean square over pixels; see `rms_of_a_step`.
+DCT_STEP, LUMA_STEP = 9.78 / 255, 6.71 / 255
 DIFF_PROTECT = Preset(Ball(16 / 255, 100, 1 / 255), "Diff-Protect: 16, 1 and 100 of 255ths")
 MIST = Preset(Ball(16 / 255, 100, 1 / 255), "mist.py, version 1: 16, 1 and 100 of 255ths")
 
@@ -45,6 +49,53 @@ ATTACKS: dict[str, Attack] = {
         },
         restarts=True,
         posterior=True,
+    ),
+    "pca-": Attack(
+        "posterior_collapse.pca_minus",
+        "PCA, arXiv 2408.10901",
+        "vae",
+        "E",
+        {"paper": Preset(Ball(16 / 255, 40, 2 / 255), "their code: 16, 2 and 40 of 255ths; prior variance 1e-8")},
+        restarts=True,
+        posterior=True,
+    ),
+    "pca+": Attack(
+        "posterior_collapse.pca_plus",
+        "PCA, arXiv 2408.10901",
+        "vae",
+        "E",
+        {"paper": Preset(Ball(16 / 255, 40, 2 / 255), "their code: 16, 2 and 40 of 255ths; prior variance 1")},
+        restarts=True,
+        posterior=True,
+    ),
+    "blurguard": Attack(
+        "blurguard.blurguard",
+        "BlurGuard, arXiv 2511.00143",
+        "vae",
+        "E",
+        {
+            "code": Preset(
+                Ball(16 / 255, 150, BLURGUARD_STEP, falls=True),
+                "their code: 16 of 255ths, 150 steps, of which 50 fit the blurs; ℓ2 step 2 on [-1,1] at 512 pixels",
+            )
+        },
+    ),
+    "dct-shield": Attack(
+        "dctshield.dct_shield",
+        "DCT-Shield, arXiv 2504.17894",
+        "vae",
+        "E",
+        {
+            "paper": Preset(
+                Ball(DCT_STEP, 1000, 0.1 * DCT_STEP, "rms"),
+                "paper: one quantisation step of quality 95, steps of a tenth; ε is its root mean square over pixels",
+            ),
+            "luma": Preset(
+                Ball(LUMA_STEP, 1000, 0.1 * LUMA_STEP, "rms"),
+                "paper: the same on the luma alone",
+                {"luma_alone": True},
+            ),
+        },
     ),
     "photoguard-encoder": Attack(
         "photoguard.photoguard_encoder",
@@ -95,7 +146,7 @@ ATTACKS: dict[str, Attack] = {
         "glaze.glaze",
         "Glaze, arXiv 2302.04222",
         "pipeline",
-        "E + P, and an edit",
+        "E + P + edit",
         {
             "capped": Preset(
                 Ball(16 / 255, 500, 0.005, perceptual=GLAZE),
@@ -115,7 +166,7 @@ ATTACKS: dict[str, Attack] = {
         "nightshade.nightshade",
         "Nightshade, arXiv 2310.13828",
         "pipeline",
-        "E, and a generation",
+        "E + generation",
         {
             "code": Preset(
                 Ball(10.2 / 255, 500, 10.2 / 255, falls=True), "gen_poison.py: .04 of [0,1], of which a PNG holds 10/255"
@@ -155,9 +206,52 @@ ATTACKS: dict[str, Attack] = {
         "E + U",
         {"code": Preset(Ball(8 / 255, 800, 0.5 / 255), 'released code: "16/255" and 1/255 on [-1,1] images, 800 steps')},
     ),
+    "ace": Attack(
+        "ace.ace",
+        "ACE, arXiv 2310.04687",
+        "pipeline",
+        "E + U",
+        {"code": Preset(Ball(4 / 255, 250, 0.6375 / 255), '"8/255" and .005 on [-1,1]: 5 rounds of 50 steps, LoRA in between')},
+        alone=True,
+    ),
+    "ace+": Attack(
+        "ace.ace_plus",
+        "ACE, arXiv 2310.04687",
+        "pipeline",
+        "E + U",
+        {"code": Preset(Ball(4 / 255, 250, 0.6375 / 255), '"8/255" and .005 on [-1,1]: 5 rounds of 50 steps, LoRA in between')},
+        alone=True,
+    ),
+    "styleguard": Attack(
+        "styleguard.styleguard",
+        "StyleGuard, arXiv 2505.18766",
+        "pipeline",
+        "2 (E + U)",
+        {"code": Preset(Ball(6.375 / 255, 300, 0.6375 / 255), "their scripts: .05 and .005 on [-1,1], 50 rounds of 6 steps")},
+        alone=True,
+    ),
+    "square": Attack(
+        "square.square",
+        "Square, arXiv 1912.00049",
+        "vae",
+        "E + D forward",
+        {
+            "reconstruction": Preset(Ball(15 / 255, 5000, 2 / 255), "AutoAttack's 5,000 queries and share .8; SRL-VAE's ε"),
+            "latent": Preset(Ball(15 / 255, 5000, 2 / 255), "the same for a far latent", {"aim": "latent"}),
+            "zero": Preset(Ball(15 / 255, 5000, 2 / 255), "the same for a latent near zero", {"aim": "zero"}),
+        },
+    ),
+    "layers": Attack(
+        "layers.layers",
+        "after GRILL, arXiv 2505.03646",
+        "vae",
+        "E",
+        {"default": Preset(Ball(15 / 255, 60, 2 / 255), "the largest budget of SRL-VAE's tables")},
+        restarts=True,
+    ),
     "adaptive": Attack(
         "adaptive.adaptive",
-        "with AutoAttack's APGD, arXiv 2003.01690",
+        "APGD, arXiv 2003.01690",
         "vae",
         "E + D",
         {"default": Preset(Ball(15 / 255, 60, 2 / 255), "the largest budget of SRL-VAE's tables", restarts=2)},
@@ -165,7 +259,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "worst-case": Attack(
         "worst_case.worst_case",
-        "as AutoAttack's ensemble, arXiv 2003.01690",
+        "AutoAttack, arXiv 2003.01690",
         "vae",
         "5 E + 2 D",
         {"default": Preset(Ball(15 / 255, 60, 2 / 255), "the largest budget of SRL-VAE's tables")},

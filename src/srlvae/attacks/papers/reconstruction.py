@@ -5,10 +5,13 @@ Lee et al. 2025 (arXiv 2504.17219): max over δ of MSE(D(E(x+δ)), x) + λ · P(
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
+from srlvae.attacks.engine.several import summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
 from srlvae.metrics.features import Features
@@ -52,12 +55,16 @@ def reconstruction(
     features: Features | None = None,
     weight: float = 0.0,
     sampled: bool = False,
+    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images of the strongest reconstruction attack; see `reconstruction_objective` and `pgd`.
 
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`; wants generators.
+    also: further VAEs, whose objectives are added.
     """
-    encode = encoder(vae, generators or (), sampled)
-    objective = reconstruction_objective(vae, x, features, weight, encode=encode)
-    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False if sampled else None)
+
+    def objective(of: VAE) -> Objective:
+        return reconstruction_objective(of, x, features, weight, encode=encoder(of, generators or (), sampled))
+
+    return pgd(x, summed(objective, vae, also), ball, generators=generators, loop=loop, keep_best=False if sampled else None)
