@@ -49,6 +49,11 @@ def noisy_latents(pipeline: Pipeline, scaled: Latents, t: Int[Tensor, " b"], gen
     return _training_scheduler(pipeline)[0].add_noise(scaled, normal_like(scaled, generators), t)
 
 
+def signal_share(pipeline: Pipeline, t: int) -> float:
+    """ᾱₜ: the share of a latent's energy that is left of it at time `t` of training's noise."""
+    return float(_training_scheduler(pipeline)[0].alphas_cumprod[t])
+
+
 def noise_schedule(pipeline: Pipeline) -> Any:
     """The settings of the noise that the UNet was trained on, for a scheduler of another class.
 

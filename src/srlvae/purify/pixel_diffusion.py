@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.purify.table import Purifier
 from srlvae.rng import Generators, normal_like
-
-# What `Purifier.needs` stands for.
-KINDS = {
-    "pixel": "DDPMPipeline",
-    "upscaler": "StableDiffusionUpscalePipeline",
-    "pixel-upscaler": "IFImg2ImgSuperResolutionPipeline",
-}
 
 
 @torch.no_grad()
@@ -73,21 +64,6 @@ def pdm_pure(
         output_type="pt",
     )
     return _resized((found.images.float() + 1) / 2, x.shape[-2:])
-
-
-def load_pixel_pipeline(needs: str, source: str, device: torch.device | str = "cpu") -> Any:
-    """Load the pipeline of diffusers that a purifier needs, from a folder or a hub id; frozen.
-
-    Raises InputError if it cannot be loaded.
-    """
-    try:
-        pipe = getattr(diffusers, KINDS[needs]).from_pretrained(source)
-    except Exception as error:  # diffusers, transformers and the hub each raise their own kinds
-        raise InputError(f"cannot load a {KINDS[needs]} from {source!r}: {error}") from error
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.eval().requires_grad_(False)
-    return pipe.to(device)
 
 
 def _quiet(pipe: Any) -> Any:

@@ -30,7 +30,8 @@ YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0
 # The sides of images are extended to multiples of this.
 UNIT = 16
 # Of one plane or two: block rows, block columns, and the 8 × 8 frequencies of each block.
-Luma, Chroma = Float[Tensor, "b 1 rows columns 8 8"], Float[Tensor, "b 2 half_rows half_columns 8 8"]
+Luma = Float[Tensor, "b 1 rows columns 8 8"]
+Chroma = Float[Tensor, "b 2 half_rows half_columns 8 8"]
 
 
 def jpeg(x: Images, quality: int) -> Images:

@@ -1,4 +1,4 @@
-"""One perturbation against several autoencoders at once: what an attacker makes who does not know which of them will read it."""
+"""One perturbation against several autoencoders: what an attacker makes who does not know which of them will read it."""
 
 from __future__ import annotations
 

@@ -68,6 +68,6 @@ def _recoloured(delta: Images, side: int, eps: float, generators: Generators) ->
     return found
 
 
-def _signs(shape: tuple[int, ...], g: torch.Generator) -> Float[Tensor, "..."]:
+def _signs(shape: tuple[int, ...], g: torch.Generator) -> Float[Tensor, ...]:
     """Random signs."""
     return torch.randint(2, shape, generator=g, device=g.device) * 2.0 - 1

@@ -111,7 +111,7 @@ def blurguard(
     fitted = ball.steps // 3
     found = [find_regions(image, regions) for image in x]
     eps = 1.0 if ball.eps is None else ball.eps
-    widths = [fit_widths(*of, eps, fitted, g) for *of, g in zip(x, found, generators, strict=True)]
+    widths = [fit_widths(image, of, eps, fitted, g) for image, of, g in zip(x, found, generators, strict=True)]
 
     def render(delta: Parameters) -> Images:
         return x + torch.stack([blur(*of) for of in zip(delta, widths, found, strict=True)])

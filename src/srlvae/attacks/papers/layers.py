@@ -1,12 +1,13 @@
 """Layers: change what the encoder's blocks make of the image, block by block.
 
-After GRILL (arXiv 2505.03646): layers that are ill-conditioned starve the gradient of an objective at the end of an encoder, and
-an objective on the layers before them does not depend on it. GRILL's own objective is another; this is the plain sum.
+After GRILL (arXiv 2505.03646): ill-conditioned layers starve the gradient of an objective at the end of an encoder, and an
+objective on the layers before them does not depend on it. GRILL's own objective is another; this is the plain sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +34,12 @@ def blocks_of(vae: VAE) -> dict[str, nn.Module]:
 
 def features(vae: VAE, x: Images, blocks: Sequence[str]) -> list[Tensor]:
     """What the named blocks of the encoder make of `x`."""
-    made: list[Tensor] = []
-    known = blocks_of(vae)
-    hooks = [known[name].register_forward_hook(lambda module, given, output: made.append(output)) for name in blocks]
+    known, made = blocks_of(vae), list[Tensor]()
+
+    def note(module: nn.Module, given: Any, output: Any) -> None:
+        made.append(output)
+
+    hooks = [known[name].register_forward_hook(note) for name in blocks]
     try:
         vae.mean(x)
     finally:

@@ -1,7 +1,7 @@
 """Square on an autoencoder: the same aims as the gradient attacks', reached by queries alone.
 
-Andriushchenko et al. 2020 (arXiv 1912.00049). Where it does more harm than an attack by gradients, a defence hides its gradients
-(Athalye et al. 2018, arXiv 1802.00420).
+Andriushchenko et al. 2020 (arXiv 1912.00049). Where it does more harm than an attack by gradients, a defence hides its
+gradients (Athalye et al. 2018, arXiv 1802.00420).
 """
 
 from __future__ import annotations
