@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srlvae.attacks.engine.ball import Ball
+from srlvae.attacks.engine.perceptual import NETWORK
 from srlvae.attacks.engine.pgd import Loop, size_of
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
@@ -65,16 +66,22 @@ class PreparedAttack:
 
     @property
     def ball(self) -> Ball:
-        """The budget: whole grey levels for ℓ∞, since one between two levels would be rounded up on the file."""
+        """The budget: whole grey levels for ℓ∞, since one between two levels would be rounded up on the file.
+
+        A published perceptual budget is one in LPIPS, whose scale is not that of other distances. Where LPIPS is not given and
+        there is a radius, the radius alone holds.
+        """
         ball = self.request.changed.ball
         if ball.eps is None or ball.norm != "linf":
             return ball
-        return replace(ball, eps=math.floor(ball.eps * 255 + 1e-6) / 255)
+        perceptual = ball.perceptual if self.features else None
+        return replace(ball, eps=math.floor(ball.eps * 255 + 1e-6) / 255, perceptual=perceptual)
 
     def settings(self) -> dict[str, Any]:
         """What the images depend on, as it is written beside them."""
         request, preset = self.request, self.request.changed
-        said = {"attack": request.name, "vae": self.vae.fingerprint(), **asdict(preset.ball), "eps": preset.ball.radius}
+        ball = replace(preset.ball, perceptual=self.ball.perceptual)
+        said = {"attack": request.name, "vae": self.vae.fingerprint(), **asdict(ball), "eps": ball.radius}
         said |= {"options": dict(preset.options), "restarts": preset.restarts, "repeats": preset.repeats, "seed": request.seed}
         if request.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
             said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}
@@ -82,8 +89,8 @@ class PreparedAttack:
             said |= {"through": request.through, "draws": request.draws}
         if self.also:
             said["also"] = [vae.fingerprint() for vae in self.also]
-        if self.features:
-            said["features"] = self.features.name
+        if self.features or ball.perceptual:
+            said["features"] = self.features.name if self.features else f"{NETWORK}, whose scale is not that of LPIPS"
         pictures = {key: path for key, path in (("target", request.target), ("mask", request.mask)) if path}
         return said | {key: f"{path} {digest(path)}" for key, path in pictures.items()}
 

@@ -150,7 +150,7 @@ ATTACKS: dict[str, Attack] = {
         {
             "capped": Preset(
                 Ball(16 / 255, 500, 0.005, perceptual=GLAZE),
-                "the open re-implementation's settings, with a cap on ℓ∞",
+                "the open re-implementation's settings, with a cap on ℓ∞, which alone holds without features=lpips-…",
             ),
             "open": Preset(
                 Ball(None, 500, 0.005, perceptual=GLAZE),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.errors import InputError
@@ -14,6 +15,9 @@ from srlvae.events import Listener
 from srlvae.images import Images
 from srlvae.purify.remover import Remover
 from srlvae.training.schedule import warm_cosine
+
+# Squares of a step.
+Crops = Float[Tensor, "batch 3 side side"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class RemoverConfig:
 
 
 def train_remover(
-    clean: Images, attacked: Sequence[Images], config: RemoverConfig | None = None, listener: Listener | None = None
+    clean: Images, attacked: Sequence[Tensor], config: RemoverConfig | None = None, listener: Listener | None = None
 ) -> Remover:
     """Train a remover to minimise ‖r(x + δ) − δ‖² + ‖r(x)‖². What comes out is a function of the images and the settings.
 
@@ -79,7 +83,7 @@ def remover_loss(remover: Remover, x: Images, delta: Images) -> Tensor:
     return (on_attacked - delta).square().mean() + on_clean.square().mean()
 
 
-def pairs_at(step: int, clean: Images, attacked: Sequence[Images], config: RemoverConfig) -> tuple[Images, Images]:
+def pairs_at(step: int, clean: Images, attacked: Sequence[Tensor], config: RemoverConfig) -> tuple[Crops, Crops]:
     """Crops of photographs and their perturbations, as a function of (seed, step). Half of them are mirrored."""
     rng = np.random.default_rng((config.seed, step))
     x, delta = [], []
@@ -95,7 +99,7 @@ def pairs_at(step: int, clean: Images, attacked: Sequence[Images], config: Remov
     return torch.stack(x), torch.stack(delta)
 
 
-def _check(clean: Images, attacked: Sequence[Images], config: RemoverConfig) -> None:
+def _check(clean: Images, attacked: Sequence[Tensor], config: RemoverConfig) -> None:
     if not attacked:
         raise InputError("give what at least one attack made of the photographs")
     for made in attacked:
