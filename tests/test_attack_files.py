@@ -125,7 +125,7 @@ def test_a_second_vae_is_named_in_the_record_and_has_to_fit(tmp_path, vae):
     assert record["also"] == [twin.fingerprint()]
     with pytest.raises(InputError, match="reduces images by 8 and the first by 4"):
         prepare(Request("latent", also="tiny"), vae)
-    with pytest.raises(InputError, match="leave --also out"):
+    with pytest.raises(InputError, match="one VAE at a time; leave --also out"):
         Request("advdm", also="tiny")
 
 

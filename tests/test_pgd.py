@@ -579,7 +579,7 @@ def test_the_layers_of_an_encoder_are_named_and_chosen(vae, x, attacked):
 
 def test_an_attack_on_several_vaes_minimises_the_sum(vae, x, attacked):
     twin = small_kl(channels=16)
-    total = summed(lambda of: latent_objective(of, of.mean(x)), vae, [twin])(attacked)
+    total = summed(lambda of: latent_objective(of, of.mean(x)), (vae, twin))(attacked)
     torch.testing.assert_close(total, -far(vae, x, attacked) - far(twin, x, attacked))
 
 
@@ -590,7 +590,7 @@ def test_every_attack_on_a_vae_takes_a_second_one_and_gains_on_both(name, vae, x
     for weight in twin.model.encoder.parameters():
         weight.add_(0.3 * weight.std(unbiased=False) * torch.randn_like(weight))
     # No step: where the attack starts.
-    start, both = (run(name, vae, x, steps=steps, also=(twin,)) for steps in (0, 10))
+    start, both = (run(name, (vae, twin), x, steps=steps) for steps in (0, 10))
 
     def reached(a):
         return sum(PUBLISHED[name](of, x, a).mean() for of in (vae, twin))

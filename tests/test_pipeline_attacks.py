@@ -15,7 +15,7 @@ from srlvae.attacks.engine.ball import Ball, Perceptual
 from srlvae.attacks.engine.perceptual import perceptual_penalty, within_budget
 from srlvae.attacks.engine.pgd import Loop
 from srlvae.attacks.engine.surrogate import Surrogate, Tuning, copied, tune
-from srlvae.attacks.papers.ace import ace, ace_objective
+from srlvae.attacks.papers.ace import Settings, ace, ace_objective
 from srlvae.attacks.papers.advdm import denoising_objective
 from srlvae.attacks.papers.antidreambooth import alternating, antidreambooth
 from srlvae.attacks.papers.diffusionguard import diffusionguard, first_step_objective, shrink_mask
@@ -286,7 +286,7 @@ def test_ace_tunes_its_lora_on_the_image_as_it_is_attacked(x, monkeypatch):
     pytest.importorskip("peft", reason="needs the extra finetune")
     seen = []
     monkeypatch.setattr("srlvae.attacks.papers.ace.tune", lambda pupil, loss, tuning: seen.append(loss().detach()))
-    given = {"ball": Ball(EPS, 4, EPS), "generators": draws(), "tuning": Tuning(steps=1, every=2, rank=2)}
+    given = {"ball": Ball(EPS, 4, EPS), "generators": draws(), "settings": Settings(tuning=Tuning(steps=1, every=2, rank=2))}
     ace(x, pipeline=pipeline(), **given)
     # Two images, two rounds each.
     assert len(seen) == 4

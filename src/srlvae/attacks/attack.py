@@ -38,7 +38,7 @@ class Attack:
     """An attack and its published settings, of which the first is the default.
 
     - function: `file.name` in `papers`.
-    - needs: what the attack takes beside the images, as `vae=` or as `pipeline=`.
+    - needs: what the attack takes beside the images, as `pipeline=`, or as `vae=`, which may be several.
     - passes: the cost of a step, in forward and backward passes of E the encoder, D the decoder, U the UNet (at twice the batch
       under guidance) and P the perceptual network.
     - alone: the images of a batch are attacked one after another, so a batch saves no time.

@@ -113,13 +113,19 @@ class PreparedAttack:
         draws = [named_generator(self.request.seed, name) for name in names]
         adversarial = self.request.attack.run(
             pad_to_multiple(x, factor),
-            **({"vae": self.vae} if self.request.attack.needs == "vae" else {"pipeline": self.model}),
+            **self._model(),
             ball=self.ball,
             generators=draws,
             loop=self._loop(x, draws, watch),
             **{**preset.options, **self._given(x)},
         )
         return self._on_levels(adversarial[..., : x.shape[-2], : x.shape[-1]], x)
+
+    def _model(self) -> dict[str, Any]:
+        """What the attack runs on, by the name of its argument."""
+        if self.request.attack.needs == "pipeline":
+            return {"pipeline": self.model}
+        return {"vae": (self.vae, *self.also) if self.also else self.vae}
 
     def _one_by_one(self, x: Images, names: Sequence[str], watch: Trace | None) -> Images:
         """Attack images whose networks would not fit into memory together."""
@@ -140,8 +146,6 @@ class PreparedAttack:
     def _given(self, x: Images) -> dict[str, Any]:
         """What the request adds to the options of the preset; the target in the size of the images, padded like them."""
         given: dict[str, Any] = {"features": self.features} if self.features else {}
-        if self.also:
-            given["also"] = self.also
         if self.request.through == SAMPLING:
             given["sampled"] = True
         if self.request.target:

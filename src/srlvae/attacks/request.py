@@ -79,8 +79,8 @@ class Request:
         for option in ("prompt", "target", "features"):
             if getattr(self, option) is not None and not self.attack.takes(option):
                 raise InputError(f"{self.name} takes no {option}")
-        if self.also is not None and not self.attack.takes("also"):
-            raise InputError(f"{self.name} attacks one VAE at a time; leave --also out")
+        if self.also is not None and self.attack.needs != "vae":
+            raise InputError(f"{self.name} attacks a whole pipeline, so one VAE at a time; leave --also out")
         for option in self.published.wants:
             if getattr(self, option) is None:
                 raise InputError(f"{self.name} with this preset wants a picture as --{option}")

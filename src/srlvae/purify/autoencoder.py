@@ -11,6 +11,9 @@ from srlvae.models.vae import VAE
 from srlvae.purify.table import Purifier
 from srlvae.rng import Generators, normal_like
 
+# In place of the LPIPS of IMPRESS, whose weights do not come with the package.
+NETWORK = "efficientnet-lite0"
+
 
 @torch.no_grad()
 def round_trip(x: Images, *, generators: Generators, vae: VAE) -> Images:
@@ -28,17 +31,15 @@ def impress(
     weight: float,
     budget: float,
     sigma: float,
-    network: str,
 ) -> Images:
     """Minimise MSE(D(E(x′)), x′) + weight · max(P(x′, x) − budget, 0) over x′, by Adam from `x` and noise of deviation `sigma`.
 
     IMPRESS (Cao et al. 2023, arXiv 2310.19248, eq. 5) rests on the observation that a VAE does not reproduce a protected image.
-    P is LPIPS in the paper, as with the `network` lpips-vgg or lpips-alex. Their weights do not come with the package, so the
-    default is EfficientNet-Lite0's feature distance, whose scale is another, so that `budget` is not the published one.
-    `learning_rate` and `sigma` refer to images in
-    [0,1], so they are half of those in the authors' code, whose images are in [-1,1].
+    P is LPIPS in the paper and EfficientNet-Lite0's feature distance here, whose scale is another, so that `budget` is not the
+    published one. `learning_rate` and `sigma` refer to images in [0,1], so they are half of those in the authors' code, whose
+    images are in [-1,1].
     """
-    features = load_features(network).to(x.device)
+    features = load_features(NETWORK).to(x.device)
     with torch.no_grad():
         columns = features.columns(x)
     y = (x + sigma * normal_like(x, generators)).clamp(0, 1).requires_grad_()
@@ -58,8 +59,8 @@ def impress(
 ROUND_TRIP = Purifier(round_trip, "the VAE there and back", "vae")
 IMPRESS = Purifier(
     impress,
-    "IMPRESS, arXiv 2310.19248; its script: 3000 iterations, learning rate .01, weight .1, budget .1 in LPIPS, noise .1 on [-1,1]",
+    "IMPRESS, arXiv 2310.19248; its script: 3000 iterations, rate .01, weight .1, budget .1 in LPIPS, noise .1 on [-1,1]",
     "vae",
-    {"steps": 3000, "learning_rate": 0.005, "weight": 0.1, "budget": 0.1, "sigma": 0.05, "network": "efficientnet-lite0"},
+    {"steps": 3000, "learning_rate": 0.005, "weight": 0.1, "budget": 0.1, "sigma": 0.05},
     {"steps": 2},
 )

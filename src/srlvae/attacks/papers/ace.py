@@ -8,6 +8,7 @@ has a mode `fused` that pushes z away from z_T; here it is pulled, as the paper 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 
 from jaxtyping import Float
@@ -25,7 +26,14 @@ from srlvae.models.vae import Latents
 from srlvae.rng import Generators
 
 PLUS_WEIGHT = 100.0
-ROUNDS = Tuning(steps=5, every=50, rate=1e-4, rank=4)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The weight of the second term, 0 for ACE, and how LoRA is tuned between rounds of 50 steps."""
+
+    weight: float = 0.0
+    tuning: Tuning = field(default_factory=lambda: Tuning(steps=5, every=50, rate=1e-4, rank=4))
 
 
 def ace_objective(
@@ -53,18 +61,17 @@ def ace(
     pipeline: Pipeline,
     ball: Ball,
     generators: Generators,
-    weight: float = 0.0,
     prompt: str = "a picture",
     target: Float[Tensor, "#b 3 h w"] | None = None,
-    tuning: Tuning = ROUNDS,
+    settings: Settings | None = None,
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images of which a UNet learns `target`, by default Mist's texture. A copy of the UNet is held for each image.
 
-    weight: of the second term of ACE+.
     Raises ModuleNotFoundError if the extra `finetune` is not installed.
     """
-    loop, size = loop or Loop(), (x.shape[-2], x.shape[-1])
+    settings, loop, size = settings or Settings(), loop or Loop(), (x.shape[-2], x.shape[-1])
+    tuning = settings.tuning
     goal = target_latent(x, pipeline.vae, target, generators)
 
     def surrogate(i: int) -> Objective:
@@ -76,7 +83,7 @@ def ace(
             return pupil
 
         def on(attacked: Pipeline) -> Objective:
-            return ace_objective(attacked, prompt, goal[i : i + 1], own, weight, size)
+            return ace_objective(attacked, prompt, goal[i : i + 1], own, settings.weight, size)
 
         return Surrogate(renew, on, tuning.every * loop.repeats)
 
@@ -84,4 +91,4 @@ def ace(
     return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)
 
 
-ace_plus = partial(ace, weight=PLUS_WEIGHT)
+ace_plus = partial(ace, settings=Settings(PLUS_WEIGHT))

@@ -5,14 +5,12 @@ Not published elsewhere; after the advice of Tramèr et al. 2020 (arXiv 2002.083
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from srlvae.attacks.engine.apgd import apgd
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
 from srlvae.models.vae import VAE
@@ -40,21 +38,19 @@ def adaptive_objective(vae: VAE, x: Images, weight: float, encode: Encode | None
 def adaptive(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     weight: float = 0.02,
     sampled: bool = False,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images with a bad reconstruction and a far latent, by APGD, which finds its own step.
 
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`.
-    also: further VAEs, whose objectives are added.
     """
 
     def objective(of: VAE) -> Objective:
         return adaptive_objective(of, x, weight, encoder(of, generators, sampled))
 
-    return apgd(x, summed(objective, vae, also), ball, generators=generators, loop=loop)
+    return apgd(x, summed(objective, vae), ball, generators=generators, loop=loop)

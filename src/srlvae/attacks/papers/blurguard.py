@@ -8,7 +8,6 @@ frequency; in the authors' code (MIT), whose spectrum is not shifted, it counts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, steepest
 from srlvae.attacks.engine.rendered import Parameters, search_rendered
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.extras import need
 from srlvae.images import Images
 from srlvae.models.vae import VAE
@@ -95,17 +94,16 @@ def blurguard_objective(vae: VAE, generators: Generators) -> Objective:
 def blurguard(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     regions: int = 8,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose latent is near zero, by a perturbation that is blurred and then put into the ball.
 
     The first third of the steps fits the widths. The others move δ along the gradient by `ball.step_size`, a root mean square
-    over pixels, which falls as in the authors' code. regions: about how many. also: further VAEs, whose objectives are added.
+    over pixels, which falls as in the authors' code. regions: about how many.
     Raises ModuleNotFoundError if the extra `regions` is not installed.
     """
     fitted = ball.steps // 3
@@ -119,7 +117,7 @@ def blurguard(
     def move(delta: Parameters, gradient: Parameters, number: int) -> Parameters:
         return delta - ball.step(fitted + number) * steepest(gradient, "rms")
 
-    objective = summed(lambda of: blurguard_objective(of, generators), vae, also)
+    objective = summed(lambda of: blurguard_objective(of, generators), vae)
     rest = replace(ball, steps=ball.steps - fitted)
     settings = {"render": render, "move": move, "ball": rest, "loop": loop or Loop()}
     return search_rendered(x, objective, torch.zeros_like(x), **settings, keep_best=False)

@@ -7,15 +7,13 @@ images are written as PNG.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.jpeg import rms_of_a_step, to_coefficients, to_images
 from srlvae.attacks.engine.pgd import Loop, Objective
 from srlvae.attacks.engine.rendered import Parameters, search_rendered
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.papers.photoguard import photoguard_encoder_objective
 from srlvae.images import Images
 from srlvae.models.vae import VAE
@@ -25,12 +23,11 @@ from srlvae.rng import Generators, uniform_like
 def dct_shield(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     quality: int = 95,
     luma_alone: bool = False,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose latent is near zero, moved in the coefficients of a JPEG of `quality`.
@@ -39,7 +36,7 @@ def dct_shield(
     bound, with random signs, the root mean square of the pixels is `ball.eps`. Steps are in the same units. What JPEG itself
     changes counts too, and images are put into `ball` at last, whatever its norm.
 
-    luma_alone: leave the chroma as it is. also: further VAEs, whose objectives are added.
+    luma_alone: leave the chroma as it is.
     """
     with torch.no_grad():
         luma, chroma = (plane.round() for plane in to_coefficients(x, quality))
@@ -59,4 +56,4 @@ def dct_shield(
 
     size = count if luma_alone else count + chroma[0].numel()
     start = bound * uniform_like(x.new_empty(len(x), size), generators)
-    return search_rendered(x, summed(objective, vae, also), start, render=render, move=move, ball=ball, loop=loop or Loop())
+    return search_rendered(x, summed(objective, vae), start, render=render, move=move, ball=ball, loop=loop or Loop())

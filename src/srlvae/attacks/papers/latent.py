@@ -5,11 +5,9 @@ Schlarmann et al. 2024 (FARE, arXiv 2402.12336), eq. 3, on a VAE: max over δ of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
 from srlvae.models.vae import VAE, Latents
@@ -32,20 +30,18 @@ def latent_objective(vae: VAE, reference: Latents, encode: Encode | None = None)
 def latent(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     sampled: bool = False,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose latent lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero.
 
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`.
-    also: further VAEs, whose objectives are added.
     """
 
     def objective(of: VAE) -> Objective:
         return latent_objective(of, of.mean(x).detach(), encoder(of, generators, sampled))
 
-    return pgd(x, summed(objective, vae, also), ball, generators=generators, loop=loop, keep_best=False if sampled else None)
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop, keep_best=False if sampled else None)

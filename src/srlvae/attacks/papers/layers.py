@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.models.vae import VAE
@@ -71,16 +71,15 @@ def layers_objective(vae: VAE, x: Images, blocks: Sequence[str] = ()) -> Objecti
 def layers(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     blocks: Sequence[str] = (),
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images that the encoder's blocks see otherwise. Needs a random start: at δ = 0 the gradient is zero.
 
-    blocks: of `blocks_of`, all by default. also: further VAEs, whose objectives are added.
+    blocks: of `blocks_of`, all by default.
     """
-    objective = summed(lambda of: layers_objective(of, x, blocks), vae, also)
+    objective = summed(lambda of: layers_objective(of, x, blocks), vae)
     return pgd(x, objective, ball, generators=generators, loop=loop)

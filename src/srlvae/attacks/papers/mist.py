@@ -6,15 +6,13 @@ semantic, 1 textural, 2 fused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.papers.advdm import advdm, random_denoising_loss
 from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
@@ -50,22 +48,18 @@ def target_latent(x: Images, vae: VAE, target: Float[Tensor, "#b 3 h w"] | None,
 def mist_textural(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     target: Float[Tensor, "#b 3 h w"] | None = None,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
-    """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), or of `texture`.
-
-    also: further VAEs, whose objectives are added.
-    """
+    """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), or of `texture`."""
 
     def objective(of: VAE) -> Objective:
         return mist_textural_objective(of, target_latent(x, of, target, generators), generators)
 
-    return pgd(x, summed(objective, vae, also), ball, generators=generators, loop=loop, keep_best=False)
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop, keep_best=False)
 
 
 def mist_semantic(

@@ -6,7 +6,6 @@ of ‖edit(x+δ) − target‖₂, the gradient taken through a few denoising st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Mask, Objective, pgd
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.errors import InputError
 from srlvae.images import Images
@@ -40,20 +39,18 @@ def photoguard_encoder_objective(vae: VAE, target: Latents | float = 0.0, encode
 def photoguard_encoder(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators | None = None,
     target: Float[Tensor, "#b 3 h w"] | None = None,
     grey: bool = False,
     sampled: bool = False,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), of a mid-grey image, or the zero latent.
 
     Zero is what the paper's code takes for image-to-image, grey its app.
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`; wants generators.
-    also: further VAEs, whose objectives are added.
     """
     if grey and target is None:
         target = torch.full_like(x[:1], 0.5)
@@ -62,7 +59,7 @@ def photoguard_encoder(
         goal = 0.0 if target is None else of.mean(target).detach()
         return photoguard_encoder_objective(of, goal, encoder(of, generators or (), sampled))
 
-    return pgd(x, summed(objective, vae, also), ball, generators=generators, loop=loop, keep_best=False if sampled else None)
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop, keep_best=False if sampled else None)
 
 
 # The edit that the published attack goes back through: four steps, from half of the noise.

@@ -7,13 +7,11 @@ Beside it the log-variance alone, which drowns every draw in noise where an enco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators
@@ -39,20 +37,19 @@ def variance_objective(vae: VAE) -> Objective:
 def pid(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     variance_alone: bool = False,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images whose posterior lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero.
 
-    variance_alone: raise the log-variance and leave the mean to itself. also: further VAEs, whose objectives are added.
+    variance_alone: raise the log-variance and leave the mean to itself.
     Raises InputError for a VAE without a posterior.
     """
 
     def objective(of: VAE) -> Objective:
         return variance_objective(of) if variance_alone else pid_objective(of, x)
 
-    return pgd(x, summed(objective, vae, also), ball, generators=generators, loop=loop)
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop)

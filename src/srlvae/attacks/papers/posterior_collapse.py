@@ -6,12 +6,11 @@ PCA− lowers it with v = 10⁻⁸, which pulls the mean to zero as PhotoGuard d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators
@@ -33,19 +32,18 @@ def divergence_objective(vae: VAE, variance: float, sign: int) -> Objective:
 def collapse(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     variance: float,
     sign: int,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images with a small (sign 1) or a large (sign −1) divergence from the prior of `variance`.
 
-    also: further VAEs, whose objectives are added. Raises InputError for a VAE without a posterior.
+    Raises InputError for a VAE without a posterior.
     """
-    objective = summed(lambda of: divergence_objective(of, variance, sign), vae, also)
+    objective = summed(lambda of: divergence_objective(of, variance, sign), vae)
     return pgd(x, objective, ball, generators=generators, loop=loop)
 
 

@@ -5,13 +5,11 @@ Lee et al. 2025 (arXiv 2504.17219): max over δ of MSE(D(E(x+δ)), x) + λ · P(
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
 from srlvae.metrics.features import Features
@@ -49,22 +47,20 @@ def reconstruction_objective(
 def reconstruction(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators | None = None,
     features: Features | None = None,
     weight: float = 0.0,
     sampled: bool = False,
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images of the strongest reconstruction attack; see `reconstruction_objective` and `pgd`.
 
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`; wants generators.
-    also: further VAEs, whose objectives are added.
     """
 
     def objective(of: VAE) -> Objective:
         return reconstruction_objective(of, x, features, weight, encode=encoder(of, generators or (), sampled))
 
-    return pgd(x, summed(objective, vae, also), ball, generators=generators, loop=loop, keep_best=False if sampled else None)
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop, keep_best=False if sampled else None)

@@ -6,12 +6,11 @@ gradients (Athalye et al. 2018, arXiv 1802.00420).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective
-from srlvae.attacks.engine.several import summed
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.square import square as random_search
 from srlvae.attacks.papers.latent import latent_objective
 from srlvae.attacks.papers.photoguard import photoguard_encoder_objective
@@ -26,11 +25,10 @@ Aim = Literal["reconstruction", "latent", "zero"]
 def square(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     aim: Aim = "reconstruction",
-    also: Sequence[VAE] = (),
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images by random search for a bad reconstruction, a far latent, or (as PhotoGuard) a latent near zero."""
@@ -40,4 +38,4 @@ def square(
             return photoguard_encoder_objective(of)
         return reconstruction_objective(of, x) if aim == "reconstruction" else latent_objective(of, of.mean(x).detach())
 
-    return random_search(x, summed(objective, vae, also), ball, generators=generators, loop=loop)
+    return random_search(x, summed(objective, vae), ball, generators=generators, loop=loop)

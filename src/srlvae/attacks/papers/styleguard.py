@@ -22,6 +22,9 @@ from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import Latents
 from srlvae.rng import Generators
 
+# Of the style, in the authors' scripts.
+WEIGHT = 1.0
+
 
 def style_of(scaled: Latents) -> Float[Tensor, "b two_c"]:
     """The mean and the variance of each channel of each scaled latent, side by side."""
@@ -60,7 +63,6 @@ def styleguard(
     generators: Generators,
     prompt: str = "a painting of sks style",
     target: Float[Tensor, "#b 3 h w"] | None = None,
-    weight: float = 1.0,
     tuning: Tuning | None = None,
     loop: Loop | None = None,
 ) -> Images:
@@ -76,7 +78,7 @@ def styleguard(
         renew = alternating(pipeline, x[one], prompt, own, tuning)
 
         def on(attacked: Pipeline) -> Objective:
-            return styleguard_objective(attacked, x[one], target[one], prompt, own, weight)
+            return styleguard_objective(attacked, x[one], target[one], prompt, own, WEIGHT)
 
         return Surrogate(renew, on, tuning.every * loop.repeats)
 
