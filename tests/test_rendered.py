@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.jpeg import rms_of_a_step, to_coefficients, to_images
 from srlvae.attacks.engine.pgd import Loop
 from srlvae.attacks.engine.rendered import search_rendered
+from srlvae.attacks.on_vaes import DCT_STEP, LUMA_STEP
 from srlvae.attacks.papers.blurguard import (
     blur,
     blurguard_objective,
@@ -22,7 +24,6 @@ from srlvae.attacks.papers.blurguard import (
     spectral_change,
 )
 from srlvae.attacks.papers.dctshield import dct_shield
-from srlvae.attacks.table import ATTACKS, DCT_STEP, LUMA_STEP
 from srlvae.images import to_pil, to_tensor
 from srlvae.rng import generators, normal_like
 
