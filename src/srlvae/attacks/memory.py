@@ -81,8 +81,7 @@ def _bytes_per_pixel(attack: PreparedAttack, width: int, height: int) -> float:
 
 def _kept(attack: PreparedAttack, side: int) -> int:
     """The bytes that the networks which the attack goes through keep for its backward pass, on a square of `side` pixels."""
-    vae, passes, model = attack.vae, attack.request.attack.passes, attack.model
-    several = 1 + len(attack.also)
+    vae, passes, model, several = attack.vae, attack.request.attack.passes, attack.model, 1 + len(attack.also)
     x = torch.full((1, 3, side, side), 0.5, device=vae.device, requires_grad=True)
     with torch.no_grad():
         z = vae.mean(x).detach()
