@@ -158,7 +158,9 @@ def test_a_full_disk_exits_with_2(folder, monkeypatch, capsys):
 def test_the_list_of_attacks(monkeypatch, capsys):
     assert run(monkeypatch, "attack", "--list") == 0
     shown = capsys.readouterr().out
-    # Names, presets and budgets in full, however narrow the terminal.
+    # In 80 columns, which the terminal of a test has, nothing is cut or wrapped: a line for each attack and each preset.
+    names = {name for name in ATTACKS} | {f"  {preset}" for attack in ATTACKS.values() for preset in attack.presets}
+    assert {line[2:].split(" │")[0].split("│")[0].rstrip() for line in shown.splitlines() if line.startswith("│")} >= names
     assert all(word in shown for word in (*ATTACKS, "notebook-inpainting", "7.65/255", "8 (ℓ2)"))
 
 

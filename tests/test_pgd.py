@@ -14,10 +14,14 @@ from small import RandomFeatures
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.ball import Ball, Perceptual, step_across
 from srlvae.attacks.engine.pgd import Adam, Loop, better, pgd, project, slope, steepest
+from srlvae.attacks.engine.several import summed
 from srlvae.attacks.papers.latent import latent_objective
+from srlvae.attacks.papers.layers import blocks_of, layers_objective
 from srlvae.attacks.papers.mist import texture
 from srlvae.attacks.papers.photoguard import photoguard_encoder, photoguard_encoder_objective
+from srlvae.attacks.papers.posterior_collapse import divergence_objective
 from srlvae.attacks.papers.reconstruction import reconstruction_objective
+from srlvae.attacks.papers.worst_case import worst_case
 from srlvae.errors import InputError
 from srlvae.rng import generators
 
@@ -37,12 +41,36 @@ def posterior_moved(vae, x, a):
     return ((moved - mean) ** 2).flatten(1).mean(1) + ((log_moved - log_variance) ** 2).flatten(1).mean(1)
 
 
+def divergence(vae, a, variance):
+    """Kullback and Leibler's, by torch, less its constant."""
+    posterior = torch.distributions.Normal(*(part if i == 0 else (part / 2).exp() for i, part in enumerate(vae.posterior(a))))
+    prior = torch.distributions.Normal(torch.zeros(()), torch.tensor(variance**0.5))
+    return (torch.distributions.kl_divergence(posterior, prior) - 0.5 * np.log(variance)).flatten(1).sum(1)
+
+
+def blocks_moved(vae, x, a):
+    """The relative squared change after each block of a small AutoencoderKL's encoder, by hand."""
+    encoder, total = vae.model.encoder, 0
+    clean, moved = 2 * x - 1, 2 * a - 1
+    stages = [encoder.conv_in, *encoder.down_blocks, encoder.mid_block, encoder.conv_norm_out]
+    for stage in [*stages, lambda h: encoder.conv_out(encoder.conv_act(h))]:
+        clean, moved = stage(clean), stage(moved)
+        total = total + (moved - clean).flatten(1).square().sum(1) / clean.flatten(1).square().sum(1)
+    return total
+
+
 # What each attack makes large, from its paper: (vae, clean images, attacked images) → one number an image.
 PUBLISHED = {
     "reconstruction": broken,
     "latent": far,
     "pid": posterior_moved,
     "photoguard-encoder": lambda vae, x, a: -(vae.mean(a) ** 2).flatten(1).sum(1).sqrt(),
+    "pca-": lambda vae, x, a: -divergence(vae, a, 1e-8),
+    "pca+": lambda vae, x, a: divergence(vae, a, 1.0),
+    "blurguard": lambda vae, x, a: -(vae.to_scaled(vae.mean(a)) ** 2).flatten(1).mean(1),
+    "dct-shield": lambda vae, x, a: -(vae.mean(a) ** 2).flatten(1).sum(1).sqrt(),
+    "square": lambda vae, x, a: broken(vae, x, a),
+    "layers": lambda vae, x, a: blocks_moved(vae, x, a),
     "mist-textural": lambda vae, x, a: -far(vae, texture(32, 32).expand_as(x), a),
     "adaptive": lambda vae, x, a: broken(vae, x, a) + 0.02 * far(vae, x, a) / vae.mean(x).flatten(1).var(1),
     "worst-case": broken,
@@ -106,6 +134,7 @@ def test_the_model_is_left_as_it_was_found(name, vae, x):
 
 @every_attack
 def test_the_clean_images_and_the_global_generators_are_untouched(name, vae, x):
+    narrow_pipeline()  # is built from a global seed, once
     # Not Python's own generator: the run-time checks of types pick their samples by it.
     copy, torch_state, numpy_state = x.clone(), torch.get_rng_state(), np.random.get_state()
     run(name, vae, x)
@@ -169,7 +198,8 @@ EFFECTIVE = {
     ("photoguard-encoder", "paper"): 16, ("photoguard-encoder", "notebook"): 7.65, ("photoguard-encoder", "app"): 15.3,
     ("mist-textural", "v1"): 16, ("mist-textural", "v2"): 4, ("mist-fused", "v1"): 16, ("advdm", "diff-protect"): 16,
     ("advdm", "gridpure"): 4, ("sds+", "diff-protect"): 16, ("anti-dreambooth", "aspl"): 6.375, ("diffusionguard", "code"): 8,
-    ("nightshade", "code"): 10.2, ("pid", "paper"): 12.75,
+    ("nightshade", "code"): 10.2, ("pid", "paper"): 12.75, ("pca-", "paper"): 16, ("pca+", "paper"): 16,
+    ("blurguard", "code"): 16, ("ace", "code"): 4, ("ace+", "code"): 4, ("styleguard", "code"): 6.375,
 }  # fmt: skip
 
 
@@ -348,10 +378,11 @@ def test_the_loop_costs_a_pass_a_step_and_one_to_keep_the_best(x, weight):
 # --- projection
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "rms"])
 def test_projection_ends_in_ball_and_box_and_stays_there(norm, extreme, weight):
     delta = project(weight, extreme, 0.5, norm)
-    size = delta.abs().flatten(1).amax(1) if norm == "linf" else delta.flatten(1).norm(dim=1)
+    sizes = {"linf": delta.abs().amax((1, 2, 3)), "l2": delta.square().sum((1, 2, 3)).sqrt()}
+    size = (sizes | {"rms": delta.square().mean((1, 2, 3)).sqrt()})[norm]
     # Norms of 3072 numbers summed in float32.
     assert (size <= 0.5 * (1 + 1e-5)).all() and (size > 0).all()
     # (x + δ) − x is rounded in float32.
@@ -521,6 +552,75 @@ def test_columns_that_are_known_are_not_computed_again(vae, x, attacked):
     value = reconstruction_objective(vae, x, features, 0.7, columns)(attacked)
     assert features.seen == 2 * len(x)
     assert torch.equal(value, reconstruction_objective(vae, x, features, 0.7)(attacked))
+
+
+POSTERIOR_OF_TWO = [(0.0, 0.0), (0.3, -2.0)]
+
+
+@pytest.mark.parametrize(("mean", "log_variance"), POSTERIOR_OF_TWO)
+@pytest.mark.parametrize(("variance", "sign"), [(1e-8, 1), (1.0, -1)])
+def test_posterior_collapse_is_its_formula_on_numbers(mean, log_variance, variance, sign, vae, x, monkeypatch):
+    numbers = torch.full((2, 4, 8, 8), mean), torch.full((2, 4, 8, 8), log_variance)
+    monkeypatch.setattr(vae, "posterior", lambda images: numbers)
+    expected = sign * 256 * 0.5 * (-log_variance - 1 + (mean**2 + np.exp(log_variance)) / variance)
+    # Sums of 256 numbers in float32.
+    assert divergence_objective(vae, variance, sign)(x).tolist() == pytest.approx([expected] * 2, rel=1e-5)
+
+
+def test_the_layers_of_an_encoder_are_named_and_chosen(vae, x, attacked):
+    names = list(blocks_of(vae))
+    assert names == ["conv_in", "down_blocks.0", "down_blocks.1", "down_blocks.2", "mid_block", "conv_norm_out", "conv_out"]
+    assert list(blocks_of(small_tiny()))[0] == "layers.0"
+    parts = torch.stack([layers_objective(vae, x, [name])(attacked) for name in names])
+    torch.testing.assert_close(parts.sum(0), layers_objective(vae, x)(attacked))
+    assert not any(module._forward_hooks for module in vae.model.modules())
+    with pytest.raises(InputError, match="no block 'nothing'; choose from conv_in, down_blocks.0"):
+        layers_objective(vae, x, ["nothing"])
+
+
+def test_an_attack_on_several_vaes_minimises_the_sum(vae, x, attacked):
+    twin = small_kl(channels=16)
+    total = summed(lambda of: latent_objective(of, of.mean(x)), (vae, twin))(attacked)
+    torch.testing.assert_close(total, -far(vae, x, attacked) - far(twin, x, attacked))
+
+
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.needs == "vae"])
+def test_every_attack_on_a_vae_takes_a_second_one_and_gains_on_both(name, vae, x):
+    torch.manual_seed(1)
+    twin = small_kl()
+    for weight in twin.model.encoder.parameters():
+        weight.add_(0.3 * weight.std(unbiased=False) * torch.randn_like(weight))
+    # No step: where the attack starts.
+    start, both = (run(name, (vae, twin), x, steps=steps) for steps in (0, 10))
+
+    def reached(a):
+        return sum(PUBLISHED[name](of, x, a).mean() for of in (vae, twin))
+
+    assert reached(both) > reached(start) and not torch.equal(both, run(name, vae, x, steps=10))
+
+
+def test_the_worst_case_behind_a_view_is_worst_behind_it(vae, x, monkeypatch):
+    # One candidate hurts in the left half, which the view takes away, the other a little in the right one.
+    left, right = x.clone(), x.clone()
+    left[..., :16], right[..., 16:] = 1 - left[..., :16], 0.7 * right[..., 16:]
+    for part, made in (
+        ("adaptive", left),
+        ("reconstruction", right),
+        ("latent", x),
+        ("photoguard_encoder", x),
+        ("mist_textural", x),
+    ):
+        monkeypatch.setattr(f"srlvae.attacks.papers.worst_case.{part}", lambda x, made=made, **options: made)
+
+    def changed(images):
+        return (images - x).square().mean((1, 2, 3))
+
+    def view(images):
+        return torch.cat([x[..., :16], images[..., 16:]], dim=-1)
+
+    given = {"vae": vae, "ball": Ball(EPS, 1, EPS), "generators": generators(0, [0, 1]), "harm": changed}
+    assert torch.equal(worst_case(x, **given), left)
+    assert torch.equal(worst_case(x, **given, loop=Loop(view=view)), right)
 
 
 def test_photoguard_comes_nearer_to_the_latent_of_its_target(vae, x):

@@ -14,14 +14,17 @@ from small import RandomFeatures
 from srlvae.attacks.engine.ball import Ball, Perceptual
 from srlvae.attacks.engine.perceptual import perceptual_penalty, within_budget
 from srlvae.attacks.engine.pgd import Loop
+from srlvae.attacks.engine.surrogate import Surrogate, Tuning, copied, tune
+from srlvae.attacks.papers.ace import Settings, ace, ace_objective
 from srlvae.attacks.papers.advdm import denoising_objective
-from srlvae.attacks.papers.antidreambooth import Surrogate, Tuning, antidreambooth
+from srlvae.attacks.papers.antidreambooth import alternating, antidreambooth
 from srlvae.attacks.papers.diffusionguard import diffusionguard, first_step_objective, shrink_mask
 from srlvae.attacks.papers.glaze import glaze, glaze_objective
 from srlvae.attacks.papers.mist import mist_fused_objective, mist_textural_objective
 from srlvae.attacks.papers.nightshade import nightshade, select_sources
 from srlvae.attacks.papers.photoguard import photoguard_diffusion, photoguard_diffusion_objective
 from srlvae.attacks.papers.sds import sds_objective
+from srlvae.attacks.papers.styleguard import style_of, styleguard_objective
 from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.pairwise import feature_distance
@@ -215,7 +218,8 @@ def test_a_shrunk_mask_lies_in_the_mask_and_moves_by_a_tenth_at_most():
 def test_the_surrogate_is_tuned_between_rounds_and_the_pipeline_is_not(x):
     p = pipeline()
     before = {name: weight.clone() for name, weight in p.pipe.unet.state_dict().items()}
-    objective = Surrogate(p, x[:1], PROMPT, draws()[:1], Tuning(steps=1, every=2, rate=1e-3))
+    renew = alternating(p, x[:1], PROMPT, draws()[:1], Tuning(steps=1, rate=1e-3))
+    objective = Surrogate(renew, lambda attacked: denoising_objective(attacked, PROMPT, draws()[:1]), every=2)
     networks = []
     for _ in range(4):
         objective(x[:1])
@@ -223,6 +227,93 @@ def test_the_surrogate_is_tuned_between_rounds_and_the_pipeline_is_not(x):
     assert networks[0] is networks[1] and networks[1] is not networks[2] and networks[2] is networks[3]
     assert not torch.equal(networks[0].conv_in.weight, networks[2].conv_in.weight)
     assert all(torch.equal(before[name], weight) for name, weight in p.pipe.unet.state_dict().items())
+
+
+def test_tuning_under_autocast_sees_the_weights_that_it_has_moved(x):
+    """Autocast keeps weights in lower precision until it ends, so that a second step would be the first once more."""
+    images = x[:1]
+
+    def tuned(cached: bool, steps: int):
+        pupil = copied(pipeline())
+        loss = denoising_objective(pupil, PROMPT, draws()[:1])
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=cached):
+            tune(pupil, lambda: -loss(images), Tuning(steps=steps, rate=0.02))
+        return pupil.pipe.unet.state_dict()
+
+    kept, plain = tuned(True, 2), tuned(False, 2)
+    assert all(torch.equal(kept[name], plain[name]) for name in plain)
+    # What the cache does where it is left on.
+    weight, image = torch.nn.Parameter(torch.ones(1, 1)), torch.ones(1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        first = torch.nn.functional.linear(image, weight).item()
+        with torch.no_grad():
+            weight.mul_(2)
+        assert torch.nn.functional.linear(image, weight).item() == first == 1
+
+
+def test_lora_alone_is_tuned_and_starts_as_nothing(x):
+    pytest.importorskip("peft", reason="needs the extra finetune")
+    p, tuning = pipeline(), Tuning(steps=2, rate=1e-2, rank=2)
+    pupil = copied(p, rank=2)
+    z, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([10])
+    conditioning = p.condition([PROMPT])
+    torch.testing.assert_close(pupil.predict(z, t, conditioning), p.predict(z, t, conditioning))
+    before = {name: weight.clone() for name, weight in pupil.pipe.unet.named_parameters()}
+    loss = denoising_objective(pupil, PROMPT, draws()[:1])
+    tune(pupil, lambda: -loss(x[:1]), tuning)
+    moved = {name for name, weight in pupil.pipe.unet.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved and all("lora_" in name for name in moved)
+    assert not any(weight.requires_grad for weight in pupil.pipe.unet.parameters())
+
+
+@pytest.mark.parametrize("weight", [0.0, 100.0])
+def test_ace_makes_the_unet_predict_a_pattern(weight, attacked):
+    p = pipeline()
+    target = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def formula(a):
+        output, g = p.pipe.vae.encode(a * 2 - 1).latent_dist, draws()
+        z = (output.mean + output.std * normal_like(output.mean, g)) * 0.3
+        t = torch.stack([torch.randint(1000, (), generator=one) for one in g])
+        share = DDPMScheduler.from_config(p.pipe.scheduler.config).alphas_cumprod[t].view(-1, 1, 1, 1)
+        noisy = share.sqrt() * z + (1 - share).sqrt() * normal_like(z, g)
+        return ((predicted(p, noisy, t) - target) ** 2).mean((1, 2, 3)) + weight * ((z - target) ** 2).mean((1, 2, 3))
+
+    same(ace_objective(p, PROMPT, target, draws(), weight), formula, attacked)
+
+
+def test_ace_tunes_its_lora_on_the_image_as_it_is_attacked(x, monkeypatch):
+    pytest.importorskip("peft", reason="needs the extra finetune")
+    seen = []
+    monkeypatch.setattr("srlvae.attacks.papers.ace.tune", lambda pupil, loss, tuning: seen.append(loss().detach()))
+    given = {"ball": Ball(EPS, 4, EPS), "generators": draws(), "settings": Settings(tuning=Tuning(steps=1, every=2, rank=2))}
+    ace(x, pipeline=pipeline(), **given)
+    # Two images, two rounds each.
+    assert len(seen) == 4
+
+
+def test_styleguard_moves_the_statistics_of_channels_image_by_image(x, attacked):
+    p, w = pipeline(), 3.0
+
+    def formula(a):
+        z, t, noise, _, noisy = noised(p.pipe, a, draws())
+        loss = (predicted(p, noisy, t) - noise).square().mean((1, 2, 3))
+        own, other = (0.3 * p.vae.mean(images) for images in (x, x.flip(0)))
+
+        def mse(f, clean):
+            return torch.stack([(f(one) - f(two)).square().mean() for one, two in zip(z, clean, strict=True)])
+
+        def mean(one):
+            return one.flatten(1).mean(1)
+
+        def variance(one):
+            return one.flatten(1).var(1)
+
+        away, near = (mse(mean, clean) + mse(variance, clean) for clean in (own, other))
+        return -loss - w * away + w * near
+
+    same(styleguard_objective(p, x, x.flip(0), PROMPT, draws(), w), formula, attacked)
+    assert style_of(torch.ones(2, 4, 8, 8)).tolist() == [[1.0] * 4 + [0.0] * 4] * 2
 
 
 def test_antidreambooth_keeps_to_each_images_mask(x):

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import diffusers
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextModel, T5Config, T5EncoderModel
 
 from conftest import small_kl
 from pipelines import SIZE, frozen, pixel, sd15, text_config, tokenizer
 from small import RandomFeatures
+from srlvae.errors import InputError
 from srlvae.metrics.pairwise import psnr
 from srlvae.purify import PURIFIERS, autoencoder
 from srlvae.purify.cost import counted_passes, measure_cost, peak_memory
-from srlvae.purify.latent_diffusion import tiled_sdedit
+from srlvae.purify.latent_diffusion import one_step, tiled_sdedit
+from srlvae.purify.load import load_model
+from srlvae.purify.pixel_diffusion import noisy_upscaling
+from srlvae.purify.remover import Remover, load_remover, remove, save_remover
+from srlvae.purify.remover_training import RemoverConfig, remover_loss, train_remover
 from srlvae.purify.signal import adverse_cleaner, jpeg, noise, resize
-from srlvae.rng import generators
+from srlvae.rng import generators, normal_like
 
 SQUARED_COS = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
 
@@ -94,6 +102,14 @@ def pixel_upscaler() -> diffusers.IFImg2ImgSuperResolutionPipeline:
     return frozen(pipe)
 
 
+def small_remover() -> Remover:
+    """A random remover that finds something."""
+    torch.manual_seed(0)
+    remover = Remover(width=8, depth=2)
+    torch.nn.init.normal_(remover.leave.weight, std=0.05)
+    return remover.eval().requires_grad_(False)
+
+
 def model_for(needs: str):
     vae = small_kl()
     return {
@@ -103,6 +119,7 @@ def model_for(needs: str):
         "pixel": pixel,
         "upscaler": upscaler,
         "pixel-upscaler": pixel_upscaler,
+        "remover": small_remover,
     }[needs]()
 
 
@@ -133,6 +150,98 @@ def test_a_purifier_gives_images_and_keeps_them_apart(name, large):
     alone = purifier(large[1:], generators(0, [1]), model, **purifier.short_settings)
     # Convolutions of one image and of two add in another order; IMPRESS's Adam divides by small numbers.
     torch.testing.assert_close(alone, y[1:], rtol=0, atol=2e-3 if name == "impress" else 1e-4)
+
+
+def test_noisy_upscaling_is_the_pipelines_own_call_on_a_noised_picture(large):
+    model, settings = upscaler(), {"sigma": 0.1, "level": 320, "steps": 2}
+    published = PURIFIERS["noisy-upscaling"].settings
+    assert (published["sigma"], published["level"]) == (0.1, 320)
+    found = noisy_upscaling(large, generators=generators(0, [0, 1]), upscaler=model, **settings)
+    draws = generators(0, [0, 1])
+    noisy = (large + 0.1 * normal_like(large, draws)).clamp(0, 1)
+    images = model([""] * 2, image=noisy, noise_level=320, num_inference_steps=2, generator=draws, output_type="pt").images
+    assert images.shape[-1] == 4 * large.shape[-1]
+    expected = nn.functional.interpolate(images, SIZE, mode="bicubic", antialias=True).clamp(0, 1)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_one_step_is_the_step_of_diffusers_to_the_clean_latent(kind, large):
+    pipeline = sd15(small_kl(), kind)
+    found = one_step(large, generators=generators(0, [0, 1]), pipeline=pipeline, t=200)
+    draws, vae = generators(0, [0, 1]), pipeline.vae
+    z = vae.to_scaled(vae.sample(large, draws))
+    scheduler = diffusers.DDIMScheduler.from_config(pipeline.pipe.scheduler.config, clip_sample=False, steps_offset=0)
+    noisy = scheduler.add_noise(z, normal_like(z, draws), torch.tensor([200, 200]))
+    scheduler.set_timesteps(1000)
+    said = pipeline.predict(noisy, torch.tensor(200), pipeline.condition([""] * 2))
+    expected = vae.decode(vae.from_scaled(scheduler.step(said, 200, noisy).pred_original_sample)).clamp(0, 1)
+    # The same numbers by another formula in float32.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_one_step_costs_one_pass_through_each_network(large):
+    pipeline = sd15(small_kl())
+    with counted_passes({"unet": pipeline.pipe.unet, "encoder": pipeline.pipe.vae.encoder}) as passes:
+        one_step(large, generators=generators(0, [0, 1]), pipeline=pipeline, t=200)
+    assert passes == {"unet": 2, "encoder": 2}
+
+
+# --- the learned remover
+
+SMALL = RemoverConfig(steps=60, batch_size=4, crop=16, learning_rate=3e-3, warmup=5, width=8, depth=2)
+
+
+@pytest.fixture
+def pairs(large) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Smooth pictures, and what two attacks made of them: a board and stripes of 8/255."""
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(SIZE // 2, SIZE // 2) * 8 / 255
+    stripes = torch.tensor([[1.0, -1.0]]).repeat(SIZE, SIZE // 2) * 8 / 255
+    clean = 0.1 + 0.8 * large
+    return clean, [clean + board, clean + stripes]
+
+
+def test_the_loss_of_a_remover_is_its_formula(large):
+    remover, delta = small_remover(), 0.1 * torch.ones_like(large)
+    expected = ((remover(large + delta) - delta) ** 2).mean() + (remover(large) ** 2).mean()
+    torch.testing.assert_close(remover_loss(remover, large, delta), expected)
+    # One that finds nothing loses the perturbation's energy.
+    assert remover_loss(Remover(), large, delta).item() == pytest.approx(0.01)
+
+
+def test_a_remover_takes_away_what_it_was_trained_on_and_leaves_clean_pictures(pairs):
+    clean, attacked = pairs
+    remover = train_remover(clean, attacked, SMALL)
+    for made in attacked:
+        assert psnr(remove(made, generators=[], remover=remover), clean).min() > psnr(made, clean).max() + 3
+    # A third of what the attacks did.
+    assert psnr(remove(clean, generators=[], remover=remover), clean).min() > psnr(attacked[0], clean).max() + 9
+    again = train_remover(clean, attacked, SMALL)
+    assert all(torch.equal(a, b) for a, b in zip(remover.parameters(), again.parameters(), strict=True))
+
+
+def test_a_remover_comes_back_from_its_file_and_nothing_else_does(tmp_path, large):
+    remover = small_remover()
+    save_remover(remover, tmp_path / "remover.safetensors")
+    back = load_model("remover", str(tmp_path / "remover.safetensors"))
+    assert torch.equal(back(large), remover(large)) and not any(p.requires_grad for p in back.parameters())
+    save_file({"x": torch.ones(1)}, tmp_path / "other.safetensors")
+    for path, wrong in (("other.safetensors", "is no remover"), ("missing.safetensors", "cannot read a remover")):
+        with pytest.raises(InputError, match=wrong):
+            load_remover(tmp_path / path)
+
+
+def test_what_cannot_be_learnt_from_is_refused(pairs):
+    clean, attacked = pairs
+    for images, others, config, wrong in (
+        (clean, [], SMALL, "at least one attack"),
+        (clean, [attacked[0][:1]], SMALL, r"attacked images are \(1, 3, 64, 64\)"),
+        (clean, attacked, dataclasses.replace(SMALL, crop=65), "crops of 65 pixels"),
+        (clean, [clean], SMALL, "learnt nothing"),
+        (clean, attacked, dataclasses.replace(SMALL, learning_rate=1e30), "loss is no number at step"),
+    ):
+        with pytest.raises(InputError, match=wrong):
+            train_remover(images, others, config)
 
 
 def test_noise_has_its_deviation():

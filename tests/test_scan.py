@@ -322,10 +322,11 @@ def test_names_of_files_are_text_on_the_page(folder, tmp_path):
 def test_hundreds_of_images_take_no_more_memory_than_a_few(tmp_path):
     pictures = torch.rand(150, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     peaks = {}
-    for name, count in (("few", 20), ("many", 150)):
-        for i in range(count):
+    for name, number in (("few", 20), ("many", 150)):
+        for i in range(number):
             write_image(tmp_path / name / f"{i}.png", pictures[i])
-        peaks[name] = peak_of(functools.partial(scan, small_kl(), hardened_twin(), tmp_path / name, tmp_path / f"{name}-out"))
+        encoders = Encoders(small_kl(), hardened_twin())
+        peaks[name] = peak_of(functools.partial(scan, encoders, tmp_path / name, tmp_path / f"{name}-out"))
     # In MiB. The images are 16.
     assert peaks["many"] - peaks["few"] < 6
 

@@ -38,10 +38,10 @@ class Attack:
     """An attack and its published settings, of which the first is the default.
 
     - function: `file.name` in `papers`.
-    - needs: what the attack takes beside the images, as `vae=` or as `pipeline=`.
+    - needs: what the attack takes beside the images, as `pipeline=`, or as `vae=`, which may be several.
     - passes: the cost of a step, in forward and backward passes of E the encoder, D the decoder, U the UNet (at twice the batch
       under guidance) and P the perceptual network.
-    - alone: the images of a batch are attacked one after another, so a batch saves no time.
+    - alone: networks are held for each image, so the images of a batch are attacked one after another.
     - restarts: the attack takes several random starts and keeps the best. An objective that draws anew at every call cannot.
     - posterior: the attack aims at the log-variance, too, so the VAE must have one.
     - announced: the gradient goes back through whole denoising steps, whose memory is announced before the attack starts.

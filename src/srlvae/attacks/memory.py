@@ -66,14 +66,14 @@ def _bytes_per_pixel(attack: PreparedAttack, width: int, height: int) -> float:
 
 def _kept(attack: PreparedAttack, side: int) -> int:
     """The bytes that the networks which the attack goes through keep for its backward pass, on a square of `side` pixels."""
-    vae, passes, model = attack.vae, attack.request.attack.passes, attack.model
+    vae, passes, model, several = attack.vae, attack.request.attack.passes, attack.model, 1 + len(attack.also)
     x = torch.full((1, 3, side, side), 0.5, device=vae.device, requires_grad=True)
     with torch.no_grad():
         z = vae.mean(x).detach()
-    kept = saved_bytes(lambda: vae.mean(x))
+    kept = several * saved_bytes(lambda: vae.mean(x))
     z.requires_grad_()
     if "D" in passes:
-        kept += saved_bytes(lambda: vae.decode(z))
+        kept += several * saved_bytes(lambda: vae.decode(z))
     if "U" in passes and "forward" not in passes and isinstance(model, Pipeline):
         conditioning, t = model.condition([""], (side, side)), torch.zeros(1, dtype=torch.long, device=vae.device)
         seen = torch.zeros(1, vae.channels + 1, *z.shape[2:], device=z.device) if model.inpaints else None

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srlvae.attacks.engine.ball import Ball
-from srlvae.attacks.engine.pgd import Loop
+from srlvae.attacks.engine.perceptual import NETWORK
+from srlvae.attacks.engine.pgd import Loop, size_of
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.attacks.request import Request
@@ -23,28 +24,43 @@ from srlvae.files import digest
 from srlvae.images import Images, image_size, pad_to_multiple, read_fitted, to_levels
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
-from srlvae.models.vae import VAE
+from srlvae.models.vae import VAE, load_vae
 from srlvae.rng import Generators, named_generator
 
 
 def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:
-    """Make a request ready on a model. Raises InputError if the attack needs a pipeline and the model is a VAE.
+    """Make a request ready on a model.
 
     A pipeline's safety checker is left out: an attack would take a target that was blacked out for the picture that it wants.
+
+    Raises InputError if the attack needs a pipeline and the model is a VAE, and for a second VAE of another factor.
     """
     if request.attack.needs == "pipeline" and not isinstance(model, Pipeline):
         raise InputError(f"{request.name} attacks a whole pipeline; give one with --pipeline")
     network = load_features(request.features).to(model.device) if request.features else None
-    return PreparedAttack(request, model.without_safety_checker() if isinstance(model, Pipeline) else model, network)
+    model = model.without_safety_checker() if isinstance(model, Pipeline) else model
+    return PreparedAttack(request, model, network, (load_vae(request.also, model.device),) if request.also else ())
 
 
 @dataclass(frozen=True)
 class PreparedAttack:
-    """A request on one model, with the network of its perceptual budget. Attacks on a VAE take that of a pipeline."""
+    """A request on one model, with the network of its perceptual budget. Attacks on a VAE take that of a pipeline.
+
+    also: further VAEs on which the objective is added. Raises InputError if one reduces images by another factor.
+    """
 
     request: Request
     model: VAE | Pipeline
     features: Features | None = None
+    also: tuple[VAE, ...] = ()
+
+    def __post_init__(self):
+        for vae in self.also:
+            if vae.factor != self.vae.factor:
+                raise InputError(
+                    f"the second VAE reduces images by {vae.factor} and the first by {self.vae.factor}; "
+                    "both have to take images of the same sizes"
+                )
 
     @property
     def vae(self) -> VAE:
@@ -53,23 +69,31 @@ class PreparedAttack:
 
     @property
     def ball(self) -> Ball:
-        """The budget: whole grey levels for ℓ∞, since one between two levels would be rounded up on the file."""
+        """The budget: whole grey levels for ℓ∞, since one between two levels would be rounded up on the file.
+
+        A published perceptual budget is one in LPIPS, whose scale is not that of other distances. Where LPIPS is not given and
+        there is a radius, the radius alone holds.
+        """
         ball = self.request.changed.ball
-        if ball.eps is None or ball.norm == "l2":
+        if ball.eps is None or ball.norm != "linf":
             return ball
-        return replace(ball, eps=math.floor(ball.eps * 255 + 1e-6) / 255)
+        perceptual = ball.perceptual if self.features else None
+        return replace(ball, eps=math.floor(ball.eps * 255 + 1e-6) / 255, perceptual=perceptual)
 
     def settings(self) -> dict[str, Any]:
         """What the images depend on, as it is written beside them."""
         request, preset = self.request, self.request.changed
-        said = {"attack": request.name, "vae": self.vae.fingerprint(), **asdict(preset.ball), "eps": preset.ball.radius}
+        ball = replace(preset.ball, perceptual=self.ball.perceptual)
+        said = {"attack": request.name, "vae": self.vae.fingerprint(), **asdict(ball), "eps": ball.radius}
         said |= {"options": dict(preset.options), "restarts": preset.restarts, "repeats": preset.repeats, "seed": request.seed}
         if request.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
             said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}
         if request.through:
             said |= {"through": request.through, "draws": request.draws}
-        if self.features:
-            said["features"] = self.features.name
+        if self.also:
+            said["also"] = [vae.fingerprint() for vae in self.also]
+        if self.features or ball.perceptual:
+            said["features"] = self.features.name if self.features else f"{NETWORK}, whose scale is not that of LPIPS"
         pictures = {key: path for key, path in (("target", request.target), ("mask", request.mask)) if path}
         return said | {key: f"{path} {digest(path)}" for key, path in pictures.items()}
 
@@ -83,19 +107,37 @@ class PreparedAttack:
     def perturb(self, x: Images, names: Sequence[str], watch: Trace | None = None) -> Images:
         """Attack images of any size. Returns whole grey levels within the budget.
 
-        `names` are those of the images: each has a generator of its own, seeded by its name.
+        `names` are those of the images: each has a generator of its own, seeded by its name, on the CPU, so that an image comes
+        out the same on every device, but for the order of sums.
         """
+        if self.request.attack.alone and len(x) > 1:
+            return self._one_by_one(x, names, watch)
         preset, factor = self.request.changed, self.vae.factor
-        draws = [named_generator(self.request.seed, name, x.device) for name in names]
+        draws = [named_generator(self.request.seed, name) for name in names]
         adversarial = self.request.attack.run(
             pad_to_multiple(x, factor),
-            **({"vae": self.vae} if self.request.attack.needs == "vae" else {"pipeline": self.model}),
+            **self._model(),
             ball=self.ball,
             generators=draws,
             loop=self._loop(x, draws, watch),
             **{**preset.options, **self._given(x)},
         )
         return self._on_levels(adversarial[..., : x.shape[-2], : x.shape[-1]], x)
+
+    def _model(self) -> dict[str, Any]:
+        """What the attack runs on, by the name of its argument."""
+        if self.request.attack.needs == "pipeline":
+            return {"pipeline": self.model}
+        return {"vae": (self.vae, *self.also) if self.also else self.vae}
+
+    def _one_by_one(self, x: Images, names: Sequence[str], watch: Trace | None) -> Images:
+        """Attack images whose networks would not fit into memory together."""
+        traces = [Trace(watch.stepped) if watch else None for _ in names]
+        parts = zip(x.split(1), names, traces, strict=True)
+        found = torch.cat([self.perturb(image, [name], trace) for image, name, trace in parts])
+        if watch:
+            watch.join([trace for trace in traces if trace])
+        return found
 
     def _loop(self, x: Images, draws: Generators, watch: Trace | None) -> Loop:
         preset, through = self.request.changed, self.request.through
@@ -126,9 +168,9 @@ class PreparedAttack:
         return F.pad(mask, (0, width, 0, height)).repeat(len(x), 1, 1, 1)
 
     def _on_levels(self, adversarial: Images, x: Images) -> Images:
-        """The nearest grey levels; where rounding has left an ℓ2 ball, those of a smaller perturbation."""
+        """The nearest grey levels; where rounding has left a ball of another norm than ℓ∞, those of a smaller perturbation."""
         rounded, eps = to_levels(adversarial).float() / 255, self.ball.eps
-        while self.ball.norm == "l2" and eps is not None and bool((outside := self.size(rounded, x) > eps).any()):
+        while self.ball.norm != "linf" and eps is not None and bool((outside := self.size(rounded, x) > eps).any()):
             shorter = torch.where(outside, 0.98, 1.0)[:, None, None, None]
             adversarial = x + shorter * (adversarial - x)
             rounded = to_levels(adversarial).float() / 255
@@ -143,8 +185,7 @@ class PreparedAttack:
 
     def size(self, adversarial: Images, x: Images) -> Float[Tensor, " b"]:
         """How large the perturbations are, in the norm of the budget."""
-        delta = (adversarial - x).flatten(1)
-        return delta.norm(dim=1) if self.ball.norm == "l2" else delta.abs().amax(1)
+        return size_of(adversarial - x, self.ball.norm)
 
 
 def _check_shape(mask: Path, x: Images) -> None:

@@ -23,6 +23,7 @@ class Request:
     - eps, steps, restarts: in place of the preset's. `eps` is in [0,1] units.
     - prompt: what the pipeline is told, or what a target is generated from.
     - target, mask: picture files. Pixels may change where the mask is white.
+    - also: a second VAE, on which the objective is added; as `load_vae` takes it.
     - through, draws: the attack sees images through a view in VIEWS, or draws of the posterior (SAMPLING), `draws` a step.
     - features: the network of a perceptual budget.
     - seed: of random starts and draws.
@@ -38,6 +39,7 @@ class Request:
     prompt: str | None = None
     target: Path | None = None
     mask: Path | None = None
+    also: str | None = None
     through: str | None = None
     draws: int = 4
     features: str | None = None
@@ -80,6 +82,8 @@ class Request:
         for option in ("prompt", "target", "features"):
             if getattr(self, option) is not None and not self.attack.takes(option):
                 raise InputError(f"{self.name} takes no {option}")
+        if self.also is not None and self.attack.needs != "vae":
+            raise InputError(f"{self.name} attacks a whole pipeline, so one VAE at a time; leave --also out")
         for option in self.published.wants:
             if getattr(self, option) is None:
                 raise InputError(f"{self.name} with this preset wants a picture as --{option}")

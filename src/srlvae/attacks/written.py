@@ -32,5 +32,5 @@ def write_attacked(
         shift = torch.sub(*(vae.mean(pad_to_multiple(image, vae.factor)) for image in (back, x))).square().mean().sqrt()
     measured = {"latent_shift": shift.item(), "width": x.shape[-1], "height": x.shape[-2]}
     about = {"converted": list(picture.converted), "left_out": list(picture.lost)}
-    shown = f"{effective:.4g} (ℓ2)" if ball.norm == "l2" else f"{round(effective * 255)}/255"
-    return {"effective_eps": shown, **measured, **{key: value for key, value in about.items() if value}}
+    shown = {"linf": f"{round(effective * 255)}/255", "l2": f"{effective:.4g} (ℓ2)", "rms": f"{effective * 255:.3g}/255 (rms)"}
+    return {"effective_eps": shown[ball.norm], **measured, **{key: value for key, value in about.items() if value}}

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from srlvae.attacks.engine.trace import Trace
+from srlvae.attacks.noise import noisy
 from srlvae.attacks.prepared import PreparedAttack, prepare
 from srlvae.attacks.request import Request
 from srlvae.bench.cache import Cache, key_of, key_of_image
@@ -17,7 +18,7 @@ from srlvae.config import budget
 from srlvae.images import Images, to_levels
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
-from srlvae.rng import named_generator, uniform_like
+from srlvae.rng import named_generator
 from srlvae.training.precision import make_accelerator
 
 # Noise that is uniform in the ball. An attack should do more damage than noise of the same budget.
@@ -101,8 +102,7 @@ def noisy_images(clean: ImageSet, eps: float, seed: int, cache: Cache) -> ImageS
 
     def make(part: list[int]) -> tuple[Tensor, list[Any]]:
         x, draws = clean.images[part], [named_generator(seed, clean.keys[i]) for i in part]
-        noisy = to_levels((x + eps * uniform_like(x, draws)).clamp(0, 1)).float() / 255
-        return noisy, [None] * len(part)
+        return to_levels(noisy(x, UNIFORM_NOISE, eps, draws)).float() / 255, [None] * len(part)
 
     def within(i: int, image: Tensor) -> bool:
         # Rounding may add half a level.

@@ -17,6 +17,7 @@ from srlvae.bench.editor import Editor
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 from srlvae.purify.cost import measure_cost
+from srlvae.purify.load import networks_of
 
 # How many photographs are purified to measure the cost.
 TIMED_PHOTOGRAPHS = 2
@@ -44,7 +45,7 @@ def purifier_costs(editor: Editor) -> dict[str, dict[str, Any]]:
     for chosen in editor.protocol.purifiers:
         networks = {"encoder": pipe.vae.encoder, "decoder": pipe.vae.decoder, "unet": pipe.unet}
         if chosen.source:
-            networks |= {"pixel unet": editor.purifiers.model_of(chosen)[0].unet}
+            networks |= networks_of(editor.purifiers.model_of(chosen)[0])
         run = partial(editor.purifiers.run, chosen, seed=seed)
         _, cost = measure_cost(partial(run, names=names), partial(run, names=names[:1], brief=True), x, networks)
         found[chosen.name] = asdict(cost)

@@ -147,7 +147,7 @@ def _check_purifiers(where: str, purifiers: Sequence[ChosenPurifier]) -> None:
         purifier = PURIFIERS[chosen.name]
         _check_budgets(f"{where}: {chosen.name}", chosen.eps)
         if purifier.needs not in OWN_MODELS and not chosen.source:
-            raise InputError(f"{where}: {chosen.name} needs `source`, the folder or hub id of a pipeline")
+            raise InputError(f"{where}: {chosen.name} needs `source`, the folder or hub id of a pipeline, or a remover's file")
         settings = set(inspect.signature(purifier.run).parameters) - {"x", "generators", purifier.needs.replace("-", "_")}
         if unknown := sorted(set(chosen.settings) - settings):
             raise InputError(

@@ -13,7 +13,7 @@ from srlvae.bench.protocol import ChosenPurifier
 from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
-from srlvae.purify.pixel_diffusion import load_pixel_pipeline
+from srlvae.purify.load import identity, load_model
 from srlvae.rng import named_generator
 
 
@@ -56,5 +56,5 @@ class Purifiers:
         if needs == "pipeline":
             return self.pipeline, {"vae": self.vae, "networks": self.networks}
         if chosen.source not in self.loaded:
-            self.loaded[chosen.source] = load_pixel_pipeline(needs, chosen.source, self.pipeline.device)
-        return self.loaded[chosen.source], {"model": chosen.source}
+            self.loaded[chosen.source] = load_model(needs, chosen.source, self.pipeline.device)
+        return self.loaded[chosen.source], {"model": identity(chosen.source)}

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from srlvae.config import MOST_IMAGES, MOST_SEED, MOST_STEPS, check_numbers
 from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
-from srlvae.extras import need
 from srlvae.images import LeftOut, fit, read_picture
+from srlvae.models.lora import add_lora
 from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Conditioning, Pipeline
 from srlvae.rng import generators
@@ -27,8 +27,6 @@ from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.training.precision import make_accelerator
 from srlvae.training.schedule import warm_cosine
 
-# Of the attention layers, as diffusers' own LoRA script.
-TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 ENCODED_AT_ONCE = 8
 # Captions whose embeddings are kept, some hundred kilobytes each.
 CAPTIONS_KEPT = 1000
@@ -175,11 +173,7 @@ def trainable_copy(original: Any, config: FinetuneConfig) -> Any:
     """A copy of the UNet in which all weights are trained, or LoRA on its attention."""
     unet = copy.deepcopy(original).requires_grad_(config.lora_rank == 0)
     if config.lora_rank:
-        (peft,) = need("finetune", "peft")
-        # peft draws the first weights from the global generator; a run is a function of its seed alone.
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            unet.add_adapter(peft.LoraConfig(r=config.lora_rank, lora_alpha=config.lora_rank, target_modules=TARGETS))
+        add_lora(unet, config.lora_rank, config.seed)
     elif unet.device.type == "cpu":
         # Plain attention: its backward pass is the faster one on CPUs.
         unet.set_attn_processor(AttnProcessor())

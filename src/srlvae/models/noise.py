@@ -11,6 +11,7 @@ from torch import Tensor
 from srlvae.errors import InputError
 from srlvae.models.pipeline import Conditioning, Pipeline, library
 from srlvae.models.vae import Latents
+from srlvae.rng import Generators, normal_like
 
 
 def denoising_loss(
@@ -41,6 +42,16 @@ def noise_error(
         share = scheduler.alphas_cumprod.to(scaled)[t].view(-1, 1, 1, 1)
         found = share.sqrt() * found + (1 - share).sqrt() * noisy
     return found - noise
+
+
+def noisy_latents(pipeline: Pipeline, scaled: Latents, t: Int[Tensor, " b"], generators: Generators) -> Latents:
+    """Scaled latents with the noise of training at time `t`, drawn from the generators: √ᾱₜ z + √(1−ᾱₜ) n."""
+    return _training_scheduler(pipeline)[0].add_noise(scaled, normal_like(scaled, generators), t)
+
+
+def signal_share(pipeline: Pipeline, t: int) -> float:
+    """ᾱₜ: the share of a latent's energy that is left of it at time `t` of training's noise."""
+    return float(_training_scheduler(pipeline)[0].alphas_cumprod[t])
 
 
 def noise_schedule(pipeline: Pipeline) -> Any:

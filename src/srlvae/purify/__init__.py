@@ -6,8 +6,9 @@ To add one, write its function and its `Purifier` in the file of its family, and
 from __future__ import annotations
 
 from srlvae.purify.autoencoder import IMPRESS, ROUND_TRIP
-from srlvae.purify.latent_diffusion import SDEDIT, TILED_SDEDIT
+from srlvae.purify.latent_diffusion import ONE_STEP, SDEDIT, TILED_SDEDIT
 from srlvae.purify.pixel_diffusion import DIFFPURE, NOISY_UPSCALING, PDM_PURE
+from srlvae.purify.remover import LEARNED_REMOVER
 from srlvae.purify.signal import ADVERSE_CLEANER, JPEG, NOISE, RESIZE
 from srlvae.purify.table import Purifier
 
@@ -20,9 +21,11 @@ PURIFIERS: dict[str, Purifier] = {
     "adverse-cleaner": ADVERSE_CLEANER,
     "vae-round-trip": ROUND_TRIP,
     "impress": IMPRESS,
+    "one-step": ONE_STEP,
     "sdedit": SDEDIT,
     "tiled-sdedit": TILED_SDEDIT,
     "diffpure": DIFFPURE,
     "noisy-upscaling": NOISY_UPSCALING,
     "pdm-pure": PDM_PURE,
+    "learned-remover": LEARNED_REMOVER,
 }

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.purify.table import Purifier
 from srlvae.rng import Generators, normal_like
-from srlvae.trust.budget import Budget, weights_size
-from srlvae.trust.folders import check_pipeline
-from srlvae.trust.ids import check_id
-
-# What `Purifier.needs` stands for.
-KINDS = {
-    "pixel": "DDPMPipeline",
-    "upscaler": "StableDiffusionUpscalePipeline",
-    "pixel-upscaler": "IFImg2ImgSuperResolutionPipeline",
-}
 
 
 @torch.no_grad()
@@ -77,27 +64,6 @@ def pdm_pure(
         output_type="pt",
     )
     return _resized((found.images.float() + 1) / 2, x.shape[-2:])
-
-
-def load_pixel_pipeline(needs: str, source: str, device: torch.device | str = "cpu") -> Any:
-    """Load the pipeline of diffusers that a purifier needs, from a folder or a hub id; frozen.
-
-    Raises InputError if it cannot be loaded, or if its folder asks for more than known parts; see `trust.folders`.
-    """
-    kind: Any = getattr(diffusers, KINDS[needs])
-    try:
-        folder = Path(source) if Path(source).is_dir() else Path(kind.download(check_id(source, KINDS[needs])))
-        check_pipeline(folder)
-        with Budget(weights_size(folder), folder):
-            pipe = kind.from_pretrained(str(folder), local_files_only=True)
-    except InputError:
-        raise
-    except Exception as error:  # diffusers, transformers and the hub each raise their own kinds
-        raise InputError(f"cannot load a {KINDS[needs]} from {source!r}: {error}") from error
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.eval().requires_grad_(False)
-    return pipe.to(device)
 
 
 def _quiet(pipe: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from srlvae.images import Images
 
-Needs = Literal["nothing", "vae", "pipeline", "pixel", "upscaler", "pixel-upscaler"]
+Needs = Literal["nothing", "vae", "pipeline", "pixel", "upscaler", "pixel-upscaler", "remover"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class Purifier:
 
     - `run` is the function.
     - `source` says where the method and its settings were published.
-    - `needs` says what `run` takes besides the images: a VAE, a `Pipeline`, or one of diffusers' own pipelines (`pixel` is a
-      DDPMPipeline, `upscaler` a StableDiffusionUpscalePipeline, `pixel-upscaler` an IFImg2ImgSuperResolutionPipeline).
+    - `needs` says what `run` takes besides the images: a VAE, a `Pipeline`, a `Remover`, or one of diffusers' own pipelines
+      (`pixel` is a DDPMPipeline, `upscaler` a StableDiffusionUpscalePipeline, `pixel-upscaler` an
+      IFImg2ImgSuperResolutionPipeline).
     - `settings` are the published settings.
     - `short_settings` are settings for a round or two of the same size, with which memory is measured.
     """

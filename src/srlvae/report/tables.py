@@ -10,13 +10,19 @@ from srlvae.report.rows import Table
 
 
 def attack_list(attacks: Mapping[str, Attack]) -> Table:
-    """A line for each attack, followed by one for each of its presets. Budgets are those that take effect."""
+    """A line for each attack, followed by one for each of its presets, in two parts. Budgets are those that take effect.
+
+    It fits into 80 columns.
+    """
+    parts = {"vae": ("on a VAE", "--vae"), "pipeline": ("on a pipeline", "--pipeline, with --vae in it")}
     lines = []
-    for name, attack in attacks.items():
-        lines.append([f"[bold]{name}[/]", "", "", attack.needs, attack.passes, attack.paper])
-        for preset, s in attack.presets.items():
-            lines.append([f"  {preset}", s.ball.radius, str(s.ball.steps), "", "", ""])
-    return ["attack, presets", "ε", "steps", "needs", "cost of a step", "paper"], lines
+    for needs, (title, options) in parts.items():
+        lines.append([f"[italic]{title}[/]", f"[italic]{options}[/]", ""])
+        for name, attack in attacks.items():
+            if attack.needs == needs:
+                lines.append([f"[bold]{name}[/]", attack.paper, attack.passes])
+                lines += [[f"  {preset}", f"{s.ball.radius}, {s.ball.steps}", ""] for preset, s in attack.presets.items()]
+    return ["attack, presets", "paper; ε and steps", "a step costs"], lines
 
 
 def attacked_table(records: list[dict]) -> Table:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from srlvae.config import budget
 
-Norm = Literal["linf", "l2"]
+# rms: the root mean square over the pixels of an image and their colours.
+Norm = Literal["linf", "l2", "rms"]
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,12 @@ class Ball:
 
     @property
     def radius(self) -> str:
-        """The radius as it is written in files and tables: `8/255`, `8 (ℓ2)`, or `none`."""
+        """The radius as it is written in files and tables: `8/255`, `8 (ℓ2)`, `8/255 (rms)`, or `none`."""
         if self.eps is None:
             return "none"
-        return f"{self.eps:g} (ℓ2)" if self.norm == "l2" else budget(self.eps)
+        if self.norm == "l2":
+            return f"{self.eps:g} (ℓ2)"
+        return budget(self.eps) + (" (rms)" if self.norm == "rms" else "")
 
     def step(self, number: int) -> float:
         """The size of step `number`, counted from 0."""

@@ -10,7 +10,8 @@ from srlvae.images import Images
 from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.pairwise import PerImage, feature_distance
 
-# In place of the LPIPS of the papers, whose weights do not come with the package.
+# In place of the LPIPS of the papers, whose weights do not come with the package. Its scale is another, so that the same number
+# is another budget.
 NETWORK = "efficientnet-lite0"
 
 

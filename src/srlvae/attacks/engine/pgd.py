@@ -24,8 +24,8 @@ Objective = Callable[[Images], Float[Tensor, " b"]]
 Rule = Callable[[Images], Images]
 # Images as a defence would pass them on, drawn anew at every call; differentiable.
 View = Callable[[Images], Images]
-# Told of every step: the objective of each image and its gradient.
-Watch = Callable[[Tensor, Images], None]
+# Told of every step: the objective of each image, and its gradient where the search has one.
+Watch = Callable[[Tensor, Tensor | None], None]
 # The gradient of one pixel in a thousand is below what float16 holds. A power of two, so that nothing is rounded.
 SCALE = 2.0**10
 
@@ -39,7 +39,7 @@ class Loop:
     - repeats: evaluations in a step, whose gradients are averaged.
     - view: what the objective sees of the images. A random one gives the expectation over transformations (Athalye et al. 2018,
       arXiv 1707.07397).
-    - watch: called at every step with the objective of each image and the gradient.
+    - watch: called at every step with the objective of each image and its gradient, None in a search that has none.
     """
 
     mask: Mask | None = None
@@ -52,6 +52,11 @@ class Loop:
         """The objective and its gradient, as means over `repeats` evaluations of what `view` lets it see."""
         view = self.view
         return slope(objective if view is None else lambda seen: objective(view(seen)), images, self.repeats)
+
+    @torch.no_grad()
+    def value(self, objective: Objective, images: Images) -> Float[Tensor, " b"]:
+        """The objective without its gradient, as a mean over `repeats` evaluations of what `view` lets it see."""
+        return torch.stack([objective(self.view(images) if self.view else images) for _ in range(self.repeats)]).mean(0)
 
     def masked(self, change: Images) -> Images:
         """`change` where pixels may change, and 0 elsewhere."""
@@ -119,8 +124,10 @@ def random_start(x: Images, ball: Ball, generators: Generators, loop: Loop) -> I
     return project(loop.masked(ball.eps * uniform_like(x, generators)), x, ball.eps, ball.norm)
 
 
-def slope(objective: Objective, images: Images, repeats: int = 1) -> tuple[Float[Tensor, " b"], Images]:
-    """The objective and its gradient, as means over `repeats` evaluations."""
+def slope(
+    objective: Callable[[Tensor], Float[Tensor, " b"]], images: Float[Tensor, "b ..."], repeats: int = 1
+) -> tuple[Float[Tensor, " b"], Float[Tensor, "b ..."]]:
+    """The objective and its gradient, as means over `repeats` evaluations. It may be one of other numbers than pixels."""
     images = images.detach().requires_grad_()
     values, gradients = [], []
     for _ in range(repeats):
@@ -135,8 +142,15 @@ def steepest(gradient: Images, norm: Norm) -> Images:
     """The direction of unit norm along which the objective grows fastest."""
     if norm == "linf":
         return gradient.sign()
-    length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return gradient / length[:, None, None, None]
+    return gradient / size_of(gradient, norm).clamp_min(1e-12)[:, None, None, None]
+
+
+def size_of(delta: Images, norm: Norm) -> Float[Tensor, " b"]:
+    """How large each perturbation is in the norm of a budget."""
+    if norm == "linf":
+        return delta.flatten(1).abs().amax(1)
+    length = delta.flatten(1).norm(dim=1)
+    return length if norm == "l2" else length / delta[0].numel() ** 0.5
 
 
 class Adam:
@@ -159,13 +173,12 @@ def project(delta: Images, x: Images, eps: float | None, norm: Norm) -> Images:
     if eps is not None and norm == "linf":
         delta = delta.clamp(-eps, eps)
     elif eps is not None:
-        length = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
-        delta = delta * (eps / length).clamp(max=1)[:, None, None, None]
+        delta = delta * (eps / size_of(delta, norm).clamp_min(1e-12)).clamp(max=1)[:, None, None, None]
     return (x + delta).clamp(0, 1) - x
 
 
-def better(delta: Images, value: Tensor, best: Images, best_value: Tensor) -> tuple[Images, Tensor]:
+def better(delta: Tensor, value: Tensor, best: Tensor, best_value: Tensor) -> tuple[Tensor, Tensor]:
     """Image by image, whichever of two perturbations has the lower objective. A value that is not finite never wins."""
     value = value.detach()
     wins = value.isfinite() & (value < best_value)
-    return torch.where(wins[:, None, None, None], delta, best), torch.where(wins, value, best_value)
+    return torch.where(wins.view(-1, *(1,) * (delta.ndim - 1)), delta, best), torch.where(wins, value, best_value)

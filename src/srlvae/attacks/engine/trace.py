@@ -5,13 +5,11 @@ After the checklists of Carlini et al. 2019 (arXiv 1902.06705) and AutoAttack's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from srlvae.images import Images
 
 # Of the pixels at a step; rounding alone leaves some.
 FLAT = 0.5
@@ -28,11 +26,17 @@ class Trace:
         self.flat: list[Tensor] = []
         self.stepped = stepped
 
-    def __call__(self, value: Tensor, gradient: Images) -> None:
-        """Take note of a step: the objective of each image and its gradient."""
+    def __call__(self, value: Tensor, gradient: Tensor | None) -> None:
+        """Take note of a step: the objective of each image and its gradient, where the search has one."""
         self.values.append(value.detach().cpu())
-        self.flat.append((gradient == 0).flatten(1).float().mean(1).cpu())
+        flat = torch.zeros_like(value) if gradient is None else (gradient == 0).flatten(1).float().mean(1)
+        self.flat.append(flat.cpu())
         self.stepped(len(self.values), value.mean().item())
+
+    def join(self, parts: Sequence[Trace]) -> None:
+        """Take over what traces of the images, one after another, took note of, as if all had been attacked at once."""
+        self.values = [torch.cat(step) for step in zip(*(part.values for part in parts), strict=True)]
+        self.flat = [torch.cat(step) for step in zip(*(part.flat for part in parts), strict=True)]
 
     def ends(self, image: int) -> list[float]:
         """The objective of an image at the first and at the last step; empty for a run of no steps."""

@@ -10,6 +10,7 @@ import torch
 from srlvae.attacks.engine.apgd import apgd
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
 from srlvae.models.vae import VAE
@@ -37,7 +38,7 @@ def adaptive_objective(vae: VAE, x: Images, weight: float, encode: Encode | None
 def adaptive(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     weight: float = 0.02,
@@ -48,5 +49,8 @@ def adaptive(
 
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`.
     """
-    objective = adaptive_objective(vae, x, weight, encoder(vae, generators, sampled))
-    return apgd(x, objective, ball, generators=generators, loop=loop)
+
+    def objective(of: VAE) -> Objective:
+        return adaptive_objective(of, x, weight, encoder(of, generators, sampled))
+
+    return apgd(x, summed(objective, vae), ball, generators=generators, loop=loop)

@@ -41,7 +41,7 @@ def glaze(
 ) -> Images:
     """Attacked images with the latents of `target`, by default of x edited towards the style of `prompt`. Starts at the image.
 
-    features: the network of the perceptual budget, see `perceptual_pgd`.
+    features: the network of the perceptual budget, where the ball has one; see `perceptual_pgd`.
     """
     if target is None:
         target = pipeline.edit(x, [prompt] * len(x), generators, strength=STRENGTH).to(x)

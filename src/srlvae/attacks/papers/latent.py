@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
 from srlvae.models.vae import VAE, Latents
@@ -29,7 +30,7 @@ def latent_objective(vae: VAE, reference: Latents, encode: Encode | None = None)
 def latent(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     sampled: bool = False,
@@ -39,5 +40,8 @@ def latent(
 
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`.
     """
-    objective = latent_objective(vae, vae.mean(x).detach(), encoder(vae, generators, sampled))
-    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False if sampled else None)
+
+    def objective(of: VAE) -> Objective:
+        return latent_objective(of, of.mean(x).detach(), encoder(of, generators, sampled))
+
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop, keep_best=False if sampled else None)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.papers.advdm import advdm, random_denoising_loss
 from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
@@ -37,7 +38,7 @@ def mist_textural_objective(vae: VAE, target: Latents, generators: Generators) -
     return objective
 
 
-def _target_latent(x: Images, vae: VAE, target: Float[Tensor, "#b 3 h w"] | None, generators: Generators) -> Latents:
+def target_latent(x: Images, vae: VAE, target: Float[Tensor, "#b 3 h w"] | None, generators: Generators) -> Latents:
     """The target's scaled latent, drawn once."""
     target = texture(x.shape[-2], x.shape[-1]).to(x) if target is None else target
     with torch.no_grad():
@@ -47,15 +48,18 @@ def _target_latent(x: Images, vae: VAE, target: Float[Tensor, "#b 3 h w"] | None
 def mist_textural(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     target: Float[Tensor, "#b 3 h w"] | None = None,
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images with the latent of `target` (`b 3 h w` or `1 3 h w`), or of `texture`."""
-    objective = mist_textural_objective(vae, _target_latent(x, vae, target, generators), generators)
-    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)
+
+    def objective(of: VAE) -> Objective:
+        return mist_textural_objective(of, target_latent(x, of, target, generators), generators)
+
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop, keep_best=False)
 
 
 def mist_semantic(
@@ -96,6 +100,6 @@ def mist_fused(
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images of both aims at once; see `mist_fused_objective`."""
-    goal = _target_latent(x, pipeline.vae, target, generators)
+    goal = target_latent(x, pipeline.vae, target, generators)
     objective = mist_fused_objective(pipeline, prompt, goal, generators, (x.shape[-2], x.shape[-1]))
     return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)

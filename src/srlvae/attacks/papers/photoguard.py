@@ -14,6 +14,7 @@ from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Mask, Objective, pgd
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.errors import InputError
 from srlvae.images import Images
@@ -38,7 +39,7 @@ def photoguard_encoder_objective(vae: VAE, target: Latents | float = 0.0, encode
 def photoguard_encoder(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators | None = None,
     target: Float[Tensor, "#b 3 h w"] | None = None,
@@ -53,10 +54,12 @@ def photoguard_encoder(
     """
     if grey and target is None:
         target = torch.full_like(x[:1], 0.5)
-    with torch.no_grad():
-        goal = 0.0 if target is None else vae.mean(target)
-    objective = photoguard_encoder_objective(vae, goal, encoder(vae, generators or (), sampled))
-    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False if sampled else None)
+
+    def objective(of: VAE) -> Objective:
+        goal = 0.0 if target is None else of.mean(target).detach()
+        return photoguard_encoder_objective(of, goal, encoder(of, generators or (), sampled))
+
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop, keep_best=False if sampled else None)
 
 
 # The edit that the published attack goes back through: four steps, from half of the noise.

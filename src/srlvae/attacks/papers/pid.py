@@ -11,6 +11,7 @@ import torch
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators
@@ -36,7 +37,7 @@ def variance_objective(vae: VAE) -> Objective:
 def pid(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     variance_alone: bool = False,
@@ -44,7 +45,11 @@ def pid(
 ) -> Images:
     """Attacked images whose posterior lies far from the clean one's. Needs a random start: at δ = 0 the gradient is zero.
 
-    variance_alone: raise the log-variance and leave the mean to itself. Raises InputError for a VAE without a posterior.
+    variance_alone: raise the log-variance and leave the mean to itself.
+    Raises InputError for a VAE without a posterior.
     """
-    objective = variance_objective(vae) if variance_alone else pid_objective(vae, x)
-    return pgd(x, objective, ball, generators=generators, loop=loop)
+
+    def objective(of: VAE) -> Objective:
+        return variance_objective(of) if variance_alone else pid_objective(of, x)
+
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop)

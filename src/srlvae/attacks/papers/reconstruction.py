@@ -9,6 +9,7 @@ from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.images import Images
 from srlvae.metrics.features import Features
@@ -46,7 +47,7 @@ def reconstruction_objective(
 def reconstruction(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators | None = None,
     features: Features | None = None,
@@ -58,6 +59,8 @@ def reconstruction(
 
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`; wants generators.
     """
-    encode = encoder(vae, generators or (), sampled)
-    objective = reconstruction_objective(vae, x, features, weight, encode=encode)
-    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False if sampled else None)
+
+    def objective(of: VAE) -> Objective:
+        return reconstruction_objective(of, x, features, weight, encode=encoder(of, generators or (), sampled))
+
+    return pgd(x, summed(objective, vae), ball, generators=generators, loop=loop, keep_best=False if sampled else None)

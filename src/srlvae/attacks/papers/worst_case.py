@@ -15,6 +15,7 @@ from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective
+from srlvae.attacks.engine.several import VAEs, summed
 from srlvae.attacks.papers.adaptive import adaptive
 from srlvae.attacks.papers.latent import latent
 from srlvae.attacks.papers.mist import mist_textural
@@ -41,7 +42,7 @@ def keep_worst(candidates: Sequence[Images], harm: Objective) -> tuple[Images, F
 def worst_case(
     x: Images,
     *,
-    vae: VAE,
+    vae: VAEs,
     ball: Ball,
     generators: Generators,
     harm: Objective | None = None,
@@ -49,6 +50,7 @@ def worst_case(
 ) -> Images:
     """Attacked images of the ensemble, the worst of each by `harm`: by default the error of the reconstruction.
 
+    Behind a view, a candidate's harm is that of what the view lets through, a mean over the draws of a step.
     `watch` is told of the first attack alone, since the objectives of several do not compare.
     """
     loop = loop or Loop()
@@ -62,4 +64,5 @@ def worst_case(
         # Its objective draws anew at every call, so that restarts would be thrown away.
         mist_textural(x, ball=ball, loop=replace(quiet, restarts=1), **common),
     ]
-    return keep_worst(candidates, harm or harm_of(vae, x))[0]
+    total = harm or summed(lambda of: harm_of(of, x), vae)
+    return keep_worst(candidates, lambda candidate: loop.value(total, candidate))[0]

@@ -1,0 +1,60 @@
+"""What a perturbation is made of, and noise that it is compared with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from srlvae.attacks.contrast import bands, contrast_share, split_contrast
+from srlvae.attacks.engine.pgd import size_of
+from srlvae.attacks.noise import NOISES, eps_of_rms, noisy
+from srlvae.rng import generators
+
+
+@pytest.fixture
+def picture() -> torch.Tensor:
+    return torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0))
+
+
+def test_bands_add_up_to_the_picture(picture):
+    assert len(bands(picture)) == 5
+    torch.testing.assert_close(torch.stack(bands(picture)).sum(0), picture)
+
+
+def test_less_contrast_is_contrast_alone_and_noise_is_not(picture):
+    less = -0.1 * (picture - picture.mean((2, 3), keepdim=True))
+    contrast, rest = split_contrast(picture, less)
+    torch.testing.assert_close(contrast, less, rtol=0, atol=1e-6)
+    assert rest.abs().max() < 1e-6
+    darker = bands(picture)[1] * 0.2 - 0.05
+    torch.testing.assert_close(contrast_share(picture, darker), torch.ones(2))
+    noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))
+    # Six numbers in each colour explain six of its 1920 pixels' energy on average.
+    assert (contrast_share(picture, noise) < 0.02).all()
+
+
+def test_the_parts_add_up_and_are_orthogonal_image_by_image(picture):
+    delta = 0.05 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(1)).sign() - 0.03 * picture
+    contrast, rest = split_contrast(picture, delta)
+    torch.testing.assert_close(contrast + rest, delta)
+    energies = [part.square().sum((1, 2, 3)) for part in (contrast, rest, delta)]
+    torch.testing.assert_close(energies[0] + energies[1], energies[2], rtol=1e-5, atol=0)
+    torch.testing.assert_close(split_contrast(picture[1:], delta[1:])[0], contrast[1:])
+
+
+def test_a_flat_picture_has_brightness_alone():
+    flat, delta = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.1)
+    torch.testing.assert_close(split_contrast(flat, delta)[0], delta)
+    assert contrast_share(flat, torch.zeros_like(flat)).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_has_its_size_by_either_measure(name):
+    grey, draws = torch.full((2, 3, 64, 64), 0.5), generators(0, [0, 1])
+    found = noisy(grey, name, 8 / 255, draws) - grey
+    assert found.abs().max() <= 8 / 255 + 1e-6
+    # 12,288 draws an image.
+    assert size_of(found, "rms").tolist() == pytest.approx([8 / 255 * NOISES[name]] * 2, rel=0.02)
+    wanted = torch.tensor([0.01, 0.03])
+    other = noisy(grey, name, eps_of_rms(name, wanted), generators(0, [0, 1])) - grey
+    assert size_of(other, "rms").tolist() == pytest.approx(wanted.tolist(), rel=0.02)
