@@ -132,6 +132,7 @@ ROWS: dict[str, dict[str, Row]] = {
     },
     "attack": {
         "name": Row((), of("attack", "request", "name"), "latent", ("latent", PHOTO, "--out", OUT)),
+        "--also": Row(("--also", "other"), of("attack", "request", "also"), "other"),
         "images": Row((), "sources", [NEW, NEW], ("photoguard-encoder", NEW, NEW, "--out", OUT)),
         "--preset": Row(("--preset", "app"), of("attack", "request", "preset"), "app"),
         "--vae": Row(("--vae", "other"), of("attack", "model", "source"), "other"),
