@@ -9,6 +9,7 @@ import sys
 import typer
 from rich.console import Console
 
+from srlvae.cli.app import app as page
 from srlvae.cli.attack import attack
 from srlvae.cli.bench import bench
 from srlvae.cli.export import export, push
@@ -37,6 +38,7 @@ for command in (quickstart, harden, apply, export, push, attack, generate, edit,
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.command()(report)
+app.command("app")(page)
 
 
 def _stop(signum: int, frame: object) -> None:

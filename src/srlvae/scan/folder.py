@@ -44,7 +44,8 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
 
     One image is in memory at a time. Files that are listed already and have not changed since are skipped, so an interrupted
     scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
-    told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file.
+    told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file, and may stop
+    the scan after it, by KeyboardInterrupt.
 
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
     have latents of different sizes.
@@ -64,6 +65,8 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
                     csv.writer(table).writerow((name, version, *_evidence_or_error(original, hardened, path, left_out)))
                     table.flush()
                 listener.at(str(folder), number, len(share))
+                if listener.should_stop():
+                    raise KeyboardInterrupt
         state.wait_for_everyone()
         # Of the files that are there, evidence before an error: another look may have had more luck.
         looks = sorted(read_evidence(out), key=lambda seen: seen.evidence is not None)

@@ -1,0 +1,114 @@
+"""Attack: what a perturbation does to a picture, and what the original and the hardened encoder then see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from srlvae.app.attacking import asked, attacked, controls, model_of, said, shown
+from srlvae.app.models import Models
+from srlvae.app.samples import photographs
+from srlvae.app.widgets import buttons, examples, picture_input, picture_output
+from srlvae.app.work import Watcher, Work
+from srlvae.attacks.sheet import GAIN, difference
+from srlvae.harden.scores import shift
+from srlvae.images import Images
+from srlvae.metrics.pairwise import psnr
+from srlvae.report.tables import markdown
+
+ABOUT = (
+    "Make an invisible change to a picture that its encoder misreads. Below: what is left of the picture when each encoder "
+    "passes the attacked one on."
+)
+LEGEND = (
+    "Shift: how far the latents lie from those that the original encoder gives the clean picture, as a share of their size. "
+    "PSNR: how much what is seen resembles the clean picture."
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one encoder makes of the attacked picture.
+
+    - view: the reconstruction of the attacked picture.
+    - clean, attacked: the shifts of the latents of both pictures from the original encoder's clean latents.
+    - psnr: of `view` against the clean picture, in dB.
+    """
+
+    view: Images
+    clean: float
+    attacked: float
+    psnr: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A picture, the attacked one, and what the original and the hardened encoder see of it."""
+
+    x: Images
+    adversarial: Images
+    original: Seen
+    hardened: Seen
+    doubts: list[str]
+
+
+def attack(models: Models, listener: Watcher, picture: str | None, name: str, eps: str, steps: float, made_on: str) -> Result:
+    """Attack the centre square of a picture. made_on: `original` or `hardened`, the encoder that the attacker knows.
+
+    Raises InputError that says what is wrong with the picture or the settings.
+    """
+    request = asked(name, eps, steps)
+    x = models.read(picture)
+    listener.begins("loading the models")
+    model = model_of(models, request, made_on == "hardened")
+    listener.begins("attacking")
+    adversarial, doubts = attacked(listener, request, model, x)
+    latents = models.original.mean(x)
+    seen = []
+    for vae in (models.original, models.hardened):
+        view = vae.reconstruct(adversarial)
+        shifts = [shift(vae, image, latents).item() for image in (x, adversarial)]
+        seen.append(Seen(view, *shifts, psnr(view, x).item()))
+    return Result(x, adversarial, *seen, doubts)
+
+
+def show(result: Result) -> tuple[Any, ...]:
+    """A result as the values of the tab's widgets."""
+    pair = (result.original, result.hardened)
+    lines = [
+        ["shift, clean picture ↓", *(f"{seen.clean:.3f}" for seen in pair)],
+        ["shift, attacked picture ↓", *(f"{seen.attacked:.3f}" for seen in pair)],
+        ["PSNR of what is seen ↑", *(f"{seen.psnr:.1f} dB" for seen in pair)],
+    ]
+    pictures = (result.x, result.adversarial, difference(result.x, result.adversarial), *(seen.view for seen in pair))
+    table = markdown((["", "original", "hardened"], lines))
+    return *map(shown, pictures), f"{table}\n{LEGEND}{said(result.doubts)}"
+
+
+def build(gr: Any, work: Work, models: Models) -> None:
+    """Add the widgets of the tab, and tie them to `attack`."""
+    gr.Markdown(ABOUT)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            picture = picture_input(gr)
+            chosen = controls(gr, models.has_pipeline)
+            choices = [("the original encoder", "original"), ("the hardened encoder", "hardened")]
+            made_on = gr.Radio(choices, value="original", label="The attacker knows")
+            run, stop = buttons(gr, "Attack")
+        with gr.Column(scale=3, min_width=280):
+            with gr.Row():
+                top = [picture_output(gr, label) for label in ("Picture", "Attacked", f"Difference × {GAIN}")]
+            with gr.Row():
+                below = [picture_output(gr, f"Seen by the {which}") for which in ("original", "hardened")]
+            table = gr.Markdown("The result will be here.", elem_classes="result")
+    inputs = [picture, *chosen.widgets(), made_on]
+    filled = examples(gr, [[path] for path in photographs()], None, [picture])
+    work.bind(
+        "attack",
+        lambda *values: show(partial(attack, models)(*values)),
+        [run.click, filled],
+        stop,
+        inputs,
+        [*top, *below, table],
+    )
