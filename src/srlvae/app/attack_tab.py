@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from srlvae.app.attacking import asked, attacked, controls, model_of, said, shown
@@ -18,8 +17,7 @@ from srlvae.metrics.pairwise import psnr
 from srlvae.report.tables import markdown
 
 ABOUT = (
-    "Make an invisible change to a picture that its encoder misreads. Below: what is left of the picture when each encoder "
-    "passes the attacked one on."
+    "Change a picture a little, so that its encoder misreads it, and see what each encoder passes on of the attacked picture."
 )
 LEGEND = (
     "Shift: how far the latents lie from those that the original encoder gives the clean picture, as a share of their size. "
@@ -92,6 +90,7 @@ def build(gr: Any, work: Work, models: Models) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             picture = picture_input(gr)
+            filled = examples(gr, [[str(path)] for path in photographs()], [picture])
             chosen = controls(gr, models.has_pipeline)
             choices = [("the original encoder", "original"), ("the hardened encoder", "hardened")]
             made_on = gr.Radio(choices, value="original", label="The attacker knows")
@@ -103,12 +102,8 @@ def build(gr: Any, work: Work, models: Models) -> None:
                 below = [picture_output(gr, f"Seen by the {which}") for which in ("original", "hardened")]
             table = gr.Markdown("The result will be here.", elem_classes="result")
     inputs = [picture, *chosen.widgets(), made_on]
-    filled = examples(gr, [[path] for path in photographs()], None, [picture])
-    work.bind(
-        "attack",
-        lambda *values: show(partial(attack, models)(*values)),
-        [run.click, filled],
-        stop,
-        inputs,
-        [*top, *below, table],
-    )
+
+    def run_attack(listener: Watcher, *values: Any):
+        return show(attack(models, listener, *values))
+
+    work.bind("attack", run_attack, [run.click, filled], stop, inputs, [*top, *below, table])

@@ -16,7 +16,7 @@ from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 
 BUDGETS = ("2/255", "4/255", "8/255", "15/255", "16/255", "32/255")
-ATTACK, BUDGET, STEPS, MOST_STEPS = "photoguard-encoder", "8/255", 40, 400
+ATTACK, BUDGET, STEPS, MOST_STEPS = "photoguard-encoder", "16/255", 40, 400
 # All pictures have this name, since the seeds of attacks come from names: the same picture and settings give the same result.
 NAME = "picture"
 

@@ -105,6 +105,7 @@ def build(gr: Any, work: Work, models: Models, typed: bool) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             picture = picture_input(gr)
+            filled = examples(gr, [[str(path)] for path in photographs()], [picture])
             defaults = (models.choice.vae or models.choice.pipeline or "tiny", models.choice.hardened)
             defaults = tuple("tiny" if name == "tiny-sd" else name for name in defaults)
             pair = [
@@ -121,7 +122,6 @@ def build(gr: Any, work: Work, models: Models, typed: bool) -> None:
                 with gr.Row():
                     made += [picture_output(gr, f"{which}: {what} picture") for what in ("clean", "attacked")]
             table = gr.Markdown("The result will be here.", elem_classes="result")
-    filled = examples(gr, [[path] for path in photographs()], None, [picture])
 
     def run_compare(listener: Watcher, picture: str | None, a: str, b: str, *attack: Any):
         return show(compare(models, listener, picture, (a, b), *attack))

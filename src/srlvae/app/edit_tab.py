@@ -28,8 +28,8 @@ BUNDLED = (
     "tiny-sd knows: airplane, bonsai, butterfly, car, chandelier, grand piano, hawksbill turtle, helicopter, ketch, leopard, "
     "motorbike, starfish, sunflower, watch."
 )
-PROMPT = "a photo of a leopard"
-EXAMPLES = (PROMPT, "a photo of a sunflower", "a photo of a watch", "a photo of a helicopter")
+PROMPT = "a photo of a sunflower"
+EXAMPLES = (PROMPT, "a photo of a butterfly", PROMPT, "a photo of a butterfly")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ def build(gr: Any, work: Work, models: Models) -> None:
         with gr.Column(scale=2, min_width=280):
             picture = picture_input(gr)
             info = BUNDLED if models.choice.pipeline == "tiny-sd" else None
-            prompt = gr.Textbox(PROMPT, label="Prompt", info=info, max_length=300)
+            prompt = gr.Textbox(PROMPT, label="Prompt", info=info, max_length=300, render=False)
+            filled = examples(gr, list(zip(map(str, photographs()), EXAMPLES, strict=True)), [picture, prompt])
+            prompt.render()
             with gr.Row():
                 strength = gr.Slider(
                     0.1, 1.0, value=STRENGTH, step=0.05, label="Strength", info="1 forgets the picture", min_width=140
@@ -110,10 +112,9 @@ def build(gr: Any, work: Work, models: Models) -> None:
             made = []
             for what in ("Picture", "Attacked"):
                 with gr.Row():
-                    made += [picture_output(gr, label) for label in (what, "Original encoder", "Hardened encoder")]
+                    made += [picture_output(gr, label) for label in (what, "Edit, original", "Edit, hardened")]
             table = gr.Markdown("The result will be here.", elem_classes="result")
     inputs = [picture, prompt, strength, seed, *chosen.widgets()]
-    filled = examples(gr, list(zip(photographs(), EXAMPLES, strict=True)), None, [picture, prompt])
 
     def run_edit(listener: Watcher, picture: str | None, prompt: str, strength: float, seed: float, *attack: Any):
         return show(edit(models, listener, picture, Wish(prompt, strength, int(seed or 0)), *attack))

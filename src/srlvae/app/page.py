@@ -17,17 +17,33 @@ from srlvae.errors import InputError
 from srlvae.extras import need
 
 TITLE = "srlvae"
-HEAD = "# srlvae\nHarden the encoder you already have; everything downstream stays as it is."
+HEAD = (
+    "# srlvae\nThe hardened encoder beside the original one. Except for the scan, pictures are cut to their centre square. "
+    "They stay on the machine that runs this page, and are deleted after a quarter of an hour."
+)
 # Files are deleted when they are this old, looked for this often, both in seconds; and all of them when the page ends.
 AGE, EVERY = 900, 60
 # Size of a file that may be uploaded, and how many users may wait.
 FILE_SIZE, WAITING = "30mb", 16
 FONT = ("system-ui", "sans-serif")
 CSS = """
-.gradio-container { max-width: 1200px !important; }
+.gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
 .made { aspect-ratio: 1; min-height: 0; }
-.made img { width: 100%; height: 100%; object-fit: contain; image-rendering: auto; }
-.result table { width: 100%; }
+.made img { width: 100%; height: 100%; object-fit: contain; }
+.made label { white-space: nowrap; }
+.made label > span:first-child { display: none; }
+@media (hover: hover) {
+  .made .icon-button-wrapper { opacity: 0; }
+  .made:hover .icon-button-wrapper, .made:focus-within .icon-button-wrapper { opacity: 1; }
+}
+@media (max-width: 640px) {
+  .made label { font-size: 10px; padding: 2px 4px; }
+  .made .icon-button-wrapper { display: none; }
+}
+.result table, .verdicts table { width: 100%; border-collapse: collapse; }
+.result th, .result td, .verdicts th, .verdicts td { padding: 6px 10px !important; text-align: left; word-break: normal; overflow-wrap: anywhere; }
+.result th, .verdicts th { overflow-wrap: normal; }
+.result td, .result th, .verdicts td, .verdicts th { border: 1px solid var(--border-color-primary) !important; }
 """
 
 
@@ -52,7 +68,7 @@ def build(models: Models, room: Path, clean: Path | None = None, jobs: int = 1, 
                 gr.Markdown("To edit pictures, start the page with `--pipeline`.")
         with gr.Tab("Scan"):
             scan_tab.build(gr, work, scan_tab.Scanner(models, clean, room))
-        with gr.Tab("Compare encoders"):
+        with gr.Tab("Compare"):
             compare_tab.build(gr, work, models, typed)
         page.unload(work.leaver())
     return page.queue(max_size=WAITING)
@@ -101,7 +117,7 @@ def serve(
 def _launch(page: Any, host: str, port: int, share: bool) -> None:
     (gr,) = need("app", "gradio")
     options = {"footer_links": [], "run_history": False, "enable_monitoring": False, "ssr_mode": False, "mcp_server": False}
-    looks = {"theme": gr.themes.Default(font=FONT, font_mono="monospace"), "css": CSS}
+    looks = {"theme": gr.themes.Default(primary_hue="indigo", font=FONT, font_mono="monospace"), "css": CSS}
     try:
         page.launch(
             server_name=host,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import tempfile
 import threading
@@ -12,13 +13,14 @@ from typing import Any
 
 from PIL import Image
 
-from srlvae.app.attacking import STEPS, attacked
+from srlvae.app.attacking import attacked
 from srlvae.app.models import Models
 from srlvae.app.samples import about_clean_squares, clean_squares, other_squares
 from srlvae.app.widgets import buttons
 from srlvae.app.work import Watcher, Work
 from srlvae.attacks.request import Request
 from srlvae.errors import InputError
+from srlvae.files import shown
 from srlvae.images import SUFFIXES, find_images, open_rgb, read_image, write_image
 from srlvae.report.scan import scan_lines
 from srlvae.scan import Calibration, Score, calibrate_looks, check_enough, clean_evidence, scan, score
@@ -30,9 +32,9 @@ ABOUT = (
 RATES = (0.01, 0.05, 0.1)
 # How many pictures are scanned at once, and the side of the small ones that are shown.
 MOST, SIDE = 300, 240
-VERDICTS = {"yes": "suspicious", "no": "nothing found", "unlike": "unlike the clean pictures"}
+VERDICTS = {"yes": "suspicious", "no": "nothing found", "unlike": "unlike clean ones"}
 # The example: squares of photographs, every second of them attacked.
-EXAMPLES, ATTACK = 8, Request("mist-textural", eps=8 / 255, steps=STEPS)
+EXAMPLES, ATTACK = 6, Request("mist-textural", eps=8 / 255, steps=20)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Scanner:
             known, rests_on = scan(*vaes, own, place / "own", listener), "the clean photographs that you gave"
         else:
             with self.lock:
-                clean, rests_on = self._clean()
+                clean, rests_on = self.clean or clean_squares(self.room / "clean"), self.about_clean()
                 known = scan(*vaes, clean, clean_evidence(self.room, clean), listener)
         calibration = calibrate_looks([one.evidence for one in known if one.evidence], rate)
         listener.begins("looking at the pictures")
@@ -103,11 +105,9 @@ class Scanner:
         small = {one.file: _small(folder / one.file) for one in scores if one.value is not None}
         return Result(scores, calibration, rests_on, small)
 
-    def _clean(self) -> tuple[Path, str]:
-        """The clean folder, and what it is in words."""
-        if self.clean:
-            return self.clean, f"the photographs in {self.clean.name}"
-        return clean_squares(self.room / "clean"), about_clean_squares()
+    def about_clean(self) -> str:
+        """What the scanner's own clean photographs are, in words."""
+        return f"the photographs in {self.clean.name}" if self.clean else about_clean_squares()
 
 
 def _gathered(pictures: Sequence[str], folder: Path) -> Path:
@@ -126,20 +126,26 @@ def _small(path: Path) -> Image.Image:
 
 
 def show(result: Result) -> tuple[Any, ...]:
-    """A result as the values of the tab's widgets: pictures with captions, a table, and what it all rests on."""
+    """A result as the values of the tab's widgets: what was found and what it rests on, pictures with captions, a table."""
     threshold = result.calibration.threshold
     captions, lines = [], []
     for one in result.scores:
-        name = Path(one.file).name
         if one.value is None:
-            lines.append([name, "", "could not be read", one.error.split(": ", 1)[-1]])
+            lines.append([Path(one.file).name, "", f"could not be read: {one.error.split(': ', 1)[-1]}"])
             continue
         verdict = VERDICTS[one.verdict(threshold)]
-        captions.append((result.small[one.file], f"{verdict} ({one.value:.1f})"))
-        lines.append([name, f"{one.value:.2f}", verdict, one.unlike])
-    said = ". ".join(line.strip() for line in scan_lines(result.scores, result.calibration))
+        captions.append((result.small[one.file], verdict))
+        lines.append([Path(one.file).name, f"{one.value:.2f}", f"{verdict}: {one.unlike}" if one.unlike else verdict])
+    found = [line.strip() for line in scan_lines(result.scores, result.calibration)]
+    said = ". ".join(line[:1].upper() + line[1:] for line in found)
     basis = f"{result.calibration.images} clean pictures: {result.rests_on}"
-    return captions, lines, f"{said}.\n\n**Rests on** {basis}. Of other kinds of pictures a verdict says little."
+    return f"{said}.\n\n**Rests on** {basis}. Of other kinds of pictures a verdict says little.", captions, _table(lines)
+
+
+def _table(lines: list[list[str]]) -> str:
+    """A table in HTML: names of files are anything, and Markdown would read some of them as its own."""
+    rows = [f"<tr>{''.join(f'<td>{html.escape(shown(cell))}</td>' for cell in line)}</tr>" for line in lines]
+    return f"<table><tr><th>picture</th><th>score</th><th>verdict</th></tr>{''.join(rows)}</table>"
 
 
 def build(gr: Any, work: Work, scanner: Scanner) -> None:
@@ -155,18 +161,15 @@ def build(gr: Any, work: Work, scanner: Scanner) -> None:
             with gr.Accordion("Clean photographs of your own", open=False):
                 gr.Markdown(
                     "Photographs of the same source and size that nobody has changed: 99 for 1 % of false alarms, 19 for 5 %, "
-                    f"9 for 10 %. Without them verdicts rest on {scanner.clean.name if scanner.clean else about_clean_squares()}."
+                    f"9 for 10 %. Without them verdicts rest on {scanner.about_clean()}."
                 )
                 clean = gr.File(label="Clean photographs", file_count="multiple", file_types=kinds, height=120)
             run, stop = buttons(gr, "Scan")
             example = gr.Button(f"Example: {EXAMPLES} squares, every second one attacked", size="sm")
         with gr.Column(scale=3, min_width=280):
-            gallery = gr.Gallery(
-                label="Pictures, highest score first", columns=4, height="auto", format="png", interactive=False
-            )
-            header = ["picture", "score", "verdict", "reason"]
-            table = gr.Dataframe(headers=header, interactive=False, wrap=True, label="Scores", show_label=False)
             said = gr.Markdown("The result will be here.", elem_classes="result")
+            gallery = gr.Gallery(show_label=False, columns=3, height="auto", format="png", interactive=False, buttons=[])
+            table = gr.HTML(elem_classes="verdicts")
 
     def run_scan(listener: Watcher, pictures: list[str] | None, clean: list[str] | None, rate: float):
         return show(scanner.look(listener, pictures or [], clean or [], rate))
@@ -174,6 +177,6 @@ def build(gr: Any, work: Work, scanner: Scanner) -> None:
     def run_example(listener: Watcher, rate: float):
         return show(scanner.example(listener, rate))
 
-    outputs = [gallery, table, said]
+    outputs = [said, gallery, table]
     work.bind("scan", run_scan, [run.click], stop, [pictures, clean, rate], outputs)
     work.bind("example", run_example, [example.click], stop, [rate], outputs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 # Height of a picture that is given, in pixels.
@@ -41,13 +40,12 @@ def buttons(gr: Any, text: str) -> tuple[Any, Any]:
     return run, stop
 
 
-def examples(gr: Any, rows: Sequence[Sequence[Any]], labels: Sequence[str] | None, inputs: Sequence[Any]) -> Any:
-    """Examples that fill in `inputs` at a click. Returns the event at which they are filled in."""
-    rows = [[str(value) if isinstance(value, Path) else value for value in row] for row in rows]
+def examples(gr: Any, rows: Sequence[Sequence[str]], inputs: Sequence[Any]) -> Any:
+    """Examples that fill in `inputs`, of which the first is shown, at a click. Returns what follows the filling in."""
     made = gr.Examples(
         [list(row) for row in rows],
         list(inputs),
-        example_labels=list(labels) if labels else None,
+        visible_columns=[0],
         cache_examples=False,
         label="Examples: a click runs one",
         api_visibility="private",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, device_of, named
+from srlvae.cli.shared import DeviceHelp, PipelineHelp, VaeHelp, console, device_of, named, quiet_libraries
 from srlvae.errors import InputError
 
 
@@ -50,6 +50,7 @@ def app(
 
     if not hardened and (vae not in (None, "tiny") or pipeline not in (None, "tiny-sd")):
         raise InputError("give --hardened: what srlvae harden made of the original VAE")
+    quiet_libraries()
     set_max_pixels(max_pixels)
     choice = Choice(pipeline or (None if vae else "tiny-sd"), vae, hardened or "tiny-srl", size, device_of(device))
     if share or not is_local(host):

@@ -44,8 +44,8 @@ def scan(original: VAE, hardened: VAE, folder: Path, out: Path, listener: Listen
 
     One image is in memory at a time. Files that are listed already and have not changed since are skipped, so an interrupted
     scan goes on. Processes that run together share the files out. A file that cannot be read gets a line with the error, is
-    told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file, and may stop
-    the scan after it, by KeyboardInterrupt.
+    told to the listener and listed in `out`, and is tried again the next time. The listener also hears of each file, and
+    its wish to stop raises KeyboardInterrupt.
 
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if the two VAEs are the same or
     have latents of different sizes.
