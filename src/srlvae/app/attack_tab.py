@@ -10,6 +10,7 @@ from srlvae.app.models import Models
 from srlvae.app.samples import photographs
 from srlvae.app.widgets import buttons, examples, picture_input, picture_output
 from srlvae.app.work import Watcher, Work
+from srlvae.attacks.request import Request
 from srlvae.attacks.sheet import GAIN, difference
 from srlvae.harden.scores import shift
 from srlvae.images import Images
@@ -51,12 +52,11 @@ class Result:
     doubts: list[str]
 
 
-def attack(models: Models, listener: Watcher, picture: str | None, name: str, eps: str, steps: float, made_on: str) -> Result:
+def attack(models: Models, listener: Watcher, picture: str | None, request: Request, made_on: str = "original") -> Result:
     """Attack the centre square of a picture. made_on: `original` or `hardened`, the encoder that the attacker knows.
 
     Raises InputError that says what is wrong with the picture or the settings.
     """
-    request = asked(name, eps, steps)
     x = models.read(picture)
     listener.begins("loading the models")
     model = model_of(models, request, made_on == "hardened")
@@ -101,9 +101,9 @@ def build(gr: Any, work: Work, models: Models) -> None:
             with gr.Row():
                 below = [picture_output(gr, f"Seen by the {which}") for which in ("original", "hardened")]
             table = gr.Markdown("The result will be here.", elem_classes="result")
-    inputs = [picture, *chosen.widgets(), made_on]
+    inputs = [picture, made_on, *chosen.widgets()]
 
-    def run_attack(listener: Watcher, *values: Any):
-        return show(attack(models, listener, *values))
+    def run_attack(listener: Watcher, picture: str | None, made_on: str, *wanted: Any):
+        return show(attack(models, listener, picture, asked(*wanted), made_on))
 
     work.bind("attack", run_attack, [run.click, filled], stop, inputs, [*top, *below, table])

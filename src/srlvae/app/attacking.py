@@ -27,9 +27,9 @@ def offered(on_pipelines: bool) -> list[str]:
     return [name for name, attack in simple.items() if attack.needs == "vae" or on_pipelines]
 
 
-def asked(name: str, eps: str, steps: float) -> Request:
+def asked(name: str | None, eps: str | None, steps: int | float) -> Request:
     """What is asked of an attack. Raises InputError for a budget or a name that is none."""
-    return Request(name, eps=fraction(str(eps), "the budget"), steps=int(steps))
+    return Request(name or "", eps=fraction(eps or "", "the budget"), steps=int(steps))
 
 
 def attacked(listener: Watcher, request: Request, model: VAE | Pipeline, x: Images) -> tuple[Images, list[str]]:

@@ -10,6 +10,7 @@ from srlvae.app.models import Models
 from srlvae.app.samples import photographs
 from srlvae.app.widgets import buttons, examples, picture_input, picture_output
 from srlvae.app.work import Watcher, Work
+from srlvae.attacks.request import Request
 from srlvae.errors import InputError
 from srlvae.harden.scores import shift
 from srlvae.images import Images, pad_to_multiple
@@ -49,7 +50,7 @@ class Measured:
 
 
 def compare(
-    models: Models, listener: Watcher, picture: str | None, sources: tuple[str, str], name: str, eps: str, steps: float
+    models: Models, listener: Watcher, picture: str | None, sources: tuple[str, str], request: Request
 ) -> tuple[Measured, Measured]:
     """Measure two encoders on the centre square of a picture, each under an attack of its own.
 
@@ -57,9 +58,8 @@ def compare(
     """
     if not all(sources):
         raise InputError("choose two encoders")
-    request = asked(name, eps, steps)
     if request.attack.needs == "pipeline":
-        raise InputError(f"{name} attacks a whole pipeline; here choose an attack on encoders")
+        raise InputError(f"{request.name} attacks a whole pipeline; here choose an attack on encoders")
     x = models.read(picture)
     listener.begins("loading the encoders")
     first, second = (models.encoder(source) for source in sources)
@@ -123,7 +123,7 @@ def build(gr: Any, work: Work, models: Models, typed: bool) -> None:
                     made += [picture_output(gr, f"{which}: {what} picture") for what in ("clean", "attacked")]
             table = gr.Markdown("The result will be here.", elem_classes="result")
 
-    def run_compare(listener: Watcher, picture: str | None, a: str, b: str, *attack: Any):
-        return show(compare(models, listener, picture, (a, b), *attack))
+    def run_compare(listener: Watcher, picture: str | None, a: str | None, b: str | None, *wanted: Any):
+        return show(compare(models, listener, picture, (a or "", b or ""), asked(*wanted)))
 
     work.bind("compare", run_compare, [run.click, filled], stop, [picture, *pair, *chosen.widgets()], [*made, table])

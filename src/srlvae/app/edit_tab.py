@@ -10,6 +10,7 @@ from srlvae.app.models import Models
 from srlvae.app.samples import photographs
 from srlvae.app.widgets import buttons, examples, picture_input, picture_output
 from srlvae.app.work import Watcher, Work
+from srlvae.attacks.request import Request
 from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.metrics.pairwise import psnr
@@ -52,14 +53,14 @@ class Wish:
     seed: int
 
 
-def edit(models: Models, listener: Watcher, picture: str | None, wish: Wish, name: str, eps: str, steps: float) -> Result:
+def edit(models: Models, listener: Watcher, picture: str | None, wish: Wish, request: Request) -> Result:
     """Attack the centre square of a picture, and edit both with both encoders, all four from the same noise.
 
     Raises InputError that says what is wrong with the picture or the settings.
     """
     if not wish.prompt.strip():
         raise InputError("say in the prompt what the edited picture is to show")
-    request, total = asked(name, eps, steps), steps_run(STEPS, wish.strength)
+    total = steps_run(STEPS, wish.strength)
     x = models.read(picture)
     listener.begins("loading the models")
     model, pipelines = model_of(models, request), [models.pipeline(hardened) for hardened in (False, True)]
@@ -116,7 +117,7 @@ def build(gr: Any, work: Work, models: Models) -> None:
             table = gr.Markdown("The result will be here.", elem_classes="result")
     inputs = [picture, prompt, strength, seed, *chosen.widgets()]
 
-    def run_edit(listener: Watcher, picture: str | None, prompt: str, strength: float, seed: float, *attack: Any):
-        return show(edit(models, listener, picture, Wish(prompt, strength, int(seed or 0)), *attack))
+    def run_edit(listener: Watcher, picture: str | None, prompt: str, strength: float, seed: float | None, *wanted: Any):
+        return show(edit(models, listener, picture, Wish(prompt, float(strength), int(seed or 0)), asked(*wanted)))
 
     work.bind("edit", run_edit, [run.click, prompt.submit, filled], stop, inputs, [*made, table])

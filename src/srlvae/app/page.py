@@ -41,7 +41,9 @@ CSS = """
   .made .icon-button-wrapper { display: none; }
 }
 .result table, .verdicts table { width: 100%; border-collapse: collapse; }
-.result th, .result td, .verdicts th, .verdicts td { padding: 6px 10px !important; text-align: left; word-break: normal; overflow-wrap: anywhere; }
+.result th, .result td, .verdicts th, .verdicts td {
+  padding: 6px 10px !important; text-align: left; word-break: normal; overflow-wrap: anywhere;
+}
 .result th, .verdicts th { overflow-wrap: normal; }
 .result td, .result th, .verdicts td, .verdicts th { border: 1px solid var(--border-color-primary) !important; }
 """

@@ -43,13 +43,13 @@ def app(
     """
     from srlvae.extras import need
 
+    if not hardened and (vae not in (None, "tiny") or pipeline not in (None, "tiny-sd")):
+        raise InputError("give --hardened: what srlvae harden made of the original VAE")
     need("app", "gradio", "skimage")
     from srlvae.app.models import Choice
     from srlvae.app.page import is_local, serve
     from srlvae.images import set_max_pixels
 
-    if not hardened and (vae not in (None, "tiny") or pipeline not in (None, "tiny-sd")):
-        raise InputError("give --hardened: what srlvae harden made of the original VAE")
     quiet_libraries()
     set_max_pixels(max_pixels)
     choice = Choice(pipeline or (None if vae else "tiny-sd"), vae, hardened or "tiny-srl", size, device_of(device))
