@@ -10,14 +10,13 @@ of coffee (CC0, Rachel Michetti) and a rocket (public domain, SpaceX).
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -40,32 +39,35 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def page_of(*options: str) -> Iterator[str]:
+def page_of(*options: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """The address of `srlvae app`, run with `options` in a process of its own and ended afterwards as by Ctrl-C."""
     port = free_port()
     command = [sys.executable, "-m", "srlvae", "app", "--port", str(port), *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ))
     address = f"http://127.0.0.1:{port}/"
-    try:
-        _wait_for(address, process)
-        yield address
-    finally:
-        process.send_signal(signal.SIGINT)
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            if not _comes_up(address, process):
+                said.seek(0)
+                raise SystemExit(f"srlvae app did not come up: {said.read()}")
+            yield address, process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def _wait_for(address: str, process: subprocess.Popen) -> None:
-    for _ in range(START * 5):
-        if process.poll() is not None:
-            raise SystemExit(f"srlvae app ended: {process.stdout.read() if process.stdout else ''}")
-        with contextlib.suppress(urllib.error.URLError, TimeoutError, ConnectionError):
-            urllib.request.urlopen(address, timeout=5)
-            return
+def _comes_up(address: str, process: subprocess.Popen) -> bool:
+    until = time.monotonic() + START
+    while process.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(address, timeout=5).close()
+            return True
         time.sleep(0.2)
-    raise SystemExit(f"srlvae app did not come up in {START} seconds")
+    return False
 
 
 @contextlib.contextmanager
@@ -126,7 +128,7 @@ def main(
     png: Annotated[bool, typer.Option("--png", help="PNG in place of WebP, to look at.")] = False,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    with page_of() as address, browser() as opened:
+    with page_of() as (address, _), browser() as opened:
         page = opened.new_page(viewport={"width": width, "height": 700}, color_scheme="dark" if dark else "light")
         page.goto(address)
         for name, drive in TABS.items():

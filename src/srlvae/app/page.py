@@ -36,6 +36,9 @@ CSS = """
   .made .icon-button-wrapper { opacity: 0; }
   .made:hover .icon-button-wrapper, .made:focus-within .icon-button-wrapper { opacity: 1; }
 }
+.scanned, .scanned .grid-wrap { min-height: 0 !important; height: auto !important; }
+.scanned .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+.scanned .caption-label { font-size: 11px; padding: 1px 4px; max-width: 100%; left: auto; }
 @media (max-width: 640px) {
   .made label { font-size: 10px; padding: 2px 4px; }
   .made .icon-button-wrapper { display: none; }

@@ -165,10 +165,12 @@ def build(gr: Any, work: Work, scanner: Scanner) -> None:
                 )
                 clean = gr.File(label="Clean photographs", file_count="multiple", file_types=kinds, height=120)
             run, stop = buttons(gr, "Scan")
-            example = gr.Button(f"Example: {EXAMPLES} squares, every second one attacked", size="sm")
+            example = gr.Button(f"Example: {EXAMPLES} pictures, half of them attacked", size="sm")
         with gr.Column(scale=3, min_width=280):
             said = gr.Markdown("The result will be here.", elem_classes="result")
-            gallery = gr.Gallery(show_label=False, columns=3, height="auto", format="png", interactive=False, buttons=[])
+            gallery = gr.Gallery(
+                show_label=False, columns=3, height="auto", format="png", interactive=False, buttons=[], elem_classes="scanned"
+            )
             table = gr.HTML(elem_classes="verdicts")
 
     def run_scan(listener: Watcher, pictures: list[str] | None, clean: list[str] | None, rate: float):
