@@ -15,6 +15,7 @@ from srlvae.attacks.sheet import GAIN, difference
 from srlvae.harden.scores import shift
 from srlvae.images import Images
 from srlvae.metrics.pairwise import psnr
+from srlvae.models.vae import VAE, Latents
 from srlvae.report.tables import markdown
 
 ABOUT = (
@@ -63,12 +64,13 @@ def attack(models: Models, listener: Watcher, picture: str | None, request: Requ
     listener.begins("attacking")
     adversarial, doubts = attacked(listener, request, model, x)
     latents = models.original.mean(x)
-    seen = []
-    for vae in (models.original, models.hardened):
-        view = vae.reconstruct(adversarial)
-        shifts = [shift(vae, image, latents).item() for image in (x, adversarial)]
-        seen.append(Seen(view, *shifts, psnr(view, x).item()))
-    return Result(x, adversarial, *seen, doubts)
+    original, hardened = (_seen(vae, x, adversarial, latents) for vae in (models.original, models.hardened))
+    return Result(x, adversarial, original, hardened, doubts)
+
+
+def _seen(vae: VAE, x: Images, adversarial: Images, latents: Latents) -> Seen:
+    view = vae.reconstruct(adversarial)
+    return Seen(view, shift(vae, x, latents).item(), shift(vae, adversarial, latents).item(), psnr(view, x).item())
 
 
 def show(result: Result) -> tuple[Any, ...]:

@@ -74,12 +74,18 @@ def compare(
 def _measure(first: VAE, vae: VAE, x: Images, adversarial: Images, doubts: list[str]) -> Measured:
     side = x.shape[-1]
     x, adversarial = (pad_to_multiple(image, vae.factor) for image in (x, adversarial))
-    views = [vae.reconstruct(image)[..., :side, :side] for image in (x, adversarial)]
-    latents, clean = vae.mean(x), x[..., :side, :side]
-    reference = first.mean(pad_to_multiple(clean, first.factor))
-    from_first = shift(vae, x, reference).item() if reference.shape == latents.shape else None
-    moved = shift(vae, adversarial, latents).item()
-    return Measured(*views, from_first, moved, *(psnr(view, clean).item() for view in views), doubts)
+    clean, view = (vae.reconstruct(image)[..., :side, :side] for image in (x, adversarial))
+    latents, square = vae.mean(x), x[..., :side, :side]
+    reference = first.mean(pad_to_multiple(square, first.factor))
+    return Measured(
+        clean,
+        view,
+        from_first=shift(vae, x, reference).item() if reference.shape == latents.shape else None,
+        attacked=shift(vae, adversarial, latents).item(),
+        psnr_clean=psnr(clean, square).item(),
+        psnr_attacked=psnr(view, square).item(),
+        doubts=doubts,
+    )
 
 
 def show(pair: tuple[Measured, Measured]) -> tuple[Any, ...]:

@@ -171,7 +171,7 @@ def build(gr: Any, work: Work, scanner: Scanner) -> None:
             gallery = gr.Gallery(
                 show_label=False, columns=3, height="auto", format="png", interactive=False, buttons=[], elem_classes="scanned"
             )
-            table = gr.HTML(elem_classes="verdicts")
+            table = gr.HTML(elem_classes="verdicts", padding=False)
 
     def run_scan(listener: Watcher, pictures: list[str] | None, clean: list[str] | None, rate: float):
         return show(scanner.look(listener, pictures or [], clean or [], rate))
