@@ -22,6 +22,7 @@ LAYERS = [
     {"harden", "bench"},
     {"report"},
     {"quickstart"},
+    {"app"},
     {"cli"},
     {"__main__"},
 ]

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
-from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.memory import Size, plan, too_large
 from srlvae.attacks.prepared import PreparedAttack
 from srlvae.attacks.sheet import write_sheet
@@ -143,15 +142,7 @@ class _Run:
 
     def attack_pictures(self, pictures: dict[Source, Picture]) -> None:
         """Attack pictures of one size, and write those whose records are missing."""
-        preset = self.attack.request.changed
-        total = preset.ball.steps * preset.restarts
-
-        def stepped(step: int, objective: float) -> None:
-            self.listener.at("steps", step, total, f"objective {objective:.4g}")
-            if self.listener.should_stop():
-                raise KeyboardInterrupt
-
-        trace = Trace(stepped)
+        trace = self.attack.follow(self.listener)
         x = torch.stack([to_tensor(picture.rgb) for picture in pictures.values()]).to(self.attack.vae.device)
         adversarial = self.attack.perturb(x, [source.name for source in pictures], trace)
         doubts = trace.doubts(len(x))

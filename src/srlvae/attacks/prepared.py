@@ -20,6 +20,7 @@ from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.attacks.request import Request
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.files import digest
 from srlvae.images import Images, image_size, pad_to_multiple, read_fitted, to_levels
 from srlvae.metrics.features import Features, load_features
@@ -138,6 +139,17 @@ class PreparedAttack:
         if watch:
             watch.join([trace for trace in traces if trace])
         return found
+
+    def follow(self, listener: Listener) -> Trace:
+        """A trace that tells the listener of every step. At its wish to stop, the step raises KeyboardInterrupt."""
+        total = self.ball.steps * self.request.changed.restarts
+
+        def stepped(step: int, objective: float) -> None:
+            listener.at("steps", step, total, f"objective {objective:.4g}")
+            if listener.should_stop():
+                raise KeyboardInterrupt
+
+        return Trace(stepped)
 
     def _loop(self, x: Images, draws: Generators, watch: Trace | None) -> Loop:
         preset, through = self.request.changed, self.request.through

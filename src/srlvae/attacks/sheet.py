@@ -33,12 +33,17 @@ def write_sheet(vae: VAE, pairs: Sequence[tuple[Path, Path]], out: Path) -> None
             continue
         padded = pad_to_multiple(adversarial[None], vae.factor).to(vae.device)
         again = vae.reconstruct(padded)[0, :, : x.shape[-2], : x.shape[-1]].cpu()
-        rows.append([x, adversarial, 0.5 + GAIN * (adversarial - x), again])
+        rows.append([x, adversarial, difference(x, adversarial), again])
     if not rows:
         return
     side = [max(row[0].shape[axis] for row in rows) for axis in (1, 2)]
     cells = [[F.pad(c, (0, side[1] - c.shape[2], 0, side[0] - c.shape[1]), value=1.0) for c in row] for row in rows]
     write_image(out / SHEET, tile(cells, ("clean", "attacked", f"difference × {GAIN}", "reconstruction")))
+
+
+def difference(x: Tensor, adversarial: Tensor) -> Tensor:
+    """What was changed, GAIN times as strong, as a picture: grey where nothing was. It may leave [0,1]."""
+    return 0.5 + GAIN * (adversarial - x)
 
 
 def _middle(x: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 _ _"]:

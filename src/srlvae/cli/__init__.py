@@ -12,6 +12,7 @@ from collections.abc import Callable
 import typer
 from rich.console import Console
 
+from srlvae.cli.app import app as page
 from srlvae.cli.attack import attack
 from srlvae.cli.bench import bench
 from srlvae.cli.export import export, push
@@ -41,6 +42,7 @@ for command in COMMANDS:
     app.command()(sensible(command))
 app.add_typer(bench, name="bench")
 app.command()(sensible(report))
+app.command("app")(sensible(page))
 
 
 def _stop(signum: int, frame: object) -> None:

@@ -59,18 +59,24 @@ def device_of(name: str) -> Any:
 
 
 def pipeline_of(source: str, vae: str | None, device: str):
-    """The pipeline, without the libraries' own bars over files that are there already (downloads keep theirs)."""
+    """The pipeline, loaded without the libraries' own bars."""
+    from srlvae.models.load import load_pipeline
+
+    quiet_libraries()
+    return load_pipeline(source, vae, device_of(device))
+
+
+def quiet_libraries() -> None:
+    """Switch off the libraries' own bars over files that are there already (downloads keep theirs)."""
     from diffusers.utils import logging as of_diffusers
 
     from srlvae.extras import need
-    from srlvae.models.load import load_pipeline
 
     need("pipeline", "transformers")
     from transformers.utils import logging as of_transformers
 
     of_diffusers.disable_progress_bar()
     of_transformers.disable_progress_bar()
-    return load_pipeline(source, vae, device_of(device))
 
 
 def sensible(command: Callable[P, None]) -> Callable[P, None]:

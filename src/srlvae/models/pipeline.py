@@ -7,6 +7,7 @@ and `with_vae` returns another `Pipeline` around the same networks.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,17 +192,21 @@ class Pipeline:
         strength: float = STRENGTH,
         steps: int = STEPS,
         guidance: float = GUIDANCE,
+        stepped: Callable[[int], object] | None = None,
     ) -> Images:
         """Images `x` edited by diffusers' own image-to-image pipeline, image i with prompt i and from generator i.
+
+        stepped: called after each denoising step that is run, with its number from 1.
 
         Raises InputError for a size that is no multiple of the VAE's factor or no step to run, and BlackedOutError.
         """
         kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline
         self.vae.check_size(*check_images(x).shape[-2:])
         steps_run(steps, strength)
-        return self._call(
-            kind, prompts, generators, image=x, strength=strength, num_inference_steps=steps, guidance_scale=guidance
-        )
+        options = {"image": x, "strength": strength, "num_inference_steps": steps, "guidance_scale": guidance}
+        if stepped:
+            options["callback_on_step_end"] = lambda pipe, number, t, tensors: (stepped(number + 1), tensors)[1]
+        return self._call(kind, prompts, generators, **options)
 
     def _call(self, kind: Any, prompts: list[str], generators: Generators, **options: Any) -> Images:
         self.check_prompted()

@@ -54,7 +54,8 @@ def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None 
 
     Files that are listed already, with the digest that they have, are skipped; so an interrupted scan goes on. Processes that
     run together share the files out. A file that cannot be read gets a line with the error, is told to the listener and listed
-    in `out`, and is tried again the next time. The listener also hears of each file.
+    in `out`, and is tried again the next time. The listener also hears of each file, and its wish to stop raises
+    KeyboardInterrupt.
 
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if evidence of a file has got lost.
     """
@@ -72,6 +73,8 @@ def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None 
                 csv.writer(table).writerows((plain_cell(files[path]), versions[path], *row) for row in rows)
                 table.flush()
                 listener.at(str(folder), done, len(share))
+                if listener.should_stop():
+                    raise KeyboardInterrupt
         meet("looking at the images")
         seen = _seen(files, versions, list(read_evidence(out)))
         if lost := files.keys() - {path for path, _ in seen}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -24,3 +25,14 @@ def names() -> list[str]:
     """The names of all bundled models, sorted."""
     found = [*(p.name for p in FOLDER.iterdir() if p.name != "encoders"), *INSIDE]
     return sorted(name for name in found if (FOLDER / INSIDE.get(name, name) / "README.md").is_file())
+
+
+def vaes() -> list[str]:
+    """The names of the bundled models that are autoencoders, sorted."""
+    return [name for name in names() if _kind(FOLDER / INSIDE.get(name, name)).startswith("Autoencoder")]
+
+
+def _kind(folder: Path) -> str:
+    """The class in a model's configuration; blank for what has none, such as a pipeline."""
+    config = folder / "config.json"
+    return json.loads(config.read_text(encoding="utf-8")).get("_class_name", "") if config.is_file() else ""

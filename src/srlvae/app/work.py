@@ -1,0 +1,117 @@
+"""Work that a button starts: it tells its progress, stops when asked to, and ends in pictures or in a sentence."""
+
+from __future__ import annotations
+
+import html
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from srlvae.errors import InputError, UnreadableError
+from srlvae.events import Listener
+from srlvae.extras import need
+from srlvae.files import shown
+
+# What the queue of all work is called: its limit holds for the tabs together.
+QUEUE = "work"
+STOPPED = "Stopped."
+UNKNOWN = "Something went wrong that should not have. The terminal in which srlvae app runs has the details."
+
+
+class Watcher(Listener):
+    """Passes progress on to the page. Where what is under way has a name, it stands before that of the bar."""
+
+    def __init__(self, progress: Callable[..., object], stop: threading.Event):
+        self.progress, self.stop, self.doing = progress, stop, ""
+
+    def begins(self, doing: str) -> None:
+        """Say what is under way."""
+        self.doing = doing
+        self.progress(None, desc=doing)
+
+    def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
+        """Move the bar."""
+        self.progress((number, total), desc=self.doing or bar, unit=bar)
+
+    def should_stop(self) -> bool:
+        """Whether the user has asked to stop, or has gone."""
+        return self.stop.is_set()
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the user has asked to stop."""
+        if self.should_stop():
+            raise KeyboardInterrupt
+
+
+def sentence(error: BaseException) -> str:
+    """What the page says of an error: one sentence, without the folders in which uploads lie."""
+    if isinstance(error, UnreadableError):
+        return shown(f"{Path(error.name).name}: {error.reason}")
+    if isinstance(error, InputError | ModuleNotFoundError | OSError):
+        return shown(error)
+    return STOPPED if isinstance(error, KeyboardInterrupt) else UNKNOWN
+
+
+class Work:
+    """Ties functions `(listener, *values) → values` to the buttons of a page.
+
+    Everybody who has the page open is a session. `jobs` functions run at once, over all sessions.
+    """
+
+    def __init__(self, jobs: int = 1):
+        (self.gradio,) = need("app", "gradio")
+        self.jobs = jobs
+        self._stops: dict[tuple[str, str], threading.Event] = {}
+
+    def bind(self, name: str, function: Callable[..., Any], start: list[Any], stop: Any, inputs: list[Any], outputs: list[Any]):
+        """Run `function` when an event of `start` happens, and stop it when the button `stop` is clicked.
+
+        name: of the tab. Progress is shown on the first of `outputs`.
+        """
+        options = {"concurrency_id": QUEUE, "concurrency_limit": self.jobs, "api_visibility": "private"}
+        progress = {"show_progress_on": outputs[:1], "trigger_mode": "once"}
+        runs = [event(self._runner(name, function), inputs, outputs, **options, **progress) for event in start]
+        stop.click(self._stopper(name), None, None, cancels=runs, queue=False, api_visibility="private")
+
+    def leaver(self) -> Callable[..., None]:
+        """A function that stops whatever a session has under way, for when its page is closed."""
+
+        def leave(request) -> None:
+            for (session, _), stop in list(self._stops.items()):
+                if session == request.session_hash:
+                    stop.set()
+
+        leave.__annotations__ = {"request": self.gradio.Request}
+        return leave
+
+    def _runner(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        progress = self.gradio.Progress()
+
+        def run(request, progress=progress, *values):
+            key, stop = (str(request.session_hash), name), threading.Event()
+            self._stops[key] = stop
+            try:
+                return function(Watcher(progress, stop), *values)
+            except (Exception, KeyboardInterrupt) as error:
+                text = sentence(error)
+                if text == UNKNOWN:
+                    logging.getLogger(__name__).exception("the tab %r failed", name)
+                title = "Stopped" if text == STOPPED else "This did not work"
+                # Gradio renders the message as HTML, and names of files are anything.
+                raise self.gradio.Error(html.escape(text), title=title, print_exception=False) from None
+            finally:
+                self._stops.pop(key, None)
+
+        # Gradio finds out by this what to hand over.
+        run.__annotations__ = {"request": self.gradio.Request}
+        return run
+
+    def _stopper(self, name: str) -> Callable[..., None]:
+        def stop(request) -> None:
+            if event := self._stops.get((str(request.session_hash), name)):
+                event.set()
+
+        stop.__annotations__ = {"request": self.gradio.Request}
+        return stop
