@@ -207,7 +207,7 @@ def test_an_image_of_another_folder_replaces_none_of_the_same_name(folder, vae):
     before = times(folder.parent / "out")
     other = save_noise(folder.parent / "elsewhere" / "a.png", 16, 16, 5)
     with pytest.raises(InputError, match="a.png was made from .*in/a.png, not from .*elsewhere/a.png"):
-        run(other, vae)
+        attacked("latent", other, folder.parent / "out", vae, eps=EPS, steps=2)
     assert times(folder.parent / "out") == before
     # One that has only moved is the same.
     moved = folder.rename(folder.parent / "moved")

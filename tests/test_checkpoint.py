@@ -127,7 +127,7 @@ def test_a_failing_save_keeps_the_old_checkpoint(interrupted, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr("srlvae.training.checkpoint.save_file", fill_the_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(InputError, match="no space left"):
         save_checkpoint(path, modules, optimizer, {"step": 4})
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 

@@ -104,7 +104,7 @@ def check_same(command: str, out: Path, expected: object, code: int, said: Path)
     assert not left and not any(PARTIAL.fullmatch(path.name) for path in out.rglob("*"))
 
 
-def kill_and_go_on(command: str, place: Path, whole, draws: random.Random, name: str, times: int) -> None:
+def kill_and_go_on(command: str, place: Path, whole, draws: random.Random, name: str, times: int = 1) -> None:
     expected, count = whole(command)
     out, said = place / command / name, place / command / f"{name}.txt"
     for _ in range(times):
