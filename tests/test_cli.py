@@ -93,6 +93,12 @@ def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(folder, monkeypat
     assert "belongs to another base" in " ".join(capsys.readouterr().err.split()) and not (folder / "twice").exists()
 
 
+@pytest.fixture(scope="module")
+def plain() -> dict[int, str]:
+    """What comes out without an option, by the number of words of the settings; every test has the same photographs."""
+    return {}
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -107,15 +113,19 @@ def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(folder, monkeypat
     ],
     ids=lambda more: more[0],
 )
-def test_an_option_of_harden_changes_what_comes_out(folder, monkeypatch, more):
+def test_an_option_of_harden_changes_what_comes_out(folder, monkeypatch, more, plain):
     # Batches are few and soon replaced by new ones, by which closeness is steered.
     (folder / "quick.toml").write_text("workers = 0\n[objective]\nturns = 4\nvisits = 2\n")
     settings = () if more[0] == "--objective" else ("--config", folder / "quick.toml")
-    for out, words in (("plain", ()), ("changed", more)):
+
+    def hardened(out: str, *words: object) -> str:
         options = ("--steps", 6, *settings, "--out", folder / out, *words)
         assert run(monkeypatch, *harden_words(folder, *options)) == 0
-    one, other = (json.loads((folder / out / "srlvae.json").read_text()) for out in ("plain", "changed"))
-    assert one["hardened"] != other["hardened"]
+        return json.loads((folder / out / "srlvae.json").read_text())["hardened"]
+
+    if len(settings) not in plain:
+        plain[len(settings)] = hardened("plain")
+    assert hardened("changed", *more) != plain[len(settings)]
 
 
 @pytest.mark.parametrize(
