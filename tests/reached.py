@@ -29,6 +29,7 @@ WORK = {
     "bench editing": "srlvae.bench.editing.editing",
     "bench poisoning": "srlvae.bench.poisoning.poisoning",
     "report": "srlvae.report.page.write_report",
+    "app": "srlvae.app.page.serve",
 }
 ENCODERS = ("original", "hardened", "precision")
 LOADERS = (

@@ -113,7 +113,7 @@ def test_a_budget_by_distortion_is_said_to_be_one(tmp_path, vae):
 
 @pytest.mark.parametrize("given", [True, False])
 def test_a_budget_in_lpips_holds_where_lpips_is_given(given, tmp_path, vae, x):
-    pipeline, features = sd15(vae), RandomFeatures() if given else None
+    pipeline, features = little(vae), RandomFeatures() if given else None
     attack = PreparedAttack(Request("glaze", steps=1), pipeline, features)
     assert (attack.ball.perceptual is not None) == given and (attack.settings()["perceptual"] is not None) == given
     assert attack.settings().get("features") == ("random" if given else None)
@@ -133,7 +133,7 @@ def test_a_second_vae_is_named_in_the_record_and_has_to_fit(tmp_path, vae):
 
 
 def test_attacks_that_hold_networks_for_each_image_take_one_at_a_time_and_tell_of_all(x, vae, monkeypatch):
-    sizes, attack = [], prepare(Request("anti-dreambooth", steps=2), sd15(vae))
+    sizes, attack = [], prepare(Request("anti-dreambooth", steps=2), little(vae))
     plain = ATTACKS["anti-dreambooth"].run
     monkeypatch.setattr(
         "srlvae.attacks.papers.antidreambooth.antidreambooth", lambda x, **options: sizes.append(len(x)) or plain(x, **options)

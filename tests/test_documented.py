@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tomllib
 import types
 from pathlib import Path
 
@@ -33,7 +34,7 @@ QUICK = {
 # Blocks that cannot run here, by a word in them.
 REASONS = {"StableDiffusionImg2ImgPipeline.from_pretrained": "needs Stable Diffusion 1.5, some gigabytes from the hub"}
 # Commands that are not srlvae's: those of make are looked up in the Makefile, and recipes take hours.
-OTHERS = ("make", "python")
+OTHERS = ("make", "python", "pip")
 # A scan for a rate of 0.01 wants as many clean images.
 CLEAN = 99
 
@@ -90,6 +91,10 @@ def test_what_another_command_is_given_is_there(page, line):
     if program == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
         assert set(words) <= set(targets)
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+        asked = re.search(r"srlvae\[(.*)\]", line)
+        assert asked and set(asked[1].split(",")) <= set(extras)
     else:
         recipe = (ROOT / words[0]).read_text(encoding="utf-8")
         assert all(word[2:].replace("-", "_") in recipe for word in words if word.startswith("--"))

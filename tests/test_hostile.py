@@ -21,7 +21,6 @@ from PIL import Image
 from broken import encoded, make_names, picture
 from conftest import small_kl
 from heard import Heard
-from srlvae.attacks.written import found_record
 from srlvae.config import read_toml
 from srlvae.errors import InputError, UnreadableError
 from srlvae.files import read_record, shown
@@ -30,7 +29,7 @@ from srlvae.harden.settings import HardenConfig
 from srlvae.images import LeftOut, find_images, image_size, read_picture
 from srlvae.models.vae import load_vae
 from srlvae.report.page import write_report
-from srlvae.runs import earlier_record
+from srlvae.runs import earlier_record, kept_record
 from srlvae.scan import Encoders, scan
 from srlvae.scan.folder import read_evidence
 from srlvae.trust.cells import plain_cell, read_cell
@@ -232,7 +231,7 @@ def test_records_of_runs_that_are_none_are_a_sentence(content, tmp_path, monkeyp
         shutil.rmtree(tmp_path / "out")
     picture().save(tmp_path / "a.png")
     (tmp_path / "a.json").write_text(content)
-    assert found_record(tmp_path / "a.png", {}) is None
+    assert kept_record(tmp_path / "a.png", {}) is None
 
 
 def spoilt(value, draw: random.Random):

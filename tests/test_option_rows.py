@@ -39,6 +39,7 @@ BASE: dict[str, tuple[object, ...]] = {
     "bench editing": ("--images", FOLDER, "--out", OUT),
     "bench poisoning": ("--images", FOLDER, "--out", OUT),
     "report": (FOLDER,),
+    "app": (),
 }
 
 
@@ -257,6 +258,19 @@ ROWS: dict[str, dict[str, Row]] = {
         "--hardened": Row(("--hardened", "other"), of("hardened", "source"), "other"),
         "--device": Row(("--device", "meta"), of("pipeline", "device"), META),
         "--follow-links": LINKS,
+    },
+    "app": {
+        "--pipeline": Row(("--pipeline", "other", "--hardened", "b"), of("choice", "pipeline"), "other"),
+        "--vae": Row(("--vae", "other", "--hardened", "b"), of("choice", "vae"), "other"),
+        "--hardened": Row(("--hardened", "other"), of("choice", "hardened"), "other"),
+        "--clean": Row(("--clean", NEW), "clean", NEW),
+        "--size": Row(("--size", 64), of("choice", "size"), 64),
+        "--host": Row(("--host", "::1"), "host", "::1"),
+        "--port": Row(("--port", 8000), "port", 8000),
+        "--jobs": Row(("--jobs", 2), "jobs", 2),
+        "--share": Row(("--share",), "share", True),
+        "--max-pixels": Row(("--max-pixels", 7), limit, 7),
+        "--device": Row(("--device", "meta"), of("choice", "device"), META),
     },
     "report": {
         "folders": Row((), "folders", [NEW, NEW], (NEW, NEW)),

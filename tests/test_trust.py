@@ -26,7 +26,7 @@ from srlvae.models.encoders import read_encoder, write_encoder
 from srlvae.models.load import load_pipeline
 from srlvae.models.sources import parse
 from srlvae.models.vae import load_vae
-from srlvae.purify.pixel_diffusion import load_pixel_pipeline
+from srlvae.purify.load import load_model
 from srlvae.trust.budget import Budget
 from srlvae.trust.folders import PARTS, check_pipeline
 from srlvae.trust.ids import PUBLISHERS
@@ -188,7 +188,7 @@ def test_a_hostile_pipeline_for_a_purifier_or_beside_a_checkpoint_is_refused(nam
     spoil, said = HOSTILE[name]
     spoil(pipeline)
     with pytest.raises(InputError, match=said):
-        load_pixel_pipeline("upscaler", str(pipeline))
+        load_model("upscaler", str(pipeline))
     save_file({"first_stage_model.x": torch.zeros(1)}, pipeline / "model.safetensors")
     with pytest.raises(InputError, match=said):
         load_pipeline(pipeline / "model.safetensors")
@@ -401,7 +401,7 @@ def test_a_well_known_name_is_an_id_unless_a_folder_of_the_owner_is_here(tmp_pat
     assert {"stabilityai", "madebyollin", "openai", "DeepFloyd"} <= set(PUBLISHERS) and "runs" not in PUBLISHERS
 
 
-@pytest.mark.parametrize("load", [load_clip, lambda name: load_pixel_pipeline("upscaler", name)], ids=["clip", "upscaler"])
+@pytest.mark.parametrize("load", [load_clip, lambda name: load_model("upscaler", name)], ids=["clip", "upscaler"])
 def test_other_models_are_not_fetched_either(load, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub was asked"))
     with pytest.raises(InputError, match="no file or folder here.*hf://runs/model"):

@@ -25,12 +25,13 @@ def load_photographs(
     """
     found: list[Tensor] = []
     names: list[str] = []
-    for path, square in _squares(folder, size, seed, left_out or LeftOut()):
+    left_out = left_out or LeftOut()
+    for path, square in _squares(folder, size, seed, left_out):
         found.append(square)
         names.append(path.relative_to(folder).as_posix() if path != folder else path.name)
         if len(found) == count:
             break
-    _check_enough(folder, size, len(found))
+    _check_enough(folder, size, len(found), left_out)
     return torch.stack(found), names
 
 
@@ -67,8 +68,9 @@ class Photographs:
 
 def find_photographs(folder: Path, size: int, seed: int, left_out: LeftOut | None = None) -> Photographs:
     """Find all photographs below a folder, in the order and with the errors of `load_photographs`; none stays in memory."""
-    found = [(path, key_of_image(square)) for path, square in _squares(folder, size, seed, left_out or LeftOut())]
-    _check_enough(folder, size, len(found))
+    left_out = left_out or LeftOut()
+    found = [(path, key_of_image(square)) for path, square in _squares(folder, size, seed, left_out)]
+    _check_enough(folder, size, len(found), left_out)
     paths, keys = zip(*found, strict=True)
     return Photographs(paths, keys, size)
 
@@ -89,6 +91,7 @@ def _squares(folder: Path, size: int, seed: int, left_out: LeftOut) -> Iterator[
         yield path, fit(image, size, size)
 
 
-def _check_enough(folder: Path, size: int, count: int) -> None:
+def _check_enough(folder: Path, size: int, count: int, left_out: LeftOut) -> None:
+    left_out.check_left(count)
     if count < 2:
         raise InputError(f"{folder}: needs at least 2 readable images of {size // 2} pixels or more, found {count}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,7 +56,7 @@ class FinetuneConfig:
         """Return self. Raises InputError for a value out of its range."""
         ranges = {"steps": (1, MOST_STEPS), "checkpoint_every": (1, MOST_STEPS), "warmup": (0, MOST_STEPS)}
         ranges |= {"batch_size": (1, MOST_IMAGES), "lora_rank": (0, 4096), "empty_captions": (0, 1), "seed": (0, MOST_SEED)}
-        check_numbers(self, "", **ranges, learning_rate=(0, math.inf))
+        check_numbers(self, "", **ranges, learning_rate=(0, 1000))
         return self
 
 

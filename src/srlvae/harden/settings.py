@@ -137,7 +137,7 @@ class HardenConfig:
         ranges = {"steps": steps, "checkpoint_every": steps, "snapshot_every": (0, MOST_STEPS), "warmup": (0, MOST_STEPS)}
         ranges |= {"batch_size": many, "held_out": many, "micro_batch": (0, MOST_IMAGES), "workers": (0, 1024)}
         ranges |= {"resolution": (1, MOST_PIXELS), "seed": (0, MOST_SEED), "clip": (0, math.inf), "weight_decay": (0, math.inf)}
-        check_numbers(self, "", **ranges, ema=(0, 1), learning_rate=(0, math.inf))
+        check_numbers(self, "", **ranges, ema=(0, 1), learning_rate=(0, 1000))
         if self.learning_rate == 0:
             raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
         self.objective.check()

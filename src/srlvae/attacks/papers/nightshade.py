@@ -36,8 +36,8 @@ def select_sources(clip: Clip, images: Images, concept: str, count: int, batch: 
 
 
 @torch.no_grad()
-def likeness(clip: Clip, batches: Iterable[Images], concept: str) -> Float[Tensor, " n"]:
-    """How much CLIP finds each image of all batches like "a photo of a `concept`": the cosine of the embeddings."""
+def likeness(clip: Clip, batches: Iterable[Tensor], concept: str) -> Float[Tensor, " n"]:
+    """How much CLIP finds each image of all batches `b 3 h w` like "a photo of a `concept`": the cosine."""
     text = clip.texts([f"a photo of a {concept}"])[0]
     return torch.cat([clip.images(part) @ text for part in batches])
 
