@@ -10,7 +10,7 @@ import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
@@ -55,6 +55,8 @@ def options(command: Any) -> dict[str, type]:
 
 def kind_of(hint: Any) -> type:
     """The type of a value of `T`, `T | None`, `list[T]`, or `list[T] | None`."""
+    if get_origin(hint) is Literal:
+        return str
     parts = [part for part in get_args(hint) if part is not type(None)]
     return kind_of(parts[0]) if parts else hint
 

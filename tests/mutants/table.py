@@ -159,16 +159,16 @@ MUTANTS = (
     ),
     Mutant(
         "images of other settings are taken for made",
-        "attacks/written.py",
-        "return said if isinstance(said, dict) and wanted.items() <= said.items() else None",
-        "return said if isinstance(said, dict) else None",
-        "tests/test_attack_files.py another",
+        "runs.py",
+        'same = all(said.get(key) == value for key, value in wanted.items() if key != "source")',
+        "same = True",
+        "tests/test_attack_files.py new_content",
     ),
     Mutant(
         "a run that goes on attacks everything again",
         "attacks/files.py",
-        "if resume and (record := found_record(self.png(source), wanted)):",
-        "if resume and (record := found_record(self.png(source), wanted)) and False:",
+        "if record and resume:",
+        "if record and False:",
         "tests/test_attack_files.py cut_off second_run",
     ),
     Mutant(
@@ -209,8 +209,8 @@ MUTANTS = (
     Mutant(
         "poison is made from what is least like its concept",
         "attacks/papers/nightshade.py",
-        "likeness.argsort(descending=True)",
-        "likeness.argsort(descending=False)",
+        "concept).argsort(descending=True)[:count]",
+        "concept).argsort(descending=False)[:count]",
         "tests/test_pipeline_attacks.py sources",
     ),
     Mutant(
@@ -754,15 +754,15 @@ MUTANTS = (
     Mutant(
         "a benchmark that goes on makes all images again",
         "bench/cache.py",
-        "share = [i for i in own if not self.path(keys[i]).exists()]",
+        "share = [i for i in own if not look(i)]",
         "share = list(own)",
         "tests/test_bench.py interrupted second",
     ),
     Mutant(
         "a benchmark that goes on measures everything again",
         "bench/cache.py",
-        "if not file.exists():\n            write_json(file, make())",
-        "if True:\n            write_json(file, make())",
+        "if not self.has_record(key, picture):",
+        "if True:",
         "tests/test_editing.py record",
     ),
     Mutant(
