@@ -36,7 +36,8 @@ RANGES: dict[str, Range] = {
     "generated": (1, MOST_IMAGES),
     "others": (0, MOST_IMAGES),
     "batch_size": (1, MOST_IMAGES),
-    "size": (1, MOST_PIXELS),
+    # SSIM is a mean over windows of 11 pixels.
+    "size": (16, MOST_PIXELS),
     "seed": (0, MOST_SEED),
     "seeds": (0, MOST_SEED),
     "guidance": (-1000, 1000),
