@@ -1,0 +1,47 @@
+"""`srlvae doctor` and `srlvae models`: what is installed here, and what comes with the package."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from srlvae.cli.shared import console, named, show_table
+
+
+def doctor(
+    hub: Annotated[bool, typer.Option("--hub", help="Also ask whether the Hugging Face hub can be reached.")] = False,
+) -> None:
+    """Show versions, device and memory, and which extras are missing.
+
+    Example: `srlvae doctor --hub`
+    """
+    from srlvae.memory import free
+    from srlvae.provenance import environment, missing_extras
+
+    for name, value in environment().items():
+        console.print(f"{name}: {named(value)}")
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    console.print(f"GPU: {named(gpu)}\nfree memory: {free(torch.device('cpu')) / 1e9:.1f} GB\n")
+    missing = missing_extras()
+    for extra, (purpose, packages) in missing.items():
+        words = f"missing for {purpose}: {', '.join(packages)}; run: pip install 'srlvae[{extra}]'"
+        console.print(words, markup=False)
+    if not missing:
+        console.print("all extras are installed")
+    if hub:
+        from srlvae.models.hub import online
+
+        console.print("hub: can be reached" if online() else "hub: cannot be reached")
+
+
+def models() -> None:
+    """List the models that come with the package, with the scores in their records.
+
+    Example: `srlvae models`
+    """
+    from srlvae.zoo import described
+
+    show_table(["name", "kind", "scores, original → hardened"], [[named(cell) for cell in row] for row in described()])
