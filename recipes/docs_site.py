@@ -1,5 +1,5 @@
-"""A hook of mkdocs: links of the pages to files of the repository that lie outside docs/, such as pictures of results, work on the
-site as they do on a forge. Each such file becomes a part of the site, under its own path below `repository/`.
+"""A hook of mkdocs: links of the pages to files of the repository that lie outside docs/, such as pictures of results,
+work on the site as they do on a forge. Each such file becomes a part of the site, under its own path below `repository/`.
 """
 
 from __future__ import annotations
@@ -47,5 +47,5 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _name(path: str) -> str:
-    """The place of a repository's file on the site. A page of Markdown is text there, as its own links are none of the site's."""
+    """The place of a repository's file on the site. Markdown is plain text there: its own links are not the site's."""
     return f"repository/{path}.txt" if path.endswith(".md") else f"repository/{path}"

@@ -1,7 +1,7 @@
 """The pages of docs/reference that are made from the code: the command line, and the tables of attacks and purifiers.
 
-    python recipes/reference.py            # write them
-    python recipes/reference.py --check    # only say where they are not what the code says
+python recipes/reference.py            # write them
+python recipes/reference.py --check    # only say where they are not what the code says
 """
 
 from __future__ import annotations

@@ -101,7 +101,9 @@ def test_what_another_command_is_given_is_there(page, line):
         assert all(word[2:].replace("-", "_") in recipe for word in words if word.startswith("--"))
 
 
-@pytest.mark.parametrize(("page", "block"), [(p, b) for p, b in SNIPPETS if p in ("README.md", "harden.md")], ids=lambda value: value[:20])
+@pytest.mark.parametrize(
+    ("page", "block"), [(p, b) for p, b in SNIPPETS if p in ("README.md", "harden.md")], ids=lambda value: value[:20]
+)
 def test_a_snippet_of_the_readme_runs(page, block, world, capsys):
     for slow, quick in QUICK.items():
         assert slow in block

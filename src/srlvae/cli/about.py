@@ -16,7 +16,7 @@ def doctor(
 
     Example: `srlvae doctor --hub`
     """
-    from srlvae.memory import free
+    from srlvae.memory import free_memory, gigabytes
     from srlvae.provenance import environment, missing_extras
 
     for name, value in environment().items():
@@ -24,7 +24,7 @@ def doctor(
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    console.print(f"GPU: {named(gpu)}\nfree memory: {free(torch.device('cpu')) / 1e9:.1f} GB\n")
+    console.print(f"GPU: {named(gpu)}\nfree memory: {gigabytes(free_memory())}\n")
     missing = missing_extras()
     for extra, (purpose, packages) in missing.items():
         words = f"missing for {purpose}: {', '.join(packages)}; run: pip install 'srlvae[{extra}]'"
@@ -42,6 +42,15 @@ def models() -> None:
 
     Example: `srlvae models`
     """
-    from srlvae.zoo import described
+    from srlvae.files import read_record
+    from srlvae.harden.output import RECORD, score_rows
+    from srlvae.zoo import bundled, encoder_names, names
 
-    show_table(["name", "kind", "scores, original → hardened"], [[named(cell) for cell in row] for row in described()])
+    lines = []
+    for name in names():
+        folder = bundled(name)
+        record = folder / RECORD if folder else None
+        scores = score_rows(read_record(record)) if record and record.is_file() else []
+        lines.append([name, "\n".join(f"{label}: {before} → {after}" for label, before, after in scores)])
+    lines += [[name, "an encoder file; srlvae apply puts it onto its VAE"] for name in encoder_names()]
+    show_table(["name", "scores, original → hardened"], lines)

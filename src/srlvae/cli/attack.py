@@ -38,7 +38,9 @@ def attack(
     steps: Annotated[int | None, typer.Option(min=0, help="Gradient steps; the preset's by default.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt for the pipeline, or for the image that serves as target.")] = None,
     target: Annotated[Path | None, typer.Option(help="Image that the attacked one should be mistaken for.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="Mask image: white where pixels may change, which inpainting keeps.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Mask image: white where pixels may change, which inpainting keeps.")
+    ] = None,
     also: Annotated[str | None, typer.Option(help="A second VAE to attack at the same time; the objectives are added.")] = None,
     through: Annotated[str | None, typer.Option(help="Attack in expectation through jpeg, resize or sampling.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random draws of --through in each step.")] = 4,
@@ -47,7 +49,9 @@ def attack(
     batch: Annotated[int, typer.Option(min=1, help="Images at a time; halved if memory runs out.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for starts and draws.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
-    resume: Annotated[bool, typer.Option(help="Resume an interrupted run: keep images that were made with the same settings.")] = True,
+    resume: Annotated[
+        bool, typer.Option(help="Resume an interrupted run: keep images that were made with the same settings.")
+    ] = True,
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,

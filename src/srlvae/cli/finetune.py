@@ -43,7 +43,9 @@ def finetune(
     lora_rank: Annotated[int, typer.Option(min=0, help="Train LoRA of this rank; 0 trains all of the UNet.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate, reached after 20 steps; a cosine follows.")] = 1e-4,
+    learning_rate: Annotated[
+        float, typer.Option(min=0, help="Peak learning rate, reached after 20 steps; a cosine follows.")
+    ] = 1e-4,
     precision: Annotated[str, typer.Option(help="Precision: auto, no (float32), bf16 or fp16.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Random seed for data order, noise and dropped captions.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,

@@ -36,7 +36,9 @@ def harden(
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
     eps: Annotated[str | None, typer.Option(help="Radius of all inner attacks, such as 8/255.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate of the cosine schedule.")] = None,
-    features: Annotated[str | None, typer.Option(help="Feature network of perceptual terms: efficientnet-lite0, lpips-alex, lpips-vgg or none.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Feature network of perceptual terms: efficientnet-lite0, lpips-alex, lpips-vgg or none.")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="Precision of the networks: auto, no (float32), bf16 or fp16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed for data order, crops and attacks.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,

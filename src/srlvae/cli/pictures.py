@@ -33,7 +33,9 @@ def generate(
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = STEPS,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed for the noise; image i of every prompt starts from the same noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed for the noise; image i of every prompt starts from the same noise.")
+    ] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
     """Generate images from prompts, by a pipeline with its own or another VAE.
@@ -65,7 +67,9 @@ def edit(
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = STEPS,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed for the noise, which also depends on the name of the file.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed for the noise, which also depends on the name of the file.")
+    ] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,

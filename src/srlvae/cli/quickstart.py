@@ -12,7 +12,11 @@ from srlvae.locks import holds
 
 
 @holds("out")
-def quickstart(out: Annotated[Path, typer.Option(help="Folder for photographs, VAE, measurements and report. The same command resumes a run.")] = Path("quickstart")) -> None:
+def quickstart(
+    out: Annotated[
+        Path, typer.Option(help="Folder for photographs, VAE, measurements and report. The same command resumes a run.")
+    ] = Path("quickstart"),
+) -> None:
     """Harden, attack and report on the bundled VAE, in minutes on a laptop.
 
     Example: `srlvae quickstart --out runs/quickstart`
