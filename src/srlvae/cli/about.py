@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import console, named, show_table
+from srlvae.cli.shared import console, named
 
 
 def doctor(
@@ -53,4 +53,7 @@ def models() -> None:
         scores = score_rows(read_record(record)) if record and record.is_file() else []
         lines.append([name, "\n".join(f"{label}: {before} → {after}" for label, before, after in scores)])
     lines += [[name, "an encoder file; srlvae apply puts it onto its VAE"] for name in encoder_names()]
-    show_table(["name", "scores, original → hardened"], lines)
+    for name, told in lines:
+        console.print(f"[bold]{named(name)}[/]")
+        for line in told.splitlines():
+            console.print(f"  {line}", markup=False)
