@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # How many tests run at once; each takes one core and about 1.5 GB.
 WORKERS ?= 2
 
-.PHONY: quickstart test test-slow mutants lint
+.PHONY: quickstart test test-slow mutants lint docs
 
 quickstart: $(VENV)/ready
 	$(BIN)/srlvae quickstart --out runs/quickstart
@@ -21,6 +21,11 @@ test-slow: $(VENV)/ready
 # Mistakes that a careless change could make, applied one by one to a copy; the fast tests must notice each.
 mutants: $(VENV)/ready
 	$(BIN)/python tests/mutants/run.py --jobs $(WORKERS)
+
+# The site of docs/, into build/site; a link that leads nowhere is an error.
+docs: $(VENV)/ready
+	$(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

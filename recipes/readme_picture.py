@@ -1,6 +1,6 @@
 """Draw README's picture: the same prompts from tiny-sd, with the original VAE and with a hardened one.
 
-    python recipes/readme_picture.py --images caltech101-128/test --hardened tiny-srl --out docs/tiny-sd.webp
+    python recipes/readme_picture.py --images caltech101-128/test --hardened tiny-srl --out docs/pictures/tiny-sd.webp
 
 A row a prompt: what is generated (the same to the last bit with both), a photograph and its edit, and edits of that photograph
 after PhotoGuard's encoder attack, made on the original VAE (transfer).
@@ -28,7 +28,7 @@ CAPTIONS = ("generated", "hardened", "photograph", "edit", "hardened", "attacked
 def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs, none trained on.")],
     hardened: Annotated[Path, typer.Option(help="The hardened VAE.")],
-    out: Annotated[Path, typer.Option(help="The picture.")] = Path("docs/tiny-sd.webp"),
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("docs/pictures/tiny-sd.webp"),
 ) -> None:
     original = load_pipeline("tiny-sd")
     twin, attack = load_pipeline("tiny-sd", hardened), ATTACKS["photoguard-encoder"]

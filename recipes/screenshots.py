@@ -1,6 +1,6 @@
-"""Take the pictures of the page in docs/app.md: each tab, driven to its result in Chromium.
+"""Take the pictures of the page in docs/how-to/app.md: each tab, driven to its result in Chromium.
 
-    python recipes/screenshots.py --out docs                            # the four of the docs, as WebP
+    python recipes/screenshots.py --out docs/pictures                   # the four of the docs, as WebP
     python recipes/screenshots.py --out shots --width 390 --dark --png  # to look at: a phone, dark
 
 The photographs on them come with scikit-image: Chelsea (CC0, Stefan van der Walt), Eileen Collins (public domain, NASA), a cup
@@ -122,7 +122,7 @@ TABS: dict[str, Callable[[Any], Any]] = {
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs"),
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/pictures"),
     width: Annotated[int, typer.Option(help="Of the window, in pixels; 390 is a phone's.")] = 1120,
     dark: Annotated[bool, typer.Option("--dark", help="As a dark system shows it.")] = False,
     png: Annotated[bool, typer.Option("--png", help="PNG in place of WebP, to look at.")] = False,

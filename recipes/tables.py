@@ -18,7 +18,7 @@ import typer
 
 from srlvae.files import write_text
 from srlvae.report.editing import defence_table, summary_table
-from srlvae.report.encoders import encoders_table
+from srlvae.report.encoders import encoders_table, summary_of_encoder
 from srlvae.report.overview import overview_table
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
@@ -27,7 +27,7 @@ from srlvae.report.scan_tables import handled_table, kinds_table, scan_table
 from srlvae.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/results.md", "docs/encoders.md")
+PAGES = ("README.md", *(f"docs/results/{name}.md" for name in ("index", "encoders", "editing", "poisoning", "scan")))
 MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # What tables call the results by.
 NAMES = {
@@ -60,12 +60,13 @@ def named(table: Callable[[Results], Table]) -> Callable[[Results], Table]:
 
 
 def overview(results: Results) -> Table:
-    """README's first table on edits, poison and scans."""
+    """The first table on edits, poison and scans."""
     kinds = ("editing", "poisoning", "scan")
     return overview_table(*({NAMES[s]: r for s, r in results.items() if s.startswith(f"{kind}-")} for kind in kinds))
 
 
 TABLES: dict[str, Callable[[Results], Table]] = {
+    "summary": alone(summary_of_encoder),
     "encoders": named(encoders_table),
     "overview": overview,
     "editing": alone(summary_table),

@@ -8,6 +8,7 @@ import sys
 import tomllib
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from srlvae.harden import HardenConfig
 from srlvae.models.vae import load_vae
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 # What the lines of a block need to run in seconds and without a network.
 QUICK = {
     '"madebyollin/taesd"': '"tiny"',
@@ -52,7 +53,9 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 def lines(block: str) -> list[str]:
     """The commands of a block, one a line, without remarks."""
-    return [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    # What torchrun starts is the same command.
+    joined = re.sub(r"^torchrun .*? -m srlvae", "srlvae", block.replace("\\\n", " "), flags=re.M)
+    return [line for line in joined.splitlines() if line.strip()]
 
 
 COMMANDS = [(page, line) for page, block in blocks("sh") for line in lines(block)]
@@ -68,13 +71,16 @@ def world(tmp_path, monkeypatch) -> Path:
             levels = torch.randint(0, 256, (8, 8, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
             Image.fromarray(levels.numpy()).resize((64, 64)).save(tmp_path / name / f"{i}.png")
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "photo.png")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "00000.tar").touch()
+    (tmp_path / "settings.toml").write_text("steps = 77\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_every_block_is_of_a_kind_that_is_tried():
     kinds = {kind for page in PAGES for kind in re.findall(r"^```(\w+)$", page.read_text(encoding="utf-8"), re.M)}
-    assert kinds <= {"sh", "python", "toml"} and len(COMMANDS) > 20 and len(SNIPPETS) >= 4
+    assert kinds <= {"sh", "python", "toml", "text"} and len(COMMANDS) > 20 and len(SNIPPETS) >= 4
     assert all(shlex.split(line)[0] in ("srlvae", *OTHERS) for _, line in COMMANDS)
     # No reason without a block.
     assert all(any(word in block for _, block in SNIPPETS) for word in REASONS)
@@ -100,7 +106,9 @@ def test_what_another_command_is_given_is_there(page, line):
         assert all(word[2:].replace("-", "_") in recipe for word in words if word.startswith("--"))
 
 
-@pytest.mark.parametrize(("page", "block"), [(p, b) for p, b in SNIPPETS if p == "README.md"], ids=lambda value: value[:20])
+@pytest.mark.parametrize(
+    ("page", "block"), [(p, b) for p, b in SNIPPETS if p in ("README.md", "harden.md")], ids=lambda value: value[:20]
+)
 def test_a_snippet_of_the_readme_runs(page, block, world, capsys):
     for slow, quick in QUICK.items():
         assert slow in block
@@ -109,10 +117,10 @@ def test_a_snippet_of_the_readme_runs(page, block, world, capsys):
     assert load_vae("tiny").fingerprint() in capsys.readouterr().out and load_vae(world / "my-taesd").channels == 4
 
 
-def test_an_attack_is_added_as_contributing_says(world, vae, monkeypatch):
-    function, entry = (block for page, block in SNIPPETS if page == "CONTRIBUTING.md")
+def test_an_attack_is_added_as_its_page_says(world, vae, monkeypatch):
+    function, entry = (block for page, block in SNIPPETS if page == "attack.md")
     module = types.ModuleType("srlvae.attacks.papers.brightness")
-    exec(compile(function, "CONTRIBUTING.md", "exec"), module.__dict__)
+    exec(compile(function, "attack.md", "exec"), module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     (attack,) = eval(f"{{{entry}}}", {"Attack": Attack, "Preset": Preset, "Ball": Ball}).items()
     monkeypatch.setitem(ATTACKS, *attack)
@@ -127,6 +135,16 @@ def test_settings_in_a_file_are_settings(tmp_path):
         assert read_toml(tmp_path / "settings.toml", HardenConfig).check() != HardenConfig()
 
 
+def test_a_metric_is_written_as_its_page_says():
+    (block,) = (block for page, block in SNIPPETS if page == "metric.md")
+    names: dict[str, Any] = {}
+    exec(compile(block, "metric.md", "exec"), names)
+    x = torch.full((2, 3, 16, 16), 0.5)
+    y = x.clone()
+    y[1, 2, 3, 4] += 0.25
+    assert names["largest_change"](x, y).tolist() == [0.0, 0.25]
+
+
 def test_what_does_not_run_has_a_reason():
-    elsewhere = [block for page, block in SNIPPETS if page not in ("README.md", "CONTRIBUTING.md")]
+    elsewhere = [block for page, block in SNIPPETS if page not in ("README.md", "harden.md", "attack.md", "metric.md")]
     assert all(any(word in block for word in REASONS) for block in elsewhere)

@@ -278,7 +278,10 @@ ROWS: dict[str, dict[str, Row]] = {
     },
 }
 # Options that do their work before or in place of the function, with the test that shows it.
-ELSEWHERE = {("attack", "--list"): "test_the_list_of_attacks"}
+ELSEWHERE = {
+    ("attack", "--list"): "test_the_list_of_attacks",
+    ("doctor", "--hub"): "test_the_doctor_asks_the_hub_only_if_told",
+}
 
 
 def options() -> Iterator[tuple[str, str]]:

@@ -75,7 +75,7 @@ def test_diffusers_runs_the_pipeline_by_itself():
 
 
 def test_a_pipeline_takes_the_latents_of_another_encoder():
-    """As docs/encoders.md has it: an AutoencoderTiny encodes for a pipeline whose own VAE decodes."""
+    """As docs/tutorials/use.md has it: an AutoencoderTiny encodes for a pipeline whose own VAE decodes."""
     pipe = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(FOLDER / "tiny-sd", local_files_only=True)
     encoder = small_tiny().model
     edits = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,23 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).parent
+# The extras of the package: what each is for, and the modules that it brings.
+EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "pipeline": ("generation, edits and attacks on pipelines", ("transformers",)),
+    "report": ("plots and pages", ("matplotlib", "jinja2")),
+    "quickstart": ("srlvae quickstart", ("skimage", "matplotlib", "jinja2")),
+    "features": ("the perceptual distance and judge of benchmarks", ("efficientnet_lite_pytorch",)),
+    "finetune": ("LoRA, and the attacks ACE and ACE+", ("peft",)),
+    "app": ("the page in the browser", ("gradio",)),
+    "datasets": ("shards and datasets", ("datasets", "pyarrow")),
+    "ray": ("scans on Ray", ("ray",)),
+    "regions": ("the attack BlurGuard", ("skimage",)),
+    "purify": ("the purifier AdverseCleaner", ("cv2",)),
+    "lpips": ("LPIPS", ("lpips",)),
+    "inception": ("Inception features", ("torch_fidelity",)),
+    "heif": ("pictures in HEIC", ("pillow_heif",)),
+    "jxl": ("pictures in JPEG XL", ("pillow_jxl",)),
+}
 
 
 def environment() -> dict[str, str]:
@@ -23,6 +41,15 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def missing_extras() -> dict[str, tuple[str, list[str]]]:
+    """The extras that are not installed: what each is for, and which of its modules are missing."""
+    found = {
+        extra: (purpose, [name for name in modules if importlib.util.find_spec(name) is None])
+        for extra, (purpose, modules) in EXTRAS.items()
+    }
+    return {extra: told for extra, told in found.items() if told[1]}
 
 
 @functools.cache

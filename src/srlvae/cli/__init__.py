@@ -8,10 +8,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from srlvae.cli.about import doctor, models
 from srlvae.cli.app import app as page
 from srlvae.cli.attack import attack
 from srlvae.cli.bench import bench
@@ -29,11 +31,26 @@ from srlvae.errors import InputError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
+def _version(wanted: bool) -> bool:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"srlvae {version('srlvae')}")
+        raise typer.Exit
+    return wanted
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version, and leave.")
+    ] = False,
+) -> None:
     """Harden the encoder you already have; everything downstream stays as it is.
 
-    Start with `srlvae quickstart`.
+    Start with `srlvae quickstart`. Then `srlvae harden VAE --images FOLDER --out FOLDER` hardens your own.
+
+    `srlvae doctor` says what is installed and what is missing.
     """
 
 
@@ -43,6 +60,8 @@ for command in COMMANDS:
 app.add_typer(bench, name="bench")
 app.command()(sensible(report))
 app.command("app")(sensible(page))
+app.command()(models)
+app.command()(doctor)
 
 
 def _stop(signum: int, frame: object) -> None:
@@ -83,5 +102,5 @@ def main() -> None:
     except SystemExit as stop:
         # Typer makes 130 of a KeyboardInterrupt.
         if stop.code == 130:
-            Console(stderr=True, soft_wrap=True).print("stopped; the same command goes on where it was")
+            Console(stderr=True, soft_wrap=True).print("stopped; the same command resumes the run")
         raise

@@ -28,7 +28,7 @@ from srlvae.locks import holds
 
 @holds("out")
 def attack(
-    name: Annotated[str, typer.Argument(help="See --list.", metavar="NAME")] = "",
+    name: Annotated[str, typer.Argument(help="Name of the attack; `--list` shows them.", metavar="NAME")] = "",
     images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.", metavar="IMAGE…")] = None,
     preset: Annotated[str | None, typer.Option(help="A published setting, see --list; the attack's first by default.")] = None,
     vae: Annotated[str | None, typer.Option(help="The VAE that is attacked: " + VaeHelp)] = None,
@@ -36,18 +36,22 @@ def attack(
     out: Annotated[Path | None, typer.Option(help="Folder for PNGs, records and a contact sheet.")] = None,
     eps: Annotated[str | None, typer.Option(help="Budget, such as 8/255; the preset's by default.")] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Gradient steps; the preset's by default.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What the pipeline is told, or a target is made from.")] = None,
-    target: Annotated[Path | None, typer.Option(help="An image to be taken for.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="White where pixels may change, and inpainting keeps them.")] = None,
-    also: Annotated[str | None, typer.Option(help="A second VAE: the objectives on both are added.")] = None,
-    through: Annotated[str | None, typer.Option(help="In expectation through jpeg, resize or sampling.")] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of --through a step.")] = 4,
-    restarts: Annotated[int | None, typer.Option(min=1, help="Random starts, the best of which is kept.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Prompt for the pipeline, or for the image that serves as target.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Image that the attacked one should be mistaken for.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Mask image: white where pixels may change, which inpainting keeps.")
+    ] = None,
+    also: Annotated[str | None, typer.Option(help="A second VAE to attack at the same time; the objectives are added.")] = None,
+    through: Annotated[str | None, typer.Option(help="Attack in expectation through jpeg, resize or sampling.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Random draws of --through in each step.")] = 4,
+    restarts: Annotated[int | None, typer.Option(min=1, help="Number of random starts; the best is kept.")] = None,
     features: Annotated[str | None, typer.Option(help="Network of a perceptual budget, such as lpips-alex.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images at once; halved where memory runs out.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random starts and draws.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time; halved if memory runs out.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for starts and draws.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
-    resume: Annotated[bool, typer.Option(help="Skip images that are there with the same settings.")] = True,
+    resume: Annotated[
+        bool, typer.Option(help="Resume an interrupted run: keep images that were made with the same settings.")
+    ] = True,
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,

@@ -40,7 +40,7 @@ def bench_reconstruction(
     original: Annotated[str, typer.Option(help=VaeHelp)],
     hardened: Annotated[str, typer.Option(help=VaeHelp)],
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report; an interrupted run goes on.")],
+    out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report. The same command resumes a run.")],
     protocol: Annotated[str, typer.Option(help="`full`, `quick`, or a TOML file.")] = "full",
     eps: Annotated[
         list[str] | None, typer.Option(help="Budgets such as 15/255, in place of the protocol's; may be repeated.")
@@ -49,10 +49,10 @@ def bench_reconstruction(
     clean_count: Annotated[int | None, typer.Option("--clean-n", help="How many photographs the clean row takes.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the choice of photographs and the attacks.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed for the choice of photographs and the attacks.")] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Reconstruction and latents, clean and under each attack, transfer and white-box, over ε.
+    """Measure reconstruction and latents, clean and under each attack, transfer and white-box, over ε.
 
     Example: `srlvae bench reconstruction --original tiny --hardened tiny-srl --images photographs --out bench`
     """
@@ -86,11 +86,11 @@ def bench_hardening(
     runs: Annotated[list[Path], typer.Argument(help="Folders of `srlvae harden --snapshot-every`.", metavar="RUN…")],
     original: Annotated[str, typer.Option(help=VaeHelp)],
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, curves and report; an interrupted run goes on.")],
+    out: Annotated[Path, typer.Option(help="Rows, curves and report. The same command resumes a run.")],
     protocol: Annotated[str, typer.Option(help="`full`, or a TOML file as of the reconstruction benchmark.")] = "full",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """How fast hardening gets there: robustness and fidelity of each run's encoders over what they had cost.
+    """Measure how fast hardening works: robustness and fidelity of each run's encoders over what they had cost.
 
     Example: `srlvae bench hardening runs/srl runs/fare --original madebyollin/taesd --images photographs --out speed`
     """
@@ -117,7 +117,7 @@ def bench_hardening(
 @holds("out")
 def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report; an interrupted run goes on.")],
+    out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report. The same command resumes a run.")],
     protocol: Annotated[str, typer.Option(help="`quick`, `full`, `fifteen`, `sd15`, or a TOML file.")] = "quick",
     pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
     hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
@@ -125,7 +125,7 @@ def bench_editing(
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Edits of attacked photographs under each defence, beside the edits of the clean ones: the paper's table.
+    """Measure edits of attacked photographs under each defence, beside the edits of the clean ones: the paper's table.
 
     Example: `srlvae bench editing --images photographs --out edits`
 
@@ -161,7 +161,7 @@ def bench_editing(
 @holds("out")
 def bench_poisoning(
     images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, cache and sheets; an interrupted sweep goes on.")],
+    out: Annotated[Path, typer.Option(help="Rows, cache and sheets. The same command resumes a run.")],
     protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
     pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
     hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,

@@ -29,7 +29,7 @@ def finetune(
     images: Annotated[Path, typer.Option(help="A folder of images (any depth); their centre squares are learnt.")],
     out: Annotated[
         Path,
-        typer.Option(help="A new folder for the whole pipeline, or for LoRA's weights alone; an interrupted run goes on."),
+        typer.Option(help="A new folder for the whole pipeline, or for LoRA's weights alone. The same command resumes a run."),
     ],
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     vae: Annotated[str | None, typer.Option(help="Encodes the images in place of the pipeline's. " + VaeHelp)] = None,
@@ -42,10 +42,12 @@ def finetune(
     prompt: Annotated[str | None, typer.Option(help="One caption for all, in place of those in the folder.")] = None,
     lora_rank: Annotated[int, typer.Option(min=0, help="Train LoRA of this rank; 0 trains all of the UNet.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(min=0, help="At its peak, after 20 steps; then a cosine.")] = 1e-4,
-    precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the order, the noise and the left-out captions.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 8,
+    learning_rate: Annotated[
+        float, typer.Option(min=0, help="Peak learning rate, reached after 20 steps; a cosine follows.")
+    ] = 1e-4,
+    precision: Annotated[str, typer.Option(help="Precision: auto, no (float32), bf16 or fp16.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for data order, noise and dropped captions.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,

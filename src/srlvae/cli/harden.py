@@ -18,7 +18,7 @@ from srlvae.locks import holds
 def harden(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
     images: Annotated[str, typer.Option(help="A folder of photographs (any depth), shards, or a dataset, hf://owner/name.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE; an interrupted run goes on.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE. The same command resumes an interrupted run.")],
     preset: Annotated[
         str | None, typer.Option(help="`cpu`: sized for two cores. `default`, if none is given: for a GPU.")
     ] = None,
@@ -31,24 +31,26 @@ def harden(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, instead of a preset.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all processes.")] = None,
-    micro_batch: Annotated[int | None, typer.Option(help="Images at once in a process; the rest accumulates.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step, over all processes.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(help="Images at a time in a process; gradients accumulate.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
     eps: Annotated[str | None, typer.Option(help="Radius of all inner attacks, such as 8/255.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak of the cosine.")] = None,
-    features: Annotated[str | None, typer.Option(help="efficientnet-lite0, lpips-alex, lpips-vgg or none.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the data's order, the crops and the attacks.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate of the cosine schedule.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Feature network of perceptual terms: efficientnet-lite0, lpips-alex, lpips-vgg or none.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Precision of the networks: auto, no (float32), bf16 or fp16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed for data order, crops and attacks.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
     snapshot_every: Annotated[
         int | None, typer.Option(help="Steps between encoder files that are kept, for `srlvae bench hardening`.")
     ] = None,
     gradient_checkpointing: Annotated[
-        bool | None, typer.Option("--gradient-checkpointing", help="Compute activations again: less memory, slower.")
+        bool | None, typer.Option("--gradient-checkpointing", help="Recompute activations: needs less memory and more time.")
     ] = None,
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with an interrupted run of the same settings in --out.")] = True,
+    resume: Annotated[bool, typer.Option(help="Resume an interrupted run with the same settings in --out.")] = True,
     streaming: Annotated[bool, typer.Option("--streaming", help="Stream shards or a Hugging Face dataset.")] = False,
     image_column: Annotated[
         str | None, typer.Option(help="The column of shards or a dataset that has the images; guessed by default.")

@@ -29,14 +29,16 @@ def generate(
     prompt: Annotated[list[str], typer.Option(help="What to show; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
-    count: Annotated[int, typer.Option("--n", min=1, max=100_000, help="Images a prompt.")] = 4,
+    count: Annotated[int, typer.Option("--n", min=1, max=100_000, help="Images for each prompt.")] = 4,
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = STEPS,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise: image i of every prompt starts from the same.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed for the noise; image i of every prompt starts from the same noise.")
+    ] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
-    """Images of prompts, by a pipeline with its own or another VAE.
+    """Generate images from prompts, by a pipeline with its own or another VAE.
 
     Exit code 3: done, but for images that the pipeline's safety checker blacked out; `left-out.csv` in --out names them.
 
@@ -56,7 +58,7 @@ def generate(
 @holds("out")
 def edit(
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.", metavar="IMAGE…")],
-    prompt: Annotated[str, typer.Option(help="What the edited images are to show.")],
+    prompt: Annotated[str, typer.Option(help="What the edited images should show.")],
     out: Annotated[Path, typer.Option(help="Folder for PNGs, a contact sheet and a record.")],
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
     strength: Annotated[
@@ -65,13 +67,15 @@ def edit(
     vae: Annotated[str | None, typer.Option(help="A VAE in place of the pipeline's. " + VaeHelp)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps at strength 1.")] = STEPS,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = GUIDANCE,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise; each file's depends on its name too.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed for the noise, which also depends on the name of the file.")
+    ] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Edit images with a prompt (their centre squares), by a pipeline with its own or another VAE.
+    """Edit the centre squares of images with a prompt, by a pipeline with its own or another VAE.
 
     Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them.
 

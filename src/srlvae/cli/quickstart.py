@@ -12,8 +12,15 @@ from srlvae.locks import holds
 
 
 @holds("out")
-def quickstart(out: Annotated[Path, typer.Option(help="Where all of it goes.")] = Path("quickstart")) -> None:
-    """Harden, attack and report on the bundled VAE, in minutes on a laptop."""
+def quickstart(
+    out: Annotated[
+        Path, typer.Option(help="Folder for photographs, VAE, measurements and report. The same command resumes a run.")
+    ] = Path("quickstart"),
+) -> None:
+    """Harden, attack and report on the bundled VAE, in minutes on a laptop.
+
+    Example: `srlvae quickstart --out runs/quickstart`
+    """
     from srlvae.cli.drawing import Bars
     from srlvae.quickstart import quickstart as run
 

@@ -31,7 +31,7 @@ def scan(
             help="A folder of clean images of the same source and size, for the threshold: 99 or more for a rate of .01."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Scores, table and page; an interrupted run goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder for scores, table and page. The same command resumes a run.")],
     original: Annotated[str, typer.Option(help="The VAE whose perturbations are to be found. " + VaeHelp)] = "tiny",
     hardened: Annotated[str, typer.Option(help="What srlvae harden made of it.")] = "tiny-srl",
     rate: Annotated[float, typer.Option(min=1e-6, max=1.0, help="Share of clean images called suspicious.")] = 0.01,
@@ -43,7 +43,7 @@ def scan(
     ] = None,
     precision: Annotated[
         Literal["auto", "no", "bf16", "fp16"],
-        typer.Option(help="In what the encoders compute; auto is bf16 where the machine has it, and no is float32."),
+        typer.Option(help="Precision of the encoders: auto (bf16 where the machine has it), no (float32), bf16 or fp16."),
     ] = "auto",
     image_column: Annotated[
         str | None, typer.Option(help="The column of .parquet shards that has the images; guessed by default.")
@@ -63,8 +63,8 @@ def scan(
     Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them, and that in its folder for the
     clean images those among them.
 
-    Of shards, each leaves a table of verdicts in `scan.parquet` in --out. A shard is looked at as a whole; an interrupted scan
-    goes on with the next.
+    Of shards, each leaves a table of verdicts in `scan.parquet` in --out. A shard is looked at as a whole; the same command
+    resumes an interrupted scan with the next one.
 
     Example: `srlvae scan downloads --clean photographs --out scanned`
 

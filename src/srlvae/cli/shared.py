@@ -33,14 +33,14 @@ PipelineHelp = (
     "A pipeline like Stable Diffusion's: a folder in diffusers' format, a checkpoint in one file inside such a folder, a hub "
     "id such as `hf://owner/name@revision:fp16`, or the bundled `tiny-sd`."
 )
-StrictHelp = "End at the first file that cannot be used, instead of leaving it out."
-LinksHelp = "Follow links that lead out of the given folders, too."
+StrictHelp = "Stop at the first file that cannot be used, instead of leaving it out."
+LinksHelp = "Also follow links that lead out of the given folders."
 PixelsHelp = "Pixels of the largest image that is read; beyond Pillow's 89 million it may be a decompression bomb."
 # The exit code of a command that has done its work, but for files that it left out.
 LEFT_FILES_OUT = 3
 # How many of them it names; the table in the output folder names all.
 NAMED = 50
-DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
+DeviceHelp = "Device such as cuda or cpu; `auto` takes a GPU if there is one."
 
 
 def device_of(name: str) -> Any:

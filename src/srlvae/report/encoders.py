@@ -20,6 +20,13 @@ ENCODER_LINES: tuple[tuple[str, str, Access, str, str], ...] = (
     ("reconstruction attacked, transfer: PSNR dB", "reconstruction", "transfer", "psnr", ".2f"),
     ("the same, white-box", "reconstruction", "white-box", "psnr", ".2f"),
 )
+# The lines of README's table of one encoder.
+SUMMARY_LINES: tuple[tuple[str, str, Access, str, str], ...] = (
+    ("clean photographs: shift ↓", "none", "none", "shift", ".3f"),
+    ("clean photographs: PSNR of the reconstruction, dB ↑", "none", "none", "psnr", ".2f"),
+    ("attack made on the original (transfer): shift ↓", "latent", "transfer", "shift", ".3f"),
+    ("attack made on the hardened encoder itself (white-box): shift ↓", "latent", "white-box", "shift", ".3f"),
+)
 NETWORK_NAMES = {"efficientnet-lite1": "EfficientNet-Lite1"}
 
 
@@ -53,6 +60,14 @@ def encoders_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         cells = [_cell(result, attack, access, measure, spec) for result in results.values()]
         lines.append([label.format(pairs=pairs), *cells])
     return header, lines
+
+
+def summary_of_encoder(result: Mapping[str, Any]) -> Table:
+    """README's table of one encoder, at the main budget: four lines, with the original beside the hardened encoder."""
+    lines = []
+    for label, attack, access, measure, spec in SUMMARY_LINES:
+        lines.append([label, *_cell(result, attack, access, measure, spec).split(" → ")])
+    return ["", "original", "hardened"], lines
 
 
 def _cell(result: Mapping[str, Any], attack: str, access: Access, measure: str, spec: str) -> str:

@@ -21,6 +21,11 @@ def encoder_file(name: str) -> Path | None:
     return path if "/" not in name and path.is_file() else None
 
 
+def encoder_names() -> list[str]:
+    """The names of the bundled encoder files, sorted."""
+    return sorted(path.stem for path in (FOLDER / "encoders").glob("*.safetensors"))
+
+
 def names() -> list[str]:
     """The names of all bundled models, sorted."""
     found = [*(p.name for p in FOLDER.iterdir() if p.name != "encoders"), *INSIDE]
