@@ -232,7 +232,7 @@ def test_a_signal_stops_after_the_step_and_the_end_says_how_to_go_on(folder, mon
 
     with monkeypatch.context() as patched:
         patched.setattr("srlvae.finetune.loop.denoising_loss", signalled)
-        assert run(patched, *words) == 130 and "goes on" in capsys.readouterr().err
+        assert run(patched, *words) == 130 and "resumes the run" in capsys.readouterr().err
     assert (folder / "tuned" / CHECKPOINT).exists()
     assert run(monkeypatch, *words) == 0 and (folder / "tuned" / "model_index.json").exists()
 

@@ -71,6 +71,7 @@ def world(tmp_path, monkeypatch) -> Path:
             levels = torch.randint(0, 256, (8, 8, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
             Image.fromarray(levels.numpy()).resize((64, 64)).save(tmp_path / name / f"{i}.png")
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "photo.png")
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "00000.tar").touch()
     (tmp_path / "settings.toml").write_text("steps = 77\n")

@@ -129,6 +129,8 @@ def base(words: tuple[str, ...], out: Path) -> list[str]:
         ("finetune",): [*photographs, "--pipeline", "pipe", "--prompt", "a", "--steps", "1", "--batch-size", "1"],
         ("scan",): ["photographs", "--clean", "photographs", *vaes, "--rate", "0.2"],
         ("report",): ["result"],
+        ("models",): [],
+        ("doctor",): [],
         # Without its models it does not begin to serve.
         ("app",): ["--hardened", "nowhere"],
         ("bench", "reconstruction"): [*vaes, *photographs, "--protocol", "quick", "--steps", "1", "--n", "2", "--clean-n", "2"],
@@ -136,7 +138,7 @@ def base(words: tuple[str, ...], out: Path) -> list[str]:
         ("bench", "editing"): [*photographs, "--pipeline", "pipe", "--hardened", "other", "--n", "2"],
         ("bench", "poisoning"): [*photographs, "--pipeline", "pipe", "--hardened", "other"],
     }
-    return [*words, *known[words], *([] if words in (("push",), ("app",)) else ["--out", str(out)])]
+    return [*words, *known[words], *([] if words in (("push",), ("app",), ("models",), ("doctor",)) else ["--out", str(out)])]
 
 
 def test_every_command_and_its_options_are_tried():
