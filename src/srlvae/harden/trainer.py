@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from srlvae.errors import InputError
 from srlvae.harden.crops import Batch
 from srlvae.harden.inner import go_on, perturb
+from srlvae.harden.memory import fit
 from srlvae.harden.networks import Networks
 from srlvae.harden.progress import Progress
 from srlvae.harden.rotation import MicroBatch
@@ -24,6 +25,7 @@ from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
 from srlvae.training.precision import make_accelerator
+from srlvae.training.recompute import checkpoint_layers
 
 T = TypeVar("T")
 
@@ -39,13 +41,16 @@ class Trainer:
         self.accelerator = make_accelerator(config.precision)
         self.device, self.processes = self.accelerator.device, self.accelerator.processes
         self.per_process, rest = divmod(config.batch_size, self.processes.num_processes)
-        self.micro = config.micro_batch or self.per_process
-        if rest or self.per_process % self.micro:
+        if rest or self.per_process % (config.micro_batch or self.per_process):
             raise InputError(
                 f"a batch of {config.batch_size} does not divide into {self.processes.num_processes} processes "
-                f"and micro-batches of {self.micro}"
+                f"and micro-batches of {config.micro_batch or self.per_process}"
             )
         self.networks = Networks(original, config, self.accelerator, held_out)
+        self.fit = fit(self.networks, self.terms(Progress()), self.per_process)
+        self.micro = self.fit.micro
+        if self.fit.checkpointing:
+            checkpoint_layers(self.networks.vae.model)
         self.parameters, self.vae = self.networks.parameters, self.networks.vae
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
