@@ -40,7 +40,7 @@ PixelsHelp = "Pixels of the largest image that is read; beyond Pillow's 89 milli
 LEFT_FILES_OUT = 3
 # How many of them it names; the table in the output folder names all.
 NAMED = 50
-DeviceHelp = "Such as cuda or cpu; by default a GPU where there is one."
+DeviceHelp = "Such as cuda, mps or cpu; by default a GPU where there is one."
 
 
 def device_of(name: str) -> Any:
@@ -51,7 +51,7 @@ def device_of(name: str) -> Any:
 
     if name == "auto":
         # Of processes that run together each has a GPU of its own.
-        return processes().device if torch.cuda.is_available() else torch.device("cpu")
+        return processes().device if torch.accelerator.is_available() else torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -134,7 +134,10 @@ class Tuner:
         self.unet = trainable_copy(pipeline.pipe.unet, config)
         self.pipeline = pipeline.with_unet(self.unet)
         self.weights = nn.ParameterList(p for p in self.unet.parameters() if p.requires_grad)
-        self.optimizer = torch.optim.AdamW(self.weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+        fused = pipeline.device.type == "cuda" or None
+        self.optimizer = torch.optim.AdamW(
+            self.weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused
+        )
         self.timesteps: int = pipeline.pipe.scheduler.config.num_train_timesteps
         self.condition = lru_cache(CAPTIONS_KEPT)(lambda caption: pipeline.condition([caption]))
 

@@ -136,6 +136,7 @@ def batches(crops: Crops, numbers: Sequence[list[int]], workers: int, left_out: 
     workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
     limit = partial(_same_limit, Image.MAX_IMAGE_PIXELS)
     options: dict[str, Any] = {"collate_fn": _collate, "num_workers": workers, "worker_init_fn": limit}
+    options |= {"persistent_workers": workers > 0}
     for batch in DataLoader(crops, batch_sampler=numbers, **options):
         name_skipped(crops.photographs, batch.skipped, left_out or LeftOut())
         yield batch

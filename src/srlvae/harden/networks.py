@@ -28,7 +28,7 @@ class Encode(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean latents of images."""
-        return self.vae.mean(x)
+        return self.vae.mean_unchecked(x)
 
 
 class Networks:
@@ -50,7 +50,9 @@ class Networks:
         if original.has_posterior and config.objective.hold_variance:
             self.log_variance = mean_log_variance(original, held_out.to(accelerator.device))
             hold_variance(copy.deepcopy(original), self.log_variance)  # refused now rather than after the last step
-        if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
+        # float16 overflows in the norms of some VAEs, such as SDXL's; bfloat16 is slow in them on CPUs.
+        half = accelerator.dtype
+        if half == torch.float16 or (accelerator.device.type == "cpu" and half == torch.bfloat16):
             for vae in (self.vae, self.teacher):
                 keep_norms_float32(vae.model)
         self.features = None if config.features == "none" else load_features(config.features).to(accelerator.device)

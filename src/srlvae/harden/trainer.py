@@ -12,7 +12,9 @@ import torch
 from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
 from torch import Tensor, nn
 
+from srlvae.devices import onto
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.harden.crops import Batch
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.memory import fit
@@ -28,6 +30,8 @@ from srlvae.training.precision import make_accelerator
 from srlvae.training.recompute import checkpoint_layers
 
 T = TypeVar("T")
+# A part of the loss on a micro-batch: its name, the micro-batch's share of the images, and its mean there.
+LossPart = tuple[str, float, Tensor]
 
 
 class Trainer:
@@ -36,8 +40,8 @@ class Trainer:
     Raises InputError if a batch does not divide into processes and micro-batches.
     """
 
-    def __init__(self, original: VAE, config: HardenConfig, held_out: Images):
-        self.config, self.objective = config, config.objective
+    def __init__(self, original: VAE, config: HardenConfig, held_out: Images, listener: Listener | None = None):
+        self.config, self.objective, self.listener = config, config.objective, listener or Listener()
         self.accelerator = make_accelerator(config.precision)
         self.device, self.processes = self.accelerator.device, self.accelerator.processes
         self.per_process, rest = divmod(config.batch_size, self.processes.num_processes)
@@ -53,7 +57,11 @@ class Trainer:
             checkpoint_layers(self.networks.vae.model)
         self.parameters, self.vae = self.networks.parameters, self.networks.vae
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+            self.parameters,
+            lr=config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda" or None,
         )
         encode = self.networks.encode
         self.modules: dict[str, nn.Module] = {"encoder": encode.parts, "average": self.networks.average}
@@ -92,7 +100,7 @@ class Trainer:
     def take(self, place: int, batch: Batch, progress: Progress, radius: float, delta: Images | None = None) -> None:
         """Put a batch in its place, with new perturbations or with those that it had before an interruption."""
         progress.unreadable |= {str(index): reason for index, reason in batch.skipped}
-        x = batch.x.to(self.device, memory_format=torch.channels_last)
+        x = onto(batch.x, self.device).contiguous(memory_format=torch.channels_last)
         delta = None if delta is None else delta.to(self.device)
 
         def parts() -> list[MicroBatch]:
@@ -118,6 +126,7 @@ class Trainer:
                     raise
             self.optimizer.zero_grad()
             self.micro = (self.micro + 1) // 2
+            self.tell(self.listener.says, f"memory has run out: from now on {self.micro} of {self.per_process} images at once")
             self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
 
     def fitting(self, work: Callable[[int], T]) -> T:
@@ -139,8 +148,8 @@ class Trainer:
 
     def step(self, progress: Progress, place: int) -> dict[str, float]:
         """Take one optimiser step on the batch in `place`, and move its perturbations on. Returns the parts of the loss."""
-        losses, gradients = self._halving(lambda: self._gradients(progress, place))
-        self._update(progress)
+        parts, gradients = self._halving(lambda: self._gradients(progress, place))
+        losses = self._update(progress, parts)
         radius = self.objective.radius(progress.step / self.config.steps)
         for part, gradient in zip(self.held[place], gradients, strict=True):
             if gradient is not None:
@@ -148,11 +157,14 @@ class Trainer:
         progress.step += 1
         return losses
 
-    def _gradients(self, progress: Progress, place: int) -> tuple[dict[str, float], list[Tensor | None]]:
-        """Accumulate the gradient of the loss. Returns its parts, and its gradients with respect to the attacked images."""
+    def _gradients(self, progress: Progress, place: int) -> tuple[list[LossPart], list[Tensor | None]]:
+        """Accumulate the gradient of the loss. Returns its parts, and its gradients with respect to the attacked images.
+
+        Nothing here waits for the device.
+        """
         terms, parts, every = self.terms(progress), self.held[place], self.objective.decode_every
         moving = self.objective.visits > 1 and any(attack.goes_on for attack in self.objective.attacks)
-        totals: dict[str, float] = {}
+        found: list[LossPart] = []
         gradients: list[Tensor | None] = []
         for number, part in enumerate(parts, 1):
             share = len(part.numbers) / self.per_process
@@ -162,18 +174,24 @@ class Trainer:
                     looked = [row for row, image in enumerate(part.numbers) if image % every == 0]
                     loss, logged = outer_loss(self.encode, self.vae, part.clean, attacked, terms, looked, every)
                 self.accelerator.backward(share * loss.mean())
-            for name, value in logged.items():
-                totals[name] = totals.get(name, 0.0) + share * value.item()
+            found += [(name, share, value) for name, value in logged.items()]
             gradients.append(attacked.grad if attacked is not None else None)
-        return totals, gradients
+        return found, gradients
 
-    def _update(self, progress: Progress) -> None:
-        """Step the optimiser and the average. A step without a finite gradient is left out and counted."""
+    def _update(self, progress: Progress, parts: list[LossPart]) -> dict[str, float]:
+        """Step the optimiser and the average, and return the parts of the loss as numbers.
+
+        A step without a finite gradient is left out and counted.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(progress.step)
         norm = self.accelerator.clip_gradients(self.optimizer, self.parameters, self.config.clip)
-        finite = norm is None or bool(torch.isfinite(norm))
-        if not finite:
+        # The one moment of a step at which the program waits for the device.
+        values = torch.stack([value.float() for _, _, value in parts] + ([] if norm is None else [norm.float()])).tolist()
+        losses: dict[str, float] = {}
+        for (name, share, _), value in zip(parts, values, strict=False):
+            losses[name] = losses.get(name, 0.0) + share * value
+        if norm is not None and not math.isfinite(values[-1]):
             progress.steps_skipped += 1
             # A scaler of gradients has to hear of it; without one, nothing may reach the weights.
             if self.accelerator.scaler is None:
@@ -186,6 +204,7 @@ class Trainer:
                 "--precision no or bf16, a lower learning rate, or look for photographs that the VAE cannot encode"
             )
         self.networks.update_average(progress.step + 1)
+        return losses
 
     @torch.no_grad()
     def steer(self, progress: Progress, place: int) -> None:
