@@ -21,5 +21,6 @@ def onto(tensor: Tensor, device: torch.device) -> Tensor:
 
 def fast_products() -> None:
     """Let NVIDIA's tensor cores round what float32 convolutions and products read to TF32, ten bits, in all of the process."""
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
+    if torch.cuda.is_available():  # torch's switch for all devices would change what CPUs compute
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True

@@ -64,7 +64,7 @@ def harden(
     photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
     left_out = LeftOut(listener)
     held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed, left_out)
-    trainer = Trainer(original, config, held_out)
+    trainer = Trainer(original, config, held_out, listener)
     run: dict[str, Any] = {"original": original.fingerprint(), "config": asdict(config)}
     run |= {"photographs": photographs_digest(photographs, held_out)}
     progress, perturbations = begin(trainer, out, run, resume)
@@ -107,7 +107,7 @@ def finish(trainer: Trainer, out: Path, held_out: Tensor, run: dict, progress: P
     with trainer.accelerator.autocast():
         x, features = held_out.to(trainer.device), trainer.networks.features
         table = trainer.fitting(lambda n: scores(original, hardened, x, seed, features, n))
-    finish_folder(out, original, hardened, held_out, table, run, asdict(progress), skipped)
+    finish_folder(out, trainer.comparison, hardened, table, run, asdict(progress), skipped)
 
 
 def train(
@@ -146,6 +146,7 @@ def train(
         progress.seconds += time.process_time() - began
         note = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
         trainer.tell(listener.at, "steps", progress.step, config.steps, note)
+        trainer.tell(listener.measured, progress.step, losses)
         if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
             snapshot(trainer, out, progress)
         done = progress.step == config.steps
@@ -169,6 +170,9 @@ def save(
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.says(f"step {progress.step}: latents moved by {clean:.3f} clean, {attacked:.3f} attacked")
+        listener.measured(progress.step, {"weight": weight, "shift_clean": clean, "shift_attacked": attacked})
+        if listener.wants_pictures:
+            listener.pictured(progress.step, "attacked", trainer.comparison.picture(average))
     meet("scoring a checkpoint")
 
 

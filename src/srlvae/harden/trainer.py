@@ -19,6 +19,7 @@ from srlvae.harden.crops import Batch
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.memory import fit
 from srlvae.harden.networks import Networks
+from srlvae.harden.output import Comparison
 from srlvae.harden.progress import Progress
 from srlvae.harden.rotation import MicroBatch
 from srlvae.harden.settings import HardenConfig
@@ -67,6 +68,7 @@ class Trainer:
         self.modules: dict[str, nn.Module] = {"encoder": encode.parts, "average": self.networks.average}
         self.encode: Any = self.processes.prepare(encode)
         self.held: dict[int, list[MicroBatch]] = {}
+        self.comparison = Comparison(self.networks.original, held_out[:4])
 
     @property
     def is_main(self) -> bool:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from PIL import Image
 
 from srlvae.devices import default_device
