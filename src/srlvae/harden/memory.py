@@ -61,6 +61,7 @@ def fit(networks: Networks, terms: tuple[Term, ...], batch: int) -> Fit:
     sizes = [config.micro_batch] if config.micro_batch else [n for n in range(batch, 0, -1) if batch % n == 0]
     # Processes that run together on CPUs have one memory.
     room = free_memory(device) // (neighbours() if device.type == "cpu" else 1)
+    found = Fit(sizes[-1], False, None, room, True)
     for checkpointing in ways(networks):
         needs: dict[int, int | None] = {}
         low, high = 0, len(sizes) - 1  # the sizes fall: the first that fits

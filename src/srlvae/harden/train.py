@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from srlvae.events import Listener
+from srlvae.harden.checkpoints import restore, write_checkpoint
 from srlvae.harden.crops import Crops, batches, name_skipped, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import FolderPhotographs, Photographs, look_through, open_photographs
@@ -98,7 +99,7 @@ def begin(trainer: Trainer, out: Path, run: dict, resume: bool) -> tuple[Progres
         claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
     meet("beginning")
     checkpoint = out / CHECKPOINT
-    return trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
+    return restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})
 
 
 def finish(trainer: Trainer, out: Path, held_out: Tensor, run: dict, progress: Progress, skipped: int) -> None:
@@ -161,7 +162,7 @@ def save(
     trainer: Trainer, out: Path, progress: Progress, losses: dict[str, float], held_out: Tensor, listener: Listener
 ) -> None:
     """Write the checkpoint, and score the average so far."""
-    trainer.save(out / CHECKPOINT, progress)
+    write_checkpoint(trainer, out / CHECKPOINT, progress)
     if trainer.is_main:
         x = held_out[:8].to(trainer.device)
         with trainer.accelerator.autocast():

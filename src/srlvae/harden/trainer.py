@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -26,7 +25,6 @@ from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Encoded, Term, next_log_weight, outer_loss, shift
 from srlvae.images import Images
 from srlvae.models.vae import VAE
-from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
 from srlvae.training.precision import make_accelerator
 from srlvae.training.recompute import checkpoint_layers
 
@@ -141,11 +139,6 @@ class Trainer:
         sizes = [self.micro]
         return find_executable_batch_size(work, self.micro, reduced)()
 
-    def perturbations(self) -> dict[str, Tensor]:
-        """The perturbations of all processes' images, by place."""
-        own = {place: torch.cat([part.delta for part in parts]).contiguous() for place, parts in sorted(self.held.items())}
-        return {str(place): torch.as_tensor(self.processes.gather(delta)) for place, delta in own.items()}
-
     # --- a step
 
     def step(self, progress: Progress, place: int) -> dict[str, float]:
@@ -220,22 +213,3 @@ class Trainer:
         moved = float(torch.as_tensor(self.processes.reduce(torch.cat(found).mean(), "mean")))
         bound = self.objective.bound(progress.step / self.config.steps)
         progress.log_weight = next_log_weight(progress.log_weight, moved, bound)
-
-    # --- checkpoints
-
-    def save(self, path: Path, progress: Progress) -> None:
-        """Write the checkpoint, on the main process."""
-        tensors = self.perturbations()
-        if self.is_main:
-            if self.accelerator.scaler is not None:
-                progress.scaler = self.accelerator.scaler.state_dict()
-            save_checkpoint(path, self.modules, self.optimizer, vars(progress), tensors)
-
-    def restore(self, path: Path) -> tuple[Progress, dict[int, Tensor]]:
-        """Go on from a checkpoint. Returns the progress, and this process's perturbations by place."""
-        progress = Progress(**load_checkpoint(path, self.modules, self.optimizer))
-        if self.accelerator.scaler is not None and progress.scaler:
-            self.accelerator.scaler.load_state_dict(progress.scaler)
-        start = self.processes.process_index * self.per_process
-        own = {int(place): tensor[start : start + self.per_process] for place, tensor in load_more(path).items()}
-        return progress, own
