@@ -47,10 +47,11 @@ class Comparison:
                 found.append([photograph, attacked, self.original.reconstruct(attacked)])
         return found
 
-    @torch.no_grad()
     def picture(self, hardened: VAE) -> Tensor:
         """The rows with the attacked photographs as `hardened` reconstructs them, as one picture `3 h w`."""
-        rows = [[cell[0] for cell in (*row, hardened.reconstruct(row[1]))] for row in self.rows]
+        known = self.rows  # made with gradients
+        with torch.no_grad():
+            rows = [[cell[0] for cell in (*row, hardened.reconstruct(row[1]))] for row in known]
         return tile(rows, ["clean", "attacked 15/255", "original", "hardened"])
 
 
