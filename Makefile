@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # How many tests run at once; each takes one core and about 1.5 GB.
 WORKERS ?= 2
 
-.PHONY: quickstart test test-slow mutants lint docs
+.PHONY: quickstart test test-slow test-gpu mutants lint docs
 
 quickstart: $(VENV)/ready
 	$(BIN)/srlvae quickstart --out runs/quickstart
@@ -17,6 +17,10 @@ test: $(VENV)/ready lint
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow --durations=15
+
+# Where there is no CUDA card, they are skipped.
+test-gpu: $(VENV)/ready
+	$(BIN)/python -m pytest tests/test_gpu.py -m 'slow or not slow' -rs --durations=15
 
 # Mistakes that a careless change could make, applied one by one to a copy; the fast tests must notice each.
 mutants: $(VENV)/ready

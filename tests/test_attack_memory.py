@@ -23,7 +23,7 @@ def test_the_estimate_grows_with_the_pixels_as_what_is_kept_does(build, monkeypa
     attack = prepare(Request("latent"), vae)
     large = x.repeat(1, 1, 4, 4)[:1].requires_grad_()
     kept = saved_bytes(lambda: vae.mean(large))
-    monkeypatch.setattr("srlvae.attacks.memory.free", lambda device: round(10.5 * 1.5 * kept / 0.9))
+    monkeypatch.setattr("srlvae.attacks.memory.free_memory", lambda device: round(10.5 * 1.5 * kept / 0.9))
     # Convolutions keep as much a pixel at every size, but for the edges.
     assert plan(attack, {picture_path(i): (128, 128) for i in range(30)}, 30, Heard()) == {(128, 128): 10}
 
@@ -48,7 +48,7 @@ def test_an_image_that_does_not_fit_is_left_out_and_the_others_are_attacked(tmp_
     for i, side in enumerate((16, 160, 16)):
         (tmp_path / "in").mkdir(exist_ok=True)
         picture(i, side).save(tmp_path / "in" / f"{i}.png")
-    monkeypatch.setattr("srlvae.attacks.memory.free", lambda device: 10**6)
+    monkeypatch.setattr("srlvae.attacks.memory.free_memory", lambda device: 10**6)
     attack, heard = prepare(Request("latent", steps=1), small_kl()), Heard()
     assert len(attack_files(attack, [tmp_path / "in"], tmp_path / "out", listener=heard)) == 2
     ((file, reason, _),) = heard.omissions

@@ -73,6 +73,11 @@ def limit(_: dict[str, Any]) -> int | None:
     return Image.MAX_IMAGE_PIXELS
 
 
+def reports_to(call: dict[str, Any]) -> str | None:
+    """The tracker that is told."""
+    return getattr(call["listener"], "name", None)
+
+
 META = torch.device("meta")
 STRICT = Row(("--strict",), of("listener", "strict"), True)
 PIXELS = Row(("--max-pixels", 7), limit, 7)
@@ -103,7 +108,8 @@ ROWS: dict[str, dict[str, Row]] = {
         "--seed": Row(("--seed", 9), of("config", "seed"), 9),
         "--checkpoint-every": Row(("--checkpoint-every", 3), of("config", "checkpoint_every"), 3),
         "--snapshot-every": Row(("--snapshot-every", 3), of("config", "snapshot_every"), 3),
-        "--gradient-checkpointing": Row(("--gradient-checkpointing",), of("config", "gradient_checkpointing"), True),
+        "--gradient-checkpointing": Row(("--no-gradient-checkpointing",), of("config", "gradient_checkpointing"), False),
+        "--report-to": Row(("--report-to", "tensorboard"), reports_to, "tensorboard"),
         "--held-out": Row(("--held-out", 3), of("config", "held_out"), 3),
         "--workers": Row(("--workers", 1), of("config", "workers"), 1),
         "--resume": Row(("--no-resume",), "resume", False),
@@ -197,6 +203,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--precision": Row(("--precision", "bf16"), of("config", "precision"), "bf16"),
         "--seed": Row(("--seed", 5), of("config", "seed"), 5),
         "--checkpoint-every": Row(("--checkpoint-every", 3), of("config", "checkpoint_every"), 3),
+        "--report-to": Row(("--report-to", "tensorboard"), reports_to, "tensorboard"),
         "--device": Row(("--device", "meta"), of("pipeline", "device"), META),
         "--strict": STRICT,
         "--max-pixels": PIXELS,
@@ -332,6 +339,7 @@ def without() -> dict[tuple, dict[str, Any]]:
 @pytest.fixture
 def commands(monkeypatch) -> Commands:
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10**6)
+    monkeypatch.setattr("srlvae.training.tracking.find_spec", lambda name: True)
     monkeypatch.setattr("srlvae.trust.links._followed", False)
     return Commands(monkeypatch)
 

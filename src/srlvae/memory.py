@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import psutil
+import torch
 
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _USED = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
 
 
-def free_memory() -> int:
-    """The bytes that are free in main memory, within the limit that a container sets."""
-    found = psutil.virtual_memory().available
+def free_memory(device: torch.device | None = None) -> int:
+    """The bytes that are free on a device, or without one in main memory.
+
+    Main memory is taken within the limits that a container and `ulimit -v` set. On a GPU, what PyTorch holds for later tensors
+    counts as free.
+    """
+    kind = device.type if device else "cpu"
+    if kind == "mps":
+        return max(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), 0)
+    if kind in ("cuda", "xpu"):
+        library = torch.get_device_module(kind)
+        return library.mem_get_info(device)[0] + library.memory_reserved(device) - library.memory_allocated(device)
+    return max(min(psutil.virtual_memory().available, *_limits()), 0)
+
+
+def _limits() -> list[int]:
+    """What is left to this process of each limit that is set, with a last one that never matters."""
+    left = [sys.maxsize]
     for limit, used in zip(_LIMITS, _USED, strict=True):
         try:
-            found = min(found, int(limit.read_text()) - int(used.read_text()))
+            left.append(int(limit.read_text()) - int(used.read_text()))
         except (OSError, ValueError):  # no such limit, or `max`
             continue
-    return max(found, 0)
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        left += [limit - psutil.Process().memory_info().vms] if limit != resource.RLIM_INFINITY else []
+    return left
 
 
 def gigabytes(count: int) -> str:

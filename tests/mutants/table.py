@@ -379,7 +379,7 @@ MUTANTS = (
     Mutant(
         "a resumed hardening begins again",
         "harden/train.py",
-        "return trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})",
+        "return restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})",
         "return Progress(), {}",
         "tests/test_harden.py resumed_run",
     ),

@@ -34,7 +34,7 @@ def plan(attack: PreparedAttack, images: Mapping[Path, Size], batch: int, listen
     if attack.request.attack.announced and isinstance(attack.model, Pipeline):
         for line in announce_peak(attack.model, list(images), batch):
             listener.says(line)
-    rate, room = _bytes_per_pixel(attack, width, height), free(attack.vae.device)
+    rate, room = _bytes_per_pixel(attack, width, height), free_memory(attack.vae.device)
     limits = {size: min(batch, int(SHARE * room / (rate * math.prod(size)))) for size in set(images.values())}
     count = max(1, min(limits[width, height], list(images.values()).count((width, height))))
     said = f"{count} image{'s' if count > 1 else ''} of {width} x {height} pixels at once"
@@ -47,11 +47,6 @@ def too_large(size: Size) -> str:
     return (
         f"{size[0]} x {size[1]} pixels take more memory than is free; give a smaller copy, or a machine or --device with more"
     )
-
-
-def free(device: torch.device) -> int:
-    """The bytes that are free on a device; for the CPU within the limit that a container sets."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 
 def _bytes_per_pixel(attack: PreparedAttack, width: int, height: int) -> float:

@@ -12,7 +12,9 @@ from srlvae.cli.shared import (
     LinksHelp,
     PipelineHelp,
     PixelsHelp,
+    ReportHelp,
     StrictHelp,
+    Tracker,
     VaeHelp,
     console,
     end,
@@ -49,6 +51,7 @@ def finetune(
     precision: Annotated[str, typer.Option(help="Precision: auto, no (float32), bf16 or fp16.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Random seed for data order, noise and dropped captions.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    report_to: Annotated[Tracker | None, typer.Option(help=ReportHelp)] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
@@ -66,6 +69,7 @@ def finetune(
     from srlvae.cli.drawing import Bars
     from srlvae.finetune import Captions, FinetuneConfig
     from srlvae.finetune import finetune as run
+    from srlvae.training.tracking import tracked
 
     let_in(max_pixels, follow_links)
     config = FinetuneConfig(
@@ -78,8 +82,8 @@ def finetune(
         precision=precision,
     )
     loaded = pipeline_of(pipeline, vae, device)
-    with Bars(console, strict) as bars:
-        run(loaded, images, out, config, captions=Captions(captions, caption_column), prompt=prompt, listener=bars)
+    with Bars(console, strict) as bars, tracked(report_to, out, bars) as listener:
+        run(loaded, images, out, config, captions=Captions(captions, caption_column), prompt=prompt, listener=listener)
     console.print(f"\nTuned: [bold]{named(out)}[/]")
     if lora_rank:
         console.print(f'Next, in Python: pipeline.load_lora_weights("{shown(out)}")', markup=False)

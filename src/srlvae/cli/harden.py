@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from srlvae.cli.export import export_command
-from srlvae.cli.shared import LinksHelp, PixelsHelp, StrictHelp, VaeHelp, console, end, let_in, named, show_scores
+from srlvae.cli.shared import (
+    LinksHelp,
+    PixelsHelp,
+    ReportHelp,
+    StrictHelp,
+    Tracker,
+    VaeHelp,
+    console,
+    end,
+    let_in,
+    named,
+    show_scores,
+)
 from srlvae.errors import InputError
 from srlvae.files import shown
 from srlvae.locks import holds
@@ -32,7 +44,12 @@ def harden(
     config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, instead of a preset.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a step, over all processes.")] = None,
-    micro_batch: Annotated[int | None, typer.Option(help="Images at a time in a process; gradients accumulate.")] = None,
+    micro_batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Images at a time in a process; gradients accumulate. `auto`, the default: as many as fit in memory."
+        ),
+    ] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
     eps: Annotated[str | None, typer.Option(help="Radius of all inner attacks, such as 8/255.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate of the cosine schedule.")] = None,
@@ -46,10 +63,14 @@ def harden(
         int | None, typer.Option(help="Steps between encoder files that are kept, for `srlvae bench hardening`.")
     ] = None,
     gradient_checkpointing: Annotated[
-        bool | None, typer.Option("--gradient-checkpointing", help="Recompute activations: needs less memory and more time.")
+        bool | None,
+        typer.Option(
+            help="Recompute activations: needs less memory and more time. By default where not one image fits without."
+        ),
     ] = None,
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    report_to: Annotated[Tracker | None, typer.Option(help=ReportHelp)] = None,
     resume: Annotated[bool, typer.Option(help="Resume an interrupted run with the same settings in --out.")] = True,
     streaming: Annotated[bool, typer.Option("--streaming", help="Stream shards or a Hugging Face dataset.")] = False,
     image_column: Annotated[
@@ -69,12 +90,15 @@ def harden(
     """
     from srlvae.cli.drawing import Bars
     from srlvae.config import fraction, read_toml
+    from srlvae.devices import fast_products
     from srlvae.harden import HardenConfig
     from srlvae.harden import harden as run
     from srlvae.harden import preset as preset_of
     from srlvae.harden.photographs import FolderPhotographs, open_photographs
+    from srlvae.training.tracking import tracked
 
-    given: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "micro_batch": micro_batch, "resolution": resolution}
+    given: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "resolution": resolution}
+    given |= {"micro_batch": None if micro_batch is None else _images_at_once(micro_batch)}
     given |= {"learning_rate": learning_rate, "closeness": closeness, "features": features, "precision": precision}
     given |= {"checkpoint_every": checkpoint_every, "snapshot_every": snapshot_every, "held_out": held_out, "workers": workers}
     given |= {"seed": seed, "gradient_checkpointing": gradient_checkpointing, "eps": None if eps is None else fraction(eps)}
@@ -84,8 +108,9 @@ def harden(
     settings = settings.changed(**{name: value for name, value in given.items() if value is not None})
     let_in(max_pixels, follow_links)
     photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming, column=image_column)
-    with Bars(console, strict) as bars:
-        run(vae, photographs, out, settings, resume=resume, listener=bars)
+    fast_products()
+    with Bars(console, strict) as bars, tracked(report_to, out, bars) as listener:
+        run(vae, photographs, out, settings, resume=resume, listener=listener)
     show_scores(out)
     console.print(f"\nHardened VAE: [bold]{named(out)}[/]\nIts encoder alone: [bold]{named(out / 'encoder.safetensors')}[/]")
     console.print(f"For other programs: {shown(export_command(out))}", markup=False)
@@ -93,6 +118,16 @@ def harden(
     console.print(f"Next: srlvae bench reconstruction {words}", markup=False)
     # Of shards and datasets all files were looked at.
     end(bars.omissions, [out], [photographs.folder] if isinstance(photographs, FolderPhotographs) else [])
+
+
+def _images_at_once(word: str) -> int:
+    """The setting that `--micro-batch` stands for; 0 is as many as fit."""
+    if word == "auto":
+        return 0
+    try:
+        return int(word)
+    except ValueError as error:
+        raise InputError(f"--micro-batch is auto or a number of images, got {shown(word)}") from error
 
 
 @holds("out")

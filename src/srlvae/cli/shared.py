@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import typer
 from rich.console import Console
@@ -29,6 +29,9 @@ VaeHelp = (
     "A folder in diffusers' format, a pipeline's folder, a single file (LDM, TAESD or a whole checkpoint), a hub id such as "
     "`hf://owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
 )
+# As `srlvae.training.tracking` has them, which is slow to load.
+Tracker = Literal["tensorboard", "trackio", "wandb"]
+ReportHelp = "Show curves and pictures of the training there, too; the log in --out stays."
 PipelineHelp = (
     "A pipeline like Stable Diffusion's: a folder in diffusers' format, a checkpoint in one file inside such a folder, a hub "
     "id such as `hf://owner/name@revision:fp16`, or the bundled `tiny-sd`."
@@ -40,18 +43,20 @@ PixelsHelp = "Pixels of the largest image that is read; beyond Pillow's 89 milli
 LEFT_FILES_OUT = 3
 # How many of them it names; the table in the output folder names all.
 NAMED = 50
-DeviceHelp = "Device such as cuda or cpu; `auto` takes a GPU if there is one."
+DeviceHelp = "Device such as cuda, mps or cpu; `auto` takes a GPU if there is one."
 
 
 def device_of(name: str) -> Any:
     """The torch device called `name`; for `auto` a GPU if there is one. Raises InputError for a device that is not there."""
     import torch
 
+    from srlvae.devices import fast_products
     from srlvae.training.processes import processes
 
+    fast_products()
     if name == "auto":
         # Of processes that run together each has a GPU of its own.
-        return processes().device if torch.cuda.is_available() else torch.device("cpu")
+        return processes().device if torch.accelerator.is_available() else torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -117,6 +117,7 @@ def tune(
     for step in range(start, config.steps):
         loss = tuner.step(step, latents, captions)
         listener.at("steps", step + 1, config.steps, f"loss {loss:.4f}")
+        listener.measured(step + 1, {"loss": loss})
         stop = listener.should_stop()
         if checkpoint and (stop or (step + 1) % config.checkpoint_every == 0):
             tuner.save(checkpoint, step + 1)
@@ -133,7 +134,8 @@ class Tuner:
         self.unet = trainable_copy(pipeline.pipe.unet, config)
         self.pipeline = pipeline.with_unet(self.unet)
         self.weights = nn.ParameterList(p for p in self.unet.parameters() if p.requires_grad)
-        self.optimizer = torch.optim.AdamW(self.weights, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+        options: dict[str, Any] = {"betas": (0.9, 0.99), "weight_decay": 0.01, "fused": pipeline.device.type == "cuda" or None}
+        self.optimizer = torch.optim.AdamW(self.weights, lr=config.learning_rate, **options)
         self.timesteps: int = pipeline.pipe.scheduler.config.num_train_timesteps
         self.condition = lru_cache(CAPTIONS_KEPT)(lambda caption: pipeline.condition([caption]))
 

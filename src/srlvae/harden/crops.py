@@ -53,6 +53,10 @@ class Batch:
     numbers: list[int]
     skipped: list[tuple[int, str]]
 
+    def pin_memory(self) -> Batch:
+        """The batch in memory from which a GPU copies on its own; the loader asks for it."""
+        return Batch(self.x.pin_memory(), self.numbers, self.skipped)
+
 
 class Crops(Dataset):
     """The sequence of samples. Every epoch has a new order of the photographs `chosen`, and every sample a crop of its own."""
@@ -136,6 +140,7 @@ def batches(crops: Crops, numbers: Sequence[list[int]], workers: int, left_out: 
     workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
     limit = partial(_same_limit, Image.MAX_IMAGE_PIXELS)
     options: dict[str, Any] = {"collate_fn": _collate, "num_workers": workers, "worker_init_fn": limit}
+    options |= {"pin_memory": torch.cuda.is_available()}
     for batch in DataLoader(crops, batch_sampler=numbers, **options):
         name_skipped(crops.photographs, batch.skipped, left_out or LeftOut())
         yield batch

@@ -16,6 +16,7 @@ from torch import Tensor
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Objective, pgd, project
 from srlvae.attacks.papers.reconstruction import reconstruction_objective
+from srlvae.devices import onto
 from srlvae.harden.terms import CleanBatch
 from srlvae.images import Images
 from srlvae.models.vae import VAE, Latents
@@ -105,8 +106,9 @@ def go_on(
 ) -> Images:
     """Move perturbations one step up the gradient of the loss, if their attack goes on, and into the present ball."""
     own = [attacks[kind] for kind in choose_attacks(attacks, numbers)]
-    eps = delta.new_tensor([radius * attack.eps for attack in own])[:, None, None, None]
-    size = delta.new_tensor([attack.step_size * attack.goes_on for attack in own])[:, None, None, None] * eps
+    numbers_of = torch.tensor([[radius * attack.eps, attack.step_size * attack.goes_on] for attack in own], dtype=delta.dtype)
+    eps, share = onto(numbers_of, delta.device).T[:, :, None, None, None]
+    size = share * eps
     return _into_ball(delta + size * gradient.sign().nan_to_num(), clean.x, eps)
 
 

@@ -10,14 +10,12 @@ from torch import Tensor, nn
 
 from srlvae.errors import InputError
 from srlvae.harden.settings import HardenConfig
-from srlvae.harden.terms import CleanBatch, Term, outer_loss
+from srlvae.harden.terms import CleanBatch
 from srlvae.images import Images
 from srlvae.metrics.features import load_features
-from srlvae.models.memory import saved_bytes
 from srlvae.models.posterior import hold_variance, mean_log_variance
 from srlvae.models.vae import VAE
 from srlvae.training.precision import MixedAccelerator, keep_norms_float32
-from srlvae.training.recompute import checkpoint_layers
 from srlvae.training.schedule import update_average
 
 
@@ -30,7 +28,7 @@ class Encode(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The mean latents of images."""
-        return self.vae.mean(x)
+        return self.vae.mean_unchecked(x)
 
 
 class Networks:
@@ -52,11 +50,11 @@ class Networks:
         if original.has_posterior and config.objective.hold_variance:
             self.log_variance = mean_log_variance(original, held_out.to(accelerator.device))
             hold_variance(copy.deepcopy(original), self.log_variance)  # refused now rather than after the last step
-        if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
+        # float16 overflows in the norms of some VAEs, such as SDXL's; bfloat16 is slow in them on CPUs.
+        half = accelerator.dtype
+        if half == torch.float16 or (accelerator.device.type == "cpu" and half == torch.bfloat16):
             for vae in (self.vae, self.teacher):
                 keep_norms_float32(vae.model)
-        if config.gradient_checkpointing:
-            checkpoint_layers(self.vae.model)
         self.features = None if config.features == "none" else load_features(config.features).to(accelerator.device)
         self.encode = Encode(self.vae).requires_grad_(True)
         self.parameters = list(self.encode.parameters())
@@ -95,22 +93,3 @@ class Networks:
         before = [p for part in self.original.encoder_modules().values() for p in part.parameters()]
         if all(torch.equal(a, b) for a, b in zip(self.average.parameters(), before, strict=True)):
             raise InputError("the encoder is what it was: the run has learnt nothing, and nothing is written as a result")
-
-    def memory(self, terms: tuple[Term, ...], images: int) -> int:
-        """Estimate the bytes that a run needs with `images` images at once.
-
-        They are the weights, gradients, optimiser state and activations, and the crops and perturbations of the batches that
-        take turns. The latents of those batches are left out, as they are a few per cent of that.
-        """
-        every = self.config.objective.decode_every
-        x = torch.rand(every, 3, *[self.config.resolution] * 2, device=self.accelerator.device)
-
-        def once() -> None:
-            with self.accelerator.autocast():
-                outer_loss(self.vae.mean, self.vae, self.clean(x), x, terms, [0], every)
-
-        weights = sum(p.numel() * p.element_size() for vae in (self.vae, self.teacher) for p in vae.model.parameters())
-        # The encoder in training has its gradient, two moments and the average beside it.
-        trained = 4 * sum(p.numel() * 4 for p in self.parameters)
-        held = self.config.places * self.config.batch_size // self.accelerator.processes.num_processes * 2 * 4 * x[0].numel()
-        return weights + trained + held + images * saved_bytes(once) // every

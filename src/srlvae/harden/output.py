@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from srlvae.errors import InputError
 from srlvae.files import open_to_append, write_json, write_text
 from srlvae.harden.card import CARD, PICTURE, base_of, write_card
 from srlvae.harden.scores import attack_reconstruction
-from srlvae.images import tile, write_image
+from srlvae.images import Images, tile, write_image
 from srlvae.models.encoders import NAME as ENCODER
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import RECORD, VAE
@@ -30,8 +31,32 @@ def log_row(out: Path, row: dict) -> None:
         file.write(json.dumps(row) + "\n")
 
 
+class Comparison:
+    """Photographs `x` clean and attacked on the original VAE, and what the original and another one make of the latter."""
+
+    def __init__(self, original: VAE, x: Images):
+        self.original, self.x = original, x
+
+    @cached_property
+    def rows(self) -> list[list[Tensor]]:
+        """For each photograph: clean, attacked, and the attacked one as the original reconstructs it."""
+        found = []
+        for number, photograph in enumerate(self.x.to(self.original.device).split(1)):
+            attacked = attack_reconstruction(self.original, photograph, seed=0, first=number)
+            with torch.no_grad():
+                found.append([photograph, attacked, self.original.reconstruct(attacked)])
+        return found
+
+    def picture(self, hardened: VAE) -> Tensor:
+        """The rows with the attacked photographs as `hardened` reconstructs them, as one picture `3 h w`."""
+        known = self.rows  # made with gradients
+        with torch.no_grad():
+            rows = [[cell[0] for cell in (*row, hardened.reconstruct(row[1]))] for row in known]
+        return tile(rows, ["clean", "attacked 15/255", "original", "hardened"])
+
+
 def finish_folder(
-    out: Path, original: VAE, hardened: VAE, held_out: Tensor, scores: dict, run: dict, progress: dict, skipped: int
+    out: Path, comparison: Comparison, hardened: VAE, scores: dict, run: dict, progress: dict, skipped: int
 ) -> None:
     """Write weights, encoder file, record, model card and picture, then remove the checkpoint.
 
@@ -40,8 +65,9 @@ def finish_folder(
     Raises InputError if the scores are not finite; the checkpoint is then kept.
     """
     _check_result(scores)
+    original = comparison.original
     hardened.save(out)
-    _write_picture(out / PICTURE, original, hardened, held_out[:4])
+    write_image(out / PICTURE, comparison.picture(hardened))
     made = {"original": run["original"], "hardened": hardened.fingerprint(), "config": run["config"], "scores": scores}
     base = base_of(original)
     write_encoder(out / ENCODER, hardened, original, made, source={"hub": base.name} if base.name else None)
@@ -64,17 +90,6 @@ def _check_result(scores: dict) -> None:
     numbers = [value for part in (scores["original"], scores["hardened"]) for value in part.values() if value is not None]
     if not all(math.isfinite(number) for number in numbers):
         raise InputError("the scores are not finite, so nothing is written as a result; the checkpoint is kept")
-
-
-def _write_picture(path: Path, original: VAE, hardened: VAE, x: Tensor) -> None:
-    """A row for each photograph: clean, attacked, and the attacked one as the original and the hardened VAE reconstruct it."""
-    rows = []
-    for number, photograph in enumerate(x.to(original.device).split(1)):
-        attacked = attack_reconstruction(original, photograph, seed=0, first=number)
-        with torch.no_grad():
-            cells = [photograph, attacked, original.reconstruct(attacked), hardened.reconstruct(attacked)]
-        rows.append([cell[0] for cell in cells])
-    write_image(path, tile(rows, ["clean", "attacked 15/255", "original", "hardened"]))
 
 
 ROWS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from srlvae.harden.progress import Progress
 from srlvae.harden.settings import Objective
 from srlvae.harden.trainer import Trainer
 
@@ -11,7 +10,6 @@ def plan(trainer: Trainer, photographs: int, held_out: int) -> str:
     """Describe the model, the device, the photographs, what is minimised and how much memory it takes, a line for each."""
     vae, config, processes = trainer.vae, trainer.config, trainer.processes.num_processes
     parameters = sum(p.numel() for p in trainer.parameters)
-    memory = trainer.networks.memory(trainer.terms(Progress()), trainer.micro)
     lines = [
         f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
         f"training {' + '.join(vae.encoder_modules())}: {parameters:,} parameters on {trainer.device}, "
@@ -20,7 +18,7 @@ def plan(trainer: Trainer, photographs: int, held_out: int) -> str:
         f"{config.resolution} pixels",
         f"inner attacks: {_attacks(config.objective)}",
         f"minimised: {_terms(config.objective)}",
-        f"memory, estimated from a pass of one image: {memory / 2**30:.1f} GiB",
+        trainer.fit.said(trainer.per_process),
     ]
     return "\n".join(lines)
 

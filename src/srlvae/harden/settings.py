@@ -90,14 +90,16 @@ class HardenConfig:
 
     - `steps` is the number of optimiser steps.
     - `batch_size` is the number of images in an optimiser step, over all processes.
-    - `micro_batch` is the number of images at once in one process; gradients of the rest are accumulated. 0 takes all at once.
-      It is halved when memory runs out.
+    - `micro_batch` is the number of images at once in one process; gradients of the rest are accumulated. 0 takes as many as
+      fit in the memory that is free. It is halved when memory runs out.
     - `resolution` is the side of the random crops in pixels.
     - `learning_rate` is the peak of a cosine after `warmup` steps, for AdamW with `weight_decay`.
     - `clip` is the largest norm of the gradient.
     - `ema` is the decay of the averaged weights, which are the result.
     - `features` is the network of the perceptual distance, in scores and in terms, or "none".
     - `precision` is as in `make_accelerator`.
+    - `gradient_checkpointing` computes activations again instead of keeping them: for less memory, in about a third more time.
+      "auto" does so where not one image fits without.
     - `checkpoint_every` and `snapshot_every` are in steps. Snapshots are encoder files that are kept, and 0 writes none.
     - `held_out` is the number of photographs that are set apart for the scores.
     - `workers` is the number of processes that read images.
@@ -115,7 +117,7 @@ class HardenConfig:
     seed: int = 0
     features: Literal["efficientnet-lite0", "lpips-alex", "lpips-vgg", "none"] = "efficientnet-lite0"
     precision: Precision = "auto"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Literal["auto", True, False] = "auto"
     checkpoint_every: int = 200
     snapshot_every: int = 0
     held_out: int = 32

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from srlvae.devices import onto
 from srlvae.images import Images
 from srlvae.metrics.features import Features
 from srlvae.metrics.pairwise import PerImage, detail, detail_distance, feature_distance, squared_shift
@@ -166,6 +167,7 @@ def outer_loss(
     latents = dict(zip(sides, encode(torch.cat([*sides.values()])).chunk(len(sides)), strict=True))
     encoded = {side: Encoded(clean, latents[side]) for side in sides}
     rows = torch.arange(len(clean.x)) if looked is None else torch.tensor(looked, dtype=torch.long)
+    rows = onto(rows, clean.x.device)
     pictures = _decode(vae, clean, latents, [term for term in used if term.measure in DECODED], rows)
     parts: dict[str, PerImage] = {}
     for term in used:
@@ -176,7 +178,7 @@ def outer_loss(
             value = 0 * latents[term.on].float().mean((1, 2, 3))
             if term.on in pictures:
                 found = decode_every * MEASURES[term.measure](pictures[term.on])
-                value = value.index_copy(0, rows.to(value.device), found.float())
+                value = value.index_copy(0, rows, found.float())
         parts[f"{term.measure} {term.on}"] = term.weight * value
     return torch.stack([*parts.values()]).sum(0), {name: part.detach().mean() for name, part in parts.items()}
 

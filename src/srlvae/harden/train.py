@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from srlvae.events import Listener
+from srlvae.harden.checkpoints import restore, write_checkpoint
 from srlvae.harden.crops import Crops, batches, name_skipped, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import FolderPhotographs, Photographs, look_through, open_photographs
@@ -64,7 +65,7 @@ def harden(
     photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
     left_out = LeftOut(listener)
     held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed, left_out)
-    trainer = Trainer(original, config, held_out)
+    trainer = Trainer(original, config, held_out, listener)
     run: dict[str, Any] = {"original": original.fingerprint(), "config": asdict(config)}
     run |= {"photographs": photographs_digest(photographs, held_out)}
     progress, perturbations = begin(trainer, out, run, resume)
@@ -98,7 +99,7 @@ def begin(trainer: Trainer, out: Path, run: dict, resume: bool) -> tuple[Progres
         claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
     meet("beginning")
     checkpoint = out / CHECKPOINT
-    return trainer.restore(checkpoint) if checkpoint.exists() else (Progress(), {})
+    return restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})
 
 
 def finish(trainer: Trainer, out: Path, held_out: Tensor, run: dict, progress: Progress, skipped: int) -> None:
@@ -107,7 +108,7 @@ def finish(trainer: Trainer, out: Path, held_out: Tensor, run: dict, progress: P
     with trainer.accelerator.autocast():
         x, features = held_out.to(trainer.device), trainer.networks.features
         table = trainer.fitting(lambda n: scores(original, hardened, x, seed, features, n))
-    finish_folder(out, original, hardened, held_out, table, run, asdict(progress), skipped)
+    finish_folder(out, trainer.comparison, hardened, table, run, asdict(progress), skipped)
 
 
 def train(
@@ -146,6 +147,7 @@ def train(
         progress.seconds += time.process_time() - began
         note = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
         trainer.tell(listener.at, "steps", progress.step, config.steps, note)
+        trainer.tell(listener.measured, progress.step, losses)
         if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
             snapshot(trainer, out, progress)
         done = progress.step == config.steps
@@ -160,7 +162,7 @@ def save(
     trainer: Trainer, out: Path, progress: Progress, losses: dict[str, float], held_out: Tensor, listener: Listener
 ) -> None:
     """Write the checkpoint, and score the average so far."""
-    trainer.save(out / CHECKPOINT, progress)
+    write_checkpoint(trainer, out / CHECKPOINT, progress)
     if trainer.is_main:
         x = held_out[:8].to(trainer.device)
         with trainer.accelerator.autocast():
@@ -169,6 +171,9 @@ def save(
         weight = math.exp(progress.log_weight)
         log_row(out, {"step": progress.step, **losses, "weight": weight, "shift_clean": clean, "shift_attacked": attacked})
         listener.says(f"step {progress.step}: latents moved by {clean:.3f} clean, {attacked:.3f} attacked")
+        listener.measured(progress.step, {"weight": weight, "shift_clean": clean, "shift_attacked": attacked})
+        if listener.wants_pictures:
+            listener.pictured(progress.step, "attacked", trainer.comparison.picture(average))
     meet("scoring a checkpoint")
 
 

@@ -5,27 +5,32 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate.utils.memory import find_executable_batch_size, should_reduce_batch_size
 from torch import Tensor, nn
 
+from srlvae.devices import onto
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.harden.crops import Batch
 from srlvae.harden.inner import go_on, perturb
+from srlvae.harden.memory import fit
 from srlvae.harden.networks import Networks
+from srlvae.harden.output import Comparison
 from srlvae.harden.progress import Progress
 from srlvae.harden.rotation import MicroBatch
 from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import Encoded, Term, next_log_weight, outer_loss, shift
 from srlvae.images import Images
 from srlvae.models.vae import VAE
-from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
 from srlvae.training.precision import make_accelerator
+from srlvae.training.recompute import checkpoint_layers
 
 T = TypeVar("T")
+# A part of the loss on a micro-batch: its name, the micro-batch's share of the images, and its mean there.
+LossPart = tuple[str, float, Tensor]
 
 
 class Trainer:
@@ -34,26 +39,34 @@ class Trainer:
     Raises InputError if a batch does not divide into processes and micro-batches.
     """
 
-    def __init__(self, original: VAE, config: HardenConfig, held_out: Images):
-        self.config, self.objective = config, config.objective
+    def __init__(self, original: VAE, config: HardenConfig, held_out: Images, listener: Listener | None = None):
+        self.config, self.objective, self.listener = config, config.objective, listener or Listener()
         self.accelerator = make_accelerator(config.precision)
         self.device, self.processes = self.accelerator.device, self.accelerator.processes
         self.per_process, rest = divmod(config.batch_size, self.processes.num_processes)
-        self.micro = config.micro_batch or self.per_process
-        if rest or self.per_process % self.micro:
+        if rest or self.per_process % (config.micro_batch or self.per_process):
             raise InputError(
                 f"a batch of {config.batch_size} does not divide into {self.processes.num_processes} processes "
-                f"and micro-batches of {self.micro}"
+                f"and micro-batches of {config.micro_batch or self.per_process}"
             )
         self.networks = Networks(original, config, self.accelerator, held_out)
+        self.fit = fit(self.networks, self.terms(Progress()), self.per_process)
+        self.micro = self.fit.micro
+        if self.fit.checkpointing:
+            checkpoint_layers(self.networks.vae.model)
         self.parameters, self.vae = self.networks.parameters, self.networks.vae
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+            self.parameters,
+            lr=config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda" or None,
         )
         encode = self.networks.encode
         self.modules: dict[str, nn.Module] = {"encoder": encode.parts, "average": self.networks.average}
         self.encode: Any = self.processes.prepare(encode)
         self.held: dict[int, list[MicroBatch]] = {}
+        self.comparison = Comparison(self.networks.original, held_out[:4])
 
     @property
     def is_main(self) -> bool:
@@ -87,7 +100,7 @@ class Trainer:
     def take(self, place: int, batch: Batch, progress: Progress, radius: float, delta: Images | None = None) -> None:
         """Put a batch in its place, with new perturbations or with those that it had before an interruption."""
         progress.unreadable |= {str(index): reason for index, reason in batch.skipped}
-        x = batch.x.to(self.device, memory_format=torch.channels_last)
+        x = onto(batch.x, self.device).contiguous(memory_format=torch.channels_last)
         delta = None if delta is None else delta.to(self.device)
 
         def parts() -> list[MicroBatch]:
@@ -113,6 +126,7 @@ class Trainer:
                     raise
             self.optimizer.zero_grad()
             self.micro = (self.micro + 1) // 2
+            self.tell(self.listener.says, f"memory has run out: from now on {self.micro} of {self.per_process} images at once")
             self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
 
     def fitting(self, work: Callable[[int], T]) -> T:
@@ -125,17 +139,12 @@ class Trainer:
         sizes = [self.micro]
         return find_executable_batch_size(work, self.micro, reduced)()
 
-    def perturbations(self) -> dict[str, Tensor]:
-        """The perturbations of all processes' images, by place."""
-        own = {place: torch.cat([part.delta for part in parts]).contiguous() for place, parts in sorted(self.held.items())}
-        return {str(place): torch.as_tensor(self.processes.gather(delta)) for place, delta in own.items()}
-
     # --- a step
 
     def step(self, progress: Progress, place: int) -> dict[str, float]:
         """Take one optimiser step on the batch in `place`, and move its perturbations on. Returns the parts of the loss."""
-        losses, gradients = self._halving(lambda: self._gradients(progress, place))
-        self._update(progress)
+        parts, gradients = self._halving(lambda: self._gradients(progress, place))
+        losses = self._update(progress, parts)
         radius = self.objective.radius(progress.step / self.config.steps)
         for part, gradient in zip(self.held[place], gradients, strict=True):
             if gradient is not None:
@@ -143,11 +152,14 @@ class Trainer:
         progress.step += 1
         return losses
 
-    def _gradients(self, progress: Progress, place: int) -> tuple[dict[str, float], list[Tensor | None]]:
-        """Accumulate the gradient of the loss. Returns its parts, and its gradients with respect to the attacked images."""
+    def _gradients(self, progress: Progress, place: int) -> tuple[list[LossPart], list[Tensor | None]]:
+        """Accumulate the gradient of the loss. Returns its parts, and its gradients with respect to the attacked images.
+
+        Nothing here waits for the device.
+        """
         terms, parts, every = self.terms(progress), self.held[place], self.objective.decode_every
         moving = self.objective.visits > 1 and any(attack.goes_on for attack in self.objective.attacks)
-        totals: dict[str, float] = {}
+        found: list[LossPart] = []
         gradients: list[Tensor | None] = []
         for number, part in enumerate(parts, 1):
             share = len(part.numbers) / self.per_process
@@ -157,18 +169,24 @@ class Trainer:
                     looked = [row for row, image in enumerate(part.numbers) if image % every == 0]
                     loss, logged = outer_loss(self.encode, self.vae, part.clean, attacked, terms, looked, every)
                 self.accelerator.backward(share * loss.mean())
-            for name, value in logged.items():
-                totals[name] = totals.get(name, 0.0) + share * value.item()
+            found += [(name, share, value) for name, value in logged.items()]
             gradients.append(attacked.grad if attacked is not None else None)
-        return totals, gradients
+        return found, gradients
 
-    def _update(self, progress: Progress) -> None:
-        """Step the optimiser and the average. A step without a finite gradient is left out and counted."""
+    def _update(self, progress: Progress, parts: list[LossPart]) -> dict[str, float]:
+        """Step the optimiser and the average, and return the parts of the loss as numbers.
+
+        A step without a finite gradient is left out and counted.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(progress.step)
         norm = self.accelerator.clip_gradients(self.optimizer, self.parameters, self.config.clip)
-        finite = norm is None or bool(torch.isfinite(norm))
-        if not finite:
+        # The one moment of a step at which the program waits for the device.
+        values = torch.stack([value.float() for _, _, value in parts] + ([] if norm is None else [norm.float()])).tolist()
+        losses: dict[str, float] = {}
+        for (name, share, _), value in zip(parts, values, strict=False):
+            losses[name] = losses.get(name, 0.0) + share * value
+        if norm is not None and not math.isfinite(values[-1]):
             progress.steps_skipped += 1
             # A scaler of gradients has to hear of it; without one, nothing may reach the weights.
             if self.accelerator.scaler is None:
@@ -181,6 +199,7 @@ class Trainer:
                 "--precision no or bf16, a lower learning rate, or look for photographs that the VAE cannot encode"
             )
         self.networks.update_average(progress.step + 1)
+        return losses
 
     @torch.no_grad()
     def steer(self, progress: Progress, place: int) -> None:
@@ -194,22 +213,3 @@ class Trainer:
         moved = float(torch.as_tensor(self.processes.reduce(torch.cat(found).mean(), "mean")))
         bound = self.objective.bound(progress.step / self.config.steps)
         progress.log_weight = next_log_weight(progress.log_weight, moved, bound)
-
-    # --- checkpoints
-
-    def save(self, path: Path, progress: Progress) -> None:
-        """Write the checkpoint, on the main process."""
-        tensors = self.perturbations()
-        if self.is_main:
-            if self.accelerator.scaler is not None:
-                progress.scaler = self.accelerator.scaler.state_dict()
-            save_checkpoint(path, self.modules, self.optimizer, vars(progress), tensors)
-
-    def restore(self, path: Path) -> tuple[Progress, dict[int, Tensor]]:
-        """Go on from a checkpoint. Returns the progress, and this process's perturbations by place."""
-        progress = Progress(**load_checkpoint(path, self.modules, self.optimizer))
-        if self.accelerator.scaler is not None and progress.scaler:
-            self.accelerator.scaler.load_state_dict(progress.scaler)
-        start = self.processes.process_index * self.per_process
-        own = {int(place): tensor[start : start + self.per_process] for place, tensor in load_more(path).items()}
-        return progress, own

@@ -1,7 +1,8 @@
-"""How much memory an attack through a whole edit needs, before it starts: activations counted on shapes, without computing."""
+"""How much memory work on networks needs, before it starts: tensors counted on their shapes, without computing."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from srlvae.images import image_size
 from srlvae.models.pipeline import Pipeline
@@ -54,6 +57,41 @@ def saved_bytes(run: Callable[[], Any]) -> int:
     return sum(seen.values())
 
 
+class Held(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations within it make: `now`, and `peak` at the worst moment.
+
+    Inside FakeTensorMode tensors have no values; to a question about one the answer is yes.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.ops.aten._local_scalar_dense.default:
+            return True
+        found = function(*args, **(kwargs or {}))
+        given = {tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        for tensor in tree_leaves(found):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
+                self._add(tensor.untyped_storage())
+        return found
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+
+        def freed(_: object) -> None:
+            del self.known[key]
+            self.now -= size
+
+        self.known[key] = weakref.ref(storage, freed)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
 def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int = 1) -> PeakMemory:
     """The peak of `image_to_image` and its backward pass on `batch` images, in the precision of the weights.
 
@@ -64,7 +102,7 @@ def image_to_image_peak(pipeline: Pipeline, height: int, width: int, batch: int 
     parts = [part for part in pipeline.pipe.components.values() if isinstance(part, torch.nn.Module)]
     # Tensors that have a shape and no memory. Not the meta device: attention there keeps a matrix that real devices do not.
     with FakeTensorMode():
-        vae, unet = _shell(pipeline.vae.model), _shell(pipeline.pipe.unet)
+        vae, unet = shell(pipeline.vae.model), shell(pipeline.pipe.unet)
         x = torch.empty(batch, 3, height, width, dtype=vae.dtype, requires_grad=True)
         z = torch.empty(batch, pipeline.vae.channels, h, w, dtype=vae.dtype, requires_grad=True)
         twice = torch.empty(2 * batch, unet.config.in_channels, h, w, dtype=unet.dtype, requires_grad=True)
@@ -87,7 +125,7 @@ def announce_peak(pipeline: Pipeline, paths: list[Path], batch: int) -> list[str
     return [f"{n} of {width} x {height} pixels at once: {image_to_image_peak(pipeline, height, width, n)}" for n in counts]
 
 
-def _shell(model: Any) -> Any:
+def shell(model: Any) -> Any:
     """A network of the same configuration, frozen."""
-    shell = type(model).from_config(model.config).eval().requires_grad_(False)
-    return shell if model.dtype == torch.float32 else shell.to(dtype=model.dtype)
+    made = type(model).from_config(model.config).eval().requires_grad_(False)
+    return made if model.dtype == torch.float32 else made.to(dtype=model.dtype)

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from PIL import Image
 
+from srlvae.devices import default_device
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.extras import need
@@ -23,7 +23,7 @@ class Worker:
     def __init__(self, encoders: Any, column: str | None, max_pixels: int | None):
         (ray,) = need("ray", "ray")
         set_max_pixels(max_pixels)
-        self.encoders: Encoders = ray.get(encoders[0]).on("cuda" if torch.cuda.is_available() else "cpu")
+        self.encoders: Encoders = ray.get(encoders[0]).on(default_device())
         self.column = column
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

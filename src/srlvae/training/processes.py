@@ -31,6 +31,11 @@ def on_cpu() -> bool:
     return "LOCAL_RANK" in os.environ and not torch.accelerator.is_available()
 
 
+def neighbours() -> int:
+    """How many processes were started together on this machine, this one among them."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def meet(doing: str) -> None:
     """Wait until all processes are here. Raises InputError that names what they were `doing` if one has stopped."""
     _together(doing, lambda group: distributed.monitored_barrier(group, PATIENCE, wait_all_ranks=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,11 @@ from srlvae.images import to_levels
 Tracker = Literal["tensorboard", "trackio", "wandb"]
 # The folder in the output folder in which TensorBoard writes.
 LOGS = "logs"
+
+
+def tracked(name: Tracker | None, out: Path, listener: Listener) -> AbstractContextManager[Listener]:
+    """A context with `listener`, which tells the tracker called `name`, too, if there is a name. At its end the run ends."""
+    return Tracking(name, out, listener) if name else nullcontext(listener)
 
 
 class Tracking(Listener):
@@ -61,6 +67,12 @@ class Tracking(Listener):
         formats = {"dataformats": "NHWC"} if self.name == "tensorboard" else {}
         if hasattr(self._tracker(), "log_images"):
             self._tracker().log_images({name: to_levels(picture).permute(1, 2, 0)[None].cpu().numpy()}, step=step, **formats)
+
+    def __enter__(self) -> Tracking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End the tracker's run."""

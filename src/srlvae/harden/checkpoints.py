@@ -1,0 +1,37 @@
+"""The checkpoint of a hardening run: weights, optimiser, progress, and the perturbations of the batches that take turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from srlvae.harden.progress import Progress
+from srlvae.harden.trainer import Trainer
+from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
+
+
+def write_checkpoint(trainer: Trainer, path: Path, progress: Progress) -> None:
+    """Write the checkpoint, on the main process."""
+    tensors = _perturbations(trainer)
+    if trainer.is_main:
+        if trainer.accelerator.scaler is not None:
+            progress.scaler = trainer.accelerator.scaler.state_dict()
+        save_checkpoint(path, trainer.modules, trainer.optimizer, vars(progress), tensors)
+
+
+def restore(trainer: Trainer, path: Path) -> tuple[Progress, dict[int, Tensor]]:
+    """Go on from a checkpoint. Returns the progress, and this process's perturbations by place."""
+    progress = Progress(**load_checkpoint(path, trainer.modules, trainer.optimizer))
+    if trainer.accelerator.scaler is not None and progress.scaler:
+        trainer.accelerator.scaler.load_state_dict(progress.scaler)
+    start = trainer.processes.process_index * trainer.per_process
+    own = {int(place): tensor[start : start + trainer.per_process] for place, tensor in load_more(path).items()}
+    return progress, own
+
+
+def _perturbations(trainer: Trainer) -> dict[str, Tensor]:
+    """The perturbations of all processes' images, by place."""
+    own = {place: torch.cat([part.delta for part in parts]).contiguous() for place, parts in sorted(trainer.held.items())}
+    return {str(place): torch.as_tensor(trainer.processes.gather(delta)) for place, delta in own.items()}
