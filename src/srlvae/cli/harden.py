@@ -47,7 +47,7 @@ def harden(
     micro_batch: Annotated[
         str | None,
         typer.Option(
-            help="Images at a time in a process; gradients accumulate. `auto`, the default: as many as fit in memory."
+            help="Images at a time in a process; gradients accumulate. `auto`, the default: what fits in memory."
         ),
     ] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
@@ -65,7 +65,7 @@ def harden(
     gradient_checkpointing: Annotated[
         bool | None,
         typer.Option(
-            help="Recompute activations: needs less memory and more time. By default where not one image fits without."
+            help="Recompute activations: less memory and more time. By default where not one image fits without."
         ),
     ] = None,
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
