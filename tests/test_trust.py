@@ -29,7 +29,7 @@ from srlvae.models.vae import load_vae
 from srlvae.purify.load import load_model
 from srlvae.trust.budget import Budget
 from srlvae.trust.folders import PARTS, check_pipeline
-from srlvae.trust.ids import PUBLISHERS
+from srlvae.trust.ids import PUBLISHERS, hub_id
 from srlvae.zoo import bundled
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -423,3 +423,14 @@ def test_a_record_that_is_none_is_named(content, tmp_path):
     (tmp_path / "record.json").write_bytes(content)
     with pytest.raises(InputError, match=r"record\.json"):
         read_record(tmp_path / "record.json")
+
+
+def test_an_id_that_was_downloaded_before_needs_no_prefix(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="hf://somebody/their-vae"):
+        hub_id("somebody/their-vae", "VAE")
+    (tmp_path / "models--somebody--their-vae").mkdir()
+    for text in ("somebody/their-vae", "somebody/their-vae/vae", "somebody/their-vae@main:fp16"):
+        assert hub_id(text, "VAE") == text
+    with pytest.raises(InputError, match="hf://somebody/other"):
+        hub_id("somebody/other", "VAE")

@@ -20,8 +20,9 @@ _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 def hub_id(text: str, what: str) -> str:
     """`text` without `hf://`. what: the kind of thing, for the error.
 
-    Raises InputError for owner/name without `hf://` where the owner is none of PUBLISHERS, or where a file or folder of the
-    owner's name is here: it may be a path that is written wrong, and anyone can publish something under such a name.
+    Raises InputError for owner/name without `hf://` where a file or folder of the owner's name is here, or where the owner is
+    none of PUBLISHERS and nothing of that name was downloaded before: it may be a path that is written wrong, and anyone can
+    publish something under such a name.
     """
     if text.startswith(HUB):
         return text.removeprefix(HUB)
@@ -31,12 +32,20 @@ def hub_id(text: str, what: str) -> str:
             f"{text} is not here: {owner} is, and has no such {what} in it. Correct the path, or write {HUB}{text} if you mean "
             f"the {what} of that name on the Hugging Face hub"
         )
-    if owner not in PUBLISHERS:
+    if owner not in PUBLISHERS and not _cached(text):
         raise InputError(
             f"{text} is no file or folder here. Correct the path, or write {HUB}{text} if you mean the {what} of that name on "
             "the Hugging Face hub, and trust who owns it"
         )
     return text
+
+
+def _cached(text: str) -> bool:
+    """Whether the hub's cache has a repository of this name: then it was meant before, and is there without a network."""
+    from huggingface_hub import constants
+
+    found = _ID.match(text)
+    return bool(found) and os.path.isdir(os.path.join(constants.HF_HUB_CACHE, "models--" + found[0].replace("/", "--")))
 
 
 def check_id(text: str, what: str) -> str:
