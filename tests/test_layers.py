@@ -10,11 +10,14 @@ import torch
 from conftest import small_kl, small_tiny
 from srlvae.errors import InputError
 from srlvae.models.memory import saved_bytes
+from srlvae.models.vae import load_vae
 from srlvae.training.recompute import checkpoint_layers
 from test_vae import KINDS, small_qwen, small_wan
 
 FRAMES = {"wan": small_wan, "qwen-image": small_qwen}
-every_plain_kind = pytest.mark.parametrize("build", [build for name, build in KINDS.items() if name not in FRAMES])
+PLAIN = [build for name, build in KINDS.items() if name not in FRAMES]
+# The bundled VAE has no attention: there is nothing in that place of its list.
+every_plain_kind = pytest.mark.parametrize("build", [*PLAIN, lambda: load_vae("tiny")])
 
 
 @every_plain_kind

@@ -884,8 +884,8 @@ MUTANTS = (
     Mutant(
         "--no-resume of harden is dropped",
         "cli/harden.py",
-        "run(vae, photographs, out, settings, resume=resume, listener=bars)",
-        "run(vae, photographs, out, settings, listener=bars)",
+        "run(vae, photographs, out, settings, resume=resume, listener=listener)",
+        "run(vae, photographs, out, settings, listener=listener)",
         f"{OPTIONS} harden---resume",
     ),
     Mutant(

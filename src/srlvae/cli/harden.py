@@ -46,9 +46,7 @@ def harden(
     batch_size: Annotated[int | None, typer.Option(help="Images in a step, over all processes.")] = None,
     micro_batch: Annotated[
         str | None,
-        typer.Option(
-            help="Images at a time in a process; gradients accumulate. `auto`, the default: what fits in memory."
-        ),
+        typer.Option(help="Images at a time in a process; gradients accumulate. `auto`, the default: what fits in memory."),
     ] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
     eps: Annotated[str | None, typer.Option(help="Radius of all inner attacks, such as 8/255.")] = None,
@@ -64,9 +62,7 @@ def harden(
     ] = None,
     gradient_checkpointing: Annotated[
         bool | None,
-        typer.Option(
-            help="Recompute activations: less memory and more time. By default where not one image fits without."
-        ),
+        typer.Option(help="Recompute activations: less memory and more time. By default where not one image fits without."),
     ] = None,
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,

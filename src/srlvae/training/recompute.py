@@ -25,7 +25,8 @@ def checkpoint_layers(model: nn.Module) -> None:
     """
     for child in model.children():
         if isinstance(child, nn.ModuleList | nn.Sequential):
-            for layer in child:
+            # A list may have places without a layer, as of an attention that is left out.
+            for layer in (layer for layer in child if layer is not None):
                 if STATE in inspect.signature(layer.forward).parameters:
                     raise InputError(f"{type(layer).__name__} cannot be computed twice; leave gradient checkpointing out")
                 if any(True for _ in layer.parameters()):
