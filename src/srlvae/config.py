@@ -53,8 +53,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where} must be a table, got {value!r}")
         return from_dict(typing.cast(type, hint), value, where)
     if typing.get_origin(hint) is typing.Literal:
-        if value not in (choices := typing.get_args(hint)):
-            raise InputError(f"{where} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        choices = typing.get_args(hint)
+        # 0 equals False, and is no switch.
+        if not any(type(value) is type(one) and value == one for one in choices):
+            raise InputError(f"{where} must be one of {', '.join(map(str, choices))}, got {shortened(value)}")
         return value
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
@@ -92,12 +94,12 @@ def check_numbers(settings: Any, where: str, **ranges: Range) -> None:
 
 
 def _check_number(name: str, number: int | float, low: int | float, high: int | float) -> None:
-    if not math.isfinite(number):
+    if isinstance(number, float) and not math.isfinite(number):
         raise InputError(f"{name} must be a finite number, got {number}")
     if number < low:
-        raise InputError(f"{name} must be at least {low}, got {number}")
+        raise InputError(f"{name} must be at least {low}, got {shortened(number)}")
     if number > high:
-        raise InputError(f"{name} must be at most {high}, got {number}")
+        raise InputError(f"{name} must be at most {high}, got {shortened(number)}")
 
 
 def fraction(text: str, where: str = "eps") -> float:
