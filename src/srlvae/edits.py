@@ -16,8 +16,8 @@ from srlvae.events import Listener
 from srlvae.files import digest
 from srlvae.images import SHEET, LeftOut, Source, find_sources, fit, read_image, read_picture, tile, write_image
 from srlvae.locks import holds
-from srlvae.models.edit_settings import GUIDANCE, STEPS, EditSettings
-from srlvae.models.pipeline import Pipeline, steps_run
+from srlvae.models.edit_settings import GUIDANCE, STEPS, EditSettings, steps_run
+from srlvae.models.pipeline import Pipeline
 from srlvae.rng import Generators, generators, named_generator
 from srlvae.runs import claim, kept_record, write_record
 

@@ -14,8 +14,8 @@ from srlvae.attacks.request import Request
 from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.metrics.pairwise import psnr
-from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
-from srlvae.models.pipeline import Pipeline, steps_run
+from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, steps_run
+from srlvae.models.pipeline import Pipeline
 from srlvae.report.tables import markdown
 from srlvae.rng import generator
 

@@ -15,8 +15,7 @@ from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, Range
 from srlvae.errors import InputError
 from srlvae.images import check_eps
 from srlvae.metrics.features import FEATURES
-from srlvae.models.edit_settings import MOST_STEPS_OF_NOISE
-from srlvae.models.pipeline import steps_run
+from srlvae.models.edit_settings import MOST_STEPS_OF_NOISE, steps_run
 from srlvae.purify import PURIFIERS
 
 # What a purifier may need without a pipeline besides the protocol's.

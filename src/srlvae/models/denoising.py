@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
-from srlvae.models.edit_settings import EditSettings
+from srlvae.models.edit_settings import EditSettings, steps_run
 from srlvae.models.noise import noise_schedule
-from srlvae.models.pipeline import Conditioning, Kept, Pipeline, library, steps_run
+from srlvae.models.pipeline import Conditioning, Kept, Pipeline, library
 from srlvae.models.vae import Latents
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from srlvae.errors import BlackedOutError, InputError
 from srlvae.images import Images, check_images
-from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
+from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, steps_run
 from srlvae.models.vae import VAE, Latents
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators
@@ -217,16 +217,3 @@ class Pipeline:
         if black := [i for i, flag in enumerate(getattr(found, "nsfw_content_detected", None) or ()) if flag]:
             raise BlackedOutError(images, black)
         return images
-
-
-def steps_run(steps: int, strength: float) -> int:
-    """How many of `steps` an edit of `strength` runs.
-
-    Raises InputError if `strength` is not above 0 and at most 1, or leaves no step to run.
-    """
-    if not 0 < strength <= 1:
-        raise InputError(f"strength must be above 0 and at most 1, got {strength}")
-    run = min(int(steps * strength), steps)
-    if run < 1:
-        raise InputError(f"{steps} steps at strength {strength} are less than one; give more of either")
-    return run

@@ -19,9 +19,9 @@ from srlvae.attacks.engine.views import Encode, encoder
 from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.models.denoising import image_to_image
-from srlvae.models.edit_settings import EditSettings
+from srlvae.models.edit_settings import EditSettings, steps_run
 from srlvae.models.inpainting import inpaint
-from srlvae.models.pipeline import Pipeline, steps_run
+from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, Latents
 from srlvae.rng import Generators, normal_like
 
