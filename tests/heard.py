@@ -16,6 +16,8 @@ class Heard(Listener):
         self.omissions: list[tuple[str, str, bool]] = []
 
     def says(self, text: str) -> None:
+        # A terminal shows the end of a line as an escape, as names of files may have one.
+        assert text.isprintable(), text
         self.texts.append(text)
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:

@@ -6,11 +6,11 @@ from srlvae.harden.settings import Objective
 from srlvae.harden.trainer import Trainer
 
 
-def plan(trainer: Trainer, photographs: int, held_out: int) -> str:
-    """Describe the model, the device, the photographs, what is minimised and how much memory it takes, a line for each."""
+def plan(trainer: Trainer, photographs: int, held_out: int) -> list[str]:
+    """Lines about the model, the device, the photographs, what is minimised and how much memory it takes."""
     vae, config, processes = trainer.vae, trainer.config, trainer.processes.num_processes
     parameters = sum(p.numel() for p in trainer.parameters)
-    lines = [
+    return [
         f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
         f"training {' + '.join(vae.encoder_modules())}: {parameters:,} parameters on {trainer.device}, "
         f"precision {trainer.accelerator.mixed_precision}, {processes} process{'es' if processes > 1 else ''}",
@@ -20,7 +20,6 @@ def plan(trainer: Trainer, photographs: int, held_out: int) -> str:
         f"minimised: {_terms(config.objective)}",
         trainer.fit.said(trainer.per_process),
     ]
-    return "\n".join(lines)
 
 
 def _attacks(objective: Objective) -> str:

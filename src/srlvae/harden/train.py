@@ -69,7 +69,8 @@ def harden(
     run: dict[str, Any] = {"original": original.fingerprint(), "config": asdict(config)}
     run |= {"photographs": photographs_digest(photographs, held_out)}
     progress, perturbations = begin(trainer, out, run, resume)
-    trainer.tell(listener.says, plan(trainer, len(chosen), len(held_out)))
+    for line in plan(trainer, len(chosen), len(held_out)):
+        trainer.tell(listener.says, line)
     if progress.step:
         trainer.tell(listener.says, f"going on after step {progress.step}")
     crops = Crops(photographs, chosen, config.resolution, config.seed)
