@@ -45,7 +45,7 @@ def app(
 
     if not hardened and (vae not in (None, "tiny") or pipeline not in (None, "tiny-sd")):
         raise InputError("give --hardened: what srlvae harden made of the original VAE")
-    need("app", "gradio", "skimage")
+    need("app", "gradio")
     from srlvae.app.models import Choice
     from srlvae.app.page import is_local, serve
     from srlvae.images import set_max_pixels
