@@ -98,7 +98,7 @@ def saying_where(path: Path) -> Iterator[None]:
 
 
 def _not_written(path: Path, reason: object) -> str:
-    return f"cannot write {path} ({reason}); what was there is as it was, and the same command goes on once this is mended"
+    return f"cannot write {path} ({reason}). What was there is unchanged; once this is fixed, the same command resumes the run"
 
 
 def _new_name(folder: Path, suffix: str = "") -> Path:

@@ -215,6 +215,6 @@ def wait_for(file: Path, folder: Path, process: int, ready: Callable[[], bool] |
         silent = time.time() - max(seen, began)
         if silent > (DEAD_SECONDS if seen >= STARTED else BEGIN_SECONDS):
             raise InputError(
-                f"process {process} has stopped before it made {file.name}; start the same command again, and it continues"
+                f"process {process} has stopped before it made {file.name}; start the same command again to resume the run"
             )
         time.sleep(0.1)
