@@ -60,7 +60,7 @@ def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(folder, mon
     words = ("export", folder / "out", "--to", "ldm", "--dtype", "float16")
     assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "its layers are not those of the published models" in shown
+    assert "its layers differ from those of the published models" in shown
     again, hardened = load_vae(folder / "out.safetensors"), load_vae(folder / "out", dtype=torch.float16)
     assert again.fingerprint() == hardened.fingerprint()
     assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 2
@@ -75,7 +75,7 @@ def test_an_export_says_where_it_is_loaded(tmp_path, monkeypatch, capsys):
     AutoencoderTiny().save_pretrained(tmp_path / "tiny")
     words = ("export", tmp_path / "tiny", "--to", "taesd", "--name", "taesdxl", "--out", tmp_path / "pair")
     assert run(monkeypatch, *words) == 0
-    assert "models/vae_approx of ComfyUI, where it is chosen as taesdxl" in " ".join(capsys.readouterr().out.split())
+    assert "models/vae_approx of ComfyUI, and choose taesdxl" in " ".join(capsys.readouterr().out.split())
     assert (
         load_vae(tmp_path / "pair" / "taesdxl_decoder.safetensors").fingerprint() == load_vae(tmp_path / "tiny").fingerprint()
     )

@@ -101,5 +101,5 @@ def main() -> None:
     except SystemExit as stop:
         # Typer makes 130 of a KeyboardInterrupt.
         if stop.code == 130:
-            Console(stderr=True, soft_wrap=True).print("stopped; the same command resumes the run")
+            Console(stderr=True, soft_wrap=True).print("Stopped. The same command resumes the run.")
         raise

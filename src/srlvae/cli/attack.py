@@ -25,6 +25,7 @@ from srlvae.cli.shared import (
     show_table,
 )
 from srlvae.errors import InputError
+from srlvae.files import shown
 from srlvae.locks import holds
 
 
@@ -140,4 +141,5 @@ def attack(
         for doubt in record["doubts"]:
             console.print(f"[yellow]Do not believe[/] {named(Path(record['source']).name)}: {doubt}")
     console.print(f"\nAttacked images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(out / 'sheet.png')}[/]")
+    console.print(f"Next: srlvae edit {shown(out)} --prompt … --out FOLDER", markup=False)
     end(bars.omissions, [out], images)

@@ -81,3 +81,4 @@ def push(
     from srlvae.harden.push import push as run
 
     console.print(f"Published: [bold]{named(run(folder, repository, private=private))}[/]")
+    console.print(f'Next, in Python: AutoModel.from_pretrained("{shown(repository)}")', markup=False)

@@ -21,6 +21,7 @@ from srlvae.cli.shared import (
     named,
     pipeline_of,
 )
+from srlvae.files import shown
 from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, EditSettings
 
@@ -54,6 +55,7 @@ def generate(
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = generate_files(loaded, prompt, out, **settings, listener=bars)
     console.print(f"\nImages: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
+    console.print(f"Next: srlvae edit {shown(out)} --prompt … --out FOLDER", markup=False)
     end(bars.omissions, [out])
 
 
@@ -95,4 +97,5 @@ def edit(
     with Bars(console, strict) as bars:
         sheet = edit_files(loaded, images, prompt, out, settings, seed=seed, listener=bars)
     console.print(f"\nEdited images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
+    console.print("Next: the same command with another --vae and --out, to compare the two encoders", markup=False)
     end(bars.omissions, [out], images)

@@ -87,7 +87,7 @@ def scan(
 
     For example:
       srlvae scan downloads --clean own-photographs --out scanned
-      srlvae scan "s3://bucket/*.tar" --clean own-photographs --out scanned \
+      srlvae scan "shards/*.tar" --clean own-photographs --out scanned \
         --engine ray
       torchrun --nproc-per-node 2 -m srlvae scan downloads \
         --clean own-photographs --out scanned
@@ -143,6 +143,7 @@ def scan(
     console.print()
     for kind, path in written.items():
         console.print(f"{kind}: [bold]{named(path)}[/]")
+    console.print("Next: look at what is suspicious, and leave it out of a training set or ask its author")
     end(bars.omissions, [place, seen_clean], [] if shards else [Path(images)])
 
 
