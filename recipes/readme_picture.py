@@ -48,7 +48,8 @@ def main(
         raise SystemExit("the two VAEs do not have the same decoder: their generated images differ")
     attacked = prepare(Request(attack), original).perturb(x, [source for source, _ in PAIRS])
     edits = [
-        pipeline.edit(images_, prompts, draws()) for pipeline, images_ in ((original, x), (original, attacked), (twin, attacked))
+        pipeline.edit(images_, prompts, draws())
+        for pipeline, images_ in ((original, x), (original, attacked), (twin, attacked))
     ]
     columns = [F.interpolate(cells, SIDE, mode="bicubic") for cells in (x, edits[0], attacked, *edits[1:])]
     write_image(out, tile(list(zip(*columns, strict=True)), CAPTIONS))

@@ -64,7 +64,7 @@ def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(folder, mon
     again, hardened = load_vae(folder / "out.safetensors"), load_vae(folder / "out", dtype=torch.float16)
     assert again.fingerprint() == hardened.fingerprint()
     assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 2
-    assert "is there already" in " ".join(capsys.readouterr().err.split())
+    assert "exists already" in " ".join(capsys.readouterr().err.split())
     assert (
         run(monkeypatch, "export", folder / "out", "--to", "ldm", "--dtype", "fp8", "--out", folder / "other.safetensors") == 2
     )
@@ -199,7 +199,7 @@ def test_an_attack_through_the_edit_says_what_memory_it_needs(folder, monkeypatc
     [
         (("latent", "--preset", "v9"), "latent has no preset 'v9'"),
         (("latent", "--prompt", "a cat"), "latent takes no prompt"),
-        (("advdm", "--pipeline", "nowhere"), "no folder, hub id or bundled pipeline"),
+        (("advdm", "--pipeline", "nowhere"), "not a folder, hub id, bundled pipeline"),
         (("latent", "--mask", "nowhere.png"), "nowhere.png"),
     ],
 )

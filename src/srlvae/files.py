@@ -180,7 +180,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """The JSON object in a file that anyone may have written. Raises InputError that names the file for anything else."""
     try:
         if not path.is_file():
-            raise InputError(f"{path} is not there, or is no file")
+            raise InputError(f"{path} does not exist, or is not a file")
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, MemoryError, RecursionError) as error:  # the latter of thousands of brackets
         raise InputError(f"cannot read {path} ({error or type(error).__name__})") from error

@@ -76,7 +76,7 @@ def _check_words(words: list[str]) -> None:
     """Refuse empty words, as a path of none is the folder where one stands, and a prompt that is no text. It may be empty."""
     for before, word in itertools.pairwise(words):
         if "--prompt" in (before, word.partition("=")[0]) and any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise InputError("--prompt has bytes that are no text in UTF-8; write it in UTF-8")
+            raise InputError("--prompt has bytes that are not text in UTF-8; write it in UTF-8")
         if (word == "" and before != "--prompt") or (word.startswith("--") and word.endswith("=") and word != "--prompt="):
             raise InputError(f"there is nothing after {before if word == '' else word}; give a value, or leave it out")
 

@@ -111,7 +111,7 @@ def _check_number(option: str, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{option} must be a finite number, got {value}")
     if isinstance(value, int) and abs(value) > MOST_SEED:
-        raise InputError(f"{option} is {value}, more than any number here can be")
+        raise InputError(f"{option} is {value}, which is too large")
 
 
 def named(path: Any) -> str:

@@ -50,5 +50,5 @@ def within(path: Path, folder: Path) -> Path:
     picture of this machine is on the page.
     """
     if not is_below(path, folder):
-        raise InputError(f"{path} leads out of {folder}, and is not shown; take it away")
+        raise InputError(f"{path} leads out of {folder}, so it is not shown; remove it")
     return path
