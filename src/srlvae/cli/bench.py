@@ -187,14 +187,12 @@ def bench_poisoning(
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    r"""Measure whether poisoned training images take hold.
+    """Measure whether poisoned training images take hold.
 
     Fine-tunes on clean images and on Nightshade's poisons, with either encoder, and judges the images generated afterwards.
 
     For example:
       srlvae bench poisoning --images class-folders --out poison
-      torchrun --nproc-per-node 2 -m srlvae bench poisoning \
-        --images class-folders --out poison
     """
     from srlvae.bench.load_protocol import poisoning_protocol
     from srlvae.bench.poisoning import poisoning
