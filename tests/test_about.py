@@ -45,6 +45,8 @@ def test_the_doctor_asks_the_hub_only_if_told(monkeypatch):
 def test_every_extra_for_users_is_known():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(project["optional-dependencies"]) - {"dev", "docs", "recipes"} == set(provenance.EXTRAS)
+    table = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split("## Extras")[1]
+    assert all(f"`{extra}`" in table for extra in provenance.EXTRAS)
 
 
 def test_all_bundled_models_are_listed():
