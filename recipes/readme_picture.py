@@ -1,9 +1,9 @@
-"""Draw README's picture: the same prompts from tiny-sd, with the original VAE and with a hardened one.
+"""Draw README's picture: edits of attacked photographs on tiny-sd, with the original VAE and with a hardened one.
 
     python recipes/readme_picture.py --images caltech101-128/test --hardened tiny-srl --out docs/pictures/tiny-sd.webp
 
-A row a prompt: what is generated (the same to the last bit with both), a photograph and its edit, and edits of that photograph
-after PhotoGuard's encoder attack, made on the original VAE (transfer).
+A row a photograph: the photograph and its edit, the photograph under Mist's fused attack, which is made on the original VAE
+(transfer), and the edits of that with either VAE, all from the same noise. The photographs are the first of their classes.
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F
 import typer
 
 from captions import CONCEPTS, load_classes, word
-from srlvae.attacks import ATTACKS
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
 from srlvae.images import tile, write_image
 from srlvae.models.load import load_pipeline
 from srlvae.rng import generators
 
 # Photographs of the first are edited towards the second.
-PAIRS = (("airplanes", "helicopter"), ("sunflower", "starfish"), ("motorbikes", "car_side"), ("watch", "sunflower"))
-CAPTIONS = ("generated", "hardened", "photograph", "edit", "hardened", "attacked", "edit", "hardened")
+PAIRS = (("sunflower", "starfish"), ("motorbikes", "car_side"))
+CAPTIONS = ("photograph", "its edit", "attacked", "edit, original", "edit, hardened")
+# Pixels of a cell.
+SIDE = 208
 
 
 def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs, none trained on.")],
     hardened: Annotated[Path, typer.Option(help="The hardened VAE.")],
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("docs/pictures/tiny-sd.webp"),
+    attack: Annotated[str, typer.Option(help="The attack, at its default preset.")] = "mist-fused",
 ) -> None:
-    original = load_pipeline("tiny-sd")
-    twin, attack = load_pipeline("tiny-sd", hardened), ATTACKS["photoguard-encoder"]
+    original, twin = load_pipeline("tiny-sd"), load_pipeline("tiny-sd", hardened)
     names, pixels, labels = load_classes(images, CONCEPTS)
     x = torch.stack([pixels[labels == names.index(source)][0] for source, _ in PAIRS]).float() / 255
     prompts = [f"a photo of a {word(target)}" for _, target in PAIRS]
@@ -39,12 +43,15 @@ def main(
     def draws():
         return generators(0, range(len(x)))
 
-    attacked = attack.run(x, vae=original.vae, ball=attack.default.ball, generators=draws())
     made = [pipeline.generate(prompts, draws()) for pipeline in (original, twin)]
     if not torch.equal(*made):
         raise SystemExit("the two VAEs do not have the same decoder: their generated images differ")
-    edits = [pipeline.edit(images_, prompts, draws()) for images_ in (x, attacked) for pipeline in (original, twin)]
-    columns = [*made, x, *edits[:2], attacked, *edits[2:]]
+    attacked = prepare(Request(attack), original).perturb(x, [source for source, _ in PAIRS])
+    edits = [
+        pipeline.edit(images_, prompts, draws())
+        for pipeline, images_ in ((original, x), (original, attacked), (twin, attacked))
+    ]
+    columns = [F.interpolate(cells, SIDE, mode="bicubic") for cells in (x, edits[0], attacked, *edits[1:])]
     write_image(out, tile(list(zip(*columns, strict=True)), CAPTIONS))
 
 

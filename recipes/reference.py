@@ -7,6 +7,7 @@ python recipes/reference.py --check    # only say where they are not what the co
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from typer.cli import get_docs_for_click
 
 from srlvae.attacks import ATTACKS
 from srlvae.cli import app
+from srlvae.cli.shared import EXAMPLES
 from srlvae.files import write_text
 from srlvae.purify import PURIFIERS
 from srlvae.report.rows import Table
@@ -74,7 +76,13 @@ def command_line() -> str:
     # Lists of commands, whose headings follow anyway, and what has become empty.
     page = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", "", page)
     page = re.sub(r"\*\*Options\*\*:\n\n(?!\*)", "", page)
+    # What help texts show line by line.
+    page = re.sub(rf"\x08\n *{EXAMPLES}\n((?: +.*\n)+)", _block, page)
     return re.sub(r"\n{3,}", "\n\n", page).strip() + "\n"
+
+
+def _block(found: re.Match) -> str:
+    return f"{EXAMPLES}\n\n```sh\n{textwrap.dedent(found[1])}```\n"
 
 
 def pages() -> dict[Path, str]:

@@ -27,7 +27,11 @@ from srlvae.report.scan_tables import handled_table, kinds_table, scan_table
 from srlvae.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", *(f"docs/results/{name}.md" for name in ("index", "encoders", "editing", "poisoning", "scan")))
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    *(f"docs/results/{name}.md" for name in ("index", "encoders", "editing", "poisoning", "scan")),
+)
 MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # What tables call the results by.
 NAMES = {

@@ -128,7 +128,7 @@ def test_a_second_vae_is_named_in_the_record_and_has_to_fit(tmp_path, vae):
     assert record["also"] == [twin.fingerprint()]
     with pytest.raises(InputError, match="reduces images by 8 and the first by 4"):
         prepare(Request("latent", also="tiny"), vae)
-    with pytest.raises(InputError, match="one VAE at a time; leave --also out"):
+    with pytest.raises(InputError, match="takes one VAE; leave out --also"):
         Request("advdm", also="tiny")
 
 
@@ -433,8 +433,8 @@ def test_a_run_without_a_gradient_says_so(tmp_path, vae, monkeypatch):
         ({"features": "lpips-alex"}, "latent takes no features"),
         ({"name": "advdm", "restarts": 2}, "restarts gain nothing"),
         ({"name": "advdm", "through": "sampling"}, "advdm cannot go through sampling"),
-        ({"name": "photoguard-encoder", "preset": "notebook-inpainting"}, "wants a picture as --target"),
-        ({"name": "photoguard-diffusion", "preset": "notebook"}, "wants a picture as --mask"),
+        ({"name": "photoguard-encoder", "preset": "notebook-inpainting"}, "needs a picture as --target"),
+        ({"name": "photoguard-diffusion", "preset": "notebook"}, "needs a picture as --mask"),
         ({"name": "photoguard-diffusion", "preset": "notebook", "mask": Path("m.png"), "eps": -1.0}, "eps is -1"),
         ({"name": "advdm"}, "advdm attacks a whole pipeline"),
     ],

@@ -100,7 +100,7 @@ def test_what_is_done_is_kept_and_another_run_may_join(runs, folder, tmp_path): 
 
 def test_a_run_without_encoders_and_one_of_another_vae_are_refused(runs, folder, tmp_path):  # noqa: F811
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="has kept no encoders on its way; run: srlvae harden"):
+    with pytest.raises(InputError, match="has kept no encoders; run: srlvae harden"):
         hardening(small_kl(), [tmp_path / "empty"], folder, tmp_path / "out", SMALL)
     with pytest.raises(InputError, match="another base"):
         hardening(scaled(1.5), runs, folder, tmp_path / "other", SMALL)

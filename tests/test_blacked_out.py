@@ -103,5 +103,5 @@ def test_an_edit_follows_its_photograph_and_none_of_another_folder_replaces_it(t
     with pytest.raises(InputError, match="photo.png was made from .*in/photo.png, not from .*other/photo.png"):
         run(tmp_path / "other" / "photo.png")
     Image.new("RGB", (64, 64)).save(source.with_name("pictures.png"))
-    with pytest.raises(InputError, match="name of that of the whole run"):
+    with pytest.raises(InputError, match="as the record of the whole run is"):
         run(source.parent)

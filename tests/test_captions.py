@@ -105,7 +105,7 @@ def test_a_broken_image_without_a_caption_is_left_out(folder):
             '{"file_name": "1.png", "words": "a"}',
             "no text or caption; it has file_name, words.*column",
         ),
-        ("metadata.jsonl", '{"file_name": "1.png", "text": ["a"]}', "the caption of 1.png in .* is no text"),
+        ("metadata.jsonl", '{"file_name": "1.png", "text": ["a"]}', "the caption of 1.png in .* is not text"),
         ("metadata.jsonl", "[1]", "entry 1 is .1."),
         ("metadata.jsonl", "{", "cannot read captions"),
         ("metadata.csv", "file,text\n1.png,a\n", "has no file_name"),

@@ -134,10 +134,10 @@ def test_a_failing_save_keeps_the_old_checkpoint(interrupted, monkeypatch):
 
 def test_a_checkpoint_of_another_architecture_or_that_is_damaged_is_refused(interrupted, tmp_path):
     other = small_kl(channels=16).encoder_modules()
-    with pytest.raises(InputError, match="(?s)damaged, or of another run.*size mismatch"):
+    with pytest.raises(InputError, match="(?s)damaged, or belongs to another run.*size mismatch"):
         load_checkpoint(interrupted[0], other, None)
     whole = interrupted[0].read_bytes()
     for content in (b"", b"{}", whole[:-9], whole.replace(b'\\"', b"''", 1)):
         (tmp_path / "last.safetensors").write_bytes(content)
-        with pytest.raises(InputError, match="cannot go on from"):
+        with pytest.raises(InputError, match="cannot resume from"):
             load_checkpoint(tmp_path / "last.safetensors", other, None)

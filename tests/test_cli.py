@@ -60,11 +60,11 @@ def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(folder, mon
     words = ("export", folder / "out", "--to", "ldm", "--dtype", "float16")
     assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "its layers are not those of the published models" in shown
+    assert "its layers differ from those of the published models" in shown
     again, hardened = load_vae(folder / "out.safetensors"), load_vae(folder / "out", dtype=torch.float16)
     assert again.fingerprint() == hardened.fingerprint()
     assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 2
-    assert "is there already" in " ".join(capsys.readouterr().err.split())
+    assert "exists already" in " ".join(capsys.readouterr().err.split())
     assert (
         run(monkeypatch, "export", folder / "out", "--to", "ldm", "--dtype", "fp8", "--out", folder / "other.safetensors") == 2
     )
@@ -75,7 +75,7 @@ def test_an_export_says_where_it_is_loaded(tmp_path, monkeypatch, capsys):
     AutoencoderTiny().save_pretrained(tmp_path / "tiny")
     words = ("export", tmp_path / "tiny", "--to", "taesd", "--name", "taesdxl", "--out", tmp_path / "pair")
     assert run(monkeypatch, *words) == 0
-    assert "models/vae_approx of ComfyUI, where it is chosen as taesdxl" in " ".join(capsys.readouterr().out.split())
+    assert "models/vae_approx of ComfyUI, and choose taesdxl" in " ".join(capsys.readouterr().out.split())
     assert (
         load_vae(tmp_path / "pair" / "taesdxl_decoder.safetensors").fingerprint() == load_vae(tmp_path / "tiny").fingerprint()
     )
@@ -199,7 +199,7 @@ def test_an_attack_through_the_edit_says_what_memory_it_needs(folder, monkeypatc
     [
         (("latent", "--preset", "v9"), "latent has no preset 'v9'"),
         (("latent", "--prompt", "a cat"), "latent takes no prompt"),
-        (("advdm", "--pipeline", "nowhere"), "no folder, hub id or bundled pipeline"),
+        (("advdm", "--pipeline", "nowhere"), "not a folder, hub id, bundled pipeline"),
         (("latent", "--mask", "nowhere.png"), "nowhere.png"),
     ],
 )

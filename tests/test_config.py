@@ -194,7 +194,7 @@ def test_what_is_unknown_to_a_preset_is_named(words, changes, named):
             "nothing to minimise",
         ),
         ({"objective": {"visits": 0}}, "visits must be at least 1, got 0"),
-        ({"objective": {"visits": 1}}, "aim away takes no step, now or later, so it is noise"),
+        ({"objective": {"visits": 1}}, "aim away takes no steps, so it is only noise"),
         ({"objective": {"attacks": [{"aim": "target", "on": "original"}]}}, "aim target takes no step"),
         ({"features": "none", "objective": asdict(OBJECTIVES["srl-paper"])}, "perceptual term, which needs a network"),
     ],

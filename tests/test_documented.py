@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from reached import Commands
 from srlvae.attacks import ATTACKS
@@ -21,6 +22,7 @@ from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.files import attack_files
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
+from srlvae.cli import app
 from srlvae.config import read_toml
 from srlvae.harden import HardenConfig
 from srlvae.models.vae import load_vae
@@ -59,6 +61,8 @@ def lines(block: str) -> list[str]:
 
 
 COMMANDS = [(page, line) for page, block in blocks("sh") for line in lines(block)]
+# Commands that only print.
+PRINTS = ("srlvae doctor", "srlvae models", "srlvae attack --list")
 SNIPPETS = blocks("python")
 
 
@@ -87,9 +91,18 @@ def test_every_block_is_of_a_kind_that_is_tried():
     assert all(any(word in block for _, block in SNIPPETS) for word in REASONS)
 
 
-@pytest.mark.parametrize(("page", "line"), [(p, c) for p, c in COMMANDS if c.startswith("srlvae")], ids=str)
+@pytest.mark.parametrize(
+    ("page", "line"), [(p, c) for p, c in COMMANDS if c.startswith("srlvae") and not c.startswith(PRINTS)], ids=str
+)
 def test_a_command_reaches_the_library(page, line, world, monkeypatch):
     assert Commands(monkeypatch).run(*shlex.split(line, comments=True)[1:])
+
+
+@pytest.mark.parametrize(("page", "line"), [(p, c) for p, c in COMMANDS if c.startswith(PRINTS)], ids=str)
+def test_a_command_prints(page, line, monkeypatch):
+    monkeypatch.setattr("srlvae.models.hub.online", lambda: False)
+    result = CliRunner().invoke(app, shlex.split(line)[1:])
+    assert result.exit_code == 0 and len(result.output.splitlines()) > 5
 
 
 @pytest.mark.parametrize(("page", "line"), [(p, c) for p, c in COMMANDS if not c.startswith("srlvae")], ids=str)
@@ -100,8 +113,8 @@ def test_what_another_command_is_given_is_there(page, line):
         assert set(words) <= set(targets)
     elif program == "pip":
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-        asked = re.search(r"srlvae\[(.*)\]", line)
-        assert asked and set(asked[1].split(",")) <= set(extras)
+        asked = re.search(r"[\w.]\[(.*)\]", line)
+        assert set(asked[1].split(",")) <= set(extras) if asked else words == ["install", "."]
     else:
         recipe = (ROOT / words[0]).read_text(encoding="utf-8")
         assert all(word[2:].replace("-", "_") in recipe for word in words if word.startswith("--"))

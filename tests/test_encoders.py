@@ -96,7 +96,7 @@ def test_an_encoder_that_has_not_just_the_encoder_s_tensors_is_refused(tmp_path,
 @pytest.mark.parametrize("facts", ["[]", "{}", '{"base": 3}', '{"base": {}}', "no JSON"])
 def test_a_file_whose_metadata_names_no_base_is_refused(tmp_path, facts):
     save_file({"x": torch.zeros(2)}, tmp_path / "e.safetensors", {"srlvae": facts})
-    with pytest.raises(InputError, match="no encoder file"):
+    with pytest.raises(InputError, match="not an encoder file"):
         read_encoder(tmp_path / "e.safetensors")
 
 
@@ -107,7 +107,7 @@ def test_what_is_no_encoder_file_is_refused(tmp_path, content):
         save_file(content, path)
     elif content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match="no encoder file"):
+    with pytest.raises(InputError, match="not an encoder file"):
         read_encoder(path)
 
 
@@ -155,7 +155,7 @@ def test_a_vae_that_was_hardened_with_an_open_variance_is_named_as_such(tmp_path
     vae.save(tmp_path)
     load_vae(tmp_path)
     (tmp_path / "srlvae.json").write_text("{}")
-    with pytest.warns(UserWarning, match="hardened with an open variance.*Harden the original anew"):
+    with pytest.warns(UserWarning, match="hardened without holding its variance.*Harden the original again"):
         load_vae(tmp_path)
     hold_variance(vae, torch.zeros(4))
     vae.save(tmp_path)

@@ -112,12 +112,12 @@ def test_a_file_says_nothing_of_where_the_model_came_from(tmp_path, vae):
 @pytest.mark.parametrize(
     ("build", "to", "options", "message"),
     [
-        (small_tiny, "ldm", {}, "is for AutoencoderKL, and this is an AutoencoderTiny; its own is --to taesd"),
-        (small_kl, "taesd", {}, "is for AutoencoderTiny, and this is an AutoencoderKL; its own is --to ldm"),
+        (small_tiny, "ldm", {}, "is for AutoencoderKL, but this is an AutoencoderTiny; use --to taesd"),
+        (small_kl, "taesd", {}, "is for AutoencoderTiny, but this is an AutoencoderKL; use --to ldm"),
         (small_kl, "onnx", {}, "no layout 'onnx'"),
         (small_kl, "ldm", {"variant": "fp16"}, "leave it out"),
         (small_kl, "diffusers", {"name": "taesd"}, "leave it out"),
-        (small_tiny, "taesd", {"name": "taef1"}, "names that are looked for: taesd, taesdxl"),
+        (small_tiny, "taesd", {"name": "taef1"}, "choose one of taesd, taesdxl"),
     ],
 )
 def test_what_cannot_be_written_is_said(build, to, options, message, tmp_path):
@@ -132,7 +132,7 @@ def test_nothing_is_written_over(tmp_path, vae):
         with pytest.raises(InputError, match="already|something in it"):
             export(vae, to, tmp_path / out)
     (tmp_path / "taesd_decoder.safetensors").write_text("mine")
-    with pytest.raises(InputError, match="taesd_decoder.safetensors is there already"):
+    with pytest.raises(InputError, match="taesd_decoder.safetensors exists already"):
         export(small_tiny(), "taesd", tmp_path)
     assert not (tmp_path / "taesd_encoder.safetensors").exists()
 

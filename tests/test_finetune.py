@@ -81,7 +81,7 @@ def test_lora_trains_its_own_weights_alone_and_loads_by_diffusers(folder, tmp_pa
     assert len(names) == len(before) and all(torch.equal(after[name], p) for name, p in before.items())
     files = {path.name for path in (tmp_path / "lora").iterdir()}
     assert files == {"pytorch_lora_weights.safetensors", "kohya_lora.safetensors", "finetune.json"}
-    with pytest.raises(InputError, match="LoRA's weights alone"):
+    with pytest.raises(InputError, match="holds only LoRA weights"):
         load_pipeline(tmp_path / "lora")
     pipe = pipeline.with_vae(pipeline.vae).pipe
     pipe.load_lora_weights(tmp_path / "lora")

@@ -90,7 +90,7 @@ def test_a_run_in_little_memory_says_so_and_ends_as_one_with_much(tmp_path, phot
         harden(small_kl(), photographs, tmp_path / name, config, listener=heard)
         said[name] = "\n".join(heard.texts)
     assert "4 of 4 images at once, without gradient checkpointing" in said["much"]
-    assert "1 of 4 images at once, with gradient checkpointing; it may not suffice" in said["little"]
+    assert "1 of 4 images at once, with gradient checkpointing; it may not be enough" in said["little"]
     assert same_step(tmp_path / "much", tmp_path / "little")
 
 

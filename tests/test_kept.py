@@ -117,7 +117,7 @@ def test_what_is_kept_comes_back(tmp_path):
     assert torch.equal(image, X) and note == {"λ": [1, None]}
     write_kept_record(tmp_path / "a.json", "key", [1.5, None])
     assert read_kept_record(tmp_path / "a.json", "key") == [1.5, None]
-    with pytest.raises(InputError, match="not as it was written"):
+    with pytest.raises(InputError, match="has changed since it was written"):
         read_kept_record(tmp_path / "a.json", "other")
 
 
@@ -166,7 +166,7 @@ def test_processes_that_see_different_things_say_so_in_place_of_waiting(tmp_path
 
     with ThreadPoolExecutor(2) as pool:
         said = list(pool.map(process, range(2)))
-    assert all("it sees other photographs, models or settings than this one" in text for text in said)
+    assert all("it works on other photographs, models or settings than this one" in text for text in said)
 
 
 def test_a_broken_image_of_another_process_is_waited_for(tmp_path, monkeypatch):

@@ -99,7 +99,9 @@ def test_copies_of_a_picture_count_once_but_other_pictures_all_do():
 
 def test_a_hundred_copies_are_no_clean_images():
     look = Look((0.0,) * len(EVIDENCE), (0.5,) * len(TRAITS), bytes(range(64)))
-    with pytest.raises(InputError, match=r"1 clean images \(98 more are copies of them\) cannot show a rate of 0.01; give 99"):
+    with pytest.raises(
+        InputError, match=r"1 clean images \(98 more are copies of them\) are too few for a rate of 0.01; give 99"
+    ):
         calibrate_looks([look] * 99, 0.01)
 
 

@@ -184,7 +184,7 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(InputError, match=r"cannot write .*a.txt \(No space left on device\); what was there is as it was"):
+    with pytest.raises(InputError, match=r"cannot write .*a.txt \(No space left on device\). What was there is unchanged"):
         write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 

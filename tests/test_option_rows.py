@@ -287,7 +287,10 @@ ROWS: dict[str, dict[str, Row]] = {
 # Options that do their work before or in place of the function, with the test that shows it.
 ELSEWHERE = {
     ("attack", "--list"): "test_the_list_of_attacks",
+    ("attack", "--json"): "test_scripts_read_json",
     ("doctor", "--hub"): "test_the_doctor_asks_the_hub_only_if_told",
+    ("doctor", "--json"): "test_scripts_read_json",
+    ("models", "--json"): "test_scripts_read_json",
 }
 
 

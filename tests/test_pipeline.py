@@ -171,7 +171,7 @@ def test_a_saved_pipeline_loads_with_its_own_and_with_another_vae(tmp_path, phot
     assert swapped.vae.fingerprint() == small_tiny().fingerprint() != loaded.vae.fingerprint()
 
 
-@pytest.mark.parametrize(("source", "message"), [("nowhere", "no folder, hub id or bundled"), (".", "no model_index.json")])
+@pytest.mark.parametrize(("source", "message"), [("nowhere", "not a folder, hub id, bundled"), (".", "no model_index.json")])
 def test_what_is_no_pipeline_is_refused(source, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
@@ -255,9 +255,9 @@ def test_noise_of_another_kind_is_refused_where_a_formula_needs_betas(photograph
     pipeline.pipe.scheduler = EDMEulerScheduler()
     z = pipeline.vae.to_scaled(pipeline.vae.mean(photographs))
     condition, t = pipeline.condition(PROMPTS), torch.tensor([1, 2])
-    with pytest.raises(InputError, match="EDMEulerScheduler knows no betas"):
+    with pytest.raises(InputError, match="EDMEulerScheduler has no betas"):
         denoising_loss(pipeline, z, condition, t, z)
-    with pytest.raises(InputError, match="EDMEulerScheduler knows no betas"):
+    with pytest.raises(InputError, match="EDMEulerScheduler has no betas"):
         image_to_image(pipeline, photographs, condition, z, EditSettings(strength=0.5, steps=4))
 
 

@@ -378,5 +378,5 @@ def test_sources_are_those_that_clip_finds_most_like_the_concept():
     levels = torch.tensor([0.2, 0.9, 0.4, 0.7])
     images = levels.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
     assert select_sources(Names(), images, "cat", 2, batch=3) == [1, 3]
-    with pytest.raises(ValueError, match="5 sources wanted of 4"):
+    with pytest.raises(ValueError, match="cannot choose 5 sources from 4"):
         select_sources(Names(), images, "cat", 5)

@@ -226,7 +226,7 @@ def test_a_remover_comes_back_from_its_file_and_nothing_else_does(tmp_path, larg
     back = load_model("remover", str(tmp_path / "remover.safetensors"))
     assert torch.equal(back(large), remover(large)) and not any(p.requires_grad for p in back.parameters())
     save_file({"x": torch.ones(1)}, tmp_path / "other.safetensors")
-    for path, wrong in (("other.safetensors", "is no remover"), ("missing.safetensors", "cannot read a remover")):
+    for path, wrong in (("other.safetensors", "is not a remover"), ("missing.safetensors", "cannot read a remover")):
         with pytest.raises(InputError, match=wrong):
             load_remover(tmp_path / path)
 
@@ -238,7 +238,7 @@ def test_what_cannot_be_learnt_from_is_refused(pairs):
         (clean, [attacked[0][:1]], SMALL, r"attacked images are \(1, 3, 64, 64\)"),
         (clean, attacked, dataclasses.replace(SMALL, crop=65), "crops of 65 pixels"),
         (clean, [clean], SMALL, "learnt nothing"),
-        (clean, attacked, dataclasses.replace(SMALL, learning_rate=1e30), "loss is no number at step"),
+        (clean, attacked, dataclasses.replace(SMALL, learning_rate=1e30), "loss is not a number at step"),
     ):
         with pytest.raises(InputError, match=wrong):
             train_remover(images, others, config)

@@ -142,7 +142,6 @@ def test_radial_power_is_that_of_a_wave_at_its_radius():
 
 
 def test_the_fitted_widths_leave_the_spectrum_nearer_to_the_pictures():
-    pytest.importorskip("skimage", reason="needs the extra regions")
     coarse = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     image = torch.nn.functional.interpolate(coarse, 64, mode="bicubic").clamp(0.1, 0.9)[0]
     regions = find_regions(image, 16)
@@ -160,9 +159,3 @@ def test_blurguard_is_the_mean_square_of_the_scaled_sampled_latent(vae, x):
     output = vae.model.encode(x * 2 - 1).latent_dist
     z = (output.mean + output.std * normal_like(output.mean, generators(0, [0, 1]))) * 0.3
     torch.testing.assert_close(blurguard_objective(vae, generators(0, [0, 1]))(x), (z**2).mean((1, 2, 3)))
-
-
-def test_without_scikit_image_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "skimage.segmentation", None)
-    with pytest.raises(ModuleNotFoundError, match=r"srlvae\[regions\]"):
-        find_regions(torch.rand(3, 16, 16), 4)

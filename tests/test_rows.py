@@ -71,7 +71,7 @@ def test_rows_come_back_as_they_were_written():
 
 @pytest.mark.parametrize("data", [{"attack": "none", "measured": {}}, {**as_data(ROWS)[0], "key": "k"}, {}])
 def test_rows_of_another_version_are_an_error(data):
-    with pytest.raises(InputError, match="no rows of a benchmark of this version"):
+    with pytest.raises(InputError, match="not rows that this version writes"):
         read_rows([data])
 
 

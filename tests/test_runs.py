@@ -67,7 +67,7 @@ def test_what_is_there_is_left_alone(tmp_path, name, options, message):
 def test_an_interrupted_run_is_left_alone_where_it_is_not_to_go_on(tmp_path):
     claim(tmp_path, "run.json", RUN)
     (tmp_path / "work.bin").write_bytes(b"1")
-    with pytest.raises(InputError, match="interrupted run; go on with --resume"):
+    with pytest.raises(InputError, match="interrupted run; leave out --no-resume"):
         claim(tmp_path, "run.json", RUN, resume=False)
 
 

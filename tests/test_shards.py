@@ -106,7 +106,7 @@ def test_a_shard_that_is_none_is_an_error(tmp_path):
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.parquet"])
 def test_where_files_are_needed_a_shard_is_refused_at_once(name, tmp_path):
     (tmp_path / name).write_bytes(b"anything")
-    with pytest.raises(InputError, match=f"{name} is an archive and no image; unpack it"):
+    with pytest.raises(InputError, match=f"{name} is an archive, not an image; unpack it"):
         find_images(tmp_path / name)
     with pytest.raises(InputError, match="no images below .*1 archives, which have to be unpacked"):
         find_images(tmp_path)

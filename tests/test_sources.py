@@ -111,7 +111,7 @@ def test_how_places_on_the_hub_are_written(text, expected):
 
 @pytest.mark.parametrize("text", ["", "name", "/nowhere/x", "./a/b", "../a", "a//b", "a/b c", "https://huggingface.co/a/b"])
 def test_what_is_no_place_is_refused(text):
-    with pytest.raises(InputError, match="is no folder, hub id or bundled VAE, and no file of weights"):
+    with pytest.raises(InputError, match="is not a folder, hub id, bundled VAE or file of weights"):
         parse(text, "VAE") if text else parse("~nothing", "VAE")
 
 

@@ -164,7 +164,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "weights that are no numbers": (no_numbers, "weights are not finite"),
     "brackets": (lambda folder: (folder / "model_index.json").write_text("[" * 100_000), "cannot read"),
     "a list": (lambda folder: (folder / "model_index.json").write_text("[1]"), "is not a JSON object"),
-    "a pipe": (lambda folder: replaced_by_pipe(folder / "unet" / "config.json"), "is not there, or is no file"),
+    "a pipe": (lambda folder: replaced_by_pipe(folder / "unet" / "config.json"), "does not exist, or is not a file"),
 }
 
 
@@ -224,8 +224,8 @@ def test_a_sound_pipeline_loads_and_so_do_the_classes_that_are_known(pipeline):
         ({"block_out_channels": [HUGE, HUGE]}, "asks for more than its weights hold"),
         ({"layers_per_block": HUGE}, "asks for more than its weights hold"),
         ({"block_out_channels": ["a"]}, "cannot load a VAE"),
-        ({"latents_mean": ["a"], "latents_std": [1]}, "are no numbers"),
-        ({"latents_mean": [0.0] * 4, "latents_std": [0.0] * 4}, "are no numbers"),
+        ({"latents_mean": ["a"], "latents_std": [1]}, "are not numbers"),
+        ({"latents_mean": [0.0] * 4, "latents_std": [0.0] * 4}, "are not numbers"),
         ({"scaling_factor": float("inf")}, "a finite number is needed"),
         ({"scaling_factor": [1]}, "a finite number is needed"),
     ],
@@ -241,8 +241,8 @@ def test_a_hostile_configuration_of_a_vae_is_refused(changed, said, tmp_path):
 @pytest.mark.parametrize(
     "written, said",
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[1]", r"is \[1\]"),
         ('{"_class_name": "DiffusionPipeline"}', "names the class"),
         ('{"_class_name": "AutoencoderDC", "decoder_block_out_channels": [1000000000]}', "does not fit|asks for more"),
@@ -331,7 +331,7 @@ def test_a_hostile_header_of_safetensors_is_refused(content, load, tmp_path):
 def test_a_hostile_record_of_an_encoder_is_refused(facts, tmp_path):
     write_encoder(tmp_path / "e.safetensors", small_tiny(), small_tiny(), {})
     save_file(load_file(tmp_path / "e.safetensors"), tmp_path / "e.safetensors", {"srlvae": facts})
-    with pytest.raises(InputError, match="is no encoder file"):
+    with pytest.raises(InputError, match="is not an encoder file"):
         read_encoder(tmp_path / "e.safetensors")
 
 

@@ -273,12 +273,12 @@ def test_plain_weights_in_a_bin_file_load(folder, vae):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere is no folder"):
+    with pytest.raises(InputError, match="nowhere is neither a folder"):
         load_vae(tmp_path / "nowhere")
 
 
 def test_a_file_is_no_folder(folder):
-    with pytest.raises(InputError, match="config.json is no folder"):
+    with pytest.raises(InputError, match="config.json is neither a folder"):
         load_vae(folder / "config.json")
 
 

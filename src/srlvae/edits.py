@@ -107,7 +107,7 @@ def edit_files(
     found = find_sources(sources, out, left_out)
     steps_run(settings.steps, settings.strength)
     if taken := next((source.path for source in found if f"{source.target}.json" == RECORD), None):
-        raise InputError(f"the record of {taken} would have the name of that of the whole run, {RECORD}; rename the image")
+        raise InputError(f"the record of {taken} would be called {RECORD}, as the record of the whole run is; rename the image")
     claim(out, RECORD, {"prompt": prompt, **asdict(settings), "seed": seed} | _names(pipeline))
     rows: list[list[Tensor]] = []
     try:

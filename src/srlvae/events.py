@@ -15,7 +15,7 @@ class Listener:
     wants_pictures = False
 
     def says(self, text: str) -> None:
-        """Something about the work as a whole, in one line or several."""
+        """Something about the work as a whole, in one line."""
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
         """`number` of `total` pieces are done of what `bar` names, such as images or steps; total None: as said before."""

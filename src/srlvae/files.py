@@ -98,7 +98,7 @@ def saying_where(path: Path) -> Iterator[None]:
 
 
 def _not_written(path: Path, reason: object) -> str:
-    return f"cannot write {path} ({reason}); what was there is as it was, and the same command goes on once this is mended"
+    return f"cannot write {path} ({reason}). What was there is unchanged; once this is fixed, the same command resumes the run"
 
 
 def _new_name(folder: Path, suffix: str = "") -> Path:
@@ -180,7 +180,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """The JSON object in a file that anyone may have written. Raises InputError that names the file for anything else."""
     try:
         if not path.is_file():
-            raise InputError(f"{path} is not there, or is no file")
+            raise InputError(f"{path} does not exist, or is not a file")
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, MemoryError, RecursionError) as error:  # the latter of thousands of brackets
         raise InputError(f"cannot read {path} ({error or type(error).__name__})") from error

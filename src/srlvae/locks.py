@@ -124,7 +124,7 @@ def _saying_out(folder: Path) -> Iterator[None]:
     except FileExistsError as error:
         raise InputError(f"cannot write to {folder}: it is a file; give a folder") from error
     except NotADirectoryError as error:
-        raise InputError(f"cannot write to {folder}: what it is to lie in is a file; give another folder") from error
+        raise InputError(f"cannot write to {folder}: its parent is a file; give another folder") from error
     except OSError as error:
         raise InputError(f"cannot write to {folder} ({error.strerror or error}); give another folder") from error
 

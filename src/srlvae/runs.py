@@ -35,7 +35,7 @@ def claim(
     if goes_on and not (out / record).is_file():
         raise InputError(f"{out} has something else in it; give a new folder")
     if goes_on and not resume:
-        raise InputError(f"{out} holds an interrupted run; go on with --resume, or give a new folder")
+        raise InputError(f"{out} holds an interrupted run; leave out --no-resume to resume it, or give a new folder")
     if goes_on and earlier_record(out, record, run, free) == run:
         return True
     write_json(out / record, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from srlvae.extras import folder_of, need
+from srlvae.extras import folder_of
 from srlvae.quickstart import TEST, TILE_TEST, TRAIN, cut_photographs
 
 # The cat Chelsea (CC0, Stefan van der Walt), the astronaut Eileen Collins (public domain, NASA), a cup of coffee (CC0, Rachel
@@ -14,7 +14,8 @@ PHOTOGRAPHS = ("chelsea.png", "astronaut.png", "coffee.png", "rocket.jpg")
 
 def photographs() -> list[Path]:
     """The photographs that a click puts on the page."""
-    (skimage,) = need("app", "skimage")
+    import skimage
+
     return [folder_of(skimage) / "data" / name for name in PHOTOGRAPHS]
 
 

@@ -83,22 +83,24 @@ class Request:
             if getattr(self, option) is not None and not self.attack.takes(option):
                 raise InputError(f"{self.name} takes no {option}")
         if self.also is not None and self.attack.needs != "vae":
-            raise InputError(f"{self.name} attacks a whole pipeline, so one VAE at a time; leave --also out")
+            raise InputError(f"{self.name} attacks a whole pipeline, so it takes one VAE; leave out --also")
         for option in self.published.wants:
             if getattr(self, option) is None:
-                raise InputError(f"{self.name} with this preset wants a picture as --{option}")
+                raise InputError(f"{self.name} with this preset needs a picture as --{option}")
         if self.through not in (None, SAMPLING, *VIEWS):
             raise InputError(f"unknown view {self.through!r}; choose one of {', '.join((*VIEWS, SAMPLING))}")
         if self.through == SAMPLING and not self.attack.takes("sampled"):
             raise InputError(f"{self.name} cannot go through {SAMPLING}")
         if (self.restarts or 1) > 1 and (self.through or not self.attack.restarts):
-            raise InputError(f"{self.name} draws anew at every step or has no random start, so that restarts gain nothing")
+            raise InputError(
+                f"{self.name} draws again at every step or has no random start, so restarts gain nothing; leave out --restarts"
+            )
 
 
 def _check_budget(eps: float, ball: Ball) -> None:
     if ball.norm != "l2":
         check_eps(eps)
     elif not 0 <= eps < math.inf:
-        raise InputError(f"eps is {eps:g}; the radius of an ℓ2 ball is a number from 0 on")
+        raise InputError(f"eps is {eps:g}; the radius of an ℓ2 ball must be 0 or more")
     if 0 < eps * 255 < 1 - 1e-6:
         raise InputError(f"eps is {eps * 255:g}/255; the levels of a PNG cannot change by less than 1/255")

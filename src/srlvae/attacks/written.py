@@ -27,7 +27,7 @@ def write_attacked(
     if ball.eps is not None and effective > ball.eps + 1e-6:
         raise AssertionError(f"{target}: moved by {effective:g}, more than the budget of {ball.eps:g}")
     if (picture.alpha and picture.alpha.tobytes()) != (written.alpha and written.alpha.tobytes()):
-        raise AssertionError(f"{target}: another transparency than its source has")
+        raise AssertionError(f"{target}: its transparency differs from that of its source")
     with torch.no_grad():
         shift = torch.sub(*(vae.mean(pad_to_multiple(image, vae.factor)) for image in (back, x))).square().mean().sqrt()
     measured = {"latent_shift": shift.item(), "width": x.shape[-1], "height": x.shape[-2]}

@@ -78,7 +78,7 @@ class Cache:
             for i, image, note in zip(part, *make(part), strict=True):
                 write_kept(self.path(keys[i]), keys[i], image, note)
                 if not look(i):
-                    raise AssertionError(f"{self.path(keys[i])}: not what may stand there, such as an image beyond its budget")
+                    raise AssertionError(f"{self.path(keys[i])}: this must not be kept; it may be an image beyond its budget")
             self.listener.at("images", start + len(part), len(share))
         if self.shared and state.num_processes > 1:
             turn = finish_share(self.folder, state.process_index)
@@ -103,7 +103,7 @@ class Cache:
         # Once, however often it is looked for.
         if str(reason) not in self.said:
             self.said.add(str(reason))
-            self.listener.says(f"made again, since what is kept is broken: {reason}")
+            self.listener.says(f"making it again, because what was kept is broken: {reason}")
 
     def notes(self, keys: Sequence[str]) -> list[Any]:
         """The note on each image of `keys`, or None for an image without one, such as a photograph."""
@@ -208,13 +208,13 @@ def wait_for(file: Path, folder: Path, process: int, ready: Callable[[], bool] |
             return file
         if turn is not None and made >= turn:
             raise InputError(
-                f"process {process} has made its images, and {file.name} is none of them: it sees other photographs, models or "
+                f"process {process} has ended without making {file.name}: it works on other photographs, models or "
                 "settings than this one; start all processes with the same command, on the same files and versions"
             )
         seen = sign.stat().st_mtime if sign.exists() else 0.0
         silent = time.time() - max(seen, began)
         if silent > (DEAD_SECONDS if seen >= STARTED else BEGIN_SECONDS):
             raise InputError(
-                f"process {process} has stopped before it made {file.name}; start the same command again, and it continues"
+                f"process {process} has stopped before it made {file.name}; start the same command again to resume the run"
             )
         time.sleep(0.1)

@@ -81,5 +81,5 @@ def snapshots(run: Path) -> list[Path]:
     """
     found = sorted((run / "snapshots").glob("step-*.safetensors"))
     if not found:
-        raise InputError(f"{run} has kept no encoders on its way; run: srlvae harden … --snapshot-every STEPS --out {run}")
+        raise InputError(f"{run} has kept no encoders; run: srlvae harden … --snapshot-every STEPS --out {run}")
     return found

@@ -54,8 +54,8 @@ def _checked(path: Path, text: str, key: str, levels: str) -> Any:
         if said["sha256"] == _digest(key, levels, said["note"]):
             return said["note"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: it does not say what it was made from") from error
-    raise InputError(f"{path}: it is not as it was written")
+        raise InputError(f"{path} does not say what it was made from") from error
+    raise InputError(f"{path} has changed since it was written")
 
 
 def _digest(key: str, levels: str, note: Any) -> str:

@@ -106,7 +106,7 @@ def read_rows(data: list[dict[str, Any]]) -> list[Row]:
     try:
         return [Row(**{**row, "measures": read_measures(row["measures"])}) for row in data]
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"these are no rows of a benchmark of this version ({error!r}); run the benchmark again") from error
+        raise InputError(f"these are not rows that this version writes ({error!r}); run the benchmark again") from error
 
 
 def read_measures(data: dict[str, dict[str, Any]]) -> dict[str, Estimate]:

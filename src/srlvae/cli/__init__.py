@@ -28,7 +28,7 @@ from srlvae.cli.scan import scan
 from srlvae.cli.shared import named, sensible
 from srlvae.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _version(wanted: bool) -> bool:
@@ -43,14 +43,13 @@ def _version(wanted: bool) -> bool:
 @app.callback()
 def about(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version, and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Harden the encoder you already have; everything downstream stays as it is.
 
-    Start with `srlvae quickstart`. Then `srlvae harden VAE --images FOLDER --out FOLDER` hardens your own.
-
-    `srlvae doctor` says what is installed and what is missing.
+    Start with `srlvae quickstart`, which takes minutes. `srlvae harden` hardens a VAE of your own, and `srlvae doctor` says
+    what is installed and what is missing.
     """
 
 
@@ -60,8 +59,8 @@ for command in COMMANDS:
 app.add_typer(bench, name="bench")
 app.command()(sensible(report))
 app.command("app")(sensible(page))
-app.command()(models)
-app.command()(doctor)
+app.command()(sensible(models))
+app.command()(sensible(doctor))
 
 
 def _stop(signum: int, frame: object) -> None:
@@ -77,7 +76,7 @@ def _check_words(words: list[str]) -> None:
     """Refuse empty words, as a path of none is the folder where one stands, and a prompt that is no text. It may be empty."""
     for before, word in itertools.pairwise(words):
         if "--prompt" in (before, word.partition("=")[0]) and any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise InputError("--prompt has bytes that are no text in UTF-8; write it in UTF-8")
+            raise InputError("--prompt has bytes that are not text in UTF-8; write it in UTF-8")
         if (word == "" and before != "--prompt") or (word.startswith("--") and word.endswith("=") and word != "--prompt="):
             raise InputError(f"there is nothing after {before if word == '' else word}; give a value, or leave it out")
 
@@ -102,5 +101,5 @@ def main() -> None:
     except SystemExit as stop:
         # Typer makes 130 of a KeyboardInterrupt.
         if stop.code == 130:
-            Console(stderr=True, soft_wrap=True).print("stopped; the same command resumes the run")
+            Console(stderr=True, soft_wrap=True).print("Stopped. The same command resumes the run.")
         raise

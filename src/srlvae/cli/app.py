@@ -12,40 +12,49 @@ from srlvae.errors import InputError
 
 
 def app(
-    pipeline: Annotated[str | None, typer.Option(help="What edits; `tiny-sd` unless --vae is given. " + PipelineHelp)] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(help="The pipeline that edits. By default `tiny-sd`, unless --vae is given. " + PipelineHelp)
+    ] = None,
     vae: Annotated[str | None, typer.Option(help="The original VAE, in place of the pipeline's. " + VaeHelp)] = None,
     hardened: Annotated[
-        str | None, typer.Option(help="What `srlvae harden` made of the original; `tiny-srl` for the bundled one.")
+        str | None, typer.Option(help="What `srlvae harden` made of the original. By default `tiny-srl`, for the bundled one.")
     ] = None,
     clean: Annotated[
         Path | None,
-        typer.Option(help="A folder of clean photographs for the scan; by default squares of photographs of scikit-image."),
+        typer.Option(
+            help="A folder of clean photographs for the scan. By default squares of photographs that come with scikit-image."
+        ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=32, max=1024, help="Side in pixels of the squares that pictures are cut to.")
+        int | None,
+        typer.Option(
+            min=32,
+            max=1024,
+            help="Side in pixels of the squares that pictures are cut to. By default what the pipeline was made for.",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
-    jobs: Annotated[int, typer.Option(min=1, help="Pieces of work at once, over all users; others wait.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Pieces of work at once, over all users. Others wait.")] = 1,
     share: Annotated[bool, typer.Option("--share", help="Make a public link through Gradio's servers.")] = False,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of the largest picture that is read.")] = 25_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Read pictures of up to this many pixels.")] = 25_000_000,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
 ) -> None:
-    """A page in the browser on which to attack, edit and scan pictures, and to compare encoders.
+    """Open a page in the browser to try everything on.
 
-    It listens on this machine alone, sends nothing to others, and deletes uploads. Ctrl-C ends it.
+    It attacks, edits and scans pictures, and compares encoders. Only this machine can reach the page. It sends nothing to
+    others, and deletes uploads. Ctrl-C ends it.
 
-    Examples: `srlvae app`
-
-    `srlvae app --pipeline FOLDER_OR_HUB_ID --hardened my-vae --device cuda`
-
-    `srlvae app --vae madebyollin/taesd --hardened my-taesd --clean photographs --port 8000`
+    For example:
+      srlvae app
+      srlvae app --pipeline FOLDER_OR_HUB_ID --hardened my-vae
+      srlvae app --vae madebyollin/taesd --hardened my-taesd --port 8000
     """
     from srlvae.extras import need
 
     if not hardened and (vae not in (None, "tiny") or pipeline not in (None, "tiny-sd")):
         raise InputError("give --hardened: what srlvae harden made of the original VAE")
-    need("app", "gradio", "skimage")
+    need("app", "gradio")
     from srlvae.app.models import Choice
     from srlvae.app.page import is_local, serve
     from srlvae.images import set_max_pixels

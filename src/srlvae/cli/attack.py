@@ -12,6 +12,7 @@ from srlvae.cli.shared import (
     LinksHelp,
     PipelineHelp,
     PixelsHelp,
+    ResumesHelp,
     StrictHelp,
     VaeHelp,
     console,
@@ -20,55 +21,87 @@ from srlvae.cli.shared import (
     let_in,
     named,
     pipeline_of,
+    show_json,
     show_table,
 )
 from srlvae.errors import InputError
+from srlvae.files import shown
 from srlvae.locks import holds
+
+
+def _names() -> list[str]:
+    from srlvae.attacks import ATTACKS
+
+    return list(ATTACKS)
 
 
 @holds("out")
 def attack(
-    name: Annotated[str, typer.Argument(help="Name of the attack; `--list` shows them.", metavar="NAME")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Name of the attack; `--list` shows them.", metavar="NAME", autocompletion=_names)
+    ] = "",
     images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.", metavar="IMAGE…")] = None,
-    preset: Annotated[str | None, typer.Option(help="A published setting, see --list; the attack's first by default.")] = None,
-    vae: Annotated[str | None, typer.Option(help="The VAE that is attacked: " + VaeHelp)] = None,
-    pipeline: Annotated[str | None, typer.Option(help="Attacked with --vae in it: " + PipelineHelp)] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for PNGs, records and a contact sheet.")] = None,
-    eps: Annotated[str | None, typer.Option(help="Budget, such as 8/255; the preset's by default.")] = None,
-    steps: Annotated[int | None, typer.Option(min=0, help="Gradient steps; the preset's by default.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="Prompt for the pipeline, or for the image that serves as target.")] = None,
-    target: Annotated[Path | None, typer.Option(help="Image that the attacked one should be mistaken for.")] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="Mask image: white where pixels may change, which inpainting keeps.")
+    preset: Annotated[
+        str | None, typer.Option(help="Published settings, see --list. By default the attack's first preset.")
     ] = None,
-    also: Annotated[str | None, typer.Option(help="A second VAE to attack at the same time; the objectives are added.")] = None,
-    through: Annotated[str | None, typer.Option(help="Attack in expectation through jpeg, resize or sampling.")] = None,
+    vae: Annotated[str | None, typer.Option(help="The VAE to attack. " + VaeHelp + " [default: tiny]")] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(help="The pipeline to attack, with --vae in it if that is given. " + PipelineHelp + " [default: tiny-sd]"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for PNGs, records and a contact sheet. " + ResumesHelp)] = None,
+    eps: Annotated[str | None, typer.Option(help="Budget, such as 8/255. By default the preset's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Gradient steps. By default the preset's.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Prompt for the pipeline, or for the target image that it generates.")
+    ] = None,
+    target: Annotated[Path | None, typer.Option(help="Image that the attacked one is to be mistaken for.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Mask image. White pixels may change; these are the ones that inpainting keeps.")
+    ] = None,
+    also: Annotated[
+        str | None, typer.Option(help="A second VAE to attack at the same time. The two objectives are added.")
+    ] = None,
+    through: Annotated[
+        str | None,
+        typer.Option(help="Average the gradient over random draws of `jpeg`, `resize` or `sampling`, to survive them."),
+    ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random draws of --through in each step.")] = 4,
-    restarts: Annotated[int | None, typer.Option(min=1, help="Number of random starts; the best is kept.")] = None,
-    features: Annotated[str | None, typer.Option(help="Network of a perceptual budget, such as lpips-alex.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time; halved if memory runs out.")] = 8,
+    restarts: Annotated[
+        int | None, typer.Option(min=1, help="Random starts, of which the best is kept. By default the preset's.")
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Network that measures a perceptual budget, such as lpips-alex.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time, halved if memory runs out.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for starts and draws.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
-    resume: Annotated[
-        bool, typer.Option(help="Resume an interrupted run: keep images that were made with the same settings.")
-    ] = True,
+    resume: Annotated[bool, typer.Option(help="Whether to keep images in --out that were made with the same settings.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
-    show_list: Annotated[bool, typer.Option("--list", help="List the attacks with their presets, and leave.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the attacks with their presets and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --list, print JSON, for scripts.")] = False,
 ) -> None:
-    """Perturb images so that a VAE or a pipeline misreads them: PNGs within the budget, a JSON beside each.
+    """Perturb images so that a VAE or a pipeline misreads them.
 
-    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them.
+    Writes PNGs within the budget, with a JSON record beside each.
 
-    Example: `srlvae attack photoguard-encoder photo.png --vae madebyollin/taesd --out attacked`
+    Exit code 3: done, except for files that could not be used. `left-out.csv` in --out lists them.
+
+    For example:
+      srlvae attack --list
+      srlvae attack photoguard-encoder photo.png --vae tiny --out attacked
+      srlvae attack mist-fused photographs --eps 8/255 --out misted
     """
     from srlvae.attacks import ATTACKS
 
     if show_list:
-        from srlvae.report.tables import attack_list
+        from srlvae.report.tables import PASSES, attack_json, attack_list
 
-        show_table(*attack_list(ATTACKS))
+        if as_json:
+            show_json(attack_json(ATTACKS))
+        else:
+            show_table(*attack_list(ATTACKS))
+            console.print(PASSES)
         return
     if not name or not images or out is None:
         raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
@@ -106,6 +139,7 @@ def attack(
     show_table(header, [[named(cell) for cell in line] for line in lines])
     for record in made:
         for doubt in record["doubts"]:
-            console.print(f"[yellow]do not believe[/] {named(Path(record['source']).name)}: {doubt}")
+            console.print(f"[yellow]Do not believe[/] {named(Path(record['source']).name)}: {doubt}")
     console.print(f"\nAttacked images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(out / 'sheet.png')}[/]")
+    console.print(f"Next: srlvae edit {shown(out)} --prompt … --out FOLDER", markup=False)
     end(bars.omissions, [out], images)

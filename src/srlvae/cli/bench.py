@@ -11,6 +11,7 @@ from srlvae.cli.shared import (
     DeviceHelp,
     LinksHelp,
     PipelineHelp,
+    ResumesHelp,
     VaeHelp,
     console,
     end,
@@ -37,24 +38,35 @@ def _begin(out: Path, follow_links: bool) -> None:
 @sensible
 @holds("out")
 def bench_reconstruction(
-    original: Annotated[str, typer.Option(help=VaeHelp)],
-    hardened: Annotated[str, typer.Option(help=VaeHelp)],
-    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, table, plot, pictures and report. The same command resumes a run.")],
+    original: Annotated[str, typer.Option(help="The original VAE. " + VaeHelp)],
+    hardened: Annotated[str, typer.Option(help="The hardened VAE, given in the same ways.")],
+    images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for rows, table, plot, pictures and report. " + ResumesHelp)],
     protocol: Annotated[str, typer.Option(help="`full`, `quick`, or a TOML file.")] = "full",
     eps: Annotated[
-        list[str] | None, typer.Option(help="Budgets such as 15/255, in place of the protocol's; may be repeated.")
+        list[str] | None, typer.Option(help="A budget such as 15/255, in place of the protocol's. May be repeated.")
     ] = None,
-    count: Annotated[int | None, typer.Option("--n", help="How many photographs are attacked.")] = None,
-    clean_count: Annotated[int | None, typer.Option("--clean-n", help="How many photographs the clean row takes.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed for the choice of photographs and the attacks.")] = None,
+    count: Annotated[int | None, typer.Option("--n", help="Photographs to attack. By default as the protocol says.")] = None,
+    clean_count: Annotated[
+        int | None, typer.Option("--clean-n", help="Photographs in the clean row. By default as the protocol says.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of every attack. By default as the protocol says.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the centre squares in pixels. By default as the protocol says.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Random seed for the choice of photographs and the attacks. By default as the protocol says."),
+    ] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Measure reconstruction and latents, clean and under each attack, transfer and white-box, over ε.
+    r"""Measure latents and reconstructions, clean and attacked.
 
-    Example: `srlvae bench reconstruction --original tiny --hardened tiny-srl --images photographs --out bench`
+    Every attack is made on the original VAE (transfer) and on the hardened one (white-box), at each budget.
+
+    For example:
+      srlvae bench reconstruction --original tiny --hardened tiny-srl \
+        --images photographs --out bench
     """
     from srlvae.bench.load_protocol import reconstruction_protocol
     from srlvae.bench.reconstruction import reconstruction
@@ -83,16 +95,20 @@ def bench_reconstruction(
 @sensible
 @holds("out")
 def bench_hardening(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of `srlvae harden --snapshot-every`.", metavar="RUN…")],
-    original: Annotated[str, typer.Option(help=VaeHelp)],
-    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, curves and report. The same command resumes a run.")],
-    protocol: Annotated[str, typer.Option(help="`full`, or a TOML file as of the reconstruction benchmark.")] = "full",
+    runs: Annotated[list[Path], typer.Argument(help="Folders that `srlvae harden --snapshot-every` wrote.", metavar="RUN…")],
+    original: Annotated[str, typer.Option(help="The original VAE. " + VaeHelp)],
+    images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for rows, curves and report. " + ResumesHelp)],
+    protocol: Annotated[str, typer.Option(help="`full`, or a TOML file like the reconstruction benchmark's.")] = "full",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Measure how fast hardening works: robustness and fidelity of each run's encoders over what they had cost.
+    r"""Measure how fast hardening works.
 
-    Example: `srlvae bench hardening runs/srl runs/fare --original madebyollin/taesd --images photographs --out speed`
+    Shows robustness and fidelity of the encoders that each run kept, over the time that they took.
+
+    For example:
+      srlvae bench hardening runs/srl runs/fare --original tiny \
+        --images photographs --out speed
     """
     from srlvae.bench.hardening import hardening
     from srlvae.bench.load_protocol import reconstruction_protocol
@@ -116,20 +132,23 @@ def bench_hardening(
 @sensible
 @holds("out")
 def bench_editing(
-    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, cache, sheets and report. The same command resumes a run.")],
+    images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for rows, cache, sheets and report. " + ResumesHelp)],
     protocol: Annotated[str, typer.Option(help="`quick`, `full`, `fifteen`, `sd15`, or a TOML file.")] = "quick",
-    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
-    count: Annotated[int | None, typer.Option("--n", help="How many photographs.")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
+    count: Annotated[int | None, typer.Option("--n", help="Photographs to edit. By default as the protocol says.")] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Measure edits of attacked photographs under each defence, beside the edits of the clean ones: the paper's table.
+    r"""Measure edits of attacked photographs under each defence. This is the paper's main table.
 
-    Example: `srlvae bench editing --images photographs --out edits`
+    The edits are compared with the edits of the same photographs without an attack.
 
-    Several processes: `torchrun --nproc-per-node 2 -m srlvae bench editing …`
+    For example:
+      srlvae bench editing --images photographs --out edits
+      torchrun --nproc-per-node 2 -m srlvae bench editing \
+        --images photographs --out edits
     """
     from srlvae.bench.editing import editing
     from srlvae.bench.load_protocol import editing_protocol
@@ -161,18 +180,19 @@ def bench_editing(
 @holds("out")
 def bench_poisoning(
     images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
-    out: Annotated[Path, typer.Option(help="Rows, cache and sheets. The same command resumes a run.")],
+    out: Annotated[Path, typer.Option(help="Folder for rows, cache and sheets. " + ResumesHelp)],
     protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
-    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="In place of the protocol's. " + VaeHelp)] = None,
+    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Fine-tune on clean images and Nightshade's poisons, with either encoder, and judge what is generated afterwards.
+    """Measure whether poisoned training images take hold.
 
-    Example: `srlvae bench poisoning --images class-folders --out poison`
+    Fine-tunes on clean images and on Nightshade's poisons, with either encoder, and judges the images generated afterwards.
 
-    Several processes: `torchrun --nproc-per-node 2 -m srlvae bench poisoning …`
+    For example:
+      srlvae bench poisoning --images class-folders --out poison
     """
     from srlvae.bench.load_protocol import poisoning_protocol
     from srlvae.bench.poisoning import poisoning

@@ -13,9 +13,9 @@ from srlvae.files import read_record, shown
 
 # Where each layout is read, for the last line.
 PLACES = {
-    "ldm": "models/VAE of A1111 and Forge, models/vae of ComfyUI, --vae of kohya's scripts",
-    "taesd": "models/vae_approx of ComfyUI, where it is chosen as {name}",
-    "diffusers": "from_pretrained of diffusers, or vae/ of a pipeline's folder",
+    "ldm": "models/VAE of A1111 and Forge, or models/vae of ComfyUI; for kohya's scripts give it as --vae",
+    "taesd": "models/vae_approx of ComfyUI, and choose {name} in the node Load VAE",
+    "diffusers": "vae/ of a pipeline's folder, or load it with from_pretrained",
 }
 
 
@@ -30,16 +30,25 @@ def export_command(folder: Path) -> str:
 def export(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
     to: Annotated[str, typer.Option(help="`ldm` for A1111, Forge and kohya, `taesd` for ComfyUI, or `diffusers`.")],
-    out: Annotated[Path, typer.Option(help="A new file .safetensors for ldm, else a folder.")],
-    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float32",
-    variant: Annotated[str | None, typer.Option(help="For diffusers: in the weights' name, such as fp16.")] = None,
+    out: Annotated[Path, typer.Option(help="For ldm a new `.safetensors` file, otherwise a folder.")],
+    dtype: Annotated[str, typer.Option(help="Precision of the weights: float16, bfloat16 or float32.")] = "float32",
+    variant: Annotated[
+        str | None, typer.Option(help="For diffusers: a variant such as fp16, which becomes part of the file's name.")
+    ] = None,
     name: Annotated[
-        str | None, typer.Option(help="For taesd: taesd, taesdxl, taesd3 or taef1, whose latents it makes.")
+        str | None,
+        typer.Option(
+            help="For taesd: the model whose latents it makes, taesd, taesdxl, taesd3 or taef1. By default taesd or taef1."
+        ),
     ] = None,
 ) -> None:
-    """Write a VAE as other programs read it: one file in LDM's layout, TAESD's pair, or a folder of diffusers.
+    """Write a VAE in the format of another program.
 
-    Example: `srlvae export my-vae --to ldm --dtype float16 --out my-vae.safetensors`
+    That is one file in LDM's layout, TAESD's pair of files, or a folder in diffusers' format.
+
+    For example:
+      srlvae export my-vae --to ldm --dtype float16 --out my-vae.safetensors
+      srlvae export my-taesd --to taesd --out ComfyUI/models/vae_approx
     """
     from srlvae.models.formats.export import DTYPES, is_published
     from srlvae.models.formats.export import export as run
@@ -52,20 +61,24 @@ def export(
     for path in files:
         console.print(f"Written: [bold]{named(path)}[/]")
     if is_published(model, to):
-        console.print("For: " + PLACES[to].format(name=shown(files[0].name.split("_")[0])), markup=False)
+        console.print("Put it into: " + PLACES[to].format(name=shown(files[0].name.split("_")[0])), markup=False)
     else:
-        console.print("Other programs will not load it: its layers are not those of the published models", style="yellow")
+        console.print("Other programs will not load it: its layers differ from those of the published models", style="yellow")
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="What `srlvae harden` wrote.", metavar="FOLDER")],
-    repository: Annotated[str, typer.Argument(help="An id on the hub, owner/name.", metavar="REPO")],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository for your eyes only.")] = False,
+    folder: Annotated[Path, typer.Argument(help="A folder that `srlvae harden` wrote.", metavar="FOLDER")],
+    repository: Annotated[str, typer.Argument(help="The repository to upload to, owner/name.", metavar="REPO")],
+    private: Annotated[bool, typer.Option("--private", help="If the repository is new, make it private.")] = False,
 ) -> None:
-    """Upload a hardened VAE with its card to the hub, as the account that `hf auth login` knows.
+    """Upload a hardened VAE with its card to the Hugging Face hub.
 
-    Example: `srlvae push my-taesd me/taesd-hardened`
+    Log in first, with `hf auth login`. Read the card through before you publish it.
+
+    For example:
+      srlvae push my-taesd me/taesd-hardened
     """
     from srlvae.harden.push import push as run
 
     console.print(f"Published: [bold]{named(run(folder, repository, private=private))}[/]")
+    console.print(f'Next, in Python: AutoModel.from_pretrained("{shown(repository)}")', markup=False)

@@ -12,7 +12,9 @@ from srlvae.cli.shared import (
     LinksHelp,
     PipelineHelp,
     PixelsHelp,
+    PrecisionHelp,
     ReportHelp,
+    ResumesHelp,
     StrictHelp,
     Tracker,
     VaeHelp,
@@ -28,27 +30,29 @@ from srlvae.locks import holds
 
 @holds("out")
 def finetune(
-    images: Annotated[Path, typer.Option(help="A folder of images (any depth); their centre squares are learnt.")],
+    images: Annotated[Path, typer.Option(help="A folder of images, at any depth. Their centre squares are trained on.")],
     out: Annotated[
         Path,
-        typer.Option(help="A new folder for the whole pipeline, or for LoRA's weights alone. The same command resumes a run."),
+        typer.Option(help="A new folder for the whole pipeline, or for the LoRA weights alone. " + ResumesHelp),
     ],
     pipeline: Annotated[str, typer.Option(help=PipelineHelp)] = "tiny-sd",
-    vae: Annotated[str | None, typer.Option(help="Encodes the images in place of the pipeline's. " + VaeHelp)] = None,
+    vae: Annotated[
+        str | None, typer.Option(help="The VAE that encodes the images, in place of the pipeline's. " + VaeHelp)
+    ] = None,
     captions: Annotated[
-        Path | None, typer.Option(help="A .jsonl, .csv or .json with captions and file_name, which is a path below --images.")
+        Path | None, typer.Option(help="A .jsonl, .csv or .json with a caption for each file_name, a path below --images.")
     ] = None,
     caption_column: Annotated[
-        str | None, typer.Option(help="The column with the captions; `text` or `caption` by default.")
+        str | None, typer.Option(help="The column with the captions. By default `text` or `caption`.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="One caption for all, in place of those in the folder.")] = None,
-    lora_rank: Annotated[int, typer.Option(min=0, help="Train LoRA of this rank; 0 trains all of the UNet.")] = 0,
+    prompt: Annotated[str | None, typer.Option(help="One caption for all images, in place of those in the folder.")] = None,
+    lora_rank: Annotated[int, typer.Option(min=0, help="Rank of the LoRA to train; 0 trains the whole UNet.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 400,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 8,
     learning_rate: Annotated[
-        float, typer.Option(min=0, help="Peak learning rate, reached after 20 steps; a cosine follows.")
+        float, typer.Option(min=0, help="Peak learning rate, after a warm-up of 20 steps and before a cosine.")
     ] = 1e-4,
-    precision: Annotated[str, typer.Option(help="Precision: auto, no (float32), bf16 or fp16.")] = "auto",
+    precision: Annotated[str, typer.Option(help=PrecisionHelp)] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Random seed for data order, noise and dropped captions.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     report_to: Annotated[Tracker | None, typer.Option(help=ReportHelp)] = None,
@@ -59,12 +63,14 @@ def finetune(
 ) -> None:
     """Fine-tune a pipeline's UNet on captioned images.
 
-    Captions: metadata.jsonl, metadata.csv or kohya's meta_cap.json in the folder or below it, or a .txt or .caption beside each
-    image. Every image needs one; --prompt gives all of them the same.
+    Every image needs a caption: in a metadata.jsonl, metadata.csv or kohya's meta_cap.json in the folder or below it, or in a
+    .txt or .caption beside the image. --prompt gives all images the same one.
 
-    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them.
+    Exit code 3: done, except for files that could not be used. `left-out.csv` in --out lists them.
 
-    Example: `srlvae finetune --images mine --prompt "a photo of my cat" --out tuned`
+    For example:
+      srlvae finetune --images mine --prompt "a photo of my cat" --out tuned
+      srlvae finetune --images captioned --lora-rank 8 --out lora
     """
     from srlvae.cli.drawing import Bars
     from srlvae.finetune import Captions, FinetuneConfig

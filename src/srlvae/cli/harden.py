@@ -11,7 +11,9 @@ from srlvae.cli.export import export_command
 from srlvae.cli.shared import (
     LinksHelp,
     PixelsHelp,
+    PrecisionHelp,
     ReportHelp,
+    ResumesHelp,
     StrictHelp,
     Tracker,
     VaeHelp,
@@ -29,60 +31,85 @@ from srlvae.locks import holds
 @holds("out")
 def harden(
     vae: Annotated[str, typer.Argument(help=VaeHelp, metavar="VAE")],
-    images: Annotated[str, typer.Option(help="A folder of photographs (any depth), shards, or a dataset, hf://owner/name.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE. The same command resumes an interrupted run.")],
+    images: Annotated[
+        str, typer.Option(help="A folder of photographs, at any depth; shards; or a dataset, `hf://owner/name`.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder for the hardened VAE. " + ResumesHelp)],
     preset: Annotated[
-        str | None, typer.Option(help="`cpu`: sized for two cores. `default`, if none is given: for a GPU.")
+        str | None, typer.Option(help="`cpu` is sized for two cores, `default` for a GPU.  [default: default]")
     ] = None,
     objective: Annotated[
-        str | None, typer.Option(help="`srl`, the default, or for comparison: `srl-paper`, `fare`, `noise`, `none`.")
+        str | None, typer.Option(help="`srl`, or for comparison `srl-paper`, `fare`, `noise` or `none`.  [default: srl]")
     ] = None,
     closeness: Annotated[
         float | None,
-        typer.Option(help="How far clean latents may move, as a share of their norm. More gives more robustness."),
+        typer.Option(
+            help="How far clean latents may move, as a share of their norm. More gives more robustness and less fidelity.  "
+            "[default: 0.11]"
+        ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, instead of a preset.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a step, over all processes.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, in place of a preset.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.  [cpu: 4000, default: 20000]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step, over all processes.  [cpu: 8, default: 16]")] = None,
     micro_batch: Annotated[
         str | None,
-        typer.Option(help="Images at a time in a process; gradients accumulate. `auto`, the default: what fits in memory."),
+        typer.Option(
+            help="Images at a time in a process; gradients accumulate. `auto` takes as many as fit in memory.  [default: auto]"
+        ),
     ] = None,
-    resolution: Annotated[int | None, typer.Option(help="Side of the training crops in pixels.")] = None,
-    eps: Annotated[str | None, typer.Option(help="Radius of all inner attacks, such as 8/255.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate of the cosine schedule.")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Side of the training crops in pixels.  [cpu: 96, default: 256]")
+    ] = None,
+    eps: Annotated[
+        str | None,
+        typer.Option(help="Radius of all attacks in training, such as 8/255.  [default: each its own, up to 16/255]"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate of the cosine schedule.  [default: 2e-4]")
+    ] = None,
     features: Annotated[
-        str | None, typer.Option(help="Feature network of perceptual terms: efficientnet-lite0, lpips-alex, lpips-vgg or none.")
+        str | None,
+        typer.Option(
+            help="Network of the perceptual distance: efficientnet-lite0, lpips-alex, lpips-vgg or none.  "
+            "[default: efficientnet-lite0]"
+        ),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="Precision of the networks: auto, no (float32), bf16 or fp16.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed for data order, crops and attacks.")] = None,
-    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    precision: Annotated[str | None, typer.Option(help=PrecisionHelp + "  [default: auto]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed for data order, crops and attacks.  [default: 0]")] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.  [cpu: 100, default: 200]")] = None,
     snapshot_every: Annotated[
-        int | None, typer.Option(help="Steps between encoder files that are kept, for `srlvae bench hardening`.")
+        int | None,
+        typer.Option(help="Steps between encoder files that are kept, for `srlvae bench hardening`.  [default: none are kept]"),
     ] = None,
     gradient_checkpointing: Annotated[
         bool | None,
-        typer.Option(help="Recompute activations: less memory and more time. By default where not one image fits without."),
+        typer.Option(
+            help="Recompute activations, for less memory and more time. By default only if not one image fits otherwise."
+        ),
     ] = None,
-    held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.  [default: 32]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read images.  [cpu: 0, default: 4]")] = None,
     report_to: Annotated[Tracker | None, typer.Option(help=ReportHelp)] = None,
-    resume: Annotated[bool, typer.Option(help="Resume an interrupted run with the same settings in --out.")] = True,
-    streaming: Annotated[bool, typer.Option("--streaming", help="Stream shards or a Hugging Face dataset.")] = False,
+    resume: Annotated[bool, typer.Option(help="Whether to resume an interrupted run in --out.")] = True,
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="Read shards or a dataset in order, without copying them first.")
+    ] = False,
     image_column: Annotated[
-        str | None, typer.Option(help="The column of shards or a dataset that has the images; guessed by default.")
+        str | None, typer.Option(help="The column of shards or a dataset that has the images. Guessed by default.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Post-train a VAE's encoder so that perturbations move it less. The result loads in the original's place.
+    r"""Post-train a VAE's encoder so that perturbations move it less. The result loads in the original's place.
 
-    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them.
+    Exit code 3: done, except for files that could not be used. `left-out.csv` in --out lists them.
 
-    Example: `srlvae harden madebyollin/taesd --images photographs --out my-taesd --preset cpu`
-
-    Several processes: `torchrun --nproc-per-node 2 -m srlvae harden …`
+    For example:
+      srlvae harden tiny --images photographs --out my-tiny --preset cpu
+      srlvae harden madebyollin/taesd --images photographs --out my-taesd
+      torchrun --nproc-per-node 2 -m srlvae harden madebyollin/taesd \
+        --images photographs --out my-taesd
     """
     from srlvae.cli.drawing import Bars
     from srlvae.config import fraction, read_toml
@@ -129,14 +156,20 @@ def _images_at_once(word: str) -> int:
 @holds("out")
 def apply(
     encoder: Annotated[
-        str, typer.Argument(help="An encoder file, a folder that `harden` wrote, or a bundled name.", metavar="ENCODER")
+        str,
+        typer.Argument(
+            help="An encoder file, a folder that `harden` wrote, or a bundled name (`taesd-srl`).", metavar="ENCODER"
+        ),
     ],
-    to: Annotated[str, typer.Option(help="The VAE it was made from: " + VaeHelp)],
+    to: Annotated[str, typer.Option(help="The VAE that the encoder was made from. " + VaeHelp)],
     out: Annotated[Path, typer.Option(help="A new folder for the whole VAE, in diffusers' format.")],
 ) -> None:
-    """Put a hardened encoder onto a copy of the VAE that it was made from.
+    """Put a hardened encoder onto a copy of its VAE.
 
-    Example: `srlvae apply taesd-srl --to madebyollin/taesd --out taesd-srl`
+    Refuses any VAE but the one that the encoder was made from.
+
+    For example:
+      srlvae apply taesd-srl --to madebyollin/taesd --out robust-taesd
     """
     from srlvae.files import write_json
     from srlvae.models.encoders import apply_encoder, read_encoder
@@ -148,4 +181,6 @@ def apply(
     vae = apply_encoder(read, load_vae(to))
     vae.save(out)
     write_json(out / RECORD, {"made_by": "srlvae apply", **read.facts, "hardened": vae.fingerprint()})
-    console.print(f"Hardened VAE: [bold]{named(out)}[/]\nfingerprint {vae.fingerprint()}")
+    console.print(f"Hardened VAE: [bold]{named(out)}[/]\nFingerprint: {vae.fingerprint()}")
+    words = f"--original {shown(to)} --hardened {shown(out)} --images FOLDER --out FOLDER"
+    console.print(f"Next: srlvae bench reconstruction {words}", markup=False)

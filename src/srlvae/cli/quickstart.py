@@ -7,19 +7,22 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import console, named, show_scores
+from srlvae.cli.shared import ResumesHelp, console, named, show_scores
 from srlvae.locks import holds
 
 
 @holds("out")
 def quickstart(
-    out: Annotated[
-        Path, typer.Option(help="Folder for photographs, VAE, measurements and report. The same command resumes a run.")
-    ] = Path("quickstart"),
+    out: Annotated[Path, typer.Option(help="Folder for photographs, VAE, measurements and report. " + ResumesHelp)] = Path(
+        "quickstart"
+    ),
 ) -> None:
-    """Harden, attack and report on the bundled VAE, in minutes on a laptop.
+    """Harden and attack the bundled VAE, and write a report.
 
-    Example: `srlvae quickstart --out runs/quickstart`
+    It takes minutes on a laptop. The photographs come with scikit-image, and nothing is downloaded.
+
+    For example:
+      srlvae quickstart --out runs/quickstart
     """
     from srlvae.cli.drawing import Bars
     from srlvae.quickstart import quickstart as run

@@ -12,12 +12,16 @@ from srlvae.locks import hold
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="What `srlvae bench` wrote.", metavar="DIR…")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the page; the first DIR by default.")] = None,
+    folders: Annotated[list[Path], typer.Argument(help="Folders that `srlvae bench` wrote.", metavar="DIR…")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the page; by default the first DIR.")] = None,
 ) -> None:
-    """Rebuild the page of a benchmark from its numbers; several runs of the editing benchmark side by side.
+    """Write the page of a benchmark again, or one of several runs.
 
-    Example: `srlvae report runs/bench`
+    Nothing is measured again. Several runs have to be of the editing benchmark; they are shown side by side.
+
+    For example:
+      srlvae report runs/bench
+      srlvae report runs/editing runs/another-editing --out runs/both
     """
     from srlvae.report.page import write_report
 

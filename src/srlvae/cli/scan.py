@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, LinksHelp, PixelsHelp, StrictHelp, VaeHelp, console, device_of, end, let_in, named
+from srlvae.cli.shared import (
+    DeviceHelp,
+    LinksHelp,
+    PixelsHelp,
+    PrecisionHelp,
+    ResumesHelp,
+    StrictHelp,
+    VaeHelp,
+    console,
+    device_of,
+    end,
+    let_in,
+    named,
+)
 from srlvae.errors import InputError
 from srlvae.locks import holds
 
@@ -20,57 +33,64 @@ def scan(
     images: Annotated[
         str,
         typer.Argument(
-            help="A folder of images, at any depth; or shards, which are .tar as of webdataset or .parquet as of img2dataset: "
-            "one, a folder of them, a pattern, or in a store such as `s3://bucket/*.tar`.",
+            help="A folder of images, at any depth; or shards, .tar as from webdataset or .parquet as from img2dataset: one, "
+            "a folder of them, or a pattern, also in a store such as `s3://bucket/*.tar`.",
             metavar="SOURCE",
         ),
     ],
     clean: Annotated[
         Path,
         typer.Option(
-            help="A folder of clean images of the same source and size, for the threshold: 99 or more for a rate of .01."
+            help="A folder of clean images of the same source and size, which set the threshold. A rate of 0.01 needs 99."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for scores, table and page. The same command resumes a run.")],
+    out: Annotated[Path, typer.Option(help="Folder for scores, table and page. " + ResumesHelp)],
     original: Annotated[str, typer.Option(help="The VAE whose perturbations are to be found. " + VaeHelp)] = "tiny",
-    hardened: Annotated[str, typer.Option(help="What srlvae harden made of it.")] = "tiny-srl",
-    rate: Annotated[float, typer.Option(min=1e-6, max=1.0, help="Share of clean images called suspicious.")] = 0.01,
+    hardened: Annotated[str, typer.Option(help="What `srlvae harden` made of the original.")] = "tiny-srl",
+    rate: Annotated[
+        float,
+        typer.Option(min=1e-6, max=1.0, help="False-alarm rate: the share of clean images that may be called suspicious."),
+    ] = 0.01,
     engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="What shares shards out: this process, or Ray on this machine or a cluster.")
+        Literal["local", "ray"],
+        typer.Option(help="Where shards are scanned: in this process, or by Ray on this machine or a cluster."),
     ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers on Ray; by default one for each GPU, or for each core without any.")
+        int | None,
+        typer.Option(min=1, help="Workers on Ray. By default one for each GPU, or one for each core if there is no GPU."),
     ] = None,
     precision: Annotated[
         Literal["auto", "no", "bf16", "fp16"],
-        typer.Option(help="Precision of the encoders: auto (bf16 where the machine has it), no (float32), bf16 or fp16."),
+        typer.Option(help=PrecisionHelp),
     ] = "auto",
     image_column: Annotated[
-        str | None, typer.Option(help="The column of .parquet shards that has the images; guessed by default.")
+        str | None, typer.Option(help="The column of .parquet shards that has the images. Guessed by default.")
     ] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Find images that were perturbed: the original and the hardened encoder disagree on them.
+    r"""Find perturbed images.
 
-    What is called suspicious is so at a chosen share of false alarms: no proof, and no word of who perturbed it and why. Of a
-    picture that is unlike the clean images, such as a drawing among photographs, it says that it is, and nothing else.
+    The original and the hardened encoder disagree on them. Images are called suspicious at the false-alarm rate that you
+    choose. This is no proof, and it says nothing about who perturbed an image or why. An image that is unlike the clean ones,
+    such as a drawing among photographs, is reported as unlike and not judged.
 
-    A second folder with the same --out has its table in a folder of its own there; the clean images are not looked at again.
+    Several folders can be scanned into one --out. Each gets a folder of its own there, and the clean images are scanned once.
 
-    Exit code 3: done, but for files that could not be used; `left-out.csv` in --out names them, and that in its folder for the
-    clean images those among them.
+    Exit code 3: done, except for files that could not be used. `left-out.csv` in --out lists them, and a second one in the
+    folder of the clean images lists those among them.
 
-    Of shards, each leaves a table of verdicts in `scan.parquet` in --out. A shard is looked at as a whole; the same command
-    resumes an interrupted scan with the next one.
+    Each shard leaves a table of verdicts in `scan.parquet` in --out. An interrupted scan resumes with the first shard that has
+    none.
 
-    Example: `srlvae scan downloads --clean photographs --out scanned`
-
-    On a cluster: `srlvae scan "s3://bucket/*.tar" --clean photographs --out scanned --engine ray`
-
-    Several processes: `torchrun --nproc-per-node 2 -m srlvae scan …`
+    For example:
+      srlvae scan downloads --clean own-photographs --out scanned
+      srlvae scan "shards/*.tar" --clean own-photographs --out scanned \
+        --engine ray
+      torchrun --nproc-per-node 2 -m srlvae scan downloads \
+        --clean own-photographs --out scanned
     """
     from srlvae.cli.drawing import Bars
     from srlvae.images import find_images
@@ -123,17 +143,20 @@ def scan(
     console.print()
     for kind, path in written.items():
         console.print(f"{kind}: [bold]{named(path)}[/]")
+    console.print("Next: look at what is suspicious, and leave it out of a training set or ask its author")
     end(bars.omissions, [place, seen_clean], [] if shards else [Path(images)])
 
 
 def _engine(name: str, workers: int | None, folder: str | None) -> Any:
     """The engine called `name`, or None for the one of this process. folder: that of single images, which Ray does not take."""
     if name == "local" and workers:
-        raise InputError("--workers are those of Ray; give --engine ray, or start several processes with torchrun")
+        raise InputError("--workers counts workers on Ray; give --engine ray, or start several processes with torchrun")
     if name == "local":
         return None
     if folder:
-        raise InputError(f"{folder} has single images, and Ray takes shards; leave --engine out, or pack them into .tar files")
+        raise InputError(
+            f"{folder} has single images, but --engine ray takes shards; leave --engine out, or pack the images into .tar files"
+        )
     from srlvae.scan.on_ray import ray_engine
 
     return ray_engine(workers)

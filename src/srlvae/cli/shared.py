@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -26,24 +28,30 @@ P = ParamSpec("P")
 console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
 
 VaeHelp = (
-    "A folder in diffusers' format, a pipeline's folder, a single file (LDM, TAESD or a whole checkpoint), a hub id such as "
-    "`hf://owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
+    "A folder in diffusers' format, the folder of a pipeline, a single file (LDM, TAESD or a whole checkpoint), a hub id such "
+    "as `hf://owner/name/vae@revision:fp16`, or a bundled VAE (`tiny`, `tiny-srl`)."
 )
 # As `srlvae.training.tracking` has them, which is slow to load.
 Tracker = Literal["tensorboard", "trackio", "wandb"]
-ReportHelp = "Show curves and pictures of the training there, too; the log in --out stays."
+ReportHelp = "Also send curves and pictures of the training to this tracker. The log in --out is written in any case."
+# One wording for all commands.
+ResumesHelp = "The same command resumes an interrupted run."
 PipelineHelp = (
     "A pipeline like Stable Diffusion's: a folder in diffusers' format, a checkpoint in one file inside such a folder, a hub "
     "id such as `hf://owner/name@revision:fp16`, or the bundled `tiny-sd`."
 )
+JsonHelp = "Print JSON, for scripts."
 StrictHelp = "Stop at the first file that cannot be used, instead of leaving it out."
 LinksHelp = "Also follow links that lead out of the given folders."
-PixelsHelp = "Pixels of the largest image that is read; beyond Pillow's 89 million it may be a decompression bomb."
+PixelsHelp = "Read images of up to this many pixels. By default 89 million, as a larger one may be a decompression bomb."
+# Begins a paragraph of commands in a help text.
+EXAMPLES = "For example:"
 # The exit code of a command that has done its work, but for files that it left out.
 LEFT_FILES_OUT = 3
 # How many of them it names; the table in the output folder names all.
 NAMED = 50
-DeviceHelp = "Device such as cuda, mps or cpu; `auto` takes a GPU if there is one."
+PrecisionHelp = "Precision of the networks: auto (bf16 where the machine has it), no (float32), bf16 or fp16."
+DeviceHelp = "`cpu`, `cuda`, `cuda:1`, `mps` and so on; `auto` takes a GPU if there is one."
 
 
 def device_of(name: str) -> Any:
@@ -85,7 +93,7 @@ def quiet_libraries() -> None:
 
 
 def sensible(command: Callable[P, None]) -> Callable[P, None]:
-    """Let a command refuse numbers that are not finite or that nobody counts to."""
+    """Let a command refuse numbers that are not finite or that nobody counts to. Keep the lines of examples in its help."""
 
     @functools.wraps(command)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -94,6 +102,8 @@ def sensible(command: Callable[P, None]) -> Callable[P, None]:
                 _check_number("--" + name.replace("_", "-"), value)
         command(*args, **kwargs)
 
+    # Click joins the lines of a paragraph unless it begins with this character.
+    checked.__doc__ = re.sub(rf"^( *)(?={EXAMPLES}$)", r"\1" + "\b\n" + r"\1", command.__doc__ or "", flags=re.M)
     return checked
 
 
@@ -101,7 +111,7 @@ def _check_number(option: str, value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{option} must be a finite number, got {value}")
     if isinstance(value, int) and abs(value) > MOST_SEED:
-        raise InputError(f"{option} is {value}, more than any number here can be")
+        raise InputError(f"{option} is {value}, which is too large")
 
 
 def named(path: Any) -> str:
@@ -150,6 +160,11 @@ def show_scores(folder: Path) -> None:
     from srlvae.harden.output import RECORD, score_rows
 
     show_table(["", "original", "hardened"], score_rows(read_record(folder / RECORD)))
+
+
+def show_json(value: Any) -> None:
+    """Print a value for scripts, as JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def show_table(header: list[str], rows) -> None:

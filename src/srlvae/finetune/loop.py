@@ -149,7 +149,7 @@ class Tuner:
             conditioning = join_conditionings([self.condition(caption) for caption in chosen])
             loss = denoising_loss(self.pipeline, z, conditioning, t, noise).mean()
         if not loss.isfinite():
-            raise InputError(f"the loss is no number at step {step + 1}; give a lower --learning-rate")
+            raise InputError(f"the loss is not a number at step {step + 1}; give a lower --learning-rate")
         self.accelerator.backward(loss)
         self.accelerator.clip_gradients(self.optimizer, self.weights, 1.0)
         self.accelerator.step(self.optimizer)

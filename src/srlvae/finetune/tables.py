@@ -53,7 +53,7 @@ def read_text(path: Path) -> str:
     """Read UTF-8, with or without the byte order mark that spreadsheets write. Raises InputError that names the file."""
     try:
         if not os.path.isfile(path):
-            raise OSError("it is not there, or is no file")
+            raise OSError("it does not exist, or is not a file")
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read captions from {path}, text in UTF-8: {error}") from error
@@ -68,7 +68,7 @@ def _rows(table: Path, column: str | None) -> Iterator[tuple[str, str]]:
     for number, row in enumerate(_read(table), 1):
         where = f"cannot read captions from {table}: entry {number}"
         if not isinstance(row, Mapping):
-            raise InputError(f"{where} is {row!r:.60}, and not {NAME} with a caption")
+            raise InputError(f"{where} is {row!r:.60}, not a {NAME} with a caption")
         name = row.get(NAME)
         if not isinstance(name, str):
             raise InputError(f"{where} has no {NAME}, which names the image; it has {_keys(row)}")
@@ -77,7 +77,7 @@ def _rows(table: Path, column: str | None) -> Iterator[tuple[str, str]]:
             wanted = column or " or ".join(TEXTS)
             raise InputError(f"{where} has no {wanted}; it has {_keys(row)}: name one with --caption-column")
         if not isinstance(row[key], str) or not _is_text(row[key]):
-            raise InputError(f"the caption of {name} in {table} is no text: {row[key]!r:.60}")
+            raise InputError(f"the caption of {name} in {table} is not text: {row[key]!r:.60}")
         yield name, row[key]
 
 

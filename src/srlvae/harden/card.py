@@ -21,16 +21,16 @@ BODY = """
 # A hardened VAE
 
 The encoder of {base}, post-trained by [SRL-VAE](https://arxiv.org/abs/2504.17219) with `srlvae harden` so that
-adversarial perturbations move it less. The decoder is that of the original, bit by bit. It loads in the original's place:
+adversarial perturbations move it less. The decoder is the original's, bit for bit. It loads in the original's place:
 
 ```python
 from diffusers import AutoModel
 vae = AutoModel.from_pretrained("this folder")
 ```
 
-Made in {steps} steps.{closeness}
+It was trained for {steps} steps.{closeness}
 
-Means over {photographs} photographs that were set apart from training; attacks of 10 steps within 15/255.
+The table has means over {photographs} photographs that were set apart from training. Attacks take 10 steps within 15/255.
 Shifts are relative to the norm of the original's clean latents:
 
 | | original | hardened |
@@ -39,12 +39,12 @@ Shifts are relative to the norm of the original's clean latents:
 
 ![clean, attacked at 15/255, reconstruction of the attacked photograph by the original and by the hardened VAE]({picture})
 
-`{encoder}` is the hardened encoder alone: `srlvae apply` puts it onto a copy of the original. For ComfyUI, A1111, Forge and
-kohya's scripts, which do not read this folder: `srlvae export`.
+`{encoder}` is the hardened encoder alone: `srlvae apply` puts it onto a copy of the original. ComfyUI, A1111, Forge and
+kohya's scripts do not read this folder: `srlvae export` writes the files that they read.
 Settings, versions and fingerprints are in `{record}`. {licence}
 """
-CLOSENESS = " Clean latents were held within {:g} of their norm from where the original has them (`closeness`)."
-LICENCE_UNKNOWN = "The licence is that of the original weights, which is not known here: name it above before publishing."
+CLOSENESS = " Clean latents may differ from the original's by {:g} of their norm (`closeness`)."
+LICENCE_UNKNOWN = "The licence is that of the original weights, which is not known here. Name it above before you publish."
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def set_apart(
         used += 1
         if isinstance(photographs, StreamPhotographs) and photographs.length:
             raise InputError(
-                f"the stream has but {photographs.length} rows, too few to set {wanted} apart; give a lower --held-out"
+                f"the stream has only {photographs.length} rows, too few to set {wanted} apart; give a lower --held-out"
             )
     if not found or used >= len(order):
         raise InputError(f"too few readable images: {len(found)} of {used} ({last_error})")

@@ -45,9 +45,9 @@ class Fit:
         """The choice in words, for a process that has `batch` images in a step."""
         how = f"{self.micro} of {batch} images at once, {'with' if self.checkpointing else 'without'} gradient checkpointing"
         if self.needed is None:
-            return f"memory: not known of this network beforehand; {how}"
+            return f"memory: cannot be estimated for this network; {how}"
         told = f"memory: about {gigabytes(self.needed)} (estimated), {gigabytes(self.room)} are free; {how}"
-        return told if self.fits else f"{told}; it may not suffice: give a smaller --resolution, or a device with more"
+        return told if self.fits else f"{told}; it may not be enough: give a smaller --resolution, or a device with more"
 
 
 def fit(networks: Networks, terms: tuple[Term, ...], batch: int) -> Fit:

@@ -68,8 +68,8 @@ class Networks:
         clean = CleanBatch(x, self.teacher, self.features if self.config.objective.uses_features else None)
         if not clean.latents.isfinite().all():
             raise InputError(
-                "the original encoder gives latents that are not finite on these photographs; float16 and SDXL's VAE "
-                "are the usual reason: try --precision no or bf16, or a VAE that is mended for float16"
+                "the original encoder gives latents that are not finite on these photographs; the usual "
+                "cause is SDXL's VAE in float16: try --precision no or bf16, or a VAE that was fixed for float16"
             )
         return clean
 
@@ -92,4 +92,4 @@ class Networks:
         """Raise InputError if the averaged encoder is the same as the original."""
         before = [p for part in self.original.encoder_modules().values() for p in part.parameters()]
         if all(torch.equal(a, b) for a, b in zip(self.average.parameters(), before, strict=True)):
-            raise InputError("the encoder is what it was: the run has learnt nothing, and nothing is written as a result")
+            raise InputError("the encoder has not changed: the run has learnt nothing, so no result is written")

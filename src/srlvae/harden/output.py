@@ -89,7 +89,7 @@ def _check_result(scores: dict) -> None:
     """Raise InputError for numbers that are not finite."""
     numbers = [value for part in (scores["original"], scores["hardened"]) for value in part.values() if value is not None]
     if not all(math.isfinite(number) for number in numbers):
-        raise InputError("the scores are not finite, so nothing is written as a result; the checkpoint is kept")
+        raise InputError("the scores are not finite, so no result is written; the checkpoint is kept")
 
 
 ROWS = {

@@ -7,17 +7,17 @@ from srlvae.harden.trainer import Trainer
 
 
 def plan(trainer: Trainer, photographs: int, held_out: int) -> list[str]:
-    """Lines about the model, the device, the photographs, what is minimised and how much memory it takes."""
+    """A line each about the model, the device, the photographs, the attacks, what is minimised and the memory needed."""
     vae, config, processes = trainer.vae, trainer.config, trainer.processes.num_processes
     parameters = sum(p.numel() for p in trainer.parameters)
     return [
         f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
         f"training {' + '.join(vae.encoder_modules())}: {parameters:,} parameters on {trainer.device}, "
         f"precision {trainer.accelerator.mixed_precision}, {processes} process{'es' if processes > 1 else ''}",
-        f"{photographs:,} photographs, {held_out} more set apart; {config.steps} steps of {config.batch_size} crops of "
-        f"{config.resolution} pixels",
+        f"{photographs:,} photographs, and {held_out} more set apart for the scores; "
+        f"{config.steps} steps of {config.batch_size} crops of {config.resolution} pixels",
         f"inner attacks: {_attacks(config.objective)}",
-        f"minimised: {_terms(config.objective)}",
+        f"objective: {_terms(config.objective)}",
         trainer.fit.said(trainer.per_process),
     ]
 
@@ -28,6 +28,6 @@ def _attacks(objective: Objective) -> str:
 
 
 def _terms(objective: Objective) -> str:
-    named = [f"{term.weight:g} × {term.measure} on {term.on} images" for term in objective.terms]
-    close = [f"clean latents within {objective.closeness:g} of the original's"] if objective.closeness else []
+    named = [f"{term.weight:g} × {term.measure} of {term.on} images" for term in objective.terms]
+    close = [f"clean latents kept within {objective.closeness:g} of the original's"] if objective.closeness else []
     return ", ".join(named + close)

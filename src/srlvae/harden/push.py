@@ -33,9 +33,9 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
             commit_message="A hardened VAE",
         )
     except HFValidationError as error:
-        raise InputError(f"{repository} is no id of a repository; it is written owner/name") from error
+        raise InputError(f"{repository} is not the id of a repository, which is written owner/name") from error
     except Exception as error:  # the hub's library raises its own kinds and those of what it is built on
         raise InputError(
-            f"cannot push to {repository}: {error} (to log in: `hf auth login`, with the right to write)"
+            f"cannot push to {repository}: {error} (log in with `hf auth login` and a token that may write)"
         ) from error
     return str(url)

@@ -76,9 +76,7 @@ class Objective:
             check_eps(attack.eps)
             check_numbers(attack, "of an attack: ", share=(0, math.inf), steps=(0, MOST_STEPS))
             if attack.aim != "noise" and attack.steps == 0 and not (attack.goes_on and self.visits > 1):
-                raise InputError(
-                    f"an attack with the aim {attack.aim} takes no step, now or later, so it is noise: give it steps"
-                )
+                raise InputError(f"an attack with the aim {attack.aim} takes no steps, so it is only noise; give it steps")
         on = {term.on for term in self.terms if term.weight}
         if not on - (set() if self.attacks else {"attacked"}) and not self.closeness:
             raise InputError("the objective has no term with a weight: there is nothing to minimise")

@@ -72,7 +72,7 @@ def harden(
     for line in plan(trainer, len(chosen), len(held_out)):
         trainer.tell(listener.says, line)
     if progress.step:
-        trainer.tell(listener.says, f"going on after step {progress.step}")
+        trainer.tell(listener.says, f"resuming after step {progress.step}")
     crops = Crops(photographs, chosen, config.resolution, config.seed)
     try:
         if trainer.is_main and isinstance(photographs, FolderPhotographs):
@@ -156,7 +156,7 @@ def train(
         if stop or progress.step % config.checkpoint_every == 0 or done:
             save(trainer, out, progress, losses, held_out, listener)
         if stop:
-            raise Interrupted(f"stopped after step {progress.step} of {config.steps}, checkpoint written")
+            raise Interrupted(f"stopped after step {progress.step} of {config.steps}, the checkpoint is written")
 
 
 def save(

@@ -35,7 +35,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
     try:
         converted, name = _through_profile(image, profile)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        said = f"its colour profile, which cannot be used ({shown(error):.200}); taken for sRGB"
+        said = f"its colour profile, which cannot be used ({shown(error):.200}); read as sRGB"
         return image.convert("RGB"), alpha, remarks, [said]
     return converted, alpha, remarks + ([f"colours converted from {name} to sRGB"] if name else []), []
 

@@ -29,7 +29,7 @@ FURTHER = {
 def open_picture(file: Path | BytesIO) -> Image.Image:
     """Open a picture by what it contains, whatever its name is; its pixels are not read yet.
 
-    Raises whatever Pillow raises, or InputError for a file that is empty, in none of the formats, or in need of an extra.
+    Raises whatever Pillow raises, or InputError for a file that is empty, not in any of the formats, or in need of an extra.
     """
     head = _head(file)
     if not head:
@@ -42,7 +42,7 @@ def open_picture(file: Path | BytesIO) -> Image.Image:
     try:
         return Image.open(file, formats=_known())
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"in none of the formats {', '.join(_known())}, or broken at its beginning") from error
+        raise InputError(f"not in any of the formats {', '.join(_known())}, or broken at its beginning") from error
 
 
 def set_max_pixels(count: int | None) -> None:

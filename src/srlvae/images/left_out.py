@@ -60,7 +60,7 @@ class LeftOut:
             with (out / LEFT_OUT).open(newline="", **NAMES) as file:
                 rows = list(csv.DictReader(file))
         except csv.Error as error:
-            raise InputError(f"{out / LEFT_OUT} is no table that a run here wrote ({error}); take it away") from error
+            raise InputError(f"{out / LEFT_OUT} is not a table that a run wrote ({error}); remove it") from error
         for row in rows:
             name, part, reason = (row.get(column) for column in COLUMNS)
             if name and reason and part == PART and (name := read_cell(name)) in names:

@@ -56,8 +56,8 @@ def find_sources(given: Sequence[Path], out: Path, left_out: LeftOut | None = No
             raise InputError(f"{path} would be overwritten by the contact sheet {SHEET}; rename it")
         if target in sources:
             raise InputError(
-                f"{sources[target].path} and {path} would both be written as {target}.png; give the folder above both, or give "
-                "them apart"
+                f"{sources[target].path} and {path} would both be written as {target}.png; "
+                f"give the folder above both, or run them separately"
             )
         sources[target] = Source(path, name, target)
     return list(sources.values())

@@ -53,7 +53,7 @@ def count_others(folder: Path) -> Counter[str]:
 
 def _no_shard(path: Path) -> Path:
     if path.name.lower().endswith(SHARDS):
-        raise InputError(f"{path} is an archive and no image; unpack it into a folder (srlvae harden and scan read shards)")
+        raise InputError(f"{path} is an archive, not an image; unpack it into a folder (srlvae harden and scan read shards)")
     return path
 
 
@@ -81,7 +81,7 @@ def _why_no_file(path: Path) -> str:
         path.stat()
     except OSError as error:
         return f"a link that leads nowhere ({error.strerror})" if path.is_symlink() else f"{error.strerror}"
-    return "a device or a pipe and no file"
+    return "a device or a pipe, not a file"
 
 
 def _named_as_images(folder: Path) -> list[Path]:

@@ -174,7 +174,7 @@ def _statistics(config: Any) -> tuple[Tensor, Tensor] | None:
             raise ValueError("a deviation is 0, or a number is not finite")
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"the configuration of the VAE has latents_mean and latents_std that are no numbers: {error}"
+            f"the configuration of the VAE has latents_mean and latents_std that are not numbers: {error}"
         ) from error
     return found[0].view(-1, 1, 1), found[1].view(-1, 1, 1)
 

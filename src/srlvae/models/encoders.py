@@ -74,7 +74,7 @@ def read_encoder(source: str | Path) -> Encoder:
     path = Path(source)
     path = path / NAME if path.is_dir() else path if path.exists() else encoder_file(str(source)) or path
     if not path.is_file():
-        raise InputError(f"{source} is no encoder file; give one, a folder that `srlvae harden` wrote, or a bundled name")
+        raise InputError(f"{source} is not an encoder file; give one, a folder that `srlvae harden` wrote, or a bundled name")
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {}).get(KEY) or "")
@@ -82,10 +82,10 @@ def read_encoder(source: str | Path) -> Encoder:
         if not isinstance(facts, dict) or not {"class", "channels", "fingerprint"} <= facts.get("base", {}).keys():
             raise ValueError("its metadata names no base")
         if not all(isinstance(facts["base"].get(key, ""), str) for key in ("class", "fingerprint", "hub")):
-            raise ValueError("the base that its metadata names is no text")
+            raise ValueError("the base that its metadata names is not text")
         return Encoder(tensors, facts)
     except (SafetensorError, OSError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is no encoder file of srlvae: it has no record of what it belongs to ({error})") from error
+        raise InputError(f"{path} is not an encoder file of srlvae: it does not say what it belongs to ({error})") from error
 
 
 def apply_encoder(encoder: Encoder | str | Path, base: VAE) -> VAE:

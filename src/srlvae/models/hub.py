@@ -52,7 +52,9 @@ def fetch(source: Source, name: str, *, offline: bool) -> Path | None:
             raise unreachable(source, name) from error
         return None
     except GatedRepoError as error:
-        raise InputError(f"{source.repository} asks for consent: give it on its page, then run `hf auth login`") from error
+        raise InputError(
+            f"{source.repository} asks you to accept its terms: do so on its page, then run `hf auth login`"
+        ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise InputError(f"{source.repository}{at} is not on the hub, or it is private; {NOT_HERE}") from error
     except Exception as error:
@@ -94,7 +96,7 @@ def _fetch_config(source: Source, offline: bool) -> tuple[Path, str]:
     wanted = " or ".join(f"{place}config.json" for place in places)
     if offline:
         raise unreachable(source, wanted)
-    raise InputError(f"{source.repository} has no {wanted}, so it is no autoencoder of diffusers")
+    raise InputError(f"{source.repository} has no {wanted}, so it is not an autoencoder in diffusers' format")
 
 
 def _fetch_weights(source: Source, inside: str, variant: str | None, offline: bool) -> bool:

@@ -54,7 +54,7 @@ def _from_path(path: Path, word: str | None) -> Any:
     if path.is_file():
         return _from_file(path)
     if (path / LORA).is_file():
-        raise InputError(f"{path} holds LoRA's weights alone; load them in Python: pipeline.load_lora_weights(...)")
+        raise InputError(f"{path} holds only LoRA weights; load them in Python: pipeline.load_lora_weights(...)")
     if not (path / INDEX).is_file():
         raise InputError(f"{path} has no {INDEX}; give the folder of a diffusers pipeline")
     return _from_folder(path, word)
@@ -77,7 +77,7 @@ def _from_folder(folder: Path, word: str | None) -> Any:
 def _from_file(path: Path) -> Any:
     """A whole checkpoint. It is weights alone: tokenizer and configuration come from the folder that it lies in, or the hub."""
     if path.suffix not in WEIGHTS:
-        raise InputError(f"{path} is no folder, and no file of weights ({', '.join(WEIGHTS)})")
+        raise InputError(f"{path} is neither a folder nor a file of weights ({', '.join(WEIGHTS)})")
     folder = next((place for place in (path.parent, path.with_suffix("")) if (place / INDEX).is_file()), None)
     if folder is None and not online():
         raise InputError(
@@ -104,7 +104,7 @@ def _from_hub(source: Source) -> Any:
     if index is None and offline:
         raise unreachable(source, INDEX)
     if index is None:
-        raise InputError(f"{source.repository} has no {INDEX}, so it is no pipeline of diffusers")
+        raise InputError(f"{source.repository} has no {INDEX}, so it is not a pipeline in diffusers' format")
     check_index(index)
     if not offline:
         _download(source, index.parent)

@@ -61,7 +61,7 @@ def noise_schedule(pipeline: Pipeline) -> Any:
     """
     scheduler = pipeline.pipe.scheduler
     if "beta_schedule" not in scheduler.config:
-        raise InputError(f"{type(scheduler).__name__} knows no betas; attacks and fine-tuning need a model trained with them")
+        raise InputError(f"{type(scheduler).__name__} has no betas; attacks and fine-tuning need a model trained with them")
     return scheduler.config
 
 
@@ -69,5 +69,5 @@ def _training_scheduler(pipeline: Pipeline) -> tuple[Any, str]:
     scheduler = library.DDPMScheduler.from_config(noise_schedule(pipeline))
     kind = scheduler.config.prediction_type
     if kind not in ("epsilon", "v_prediction"):
-        raise InputError(f"prediction type {kind!r} has no denoising loss here; epsilon and v_prediction have")
+        raise InputError(f"prediction type {kind!r} is not supported; epsilon and v_prediction are")
     return scheduler, kind

@@ -213,7 +213,7 @@ class Pipeline:
         found = self._build(kind)(prompts, generator=list(generators), output_type="pt", **options)
         images = found.images.float()
         if not images.isfinite().all():
-            raise InputError("the pipeline makes images that are not finite numbers; its weights or its settings are at fault")
+            raise InputError("the pipeline makes images that are not finite numbers; check its weights and its settings")
         if black := [i for i, flag in enumerate(getattr(found, "nsfw_content_detected", None) or ()) if flag]:
             raise BlackedOutError(images, black)
         return images

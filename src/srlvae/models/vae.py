@@ -47,8 +47,8 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
     vae = VAE(model.eval().requires_grad_(False))
     if place.path and (place.path / RECORD).is_file() and not variance_is_held(vae):
         warnings.warn(
-            f"{source} was hardened with an open variance: an attack on its posterior drowns what is drawn from it in noise. "
-            "Harden the original anew, with the objective srl.",
+            f"{source} was hardened without holding its variance: an attack on the posterior turns what is "
+            "drawn from it into noise. Harden the original again, with the objective srl.",
             stacklevel=2,
         )
     return vae
@@ -70,7 +70,7 @@ def _load_encoder(name: str, device: torch.device | str, dtype: torch.dtype) -> 
 def _load_local(path: Path, word: str | None, dtype: torch.dtype) -> Any:
     if path.is_file():
         if path.suffix not in WEIGHTS:
-            raise InputError(f"{path} is no folder, and no file of weights ({', '.join(WEIGHTS)})")
+            raise InputError(f"{path} is neither a folder nor a file of weights ({', '.join(WEIGHTS)})")
         return checked(load_file(path, word, dtype), path)
     if not (path / "config.json").is_file() and (pair := pair_in(path)):
         return checked(load_file(pair, word, dtype), pair)
@@ -92,7 +92,7 @@ def _vae_folder(folder: Path) -> Path:
         )
         raise InputError(f"{folder} has no config.json; {hint}")
     if not read_record(config).get("_class_name"):
-        raise InputError(f"{config} names no class (`_class_name`), so it is no diffusers model")
+        raise InputError(f"{config} names no class (`_class_name`), so it is not a diffusers model")
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     if not weights:
         raise InputError(f"{folder} has no weights; expected diffusion_pytorch_model.safetensors beside config.json")

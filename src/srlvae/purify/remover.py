@@ -64,7 +64,7 @@ def load_remover(path: str | Path, device: torch.device | str = "cpu") -> Remove
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read a remover from {path}: {error}") from error
     if about.get("kind") != KIND:
-        raise InputError(f"{path} is no remover; give a file that `save_remover` wrote")
+        raise InputError(f"{path} is not a remover; give a file that `save_remover` wrote")
     remover = Remover(**json.loads(about["shape"]))
     remover.load_state_dict(tensors)
     return remover.eval().requires_grad_(False).to(device)

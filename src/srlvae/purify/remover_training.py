@@ -64,7 +64,7 @@ def train_remover(
         x, delta = pairs_at(step, clean, attacked, config)
         loss = remover_loss(remover, x, delta)
         if not loss.isfinite():
-            raise InputError(f"the loss is no number at step {step + 1}; give a lower learning rate")
+            raise InputError(f"the loss is not a number at step {step + 1}; give a lower learning rate")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -73,7 +73,7 @@ def train_remover(
         listener.at("steps", step + 1, config.steps, f"loss {losses[-1]:.3g} of {energies[-1]:.3g}")
     last = slice(-max(1, config.steps // 10), None)
     if sum(losses[last]) >= sum(energies[last]):
-        raise InputError("the remover has learnt nothing: one that finds nothing is as good; give more steps")
+        raise InputError("the remover has learnt nothing: it is no better than removing nothing; give more steps")
     return remover.eval().requires_grad_(False)
 
 
@@ -101,7 +101,7 @@ def pairs_at(step: int, clean: Images, attacked: Sequence[Tensor], config: Remov
 
 def _check(clean: Images, attacked: Sequence[Tensor], config: RemoverConfig) -> None:
     if not attacked:
-        raise InputError("give what at least one attack made of the photographs")
+        raise InputError("give the photographs as at least one attack changed them")
     for made in attacked:
         if made.shape != clean.shape:
             raise InputError(f"attacked images are {tuple(made.shape)} and the photographs {tuple(clean.shape)}")

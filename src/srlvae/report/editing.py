@@ -76,7 +76,7 @@ def load_run(folder: Path) -> Run:
         raise InputError(f"{folder} has no {RESULT}; run: srlvae bench editing … --out {folder}")
     result = read_record(path)
     if not result.get("rows"):
-        raise InputError(f"{path} has no rows yet; run the same srlvae bench editing again, and it continues where it stopped")
+        raise InputError(f"{path} has no rows yet; the same srlvae bench editing command resumes the run")
     return Run(folder.name, folder, result)
 
 

@@ -29,7 +29,7 @@ def doubts(run: Run) -> list[str]:
     """Sentences on what limits the numbers of a run, and on attacks that should not be believed."""
     result, rows = run.result, rows_of(run.result)
     n, sets = rows[0].n, result["protocol"]["sets"]
-    found = [] if "doubts" in result else ["The run is not finished. Start the same command again, and it continues."]
+    found = [] if "doubts" in result else ["The run is not finished. The same command resumes it."]
     if other := find_row(rows_of(result, "floor"), compared="other noise"):
         moved = format_estimate(other.measures["frechet"], ".1f", interval=False)
         found.append(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.bench.rows import Row
-from srlvae.extras import need
 from srlvae.files import write_atomically
 from srlvae.report.rows import find_rows, grey_levels, rows_of
 
@@ -146,14 +145,16 @@ def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
 
 def _as_written(figure) -> None:
     """Take labels as they are: a name with dollars in it is no formula."""
-    (module,) = need("report", "matplotlib.text")
-    for text in figure.findobj(module.Text):
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
         text.set_parse_math(False)
 
 
 def _grid(rows: int, columns: int, width: float = 4.0, share_y: bool = True) -> tuple[Any, Any]:
-    (matplotlib, _) = need("report", "matplotlib", "matplotlib.figure")
-    figure = matplotlib.figure.Figure(figsize=(width * columns, 3.2 * rows), layout="constrained")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, 3.2 * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row" if share_y else False)
 
 
@@ -197,7 +198,8 @@ def _svg(figure, axes) -> str:
         for text in legend.get_texts():
             text.set_color(INK)
     file = io.StringIO()
-    (matplotlib,) = need("report", "matplotlib")
+    import matplotlib
+
     # Equal figures give equal text. By default, matplotlib draws random ids and writes the time.
     with matplotlib.rc_context({"svg.hashsalt": "srlvae"}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

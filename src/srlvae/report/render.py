@@ -9,7 +9,6 @@ from pathlib import Path
 from PIL import Image
 
 from srlvae.errors import InputError
-from srlvae.extras import need
 from srlvae.files import write_text
 from srlvae.images import open_rgb
 from srlvae.trust.links import is_below
@@ -19,7 +18,8 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 def write_page(path: Path, template: str, **parts: object) -> Path:
     """Fill the template called `template` with `parts`, write the page to `path`, and return the path."""
-    (jinja2,) = need("report", "jinja2")
+    import jinja2
+
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined)
     text = pages.get_template(f"{template}.html").render(**parts)
     write_text(path, text)
@@ -50,5 +50,5 @@ def within(path: Path, folder: Path) -> Path:
     picture of this machine is on the page.
     """
     if not is_below(path, folder):
-        raise InputError(f"{path} leads out of {folder}, and is not shown; take it away")
+        raise InputError(f"{path} leads out of {folder}, so it is not shown; remove it")
     return path

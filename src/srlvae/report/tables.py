@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from srlvae.attacks.attack import Attack
 from srlvae.report.rows import Table
+
+# What the letters of a step's cost stand for.
+PASSES = "Passes in a step: E encoder, D decoder, U UNet, P perceptual network. Forward means without a backward pass."
 
 
 def attack_list(attacks: Mapping[str, Attack]) -> Table:
@@ -23,6 +27,18 @@ def attack_list(attacks: Mapping[str, Attack]) -> Table:
                 lines.append([f"[bold]{name}[/]", attack.paper, attack.passes])
                 lines += [[f"  {preset}", f"{s.ball.radius}, {s.ball.steps}", ""] for preset, s in attack.presets.items()]
     return ["attack, presets", "paper; ε and steps", "a step costs"], lines
+
+
+def attack_json(attacks: Mapping[str, Attack]) -> list[dict[str, Any]]:
+    """What `attack_list` shows, for scripts: a dictionary for each attack, with its presets by name."""
+    listed = []
+    for name, attack in attacks.items():
+        presets = {
+            preset: {"budget": str(setting.ball.radius), "steps": setting.ball.steps, "source": setting.source}
+            for preset, setting in attack.presets.items()
+        }
+        listed.append({"name": name, "paper": attack.paper, "needs": attack.needs, "step": attack.passes, "presets": presets})
+    return listed
 
 
 def attacked_table(records: list[dict]) -> Table:

@@ -42,8 +42,8 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
         return _load(path, modules, optimizer)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"cannot go on from {path}: it is damaged, or of another run ({error}); remove it to begin again from the first "
-            "step, or give a new folder"
+            f"cannot resume from {path}: it is damaged, or belongs to another run ({error}); remove it to "
+            "begin again from the first step, or give a new folder"
         ) from error
 
 
@@ -52,7 +52,7 @@ def _load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Opti
         tensors = {key: file.get_tensor(key) for key in file.keys()}
         progress = json.loads(file.metadata()["progress"])
     if not isinstance(progress, dict):
-        raise ValueError("its progress is no table")
+        raise ValueError("its progress is not a table")
     for name, module in modules.items():
         prefix = f"{name}/"
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

@@ -55,8 +55,8 @@ def _together(doing: str, talk: Any) -> None:
         talk(_group())
     except RuntimeError as error:
         raise InputError(
-            f"another process has stopped, or has not come within {PATIENCE}, while they were {doing}: see what it says; start "
-            f"the same command again, and it continues ({str(error).splitlines()[0]})"
+            f"another process has stopped, or did not arrive within {PATIENCE}, while they were {doing}: see its output; start "
+            f"the same command again to resume the run ({str(error).splitlines()[0]})"
         ) from error
 
 

@@ -8,6 +8,15 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 # One copy of the VAE serves by itself and as the pipeline's.
 INSIDE = {"tiny": "tiny-sd/vae"}
+# What each bundled model is, for the list of them.
+ABOUT = {
+    "judge": "says which concept an image shows, for the poisoning benchmark",
+    "tiny": "the autoencoder of tiny-sd, as it was before hardening",
+    "tiny-clip": "a small CLIP, which compares images and prompts",
+    "tiny-sd": "a pipeline like Stable Diffusion's in miniature, for images of 128 pixels",
+    "tiny-srl": "tiny with a hardened encoder; the scores are original → hardened",
+    "taesd-srl": "a hardened encoder for madebyollin/taesd; srlvae apply puts it onto that autoencoder",
+}
 
 
 def bundled(name: str) -> Path | None:

@@ -37,7 +37,7 @@ def apgd(x: Images, objective: Objective, ball: Ball, *, generators: Generators,
     Raises InputError for another ball than one of ℓ∞ with a radius.
     """
     if ball.eps is None or ball.norm != "linf":
-        raise InputError("APGD searches an ℓ∞ ball with a radius")
+        raise InputError("APGD needs an ℓ∞ ball with a radius")
     x, loop = check_images(x).contiguous(memory_format=torch.channels_last), loop or Loop()
     best, best_value = torch.zeros_like(x), torch.full((len(x),), torch.inf, device=x.device)
     for _ in range(loop.restarts):

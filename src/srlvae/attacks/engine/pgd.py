@@ -107,7 +107,7 @@ def pgd(
 
 def _keeps_best(wanted: bool | None, loop: Loop, random_start: bool) -> bool:
     if wanted and loop.view is not None:
-        raise InputError("behind a view, values at different steps do not compare, so that there is no best iterate")
+        raise InputError("with random views, values at different steps cannot be compared, so there is no best iterate")
     keeps = loop.view is None if wanted is None else wanted
     if loop.restarts > 1 and not (keeps and random_start):
         raise InputError(

@@ -37,7 +37,7 @@ def square(x: Images, objective: Objective, ball: Ball, *, generators: Generator
     Raises InputError for another ball than one of ℓ∞ with a radius.
     """
     if ball.eps is None or ball.norm != "linf":
-        raise InputError("Square searches an ℓ∞ ball with a radius")
+        raise InputError("Square needs an ℓ∞ ball with a radius")
     x, loop = check_images(x), loop or Loop()
     stripes = [_signs((3, 1, x.shape[-1]), g) for g in generators]
     delta = loop.masked(ball.eps * torch.stack(stripes).to(x).expand_as(x))

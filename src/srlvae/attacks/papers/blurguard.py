@@ -20,7 +20,6 @@ from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, steepest
 from srlvae.attacks.engine.rendered import Parameters, search_rendered
 from srlvae.attacks.engine.several import VAEs, summed
-from srlvae.extras import need
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators, normal_like
@@ -32,9 +31,11 @@ Regions = Float[Tensor, "regions 1 h w"]
 
 
 def find_regions(image: Float[Tensor, "3 h w"], count: int) -> Regions:
-    """About `count` regions by SLIC, Achanta et al. 2012. Raises ModuleNotFoundError without the extra `regions`."""
-    (segmentation,) = need("regions", "skimage.segmentation")
-    labels = segmentation.slic(image.permute(1, 2, 0).cpu().numpy().astype(np.float64), n_segments=count, start_label=0)
+    """About `count` regions by SLIC, Achanta et al. 2012."""
+    # Loading it takes a second.
+    from skimage.segmentation import slic
+
+    labels = slic(image.permute(1, 2, 0).cpu().numpy().astype(np.float64), n_segments=count, start_label=0)
     kinds = np.unique(labels)
     return torch.from_numpy(labels[None] == kinds[:, None, None])[:, None].to(image)
 

@@ -31,7 +31,7 @@ def select_sources(clip: Clip, images: Images, concept: str, count: int, batch: 
     Poisons that pass for the concept: the first step of the paper. Raises ValueError where there are fewer images.
     """
     if count > len(images):
-        raise ValueError(f"{count} sources wanted of {len(images)} images")
+        raise ValueError(f"cannot choose {count} sources from {len(images)} images")
     return likeness(clip, images.split(batch), concept).argsort(descending=True)[:count].tolist()
 
 

@@ -50,9 +50,9 @@ def export(
     if to not in LAYOUTS:
         raise InputError(f"no layout {to!r}; choose one of {', '.join(LAYOUTS)}")
     if variant and to != "diffusers":
-        raise InputError(f"a variant ({variant}) is a name in a folder of diffusers; {to} has none, leave it out")
+        raise InputError(f"a variant ({variant}) is only for --to diffusers, not for {to}; leave it out")
     if name and to != "taesd":
-        raise InputError(f"a name ({name}) is chosen for a pair of TAESD's files; {to} has none, leave it out")
+        raise InputError(f"a name ({name}) is only for --to taesd, not for {to}; leave it out")
     if to == "diffusers":
         return _export_folder(vae, out, dtype, variant)
     return _export_ldm(vae, out, dtype) if to == "ldm" else _export_taesd(vae, out, dtype, name)
@@ -77,7 +77,7 @@ def _export_folder(vae: VAE, out: Path, dtype: torch.dtype, variant: str | None)
 def _export_ldm(vae: VAE, out: Path, dtype: torch.dtype) -> list[Path]:
     _check_class(vae, "ldm", "AutoencoderKL")
     if out.suffix != ".safetensors":
-        raise InputError(f"{out} is no name for a file of LDM's layout; give one that ends with .safetensors")
+        raise InputError(f"{out} is not a name for a file in LDM's layout; give one that ends with .safetensors")
     _write(out, to_ldm(_cast(vae.model.state_dict(), dtype)), vae)
     return [out]
 
@@ -90,9 +90,7 @@ def _export_taesd(vae: VAE, out: Path, dtype: torch.dtype, name: str | None) -> 
     name = name or next(iter(fitting if vae.channels == 4 else reversed(fitting)), None)
     if name is None or name not in fitting:
         known = ", ".join(fitting) or "none"
-        raise InputError(
-            f"no pair of latents with {vae.channels} channels is called {name}; names that are looked for: {known}"
-        )
+        raise InputError(f"no pair of latents with {vae.channels} channels is called {name}; choose one of {known}")
     paths = [out / f"{name}_{half}.safetensors" for half in HALVES]
     for path in paths:
         _check_new(path)
@@ -104,21 +102,19 @@ def _export_taesd(vae: VAE, out: Path, dtype: torch.dtype, name: str | None) -> 
 def _check_class(vae: VAE, to: str, kind: str) -> None:
     found = type(vae.model).__name__
     if found != kind:
-        raise InputError(
-            f"the layout {to} is for {kind}, and this is an {found}; its own is --to {OWN.get(found, 'diffusers')}"
-        )
+        raise InputError(f"the layout {to} is for {kind}, but this is an {found}; use --to {OWN.get(found, 'diffusers')}")
 
 
 def _check_new(path: Path) -> None:
     if path.exists():
-        raise InputError(f"{path} is there already; give another place")
+        raise InputError(f"{path} exists already; give another --out")
 
 
 def _cast(state: State, dtype: torch.dtype) -> State:
     found = {name: value.detach().cpu().to(dtype).contiguous() for name, value in state.items()}
     broken = [name for name, value in found.items() if not value.isfinite().all()]
     if broken:
-        raise InputError(f"{dtype} cannot hold all weights, {broken[0]} is one; take bfloat16 or float32")
+        raise InputError(f"{dtype} cannot hold all weights, for example {broken[0]}; use bfloat16 or float32")
     return found
 
 

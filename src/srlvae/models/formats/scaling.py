@@ -46,7 +46,9 @@ def scaling(stored: Stored, channels: int, word: str | None) -> dict[str, Any]:
         # Stable Diffusion 1.x is what most files of 4 channels are for, FLUX what most of 16 are.
         family = "sd" if "sd" in fitting else "flux"
         others = _list(f"{stored.path.name}:{name}" for name in fitting if name != family)
-        logger.warning("%s does not say whose latents it makes; taken for %s, else write %s", stored.path, family, others)
+        logger.warning(
+            "%s does not say which model its latents are for; assuming %s, otherwise write %s", stored.path, family, others
+        )
     return {} if family is None else FAMILIES[family]
 
 

@@ -19,10 +19,10 @@ def kl_shape(state: State) -> tuple[list[int], int]:
     """
     for name in ("encoder.conv_out.weight", "decoder.conv_in.weight", "decoder.conv_out.weight"):
         if name not in state:
-            raise InputError(f"weights are missing, {name} is one; a whole autoencoder is needed")
+            raise InputError(f"weights are missing, such as {name}; a whole autoencoder is needed")
     channels = state["decoder.conv_in.weight"].shape[1]
     if state["encoder.conv_out.weight"].shape[0] != 2 * channels:
-        raise InputError(f"its encoder makes no mean and variance of {channels} channels, so it is no AutoencoderKL")
+        raise InputError(f"its encoder does not make a mean and variance of {channels} channels, so it is not an AutoencoderKL")
     levels = _numbers(state, r"encoder\.down_blocks\.(\d+)\.")
     return [state[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"].shape[0] for level in levels], channels
 
@@ -34,7 +34,7 @@ def kl_config(state: State, groups: int | None = None) -> dict[str, Any]:
     """
     widths, channels = kl_shape(state)
     if groups is None and any(width % GROUPS for width in widths):
-        raise InputError(f"widths {widths} are no multiples of {GROUPS} groups; put the model's config.json beside the file")
+        raise InputError(f"widths {widths} are not multiples of {GROUPS} groups; put the model's config.json beside the file")
     return {
         "_class_name": "AutoencoderKL",
         "in_channels": state["encoder.conv_in.weight"].shape[1],

@@ -40,7 +40,7 @@ def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
     except InputError:
         raise
     except KeyError as error:
-        raise InputError(f"{path}: weights are missing, {error} is one; a whole autoencoder is needed") from error
+        raise InputError(f"{path}: weights are missing, such as {error}; a whole autoencoder is needed") from error
     except Exception as error:  # whatever names and shapes that nobody thought of make a conversion raise
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} holds no autoencoder whose names and shapes fit together ({reason})") from error
@@ -52,7 +52,7 @@ def _load_file(stored: Stored, word: str | None, dtype: torch.dtype) -> ModelMix
         raise InputError(f"{path} is an encoder alone; put it onto its base: srlvae apply {path} --to VAE --out FOLDER")
     halves = find_halves(stored)
     if halves and word:
-        raise InputError(f"{path}: TAESD makes latents as the diffusion model sees them, scaled by nothing; leave :{word} out")
+        raise InputError(f"{path}: TAESD's latents are not scaled; leave out :{word}")
     if halves:
         state = read_halves(stored, halves)
         return build(state, {**(_written(stored) or {}), **tiny_config(state)}, dtype, path)
@@ -129,7 +129,7 @@ def _written(stored: Stored) -> dict[str, Any] | None:
     try:
         found = json.loads(stored.metadata.get(CONFIG, "null"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{stored.path}: the configuration in its metadata is no JSON ({error})") from error
+        raise InputError(f"{stored.path}: the configuration in its metadata is not JSON ({error})") from error
     if found is not None and not isinstance(found, dict):
         raise InputError(f"{stored.path}: the configuration in its metadata is {shortened(found)}")
     return found

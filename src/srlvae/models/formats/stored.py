@@ -65,8 +65,8 @@ def _open_torch(path: Path) -> Stored:
     except Exception as error:  # pickle, zipfile and torch each raise their own kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"cannot read weights from {path}: {reason} Only tensors are read from such files, as others could run code; "
-            "take the .safetensors of the same model, or convert it where you trust it"
+            f"cannot read weights from {path}: {reason} Only tensors are read from such files, because other "
+            "objects could run code; use the .safetensors of the same model, or convert the file if you trust it"
         ) from error
     for _ in range(NESTED):
         found = found["state_dict"] if isinstance(found, dict) and isinstance(found.get("state_dict"), dict) else found
