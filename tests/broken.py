@@ -57,6 +57,18 @@ def tiff_that_loops() -> bytes:
     return head.ljust(200, b"\0") + bytes(range(192)) * 3
 
 
+def png_of(colour: int, pixels: bytes) -> bytes:
+    """A PNG of 8 x 8 pixels of a type of colour, with these compressed pixels and nothing else."""
+    header = struct.pack(">IIBBBBB", 8, 8, 8, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def holes(path: Path) -> None:
+    """A file that has four terabytes, of which a disk has none."""
+    with path.open("wb") as file:
+        file.truncate(2**42)
+
+
 def make_socket(path: Path) -> None:
     """A socket's own path may be short only, so it is moved there."""
     with socket.socket(socket.AF_UNIX) as made:
@@ -118,6 +130,22 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "lying.gif": (written(b"GIF89a" + b"\xff" * 30), "not a readable image"),
     "short.webp": (written(b"RIFF\xff\xff\xff\x7fWEBPVP8 "), "not a readable image"),
     "short.jp2": (written(b"\0\0\0\x0cjP  \r\n\x87\n" + b"\xff" * 40), "not a readable image"),
+    "holes.png": (holes, "refused as too large"),
+    "wide.gif": (written(encoded("GIF")[:6] + b"\xff" * 4 + encoded("GIF")[10:]), "refused as too large"),
+    "token.ppm": (written(b"P6 " + b"9" * 5000 + b" 8 255\n"), "Token too long"),
+    "nothing.ppm": (written(b"P6 8 8 0\n" + b"\0" * 192), "not a readable image"),
+    "mirrored.jpg": (lambda path: path.symlink_to("../in/mirrored.jpg"), "a link that leads nowhere"),
+    "colourless.png": (written(png_of(3, zlib.compress(b"\0" * 72))), "not a readable image"),
+    "frames.png": (
+        written(png(chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0)), chunk(b"fcTL", b"\0" * 26))),
+        "not a readable",
+    ),
+    "profile-bomb.png": (written(png(chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\0" * 2**24)))), "not a readable image"),
+    "far.tif": (
+        written(tiff_that_loops().replace(struct.pack("<I", 200), b"\xf0\xff\xff\x7f", 1)[:150]),
+        "not a readable image",
+    ),
+    "above": (lambda path: path.symlink_to(".."), "leads out of the folder"),
     "private.png": (lambda path: path.symlink_to(outside(path) / "own.png"), "leads out of the folder"),
     "linked": (lambda path: path.symlink_to(outside(path)), "leads out of the folder"),
     "device.png": (lambda path: path.symlink_to("/dev/zero"), "leads out of the folder"),

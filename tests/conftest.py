@@ -52,6 +52,28 @@ def small_tiny() -> VAE:
     return VAE(model.eval().requires_grad_(False))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def counted_once():
+    """What a step of hardening takes is counted once for each kind of step: most tests harden the same small VAE.
+
+    A count takes as long as several steps. Tests of the memory itself are as before, as there each kind of step is another.
+    """
+    from srlvae.harden import memory
+
+    count, known = memory.step_memory, dict[str, int]()
+
+    def step_memory(vae, config, terms, batch, micro, checkpointing, half, features=None):
+        kind = (type(vae.model), dict(vae.model.config), vae.model.dtype, config.objective, config.places, config.resolution)
+        key = repr((kind, batch, micro, checkpointing, half, type(features), getattr(features, "name", None)))
+        if key not in known:
+            known[key] = count(vae, config, terms, batch, micro, checkpointing, half, features)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "step_memory", step_memory)
+        yield
+
+
 @pytest.fixture
 def vae() -> VAE:
     return small_kl()

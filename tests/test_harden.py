@@ -21,12 +21,14 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from diffusers import AutoencoderKL
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from conftest import small_kl, small_tiny
 from heard import Heard
 from srlvae.errors import InputError
 from srlvae.harden import OBJECTIVES, HardenConfig, InnerAttack, Interrupted, Objective, harden
+from srlvae.harden.photographs import FolderPhotographs
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.vae import load_vae
@@ -158,8 +160,66 @@ def test_other_photographs_are_no_resumption_and_a_copy_elsewhere_is(tmp_path, p
     (other / "07.png").unlink()
     with pytest.raises(InputError, match="photographs was"):
         harden(small_kl(), other, tmp_path / "out", CONFIG)
-    shutil.copy(photographs / "07.png", other)
-    harden(small_kl(), other, tmp_path / "out", CONFIG)
+    sound = (photographs / "07.png").read_bytes()
+    (other / "07.png").write_bytes(sound[:-1] + b"x")
+    with pytest.raises(InputError, match="contents was"):
+        harden(small_kl(), other, tmp_path / "out", CONFIG)
+    (other / "07.png").write_bytes(sound)
+    record = tmp_path / "out" / "checkpoints" / "run.json"
+    said = json.loads(record.read_text())
+    assert said.pop("contents")
+    # As of a run that was begun before contents were looked at.
+    record.write_text(json.dumps(said))
+    harden(small_kl(), other, tmp_path / "out", CONFIG.changed(steps=3))
+
+
+def test_of_very_large_folders_the_beginnings_of_files_are_looked_at(photographs, tmp_path, monkeypatch):
+    other = Path(shutil.copytree(photographs, tmp_path / "other"))
+    monkeypatch.setattr("srlvae.harden.photographs.LOOKED_AT", 2)
+    monkeypatch.setattr("srlvae.harden.photographs.BEGINNING", 100)
+    known = FolderPhotographs(photographs, 32).contents()
+    sound = (other / "07.png").read_bytes()
+    (other / "07.png").write_bytes(sound[:-1] + b"x")
+    assert FolderPhotographs(other, 32).contents() == known
+    (other / "07.png").write_bytes(sound[:99] + b"x" + sound[100:])
+    assert FolderPhotographs(other, 32).contents() != known
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory) -> Path:
+    """The folder of a run that was stopped, on a copy of `photographs`."""
+    out = tmp_path_factory.mktemp("cut") / "out"
+    with pytest.raises(Interrupted):
+        harden(small_kl(), make_photographs(out.with_name("photographs")), out, CONFIG, listener=Heard(stop_at=2))
+    return out
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda tensors, progress: progress.update(step=-3),
+        lambda tensors, progress: progress.update(step="2"),
+        lambda tensors, progress: progress.update(log_weight=float("nan")),
+        lambda tensors, progress: progress.update(unreadable={"../x": "y"}),
+        lambda tensors, progress: progress.update(more=1),
+        lambda tensors, progress: progress.clear() or progress.update(scaler=[]),
+        lambda tensors, progress: tensors.update({"more/0": tensors["more/0"][:, :, :-1].contiguous()}),
+        lambda tensors, progress: tensors.update({"more/x": tensors["more/0"]}),
+        lambda tensors, progress: tensors.update({"more/0": tensors["more/0"] * torch.nan}),
+        lambda tensors, progress: tensors.update({"optimizer/0/exp_avg": torch.zeros(3)}),
+        lambda tensors, progress: tensors.update({"optimizer/999/exp_avg": torch.zeros(3)}),
+        lambda tensors, progress: tensors.update({"encoder/conv_in.weight": torch.zeros(3)}),
+    ],
+)
+def test_a_checkpoint_that_somebody_changed_is_a_sentence(spoil, cut, photographs, tmp_path):
+    out = Path(shutil.copytree(cut, tmp_path / "out"))
+    file = out / "checkpoints" / "last.safetensors"
+    with safe_open(file, "pt") as opened:
+        tensors, progress = {key: opened.get_tensor(key) for key in opened.keys()}, json.loads(opened.metadata()["progress"])
+    spoil(tensors, progress)
+    save_file(tensors, file, {"progress": json.dumps(progress)})
+    with pytest.raises(InputError, match=r"cannot resume from .*last\.safetensors: it is damaged, or belongs to another run"):
+        harden(small_kl(), photographs, out, CONFIG)
 
 
 def test_micro_batches_give_the_step_of_the_whole_batch(tmp_path, photographs):

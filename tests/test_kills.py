@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from broken import picture
 from conftest import small_kl
 from killed import finish, start, touches
-from pipelines import sd15
+from pipelines import little
 from srlvae.files import PARTIAL
 from srlvae.locks import hold
 
@@ -24,7 +24,7 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("kills")
     vae = small_kl()
     vae.save(folder / "vae")
-    sd15(vae).pipe.save_pretrained(folder / "pipe")
+    little(vae).pipe.save_pretrained(folder / "pipe")
     vae.model.encoder.conv_in.weight.mul_(1.2)
     vae.save(folder / "other")
     for i in range(6):
@@ -39,7 +39,7 @@ def place(tmp_path_factory) -> Path:
 def words_of(command: str, place: Path, out: Path) -> list[str]:
     images = ["--images", str(place / "photographs")]
     vaes = ["--original", str(place / "vae"), "--hardened", str(place / "other")]
-    quick = "--precision no --batch-size 2 --steps 4 --checkpoint-every 1".split()
+    quick = "--precision no --batch-size 2 --steps 3 --checkpoint-every 1".split()
     known = {
         "harden": ["harden", str(place / "vae"), *images, *quick, *"--resolution 32 --features none --workers 0".split()],
         "attack": ["attack", "latent", str(place / "photographs"), "--vae", str(place / "vae"), "--steps", "1", "--batch", "2"],

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from srlvae.errors import InputError
 from srlvae.files import shortened
+from srlvae.trust.opened import read_text
 
 T = TypeVar("T")
 # The bounds of a setting, both allowed.
@@ -25,8 +26,8 @@ def read_toml(path: Path, cls: type[T]) -> T:
     Raises InputError that names the file, and the key where one is at fault.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # tomllib's own are ValueErrors, too
+        values = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError, MemoryError) as error:  # tomllib's own are ValueErrors, too
         raise InputError(f"cannot read settings from {path}: {error}") from error
     return from_dict(cls, values, str(path))
 

@@ -13,8 +13,18 @@ from torch import Tensor
 
 from srlvae.errors import BlackedOutError, InputError, UnreadableError
 from srlvae.events import Listener
-from srlvae.files import digest
-from srlvae.images import SHEET, LeftOut, Source, find_sources, fit, read_image, read_picture, tile, write_image
+from srlvae.images import (
+    SHEET,
+    LeftOut,
+    Source,
+    digest_of_picture,
+    find_sources,
+    fit,
+    read_image,
+    read_picture,
+    tile,
+    write_image,
+)
 from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, EditSettings, steps_run
 from srlvae.models.pipeline import Pipeline
@@ -130,7 +140,7 @@ def _edit_file(
     """The square that is edited, and its edit, which is made if it is not there."""
     picture = read_picture(source.path, left_out=left_out)
     x = fit(picture.on_white(), pipeline.size, pipeline.size)
-    wanted = {"source": str(source.path), "source_sha256": digest(source.path)}
+    wanted = {"source": str(source.path), "source_sha256": digest_of_picture(source.path)}
     if kept_record(target, wanted) is None:
         # One at a time, so that an edit is the same to the last bit whatever stands beside it.
         draws = [named_generator(seed, source.name)]

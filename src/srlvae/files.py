@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from srlvae.errors import InputError
+from srlvae.trust.links import check_within
+from srlvae.trust.opened import NO_FOLLOW, open_file, open_own, read_text
 
 try:
     import fcntl as _locks
@@ -26,7 +28,6 @@ LEFT_OUT = "left-out.csv"
 NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 # The names of what is being written. Nobody can guess one before it is there.
 PARTIAL = re.compile(r"\.srlvae-[0-9a-f]{16}\.partial(\..*)?", re.DOTALL)
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -38,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     path = Path(path)
     with saying_where(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         partial = _new_name(path.parent, path.suffix)
         with _new_file(partial) as mode:
             write(partial)
@@ -59,19 +60,26 @@ def fill_folder(out: Path, write: Callable[[Path], object], last: str) -> None:
                 write(partial)
             for file in sorted(_files(partial), key=lambda file: (file == partial / last, file)):
                 target = out / file.relative_to(partial)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                _make(target.parent)
                 publish(file, target, mode)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
 
 def open_to_append(path: Path) -> TextIO:
-    """Open a text file to add lines to it, without the half line that a run which was cut off left at its end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        with path.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    return path.open("a", newline="", **NAMES)
+    """Open a text file to add lines to it, without the half line that a run which was cut off left at its end.
+
+    Raises InputError that names `path` where it cannot be written, or is a link or no file.
+    """
+    with saying_where(path):
+        _make(path.parent)
+        return open_own(path, newline="", **NAMES)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder to write to. Raises InputError where it lies outside the output folder by a link."""
+    check_within(folder)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def publish(partial: Path, path: Path, mode: int) -> None:
@@ -172,8 +180,9 @@ def shown(text: object) -> str:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The SHA-256 of a file's bytes, in hexadecimal. Raises OSError, also for what is no file."""
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -181,7 +190,8 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
             raise InputError(f"{path} does not exist, or is not a file")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        check_within(path)
+        found = json.loads(read_text(path))
     except (OSError, MemoryError, RecursionError) as error:  # the latter of thousands of brackets
         raise InputError(f"cannot read {path} ({error or type(error).__name__})") from error
     except ValueError as error:

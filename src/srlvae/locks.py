@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from srlvae.errors import InputError
-from srlvae.files import NO_FOLLOW, lock, saying_where, sweep
+from srlvae.files import lock, saying_where, sweep
+from srlvae.trust.links import kept_within
+from srlvae.trust.opened import NO_FOLLOW
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,9 +52,10 @@ def hold(folder: Path) -> Iterator[None]:
 
     Raises InputError if another process holds the folder, or if nothing can be written there.
     """
-    folder = Path(os.path.realpath(folder))
+    given, folder = folder, Path(os.path.realpath(folder))
     if str(folder) in _held:
-        yield
+        with kept_within(given):
+            yield
         return
     made = _make(folder)
     file = folder / name_of_lock()
@@ -63,7 +66,8 @@ def hold(folder: Path) -> Iterator[None]:
             os.pwrite(_held[str(folder)], f"process {os.getpid()} on {platform.node()}".encode(), 0)
         if _rank() == "0":
             sweep(folder)
-        yield
+        with kept_within(given):
+            yield
     finally:
         if (descriptor := _held.pop(str(folder), FORKED)) != FORKED:
             # While it is locked: who opened it in the meantime looks whether it is still there.

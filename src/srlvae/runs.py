@@ -92,7 +92,10 @@ def kept_record(made: Path, wanted: dict) -> dict | None:
     if "source" in said and all(said.get(key) != wanted[key] for key in ("source", "source_sha256")):
         raise InputError(f"{made} was made from {said['source']}, not from {wanted['source']}; give another --out")
     same = all(said.get(key) == value for key, value in wanted.items() if key != "source")
-    return said if same and said.get("sha256") == digest(made) else None
+    try:
+        return said if same and said.get("sha256") == digest(made) else None
+    except OSError:  # it is no file, or cannot be read
+        return None
 
 
 def write_record(made: Path, record: dict) -> dict:

@@ -17,8 +17,7 @@ from srlvae.attacks.sheet import write_sheet
 from srlvae.attacks.written import write_attacked
 from srlvae.errors import UnreadableError
 from srlvae.events import Listener
-from srlvae.files import digest
-from srlvae.images import SHEET, LeftOut, Picture, Source, find_sources, image_size, read_picture, to_tensor
+from srlvae.images import SHEET, LeftOut, Picture, Source, digest_of_picture, find_sources, image_size, read_picture, to_tensor
 from srlvae.locks import holds
 from srlvae.runs import claim, kept_record, write_record
 
@@ -84,9 +83,9 @@ class _Run:
         settings = self.attack.settings()
         for source in found:
             try:
-                wanted = {**settings, "source": str(source.path), "source_sha256": digest(source.path)}
-            except OSError as error:
-                self.left_out.add(source.path, f"not a readable image ({error.strerror})")
+                wanted = {**settings, "source": str(source.path), "source_sha256": digest_of_picture(source.path)}
+            except UnreadableError as error:
+                self.left_out.add(source.path, error.reason)
                 continue
             self.wanted[source] = wanted
             record = kept_record(self.png(source), wanted)

@@ -21,8 +21,7 @@ from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.attacks.request import Request
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.files import digest
-from srlvae.images import Images, image_size, pad_to_multiple, read_fitted, to_levels
+from srlvae.images import Images, digest_of_picture, image_size, pad_to_multiple, read_fitted, to_levels
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
@@ -96,7 +95,7 @@ class PreparedAttack:
         if self.features or ball.perceptual:
             said["features"] = self.features.name if self.features else f"{NETWORK}, whose scale is not that of LPIPS"
         pictures = {key: path for key, path in (("target", request.target), ("mask", request.mask)) if path}
-        return said | {key: f"{path} {digest(path)}" for key, path in pictures.items()}
+        return said | {key: f"{path} {digest_of_picture(path)}" for key, path in pictures.items()}
 
     def made_from(self) -> dict[str, Any]:
         """The settings without the place of the pipeline, so that the same weights in another folder give the same images."""

@@ -96,6 +96,7 @@ def poisoning(
     claim_output(out, "poisoning", RESULT)
     automatic_precision()
     poisons = Poisons(pipelines, folder, clip, protocol, Cache(out / CACHE, protocol.batch_size, listener))
+    poisons.left_out.write(out)
     sweep = Sweep(poisons, judge, out)
     planned = list(tunings(protocol))
     result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned), "rows": []}

@@ -75,12 +75,12 @@ class Poisons:
         self.pipelines, self.clip, self.protocol, self.cache = pipelines, clip, protocol, cache
         self.words = [concept.word for concept in protocol.concepts]
         size = pipelines["original"].size
-        left_out = LeftOut(cache.listener)
+        self.left_out = LeftOut(cache.listener)
         if outside := [c.folder for c in protocol.concepts if leads_out(folder / c.folder, folder)]:
             raise InputError(
                 f"the protocol has the folder {outside[0]}, which does not lie in {folder} (--follow-links lets it in)"
             )
-        self.photographs = {c.word: find_photographs(folder / c.folder, size, 0, left_out) for c in protocol.concepts}
+        self.photographs = {c.word: find_photographs(folder / c.folder, size, 0, self.left_out) for c in protocol.concepts}
         self._sources: dict[str, Images] = {}
         in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
         for concept in protocol.concepts:

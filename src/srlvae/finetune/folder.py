@@ -6,15 +6,15 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from srlvae.errors import InputError
+from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.extras import need
-from srlvae.files import digest, fill_folder, write_json
+from srlvae.files import fill_folder, write_json
 from srlvae.finetune.captions import Captions, read_captions
 from srlvae.finetune.kohya import NAME as KOHYA
 from srlvae.finetune.kohya import save_kohya
 from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
-from srlvae.images import LeftOut
+from srlvae.images import LeftOut, digest_of_picture
 from srlvae.locks import holds
 from srlvae.models.load import LORA
 from srlvae.models.pipeline import Pipeline
@@ -78,11 +78,11 @@ def finetune(
 
 
 def _digest(path: Path) -> str:
-    """The digest of a file, or why there is none; reading it as a picture will say so again."""
+    """The digest of a file, or that there is none; reading it as a picture will say why."""
     try:
-        return digest(path)
-    except OSError as error:
-        return f"not readable: {error.strerror}"
+        return digest_of_picture(path)
+    except UnreadableError:
+        return "not readable"
 
 
 def _check_same(out: Path, used: list[str]) -> None:

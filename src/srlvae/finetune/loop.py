@@ -22,7 +22,7 @@ from srlvae.models.lora import add_lora
 from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Conditioning, Pipeline
 from srlvae.rng import generators
-from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
+from srlvae.training.checkpoint import damage_to, load_checkpoint, save_checkpoint
 from srlvae.training.precision import make_accelerator
 from srlvae.training.schedule import warm_cosine
 
@@ -161,8 +161,12 @@ class Tuner:
         save_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer, {"step": step})
 
     def restore(self, checkpoint: Path) -> int:
-        """Go on from a checkpoint, and return how many steps were taken before it."""
-        return load_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer)["step"]
+        """Go on from a checkpoint, and return how many steps were taken before it. Raises InputError for a damaged one."""
+        with damage_to(checkpoint):
+            step = load_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer)["step"]
+            if type(step) is not int or step < 0:
+                raise ValueError("its progress is none of a run")
+        return step
 
     def result(self) -> Pipeline:
         """The pipeline with the tuned UNet, frozen."""

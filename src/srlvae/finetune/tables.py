@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.errors import InputError
+from srlvae.trust import opened
 
 # Names under which tables lie in a folder of images; the first that is there counts.
 TABLES = ("metadata.jsonl", "metadata.csv", "meta_cap.json")
@@ -54,8 +55,8 @@ def read_text(path: Path) -> str:
     try:
         if not os.path.isfile(path):
             raise OSError("it does not exist, or is not a file")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+        return opened.read_text(path).removeprefix("\ufeff")
+    except (OSError, ValueError, MemoryError) as error:
         raise InputError(f"cannot read captions from {path}, text in UTF-8: {error}") from error
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from srlvae.harden.progress import Progress
 from srlvae.harden.trainer import Trainer
-from srlvae.training.checkpoint import load_checkpoint, load_more, save_checkpoint
+from srlvae.training.checkpoint import damage_to, load_checkpoint, load_more, save_checkpoint
 
 
 def write_checkpoint(trainer: Trainer, path: Path, progress: Progress) -> None:
@@ -22,13 +22,20 @@ def write_checkpoint(trainer: Trainer, path: Path, progress: Progress) -> None:
 
 
 def restore(trainer: Trainer, path: Path) -> tuple[Progress, dict[int, Tensor]]:
-    """Go on from a checkpoint. Returns the progress, and this process's perturbations by place."""
-    progress = Progress(**load_checkpoint(path, trainer.modules, trainer.optimizer))
-    if trainer.accelerator.scaler is not None and progress.scaler:
-        trainer.accelerator.scaler.load_state_dict(progress.scaler)
+    """Go on from a checkpoint. Returns the progress, and this process's perturbations by place.
+
+    Raises InputError for one that is damaged or of another run.
+    """
+    with damage_to(path):
+        progress = Progress(**load_checkpoint(path, trainer.modules, trainer.optimizer)).check()
+        if trainer.accelerator.scaler is not None and progress.scaler:
+            trainer.accelerator.scaler.load_state_dict(progress.scaler)
+        found = {int(place): tensor for place, tensor in load_more(path).items()}
+        shape = (trainer.config.batch_size, 3, trainer.config.resolution, trainer.config.resolution)
+        if any(tuple(tensor.shape) != shape or not tensor.isfinite().all() for tensor in found.values()):
+            raise ValueError("its perturbations are none of its batches")
     start = trainer.processes.process_index * trainer.per_process
-    own = {int(place): tensor[start : start + trainer.per_process] for place, tensor in load_more(path).items()}
-    return progress, own
+    return progress, {place: tensor[start : start + trainer.per_process] for place, tensor in found.items()}
 
 
 def _perturbations(trainer: Trainer) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,13 +12,16 @@ from PIL import Image
 from srlvae.errors import InputError, UnreadableError
 from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs, StreamPhotographs
 from srlvae.harden.shards import open_rows
-from srlvae.images import LeftOut, find_images, image_size, read_picture
+from srlvae.images import LeftOut, digest_of_picture, find_images, image_size, read_picture
 from srlvae.images.shards import find_shards
 from srlvae.trust.ids import HUB, check_id
+from srlvae.trust.opened import open_file
 
 __all__ = ["MAX_UNREADABLE", "FolderPhotographs", "HubPhotographs", "Photographs", "StreamPhotographs", "open_photographs"]
 # Of folders of so many photographs all are read before a run, to name the broken ones; of larger ones the beginnings of files.
 LOOKED_AT = 2000
+# Bytes of a beginning by which such files are told from others of their names and sizes.
+BEGINNING = 2**16
 
 
 @runtime_checkable
@@ -52,6 +56,21 @@ class FolderPhotographs:
         """The name and size of every file, relative to the folder, so that a copy of the folder has the same listing."""
         sizes = ((path, os.stat(path).st_size) for path in self.paths)
         return sorted(os.fsencode(os.path.relpath(path, self.folder)) + f"\0{size}\n".encode() for path, size in sizes)
+
+    def contents(self) -> str:
+        """A SHA-256 of what is in the files: in all of each or, in very large folders, in its beginning."""
+        whole, found = len(self) <= LOOKED_AT, hashlib.sha256()
+        for path in self.paths:
+            try:
+                found.update((digest_of_picture(path) if whole else _beginning(path)).encode())
+            except (UnreadableError, OSError):
+                found.update(b"not readable")
+        return found.hexdigest()
+
+
+def _beginning(path: Path) -> str:
+    with open_file(path) as file:
+        return hashlib.sha256(file.read(BEGINNING)).hexdigest()
 
 
 def look_through(photographs: FolderPhotographs, size: int, left_out: LeftOut) -> None:

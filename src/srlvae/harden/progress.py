@@ -22,3 +22,12 @@ class Progress:
     seconds: float = 0.0
     unreadable: dict[str, str] = field(default_factory=dict)
     scaler: dict[str, float] = field(default_factory=dict)
+
+    def check(self) -> Progress:
+        """Return the progress. Raises ValueError for values that no run has."""
+        counts = type(self.step) is type(self.steps_skipped) is int and min(self.step, self.steps_skipped) >= 0
+        numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in (self.log_weight, self.seconds))
+        tables = isinstance(self.unreadable, dict) and isinstance(self.scaler, dict)
+        if not (counts and numbers and tables and all(key.isdecimal() for key in self.unreadable)):
+            raise ValueError("its progress is none of a run")
+        return self

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from srlvae.events import Listener
+from srlvae.files import read_record
 from srlvae.harden.checkpoints import restore, write_checkpoint
 from srlvae.harden.crops import Crops, batches, name_skipped, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
@@ -68,7 +69,7 @@ def harden(
     trainer = Trainer(original, config, held_out, listener)
     run: dict[str, Any] = {"original": original.fingerprint(), "config": asdict(config)}
     run |= {"photographs": photographs_digest(photographs, held_out)}
-    progress, perturbations = begin(trainer, out, run, resume)
+    progress, perturbations = begin(trainer, out, run, photographs, resume)
     for line in plan(trainer, len(chosen), len(held_out)):
         trainer.tell(listener.says, line)
     if progress.step:
@@ -91,13 +92,16 @@ def harden(
     return trainer.networks.result()
 
 
-def begin(trainer: Trainer, out: Path, run: dict, resume: bool) -> tuple[Progress, dict[int, Tensor]]:
+def begin(trainer: Trainer, out: Path, run: dict, photographs: Photographs, resume: bool) -> tuple[Progress, dict[int, Tensor]]:
     """Claim `out` for the run, and return how far an earlier one has come and its perturbations by place.
 
-    Raises InputError as `claim` does.
+    Raises InputError as `claim` does, and for a checkpoint that is damaged.
     """
     if trainer.is_main:
-        claim(out, RUN, run, free=FREE, finished=RECORD, resume=resume)
+        contents = {"contents": photographs.contents()} if isinstance(photographs, FolderPhotographs) else {}
+        # A run whose record does not say what was in its files is known by their names and sizes.
+        known = not (out / RUN).is_file() or "contents" in read_record(out / RUN)
+        claim(out, RUN, run | contents, free=FREE if known else (*FREE, "contents"), finished=RECORD, resume=resume)
     meet("beginning")
     checkpoint = out / CHECKPOINT
     return restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})

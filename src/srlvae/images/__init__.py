@@ -5,6 +5,7 @@ Every command follows one rule: `walk` finds the files, `read` reads them, and w
 
 from __future__ import annotations
 
+from srlvae.images.boundary import digest_of_picture, read_content
 from srlvae.images.carried import Carried
 from srlvae.images.contract import (
     ROUNDING,
@@ -46,6 +47,7 @@ __all__ = [
     "check_eps",
     "check_images",
     "count_others",
+    "digest_of_picture",
     "find_images",
     "find_sources",
     "fit",
@@ -53,6 +55,7 @@ __all__ = [
     "open_cell",
     "open_rgb",
     "pad_to_multiple",
+    "read_content",
     "read_fitted",
     "read_image",
     "read_picture",

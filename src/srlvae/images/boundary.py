@@ -6,12 +6,14 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 from PIL import Image
 
 from srlvae.errors import InputError, UnreadableError
-from srlvae.files import shown
+from srlvae.files import digest, shown
 from srlvae.memory import free_memory, gigabytes
+from srlvae.trust.opened import open_file
 
 # Bytes that reading a picture takes for each of its pixels: decoded, turned, in sRGB and as a float32 tensor.
 READING = 24
@@ -50,6 +52,27 @@ def check_room(image: Image.Image, room: int) -> None:
         raise TooLargeError(
             f"{image.width} x {image.height} pixels take about {gigabytes(needed)}, and {gigabytes(free)} of memory are free"
         )
+
+
+def check_length(path: Path) -> None:
+    """Raise TooLargeError for a file that memory has no room for. Files with holes take no room on a disk, so look before."""
+    if (length := path.stat().st_size) > free_memory():
+        raise TooLargeError(f"it has {gigabytes(length)}, and {gigabytes(free_memory())} of memory are free")
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a picture's file. Raises UnreadableError as `digest_of_picture` does."""
+    with errors_of(str(path)):
+        check_length(path)
+        with open_file(path) as file:
+            return file.read()
+
+
+def digest_of_picture(path: Path) -> str:
+    """The SHA-256 of a picture's file. Raises UnreadableError as reading it does, where it cannot be opened or is too large."""
+    with errors_of(str(path)):
+        check_length(path)
+        return digest(path)
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from srlvae.errors import InputError
+from srlvae.images.boundary import check_length
+from srlvae.trust.opened import open_file
 
 SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
@@ -29,8 +31,11 @@ FURTHER = {
 def open_picture(file: Path | BytesIO) -> Image.Image:
     """Open a picture by what it contains, whatever its name is; its pixels are not read yet.
 
-    Raises whatever Pillow raises, or InputError for a file that is empty, not in any of the formats, or in need of an extra.
+    Raises whatever Pillow raises, InputError for a file that is empty, not in any of the formats, or in need of an extra, or
+    TooLargeError for one that does not fit into memory.
     """
+    if isinstance(file, Path):
+        check_length(file)
     head = _head(file)
     if not head:
         raise InputError("the file is empty")
@@ -56,7 +61,7 @@ def set_max_pixels(count: int | None) -> None:
 
 def _head(file: Path | BytesIO) -> bytes:
     if isinstance(file, Path):
-        with open(file, "rb") as opened:
+        with open_file(file) as opened:
             return opened.read(32)
     head = file.read(32)
     file.seek(0)

@@ -11,6 +11,7 @@ from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import LEFT_OUT, NAMES, write_atomically
 from srlvae.trust.cells import plain_cell, read_cell
+from srlvae.trust.opened import open_table
 
 ALL, PART = "all", "a part"
 COLUMNS = ("file", "left_out", "reason")
@@ -57,7 +58,7 @@ class LeftOut:
             return
         names = {str(path) for path in paths}
         try:
-            with (out / LEFT_OUT).open(newline="", **NAMES) as file:
+            with open_table(out / LEFT_OUT, **NAMES) as file:
                 rows = list(csv.DictReader(file))
         except csv.Error as error:
             raise InputError(f"{out / LEFT_OUT} is not a table that a run wrote ({error}); remove it") from error

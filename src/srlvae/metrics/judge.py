@@ -60,7 +60,7 @@ def load_judge(source: str | Path = "judge") -> Judge:
     try:
         weights = load_file(folder / "judge.safetensors")
         weight, bias = weights["weight"].float(), weights["bias"].float()
-    except (SafetensorError, OSError, KeyError) as error:
+    except (SafetensorError, OSError, MemoryError, KeyError) as error:
         raise InputError(f"cannot read the judge in {folder}: {error}") from error
     if (
         weight.shape[:1] != (len(concepts),)

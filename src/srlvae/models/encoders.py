@@ -84,7 +84,7 @@ def read_encoder(source: str | Path) -> Encoder:
         if not all(isinstance(facts["base"].get(key, ""), str) for key in ("class", "fingerprint", "hub")):
             raise ValueError("the base that its metadata names is not text")
         return Encoder(tensors, facts)
-    except (SafetensorError, OSError, ValueError, AttributeError, RecursionError) as error:
+    except (SafetensorError, OSError, MemoryError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not an encoder file of srlvae: it does not say what it belongs to ({error})") from error
 
 

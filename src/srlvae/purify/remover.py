@@ -61,7 +61,7 @@ def load_remover(path: str | Path, device: torch.device | str = "cpu") -> Remove
         with safe_open(str(path), "pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError) as error:
+    except (OSError, MemoryError, SafetensorError) as error:
         raise InputError(f"cannot read a remover from {path}: {error}") from error
     if about.get("kind") != KIND:
         raise InputError(f"{path} is not a remover; give a file that `save_remover` wrote")

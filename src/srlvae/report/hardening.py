@@ -22,6 +22,12 @@ MEASURES = (
 )
 
 
+def _measures(result: Mapping[str, Any]) -> list[tuple[str, str, str, str, bool]]:
+    """Those of MEASURES whose attacks the protocol has."""
+    attacks = set(distinct_values(rows_of(result), "attack"))
+    return [measure for measure in MEASURES if measure[1] in attacks]
+
+
 def _rows(result: Mapping[str, Any], attack: str, access: str, run: str) -> list[Row]:
     """A run's rows under an attack, in the order of its steps."""
     found = find_rows(rows_of(result), defence="hardened", attack=attack, access=access, run=run)
@@ -39,20 +45,21 @@ def curves(result: Mapping[str, Any]) -> dict[str, dict[str, list[Point]]]:
             run: [point(row, measure, float(row.condition["seconds"])) for row in _rows(result, attack, access, run)]
             for run in _runs(result)
         }
-        for label, attack, access, measure, _ in MEASURES
+        for label, attack, access, measure, _ in _measures(result)
     }
 
 
 def hardening_table(result: Mapping[str, Any]) -> Table:
     """The last encoder of each run, below the original one."""
-    before = [(find_row(rows_of(result), defence="none", attack=attack), measure) for _, attack, _, measure, _ in MEASURES]
+    measures = _measures(result)
+    before = [(find_row(rows_of(result), defence="none", attack=attack), measure) for _, attack, _, measure, _ in measures]
     lines = [["original", "", "", *(_format_measure(row, measure) for row, measure in before if row)]]
     for run in _runs(result):
-        ends = [(_rows(result, attack, access, run)[-1], measure) for _, attack, access, measure, _ in MEASURES]
+        ends = [(_rows(result, attack, access, run)[-1], measure) for _, attack, access, measure, _ in measures]
         last = ends[0][0].condition
         cells = [_format_measure(row, measure) for row, measure in ends]
         lines.append([run, str(last["step"]), f"{last['seconds']:.0f}", *cells])
-    return ["run", "steps", "processor seconds", *(label for label, *_ in MEASURES)], lines
+    return ["run", "steps", "processor seconds", *(label for label, *_ in measures)], lines
 
 
 def _format_measure(row: Row, measure: str) -> str:
@@ -66,7 +73,7 @@ def cost_shares(result: Mapping[str, Any], run: str, other: str) -> dict[str, fl
     there.
     """
     found: dict[str, float | None] = {}
-    for label, attack, access, measure, more in MEASURES:
+    for label, attack, access, measure, more in _measures(result):
         if attack != "none":
             end = _rows(result, attack, access, other)[-1]
             goal, cost = measured_value(end, measure), float(end.condition["seconds"])
@@ -88,5 +95,5 @@ def cost_shares_table(result: Mapping[str, Any]) -> Table | None:
     lines = [[other, *("never" if s is None else f"{s:.2f}" for s in own.values())] for other, own in found.items()]
     return [
         f"share of the run's cost after which {first} is as good",
-        *(label for label, attack, *_ in MEASURES if attack != "none"),
+        *(label for label, attack, *_ in _measures(result) if attack != "none"),
     ], lines

@@ -15,10 +15,10 @@ from typing import TextIO
 
 from PIL import Image
 
-from srlvae.errors import InputError, UnreadableError
+from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.files import NAMES, open_to_append
-from srlvae.images import LeftOut, find_images, read_picture
+from srlvae.files import NAMES, digest, open_to_append
+from srlvae.images import LeftOut, find_images, read_content, read_picture
 from srlvae.locks import holds
 from srlvae.runs import claim
 from srlvae.scan.look import LOOK, Encoders, Look, cells, read_look
@@ -26,6 +26,7 @@ from srlvae.scan.places import RECORD, whole_name
 from srlvae.scan.reading import Skipped, Unreadable, read_ahead
 from srlvae.training.processes import meet, processes
 from srlvae.trust.cells import plain_cell, read_cell
+from srlvae.trust.opened import open_table
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE = "evidence-{}.csv"
@@ -108,7 +109,7 @@ def _seen(files: dict[Path, str], versions: dict[Path, str], found: list[FileEvi
     for path, name in files.items():
         own = by_name.get(name, [])
         if path in versions or len(own) > 1:
-            version = versions[path] if path in versions else hashlib.sha256(path.read_bytes()).hexdigest()
+            version = versions[path] if path in versions else digest(path)
             own = [one for one in own if one.version == version]
         seen += [(path, one) for one in own]
     return seen
@@ -136,7 +137,7 @@ def _looks(
     """
 
     def read(path: Path) -> Image.Image | None:
-        content = _content(path)
+        content = read_content(path)
         versions[path] = hashlib.sha256(content).hexdigest()
         if (names[path], versions[path]) in known:
             return None
@@ -155,18 +156,10 @@ def _looks(
                 yield paths[number], [(*cells(look), "")]
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or "memory ran out"
-        raise UnreadableError(str(path), f"not a readable image ({reason})") from error
-
-
 def read_evidence(out: Path) -> Iterator[FileEvidence]:
     """Read the evidence that `scan` has written to `out` so far. Lines that it did not write are passed over, and made anew."""
     for table in sorted(out.glob(TABLE.format("*"))):
-        with table.open(newline="", **NAMES) as file:
+        with open_table(table, **NAMES) as file:
             # A power cut may leave zeros, which csv does not take.
             lines = csv.DictReader(line.replace("\0", "") for line in file)
             with contextlib.suppress(csv.Error):  # the rest is no table

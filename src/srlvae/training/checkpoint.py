@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,7 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from srlvae.errors import InputError
-from srlvae.files import write_atomically
+from srlvae.files import shortened, write_atomically
+from srlvae.trust.links import check_within
 
 
 def save_checkpoint(
@@ -38,11 +41,22 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
 
     Raises InputError for a file that is damaged, or is none of these modules.
     """
-    try:
+    with damage_to(path):
         return _load(path, modules, optimizer)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+
+
+@contextlib.contextmanager
+def damage_to(path: Path) -> Iterator[None]:
+    """Make InputError, which says what to do, of whatever a checkpoint that is damaged or of another run makes others raise."""
+    try:
+        check_within(path)
+        yield
+    except InputError:  # it says so already
+        raise
+    except (SafetensorError, OSError, MemoryError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        # PyTorch lists every weight that does not fit.
         raise InputError(
-            f"cannot resume from {path}: it is damaged, or belongs to another run ({error}); remove it to "
+            f"cannot resume from {path}: it is damaged, or belongs to another run ({shortened(str(error), 300)}); remove it to "
             "begin again from the first step, or give a new folder"
         ) from error
 
@@ -63,10 +77,13 @@ def _load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Opti
                 _, index, name = key.split("/")
                 state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        for weight, parts in optimizer.state.items():
+            if wrong := [name for name, value in parts.items() if value.ndim and value.shape != weight.shape]:
+                raise ValueError(f"its {wrong[0]} is of another size than the weights")
     return progress
 
 
 def load_more(path: Path) -> dict[str, torch.Tensor]:
     """The tensors that `save_checkpoint` was given besides the weights."""
-    with safe_open(path, "pt") as file:
+    with damage_to(path), safe_open(path, "pt") as file:
         return {key.removeprefix("more/"): file.get_tensor(key) for key in file.keys() if key.startswith("more/")}

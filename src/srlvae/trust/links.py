@@ -1,11 +1,17 @@
-"""Links that lead out of a folder. What was downloaded may link to private files; only what was given is read."""
+"""Links that lead out of a folder. What was downloaded may link to private files; only what was given is read and written."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from srlvae.errors import InputError
+
 _followed = False
+# Folders that this process writes to, as they were given.
+_kept: list[str] = []
 WHY = "a link that leads out of the folder; --follow-links lets it in"
 
 
@@ -24,3 +30,21 @@ def is_below(path: Path | str, root: Path | str) -> bool:
 def leads_out(path: Path | str, root: Path | str) -> bool:
     """Whether `path`, which was found in the folder `root`, is to be left out as it leads elsewhere."""
     return not _followed and not is_below(path, root)
+
+
+@contextlib.contextmanager
+def kept_within(folder: Path) -> Iterator[None]:
+    """Let `check_within` refuse, for as long as this lasts, what leads out of `folder`."""
+    _kept.append(os.path.abspath(folder))
+    try:
+        yield
+    finally:
+        _kept.remove(os.path.abspath(folder))
+
+
+def check_within(path: Path) -> None:
+    """Raise InputError for a path in an output folder in use that leads out of there by a link, which somebody put there."""
+    given = os.path.abspath(path)
+    for root in _kept:
+        if given.startswith(root.rstrip(os.sep) + os.sep) and leads_out(given, root):
+            raise InputError(f"{path} leads out of {root} by a link in there; take the link away, or write to another folder")

@@ -41,7 +41,7 @@ def _open_safetensors(path: Path) -> Stored:
     try:
         with safe_open(path, "pt") as file:
             names, metadata = frozenset(file.keys()), file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, MemoryError) as error:
         raise InputError(
             f"cannot read weights from {path}: {error}; it may be damaged or a download that was cut off"
         ) from error
