@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from srlvae.harden.photographs import Photographs, StreamPhotographs
 from srlvae.harden.settings import Objective
 from srlvae.harden.trainer import Trainer
 
 
-def plan(trainer: Trainer, photographs: int, held_out: int) -> str:
+def plan(trainer: Trainer, photographs: Photographs, chosen: int, held_out: int) -> str:
     """Describe the model, the device, the photographs, what is minimised and how much memory it takes, a line for each."""
     vae, config, processes = trainer.vae, trainer.config, trainer.processes.num_processes
     parameters = sum(p.numel() for p in trainer.parameters)
@@ -14,13 +15,19 @@ def plan(trainer: Trainer, photographs: int, held_out: int) -> str:
         f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
         f"training {' + '.join(vae.encoder_modules())}: {parameters:,} parameters on {trainer.device}, "
         f"precision {trainer.accelerator.mixed_precision}, {processes} process{'es' if processes > 1 else ''}",
-        f"{photographs:,} photographs, {held_out} more set apart; {config.steps} steps of {config.batch_size} crops of "
+        f"{_number(photographs, chosen)}, {held_out} more set apart; {config.steps} steps of {config.batch_size} crops of "
         f"{config.resolution} pixels",
         f"inner attacks: {_attacks(config.objective)}",
         f"minimised: {_terms(config.objective)}",
         trainer.fit.said(trainer.per_process),
     ]
     return "\n".join(lines)
+
+
+def _number(photographs: Photographs, chosen: int) -> str:
+    if isinstance(photographs, StreamPhotographs):
+        return f"a stream of {photographs.shards:,} shard{'s' if photographs.shards > 1 else ''}"
+    return f"{chosen:,} photographs"
 
 
 def _attacks(objective: Objective) -> str:

@@ -13,7 +13,8 @@ class Progress:
     """How far a run has come; it is stored with every checkpoint.
 
     `log_weight` is the logarithm of the weight that keeps clean latents close. `unreadable` has the reason for every photograph
-    that could not be used, and `scaler` the state of float16's gradient scaler.
+    that could not be used, by name, and `scaler` the state of float16's gradient scaler. `rows` has how many rows the parts of
+    a stream's shards have, as far as they were read.
     """
 
     step: int = 0
@@ -22,3 +23,4 @@ class Progress:
     seconds: float = 0.0
     unreadable: dict[str, str] = field(default_factory=dict)
     scaler: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
