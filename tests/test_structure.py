@@ -21,7 +21,7 @@ LAYERS = [
     {"finetune", "scan"},
     {"harden", "bench"},
     {"report"},
-    {"quickstart"},
+    {"quickstart", "speed"},
     {"app"},
     {"cli"},
     {"__main__"},
