@@ -103,6 +103,13 @@ def test_importing_loads_nothing_heavy(module):
     assert "srlvae" in loaded and {"torch", "diffusers", "numpy", "PIL"}.isdisjoint(loaded)
 
 
+@pytest.mark.parametrize("module", ["srlvae.harden", "srlvae.attacks.files", "srlvae.scan.shards", "srlvae.models.pipeline"])
+def test_importing_loads_libraries_of_models_only_when_a_model_is_loaded(module):
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded and {"diffusers", "transformers", "datasets", "pyarrow", "timm"}.isdisjoint(loaded)
+
+
 @pytest.mark.parametrize("name", srlvae.__all__)
 def test_public_names_are_there(name):
     assert getattr(srlvae, name) is not None

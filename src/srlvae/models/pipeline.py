@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import diffusers
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -19,12 +18,11 @@ from torch import Tensor, nn
 from srlvae.errors import BlackedOutError, InputError
 from srlvae.images import Images, check_images
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, steps_run
+from srlvae.models.library import library
 from srlvae.models.vae import VAE, Latents
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators
 
-# diffusers exports lazily, which type checkers do not follow.
-library: Any = diffusers
 # Kept by the pipelines of all versions; what else a pipeline has (safety checker, image encoder) goes along untouched.
 NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 # Words of a prompt, to which shorter ones are filled up.
