@@ -158,6 +158,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--batch": Row(("--batch", 3), "batch", 3),
         "--seed": Row(("--seed", 5), of("attack", "request", "seed"), 5),
         "--device": Row(("--device", "meta"), of("attack", "model", "device"), META),
+        "--precision": Row(("--precision", "bf16"), of("attack", "request", "precision"), "bf16"),
         "--resume": Row(("--no-resume",), "resume", False),
         "--strict": STRICT,
         "--max-pixels": PIXELS,
@@ -173,6 +174,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--guidance": Row(("--guidance", 2.5), "guidance", 2.5),
         "--seed": Row(("--seed", 5), "seed", 5),
         "--device": Row(("--device", "meta"), of("pipeline", "device"), META),
+        "--precision": Row(("--precision", "bf16"), of("pipeline", "precision"), "bf16"),
     },
     "edit": {
         "images": Row((), "sources", [NEW, NEW], (NEW, NEW, *BASE["edit"][1:])),
@@ -185,6 +187,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--guidance": Row(("--guidance", 2.5), of("settings", "guidance"), 2.5),
         "--seed": Row(("--seed", 5), "seed", 5),
         "--device": Row(("--device", "meta"), of("pipeline", "device"), META),
+        "--precision": Row(("--precision", "bf16"), of("pipeline", "precision"), "bf16"),
         "--strict": STRICT,
         "--max-pixels": PIXELS,
         "--follow-links": LINKS,

@@ -14,7 +14,21 @@ import srlvae
 ROOT = Path(srlvae.__file__).parent
 # From the bottom up; a room may import those below it and itself.
 LAYERS = [
-    {"errors", "events", "extras", "files", "locks", "config", "provenance", "runs", "zoo", "trust", "memory", "devices"},
+    {
+        "errors",
+        "events",
+        "extras",
+        "files",
+        "locks",
+        "config",
+        "provenance",
+        "runs",
+        "zoo",
+        "trust",
+        "memory",
+        "devices",
+        "precision",
+    },
     {"images", "rng"},
     {"models", "metrics"},
     {"attacks", "purify", "training", "edits"},

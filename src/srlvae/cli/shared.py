@@ -43,6 +43,7 @@ PixelsHelp = "Pixels of the largest image that is read; beyond Pillow's 89 milli
 LEFT_FILES_OUT = 3
 # How many of them it names; the table in the output folder names all.
 NAMED = 50
+PrecisionHelp = "Precision of the networks: no (float32), bf16, fp16, or auto: bf16 where the machine multiplies it."
 DeviceHelp = "Device such as cuda, mps or cpu; `auto` takes a GPU if there is one."
 
 
@@ -63,12 +64,16 @@ def device_of(name: str) -> Any:
         raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
 
 
-def pipeline_of(source: str, vae: str | None, device: str):
+def pipeline_of(source: str, vae: str | None, device: str, precision: str = "no"):
     """The pipeline, loaded without the libraries' own bars."""
     from srlvae.models.load import load_pipeline
+    from srlvae.precision import settled
 
+    precision = settled(precision)
     quiet_libraries()
-    return load_pipeline(source, vae, device_of(device))
+    loaded = load_pipeline(source, vae, device_of(device))
+    loaded.precision = precision
+    return loaded
 
 
 def quiet_libraries() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from srlvae.images import Images, open_rgb, to_pil, to_tensor
 from srlvae.models.vae import VAE
+from srlvae.precision import Precision
 from srlvae.scan import Encoders
 from srlvae.scan.copies import thumbnail
 from srlvae.scan.evidence import evidence
 from srlvae.scan.likeness import likeness
 from srlvae.scan.reading import Pictures, read_ahead
 from srlvae.speed.rounds import Work
-from srlvae.training.precision import Precision
 
 DECODING, ALONE = "decoding alone", "one by one in float32"
 QUALITY = 90
