@@ -1,19 +1,15 @@
 """What every attack does at its default setting, beside random noise of the same size, on an original pipeline.
 
     python recipes/attacks.py --images caltech101-128/test --score results/attacks-tiny-sd.json
-    python recipes/attacks.py --images caltech101-128/test --speed results/attack-speed.json
 
-The first writes a row an attack, each as soon as it is done, and goes on where it was cut off; a picture of the edits beside
-them. The second times batches against loops, and PhotoGuard's encoder attack against a plain writing-out of its notebook,
-alternating.
+It writes a row an attack, each as soon as it is done, and goes on where it was cut off; a picture of the edits beside them.
+`srlvae bench speed` says how fast attacks are.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +20,6 @@ from torch import Tensor
 
 from captions import CONCEPTS, load_classes, word
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
@@ -37,7 +32,6 @@ from srlvae.metrics.pairwise import feature_distance, psnr
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
-from srlvae.models.vae import load_vae
 from srlvae.provenance import environment
 from srlvae.report.tables import markdown
 from srlvae.rng import generators
@@ -146,71 +140,13 @@ def table(scores: dict) -> str:
     return markdown((["attack", "ε", "steps", *measures], lines))
 
 
-def notebook(x: Tensor, vae, ball: Ball) -> Tensor:
-    """PhotoGuard's encoder attack as its notebook writes it: one image on [-1,1], no best iterate, the default layout."""
-    x, eps, step = x * 2 - 1, ball.eps, ball.step_size
-    adversarial = (x + (torch.rand_like(x) * 2 - 1) * 2 * eps).clamp(-1, 1)
-    for i in range(ball.steps):
-        size = 2 * (step - (step - step / 100) / ball.steps * i)
-        adversarial = adversarial.detach().requires_grad_()
-        loss = vae.model.encode(adversarial).latent_dist.mean.norm()
-        (gradient,) = torch.autograd.grad(loss, adversarial)
-        adversarial = adversarial - gradient.sign() * size
-        adversarial = torch.maximum(torch.minimum(adversarial, x + 2 * eps), x - 2 * eps).clamp(-1, 1)
-    return (adversarial.detach() + 1) / 2
-
-
-def speed(images: Path, result: Path, rounds: int = 5, steps: int = 20) -> None:
-    """Seconds for eight images of 128 pixels, medians of alternating rounds."""
-    x, _ = photographs(images, BATCH)
-    vae, ball = load_vae("tiny"), replace(ATTACKS["photoguard-encoder"].default.ball, steps=steps)
-
-    def alone(name: str) -> Tensor:
-        run = ATTACKS[name].run
-        return torch.cat([run(x[i : i + 1], vae=vae, generators=generators(0, [i]), ball=ball) for i in range(BATCH)])
-
-    def together(name: str) -> Tensor:
-        return ATTACKS[name].run(x, vae=vae, generators=generators(0, range(BATCH)), ball=ball)
-
-    ways = {
-        "photoguard-encoder, batch of 8": lambda: together("photoguard-encoder"),
-        "photoguard-encoder, one by one": lambda: alone("photoguard-encoder"),
-        "its notebook, one by one": lambda: torch.cat([notebook(x[i : i + 1], vae, ball) for i in range(BATCH)]),
-        "reconstruction, batch of 8": lambda: together("reconstruction"),
-        "reconstruction, one by one": lambda: alone("reconstruction"),
-    }
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    norms, names = {}, ("photoguard-encoder", "reconstruction")
-    for _ in track(range(rounds), "rounds"):
-        for way, run in ways.items():
-            started = time.perf_counter()
-            adversarial = run()
-            seconds[way].append(time.perf_counter() - started)
-            norms[way] = vae.mean(adversarial).flatten(1).norm(dim=1).mean().item()
-    median = {way: statistics.median(times) for way, times in seconds.items()}
-    scores = {
-        "vae": "tiny", "images": BATCH, "size": 128, "steps": steps, "threads": torch.get_num_threads(), "rounds": rounds,
-        "seconds": median,
-        "batch over loop": {name: median[f"{name}, one by one"] / median[f"{name}, batch of 8"] for name in names},
-        "batch over notebook": median["its notebook, one by one"] / median["photoguard-encoder, batch of 8"],
-        "norm of the latent afterwards": {way: norm for way, norm in norms.items() if "photoguard" in way or "notebook" in way},
-        "versions": environment(),
-    }  # fmt: skip
-    write_json(result, scores)
-    print(json.dumps(scores, indent=2))
-
-
 def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs.")],
-    score_to: Annotated[Path | None, typer.Option("--score", help="Measure what the attacks do and write this JSON.")] = None,
-    speed_to: Annotated[Path | None, typer.Option("--speed", help="Measure how fast they are and write this JSON.")] = None,
+    result: Annotated[Path, typer.Option("--score", help="The JSON that is written.")],
     count: Annotated[int, typer.Option("--n", help="Photographs that are attacked.")] = 8,
     only: Annotated[list[str] | None, typer.Option(help="These attacks alone; several processes may share them out.")] = None,
 ) -> None:
-    if score_to:
-        score(images, score_to, count, only or [])
-    if speed_to:
-        speed(images, speed_to)
+    score(images, result, count, only or [])
 
 
 if __name__ == "__main__":

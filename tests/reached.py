@@ -26,6 +26,7 @@ WORK = {
     "scan": "srlvae.scan.scan",
     "bench reconstruction": "srlvae.bench.reconstruction.reconstruction",
     "bench hardening": "srlvae.bench.hardening.hardening",
+    "bench speed": "srlvae.speed.speed",
     "bench editing": "srlvae.bench.editing.editing",
     "bench poisoning": "srlvae.bench.poisoning.poisoning",
     "report": "srlvae.report.page.write_report",

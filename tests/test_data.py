@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +11,7 @@ from small import Pictures, flat_pictures, level
 from srlvae.errors import InputError
 from srlvae.harden import photographs
 from srlvae.harden.crops import Crops, batches, set_apart, training_crop
-from srlvae.harden.photographs import FolderPhotographs, HubPhotographs, StreamPhotographs, open_photographs
+from srlvae.harden.photographs import FolderPhotographs, HubPhotographs, open_photographs
 from srlvae.images import to_tensor
 
 SIZE = 16
@@ -99,7 +96,7 @@ def test_an_unreadable_photograph_is_replaced_by_the_next_and_reported():
         crop, number, skipped = holed[n]
         assert number == n
         if level(whole[n][0]) == 2:
-            assert skipped == [(2, "picture 2 is broken")] and level(crop) == level(whole[n + 1][0])
+            assert skipped == [("photograph 2", "picture 2 is broken")] and level(crop) == level(whole[n + 1][0])
         else:
             assert skipped == [] and torch.equal(crop, whole[n][0])
 
@@ -109,13 +106,12 @@ def test_a_photograph_that_is_too_small_is_replaced_and_reported():
     found = [Crops(pictures, [0, 1], SIZE, 0)[n] for n in range(4)]
     assert all((crop == 1).all() for crop, _, _ in found)
     reasons = {entry for _, _, skipped in found for entry in skipped}
-    assert reasons == {(0, "7 x 100 pixels: too small for crops of 16")}
+    assert reasons == {("photograph 0", "7 x 100 pixels: too small for crops of 16")}
 
 
 def test_a_batch_reports_what_was_skipped_for_any_of_its_samples():
     (batch,) = batches(crops(4, broken=(1, 3)), [[0, 1, 2, 3]], 0)
-    assert {index for index, _ in batch.skipped} == {1, 3}
-    assert all(reason == f"picture {index} is broken" for index, reason in batch.skipped)
+    assert set(batch.skipped) == {(f"photograph {n}", f"picture {n} is broken") for n in (1, 3)}
 
 
 def test_photographs_that_are_all_broken_end_the_run_with_the_last_reason():
@@ -240,92 +236,9 @@ def test_the_image_column_of_a_dataset_is_read():
     assert len(photographs) == 3 and photographs[2].getpixel((0, 0)) == (2, 2, 2)
 
 
-@pytest.mark.parametrize("kind", [HubPhotographs, StreamPhotographs])
-def test_a_row_without_an_image_is_refused_by_its_number(kind):
+def test_a_row_without_an_image_is_refused_by_its_number():
     with pytest.raises(InputError, match="row 0"):
-        kind([{"image": None}], "image")[0]
-
-
-def test_a_stream_is_read_on_wrapped_around_and_begun_again():
-    photographs = StreamPhotographs(rows(flat_pictures(3)), "image")
-    found = [photographs[n].getpixel((0, 0))[0] for n in (0, 1, 4, 5, 6, 1, 2)]
-    assert found == [0, 1, 1, 2, 0, 1, 2]
-
-
-def test_an_empty_stream_is_refused():
-    with pytest.raises(InputError, match="no rows"):
-        StreamPhotographs([], "image")[0]
-
-
-def test_crops_of_a_stream_follow_its_order_after_those_set_apart():
-    photographs = StreamPhotographs(Rows(rows(flat_pictures(40))), "image")
-    held_out, left, chosen = set_apart(photographs, 3, SIZE, seed=0)
-    assert [level(image) for image in held_out] == [0, 1, 2]
-    samples = Crops(left, chosen, SIZE, 0)
-    assert [level(samples[n][0]) for n in range(5)] == [3, 4, 5, 6, 7]
-
-
-def test_a_stream_that_begins_again_leaves_out_those_set_apart():
-    held_out, left, chosen = set_apart(StreamPhotographs(Rows(rows(flat_pictures(25))), "image"), 2, SIZE, seed=0)
-    samples = Crops(left, chosen, SIZE, 0)
-    seen = [level(samples[n][0]) for n in range(60)]
-    assert set(seen) == set(range(2, 25)) and {level(image) for image in held_out} == {0, 1}
-
-
-def test_a_stream_that_is_too_short_to_set_photographs_apart_says_so():
-    with pytest.raises(InputError, match="has but 12 rows, too few to set 32 apart; give a lower --held-out"):
-        set_apart(StreamPhotographs(Rows(rows(flat_pictures(12))), "image"), 32, SIZE, seed=0)
-
-
-class Rows(list):
-    """As a streamed dataset: skips rows."""
-
-    def skip(self, count: int) -> Rows:
-        return Rows(self[count:])
-
-
-class Counted:
-    """Rows that count how often they are begun."""
-
-    def __init__(self, rows: list[dict]):
-        self.rows, self.begun = rows, 0
-
-    def __iter__(self):
-        self.begun += 1
-        yield from self.rows
-
-
-def cut_jpeg() -> Image.Image:
-    """Opened, and broken only when its pixels are asked for."""
-    file = io.BytesIO()
-    Image.effect_noise((64, 64), 50).save(file, "JPEG")
-    return Image.open(io.BytesIO(file.getvalue()[:800]))
-
-
-@pytest.mark.parametrize("broken", [lambda: Image.new("RGB", (3, 3)), cut_jpeg])
-def test_broken_rows_of_a_stream_do_not_begin_it_again(broken):
-    pictures = flat_pictures(40)
-    for i in range(4, 24):
-        pictures.images[i] = broken()
-    dataset = Counted(rows(pictures))
-    samples = Crops(StreamPhotographs(dataset, "image"), range(40), SIZE, 0)
-    assert [level(samples[n][0]) for n in range(26)] == [0, 1, 2, 3, *[24] * 20, 24, 25]
-    assert dataset.begun == 1
-
-
-# In workers, `datasets` deals a stream's files out: row n would depend on their number, and be missing with one file.
-def test_a_stream_is_read_in_this_process_whatever_the_workers():
-    dataset = Counted(rows(flat_pictures(6)))
-    found = list(batches(Crops(StreamPhotographs(dataset, "image"), range(6), SIZE, 0), [[0, 1], [2, 3]], 2))
-    assert [level(crop) for batch in found for crop in batch.x] == [0, 1, 2, 3]
-    assert dataset.begun == 1
-
-
-def test_a_stream_that_was_read_can_be_handed_to_another_process():
-    photographs = StreamPhotographs(Counted(rows(flat_pictures(5))), "image")
-    assert photographs[2].getpixel((0, 0)) == (2, 2, 2)
-    handed = pickle.loads(pickle.dumps(photographs))
-    assert handed[3].getpixel((0, 0)) == (3, 3, 3)
+        HubPhotographs([{"image": None}], "image")[0]
 
 
 def test_a_dataset_saved_to_disk_is_opened(tmp_path):
@@ -334,20 +247,6 @@ def test_a_dataset_saved_to_disk_is_opened(tmp_path):
     images.cast_column("picture", datasets.Image()).save_to_disk(tmp_path / "saved")
     photographs = open_photographs(str(tmp_path / "saved"), SIZE)
     assert len(photographs) == 2 and photographs[1].getpixel((0, 0)) == (1, 1, 1)
-
-
-def test_a_broken_image_in_a_streamed_dataset_is_replaced_and_reported(tmp_path, monkeypatch):
-    pytest.importorskip("datasets")
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    (tmp_path / "images").mkdir()
-    for i, image in enumerate(flat_pictures(10).images):
-        image.save(tmp_path / "images" / f"{i}.png")
-    for i in (4, 5):
-        (tmp_path / "images" / f"{i}.png").write_bytes(b"broken")
-    samples = Crops(open_photographs(str(tmp_path / "images"), SIZE, streaming=True), range(10), SIZE, 0)
-    found = [samples[n] for n in range(8)]
-    assert [level(crop) for crop, _, _ in found] == [0, 1, 2, 3, 6, 6, 6, 7]
-    assert [index for index, _ in found[4][2]] == [4, 5]
 
 
 def test_a_dataset_without_images_is_refused_with_its_columns(tmp_path):

@@ -421,12 +421,17 @@ def as_one_of_two(rank: int, port: int, work: Callable[[], object]) -> None:
     work()
 
 
+def free_port() -> int:
+    """A port on which processes can find each other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def test_two_processes_take_the_step_of_one(tmp_path, photographs):
     config = CONFIG.changed(steps=1)
     harden(small_kl(), photographs, tmp_path / "one", config)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     run = functools.partial(harden, small_kl(), photographs, tmp_path / "two", config)
     context = multiprocessing.get_context("fork")
     both = [context.Process(target=as_one_of_two, args=(rank, port, run)) for rank in range(2)]

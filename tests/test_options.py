@@ -135,6 +135,14 @@ def base(words: tuple[str, ...], out: Path) -> list[str]:
         ("app",): ["--hardened", "nowhere"],
         ("bench", "reconstruction"): [*vaes, *photographs, "--protocol", "quick", "--steps", "1", "--n", "2", "--clean-n", "2"],
         ("bench", "hardening"): ["empty", "--original", "vae", *photographs],
+        ("bench", "speed"): [
+            *photographs,
+            "--vae",
+            "vae",
+            "--hardened",
+            "other",
+            *"--part scan --n 2 --rounds 1 --size 32".split(),
+        ],
         ("bench", "editing"): [*photographs, "--pipeline", "pipe", "--hardened", "other", "--n", "2"],
         ("bench", "poisoning"): [*photographs, "--pipeline", "pipe", "--hardened", "other"],
     }

@@ -8,7 +8,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from conftest import small_kl
+from pipelines import sd15
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
 from srlvae.errors import InputError
+from srlvae.precision import computing, settled
 from srlvae.training.precision import keep_norms_float32, make_accelerator
 
 
@@ -28,6 +33,52 @@ def test_group_norms_compute_in_float32_and_convolutions_do_not():
     # Numbers of about one, with eight bits: a few of their last ones.
     torch.testing.assert_close(kept, plain, rtol=0, atol=0.05)
     assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("no", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float32)])
+def test_what_networks_compute_in(precision, dtype):
+    net, x = nn.Conv2d(3, 8, 3), torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with computing(settled(precision), torch.device("cpu")):
+        assert net(x).dtype == dtype
+    assert net(x).dtype == torch.float32
+
+
+def test_auto_is_settled_by_the_machine_and_others_by_themselves(monkeypatch):
+    for pays, wanted in ((True, "bf16"), (False, "no")):
+        monkeypatch.setattr("srlvae.precision.bf16_pays", lambda pays=pays: pays)
+        assert settled("auto") == wanted
+    assert [settled(precision) for precision in ("no", "bf16", "fp16")] == ["no", "bf16", "fp16"]
+    with pytest.raises(InputError, match="precision is one of auto, no, bf16, fp16, got half"):
+        settled("half")
+
+
+def test_an_attack_computes_in_the_precision_that_is_asked_for(vae, x):
+    seen = set()
+    vae.model.encoder.conv_in.register_forward_hook(lambda _, inputs, output: seen.add(output.dtype))
+    found = {}
+    for precision, dtype in (("no", torch.float32), ("bf16", torch.bfloat16)):
+        seen.clear()
+        attack = prepare(Request("latent", eps=8 / 255, steps=3, precision=precision), vae)
+        found[precision] = attack.perturb(x, ["a", "b"])
+        assert seen == {dtype} and found[precision].dtype == torch.float32
+        assert (attack.settings().get("precision") or "no") == precision
+    # Half a level more, as `x` lies between levels.
+    assert all((y - x).abs().max() <= 8.5 / 255 + 1e-6 for y in found.values()) and not torch.equal(*found.values())
+    # Most signs of gradients are the same.
+    assert ((found["no"] - x).sign() == (found["bf16"] - x).sign()).float().mean() > 0.8
+    with pytest.raises(InputError, match="precision is one of"):
+        Request("latent", precision="half")
+
+
+def test_a_pipeline_generates_in_its_precision_and_so_do_its_copies():
+    pipeline, seen = sd15(small_kl()), set()
+    pipeline.pipe.unet.conv_in.register_forward_hook(lambda _, inputs, output: seen.add(output.dtype))
+    draws = [torch.Generator().manual_seed(0)]
+    for precision, dtype in (("no", torch.float32), ("bf16", torch.bfloat16)):
+        seen.clear()
+        pipeline.precision = precision
+        image = pipeline.with_vae(pipeline.vae).generate(["a"], draws, steps=1)
+        assert seen == {dtype} and image.dtype == torch.float32
 
 
 def test_two_precisions_in_one_process_do_not_disturb_each_other():

@@ -70,7 +70,8 @@ def test_a_shard_is_read_with_its_broken_rows_named(write, streaming, tmp_path):
     left_out = LeftOut()
     _, left, chosen = set_apart(photographs, 3, SIZE, 0, left_out)
     samples = Crops(left, chosen, SIZE, 0)
-    seen = {reason for n in range(27) for _, reason in samples[n][2]} | {f"{o.file}: {o.reason}" for o in left_out.files}
+    seen = {f"{name}: {reason}" for n in range(27) for name, reason in samples[n][2]}
+    seen |= {f"{o.file}: {o.reason}" for o in left_out.files}
     assert len(seen) == 1 and all(reason.startswith(f"row {BROKEN}: not a readable image") for reason in seen)
 
 

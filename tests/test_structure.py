@@ -14,14 +14,28 @@ import srlvae
 ROOT = Path(srlvae.__file__).parent
 # From the bottom up; a room may import those below it and itself.
 LAYERS = [
-    {"errors", "events", "extras", "files", "locks", "config", "provenance", "runs", "zoo", "trust", "memory", "devices"},
+    {
+        "errors",
+        "events",
+        "extras",
+        "files",
+        "locks",
+        "config",
+        "provenance",
+        "runs",
+        "zoo",
+        "trust",
+        "memory",
+        "devices",
+        "precision",
+    },
     {"images", "rng"},
     {"models", "metrics"},
     {"attacks", "purify", "training", "edits"},
     {"finetune", "scan"},
     {"harden", "bench"},
     {"report"},
-    {"quickstart"},
+    {"quickstart", "speed"},
     {"app"},
     {"cli"},
     {"__main__"},
@@ -101,6 +115,13 @@ def test_importing_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "srlvae" in loaded and {"torch", "diffusers", "numpy", "PIL"}.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("module", ["srlvae.harden", "srlvae.attacks.files", "srlvae.scan.shards", "srlvae.models.pipeline"])
+def test_importing_loads_libraries_of_models_only_when_a_model_is_loaded(module):
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded and {"diffusers", "transformers", "datasets", "pyarrow", "timm"}.isdisjoint(loaded)
 
 
 @pytest.mark.parametrize("name", srlvae.__all__)

@@ -151,7 +151,8 @@ def _edit_file(
 
 def _names(pipeline: Pipeline) -> dict:
     name = str(pipeline.pipe.config.get("_name_or_path"))
-    return {"pipeline": name, "networks": pipeline.fingerprint(), "vae": pipeline.vae.fingerprint()}
+    precision = {} if pipeline.precision == "no" else {"precision": pipeline.precision}
+    return {"pipeline": name, "networks": pipeline.fingerprint(), "vae": pipeline.vae.fingerprint(), **precision}
 
 
 def _slug(prompt: str) -> str:

@@ -25,6 +25,7 @@ from srlvae.images import Images, digest_of_picture, image_size, pad_to_multiple
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
+from srlvae.precision import computing, settled
 from srlvae.rng import Generators, named_generator
 
 
@@ -90,6 +91,8 @@ class PreparedAttack:
             said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}
         if request.through:
             said |= {"through": request.through, "draws": request.draws}
+        if (precision := settled(request.precision)) != "no":
+            said["precision"] = precision
         if self.also:
             said["also"] = [vae.fingerprint() for vae in self.also]
         if self.features or ball.perceptual:
@@ -114,14 +117,10 @@ class PreparedAttack:
             return self._one_by_one(x, names, watch)
         preset, factor = self.request.changed, self.vae.factor
         draws = [named_generator(self.request.seed, name) for name in names]
-        adversarial = self.request.attack.run(
-            pad_to_multiple(x, factor),
-            **self._model(),
-            ball=self.ball,
-            generators=draws,
-            loop=self._loop(x, draws, watch),
-            **{**preset.options, **self._given(x)},
-        )
+        given = {"ball": self.ball, "generators": draws, "loop": self._loop(x, draws, watch)}
+        with computing(settled(self.request.precision), self.vae.device):
+            padded = pad_to_multiple(x, factor)
+            adversarial = self.request.attack.run(padded, **self._model(), **given, **{**preset.options, **self._given(x)})
         return self._on_levels(adversarial[..., : x.shape[-2], : x.shape[-1]], x)
 
     def _model(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.config import MOST_SEED, MOST_STEPS, check_numbers
 from srlvae.errors import InputError
 from srlvae.images import check_eps
+from srlvae.precision import settled
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Request:
     - through, draws: the attack sees images through a view in VIEWS, or draws of the posterior (SAMPLING), `draws` a step.
     - features: the network of a perceptual budget.
     - seed: of random starts and draws.
+    - precision: a `Precision`; in another than float32 (no) an image depends a little on the machine.
 
     Raises InputError for an unknown attack, preset or view, for an option that the attack does not take, and for a bad budget.
     """
@@ -44,6 +46,7 @@ class Request:
     draws: int = 4
     features: str | None = None
     seed: int = 0
+    precision: str = "no"
 
     def __post_init__(self):
         if self.name not in ATTACKS:
@@ -53,6 +56,7 @@ class Request:
         self._check_taken()
         ranges = {"steps": (0, MOST_STEPS), "restarts": (1, MOST_STEPS), "draws": (1, MOST_STEPS), "seed": (0, MOST_SEED)}
         check_numbers(self, "", **ranges)
+        settled(self.precision)
         if self.eps is not None:
             _check_budget(self.eps, self.published.ball)
 

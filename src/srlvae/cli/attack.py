@@ -12,6 +12,7 @@ from srlvae.cli.shared import (
     LinksHelp,
     PipelineHelp,
     PixelsHelp,
+    PrecisionHelp,
     ResumesHelp,
     StrictHelp,
     VaeHelp,
@@ -74,6 +75,7 @@ def attack(
     batch: Annotated[int, typer.Option(min=1, help="Images at a time, halved if memory runs out.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for starts and draws.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    precision: Annotated[str, typer.Option(help=PrecisionHelp)] = "no",
     resume: Annotated[bool, typer.Option(help="Whether to keep images in --out that were made with the same settings.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
@@ -128,6 +130,7 @@ def attack(
         draws=draws,
         features=features,
         seed=seed,
+        precision=precision,
     )
     if request.attack.needs == "vae":
         model = load_vae(vae or pipeline or "tiny", device_of(device))

@@ -12,6 +12,7 @@ from srlvae.cli.shared import (
     LinksHelp,
     PipelineHelp,
     PixelsHelp,
+    PrecisionHelp,
     ResumesHelp,
     StrictHelp,
     VaeHelp,
@@ -39,6 +40,7 @@ def generate(
         int, typer.Option(min=0, help="Random seed for the noise. Image i of every prompt starts from the same noise.")
     ] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    precision: Annotated[str, typer.Option(help=PrecisionHelp)] = "no",
 ) -> None:
     """Generate images from prompts.
 
@@ -50,7 +52,7 @@ def generate(
     from srlvae.cli.drawing import Bars
     from srlvae.edits import generate_files
 
-    loaded = pipeline_of(pipeline, vae, device)
+    loaded = pipeline_of(pipeline, vae, device, precision)
     with Bars(console) as bars:
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = generate_files(loaded, prompt, out, **settings, listener=bars)
@@ -73,6 +75,7 @@ def edit(
     guidance: Annotated[float, typer.Option(help="Scale of classifier-free guidance; 1 switches it off.")] = GUIDANCE,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for the noise. The noise also depends on the file's name.")] = 0,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    precision: Annotated[str, typer.Option(help=PrecisionHelp)] = "no",
     strict: Annotated[bool, typer.Option("--strict", help=StrictHelp)] = False,
     max_pixels: Annotated[int | None, typer.Option(min=1, help=PixelsHelp)] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
@@ -92,7 +95,7 @@ def edit(
     from srlvae.edits import edit_files
 
     let_in(max_pixels, follow_links)
-    loaded = pipeline_of(pipeline, vae, device)
+    loaded = pipeline_of(pipeline, vae, device, precision)
     settings = EditSettings(strength=strength, steps=steps, guidance=guidance)
     with Bars(console, strict) as bars:
         sheet = edit_files(loaded, images, prompt, out, settings, seed=seed, listener=bars)

@@ -50,7 +50,7 @@ EXAMPLES = "For example:"
 LEFT_FILES_OUT = 3
 # How many of them it names; the table in the output folder names all.
 NAMED = 50
-PrecisionHelp = "Precision of the networks: auto (bf16 where the machine has it), no (float32), bf16 or fp16."
+PrecisionHelp = "Precision of the networks: no (float32), bf16, fp16, or auto (bf16 where the machine has it)."
 DeviceHelp = "`cpu`, `cuda`, `cuda:1`, `mps` and so on; `auto` takes a GPU if there is one."
 
 
@@ -71,12 +71,16 @@ def device_of(name: str) -> Any:
         raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
 
 
-def pipeline_of(source: str, vae: str | None, device: str):
+def pipeline_of(source: str, vae: str | None, device: str, precision: str = "no"):
     """The pipeline, loaded without the libraries' own bars."""
     from srlvae.models.load import load_pipeline
+    from srlvae.precision import settled
 
+    precision = settled(precision)
     quiet_libraries()
-    return load_pipeline(source, vae, device_of(device))
+    loaded = load_pipeline(source, vae, device_of(device))
+    loaded.precision = precision
+    return loaded
 
 
 def quiet_libraries() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from srlvae.config import MOST_IMAGES, MOST_SEED, MOST_STEPS, check_numbers
@@ -180,6 +179,8 @@ def trainable_copy(original: Any, config: FinetuneConfig) -> Any:
     if config.lora_rank:
         add_lora(unet, config.lora_rank, config.seed)
     elif unet.device.type == "cpu":
+        from diffusers.models.attention_processor import AttnProcessor
+
         # Plain attention: its backward pass is the faster one on CPUs.
         unet.set_attn_processor(AttnProcessor())
     return unet

@@ -10,11 +10,14 @@ from torch import Tensor
 from srlvae.harden.progress import Progress
 from srlvae.harden.trainer import Trainer
 from srlvae.training.checkpoint import damage_to, load_checkpoint, load_more, save_checkpoint
+from srlvae.training.processes import gathered
 
 
 def write_checkpoint(trainer: Trainer, path: Path, progress: Progress) -> None:
     """Write the checkpoint, on the main process."""
     tensors = _perturbations(trainer)
+    for rows in gathered(progress.rows):
+        progress.rows |= rows
     if trainer.is_main:
         if trainer.accelerator.scaler is not None:
             progress.scaler = trainer.accelerator.scaler.state_dict()

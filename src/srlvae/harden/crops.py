@@ -1,7 +1,7 @@
 """The training data: an endless numbered sequence of crops.
 
 Sample n of a run is a function of (seed, n) alone. So a resumed run, a run with another micro-batch, or one with another number
-of processes sees the same images.
+of processes sees the same images. Of a stream each process reads shards of its own: there n is a function of their number, too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from srlvae.errors import InputError
 from srlvae.harden.photographs import MAX_UNREADABLE, Photographs, StreamPhotographs, check_large, name_of
+from srlvae.harden.stream import Deal
 from srlvae.images import LeftOut, set_max_pixels, to_tensor
 
 
@@ -46,12 +47,12 @@ class Batch:
     """A batch of crops.
 
     `x` has the crops `b 3 size size` in [0,1], and `numbers` their sample numbers. `skipped` lists what could not be used, as
-    pairs of a photograph's index and the reason.
+    pairs of a photograph's name and the reason.
     """
 
     x: Float[Tensor, "b 3 size size"]
     numbers: list[int]
-    skipped: list[tuple[int, str]]
+    skipped: list[tuple[str, str]]
 
     def pin_memory(self) -> Batch:
         """The batch in memory from which a GPU copies on its own; the loader asks for it."""
@@ -65,21 +66,21 @@ class Crops(Dataset):
         self.photographs, self.chosen, self.size, self.seed = photographs, chosen, size, seed
         self.epoch, self.order = -1, np.arange(0)
 
-    def __getitem__(self, n: int) -> tuple[Tensor, int, list[tuple[int, str]]]:
-        skipped: list[tuple[int, str]] = []
+    def __getitem__(self, n: int) -> tuple[Tensor, int, list[tuple[str, str]]]:
+        skipped: list[tuple[str, str]] = []
         rng = np.random.default_rng((self.seed, 1, n))
         for attempt in range(MAX_UNREADABLE):
-            index = self._index(n + attempt)
+            index = self._index(n, attempt)
             try:
                 return training_crop(self.photographs[index], self.size, rng), n, skipped
             except InputError as error:
-                skipped.append((index, str(error)))
-        raise InputError(f"{MAX_UNREADABLE} images in a row could not be used; the last: {skipped[-1][1]}")
+                skipped.append(_skipped(self.photographs, index, error))
+        raise InputError(f"{MAX_UNREADABLE} images in a row could not be used; the last: {': '.join(skipped[-1])}")
 
-    def _index(self, n: int) -> int:
-        epoch, place = divmod(n, len(self.chosen))
-        if isinstance(self.chosen, range):  # a stream is in an order of its own
-            return self.chosen[place]
+    def _index(self, n: int, attempt: int) -> int:
+        if isinstance(self.photographs, StreamPhotographs):  # which is in an order of its own
+            return self.photographs.deal.position(n) + attempt
+        epoch, place = divmod(n + attempt, len(self.chosen))
         if epoch != self.epoch:
             self.epoch = epoch
             self.order = np.random.default_rng((self.seed, 2, epoch)).permutation(len(self.chosen))
@@ -101,6 +102,7 @@ def set_apart(
     else:
         order = np.random.default_rng((seed, 3)).permutation(len(photographs)).tolist()
     found: list[Tensor] = []
+    apart: set[str] = set()
     used, last_error = 0, "at least two are needed, as some are set apart"
     # At most a tenth of the photographs, at least one: few photographs are for training, too.
     wanted = max(1, min(count, len(order) // 10))
@@ -109,9 +111,11 @@ def set_apart(
             image = photographs[order[used]]
             check_large(image.size, size)
             found.append(to_tensor(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)))
+            if isinstance(photographs, StreamPhotographs):
+                apart.add(photographs.digest(used))
         except InputError as error:
             last_error = str(error)
-            name_skipped(photographs, [(order[used], last_error)], left_out or LeftOut())
+            name_skipped([_skipped(photographs, order[used], error)], left_out or LeftOut())
         used += 1
         if isinstance(photographs, StreamPhotographs) and photographs.length:
             raise InputError(
@@ -120,15 +124,21 @@ def set_apart(
     if not found or used >= len(order):
         raise InputError(f"too few readable images: {len(found)} of {used} ({last_error})")
     if isinstance(photographs, StreamPhotographs):
-        return torch.stack(found), photographs.without_first(used), order
+        # Wherever they are, and as often: a stream has no numbers that hold in another order.
+        return torch.stack(found), photographs.dealt(Deal(), frozenset(apart), {}), order
     return torch.stack(found), photographs, order[used:]
 
 
-def name_skipped(photographs: Photographs, skipped: Iterable[tuple[int, str]], left_out: LeftOut) -> None:
-    """Add photographs that could not be used to `left_out`, from their indices and what reading them raised."""
-    for index, error in skipped:
-        name = name_of(photographs, index)
-        left_out.add(name, error.removeprefix(f"{name}: "))
+def _skipped(photographs: Photographs, index: int, error: InputError) -> tuple[str, str]:
+    """The name of a photograph that could not be used, and why."""
+    name = name_of(photographs, index)
+    return name, str(error).removeprefix(f"{name}: ")
+
+
+def name_skipped(skipped: Iterable[tuple[str, str]], left_out: LeftOut) -> None:
+    """Add photographs that could not be used to `left_out`, from their names and the reasons."""
+    for name, reason in skipped:
+        left_out.add(name, reason)
 
 
 def batches(crops: Crops, numbers: Sequence[list[int]], workers: int, left_out: LeftOut | None = None) -> Iterator[Batch]:
@@ -136,13 +146,13 @@ def batches(crops: Crops, numbers: Sequence[list[int]], workers: int, left_out: 
 
     Photographs that could not be used for a batch are added to `left_out` when it comes.
     """
-    # Inside workers, `datasets` deals out the files of a stream: row n would depend on their number.
+    # What a stream finds out about its shards is needed in this process, as it is kept in checkpoints.
     workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
     limit = partial(_same_limit, Image.MAX_IMAGE_PIXELS)
     options: dict[str, Any] = {"collate_fn": _collate, "num_workers": workers, "worker_init_fn": limit}
     options |= {"pin_memory": torch.cuda.is_available()}
     for batch in DataLoader(crops, batch_sampler=numbers, **options):
-        name_skipped(crops.photographs, batch.skipped, left_out or LeftOut())
+        name_skipped(batch.skipped, left_out or LeftOut())
         yield batch
 
 
@@ -151,6 +161,6 @@ def _same_limit(max_pixels: int | None, worker: int) -> None:
     set_max_pixels(max_pixels)
 
 
-def _collate(samples: list[tuple[Tensor, int, list[tuple[int, str]]]]) -> Batch:
+def _collate(samples: list[tuple[Tensor, int, list[tuple[str, str]]]]) -> Batch:
     x, numbers, skipped = zip(*samples, strict=True)
     return Batch(torch.stack(x), list(numbers), [entry for entries in skipped for entry in entries])

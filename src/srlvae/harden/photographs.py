@@ -10,8 +10,9 @@ from typing import Protocol, runtime_checkable
 from PIL import Image
 
 from srlvae.errors import InputError, UnreadableError
-from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs, StreamPhotographs
+from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs
 from srlvae.harden.shards import open_rows
+from srlvae.harden.stream import StreamPhotographs
 from srlvae.images import LeftOut, digest_of_picture, find_images, image_size, read_picture
 from srlvae.images.shards import find_shards
 from srlvae.trust.ids import HUB, check_id

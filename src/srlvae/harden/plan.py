@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from srlvae.harden.photographs import Photographs, StreamPhotographs
 from srlvae.harden.settings import Objective
 from srlvae.harden.trainer import Trainer
 
 
-def plan(trainer: Trainer, photographs: int, held_out: int) -> list[str]:
+def plan(trainer: Trainer, photographs: Photographs, chosen: int, held_out: int) -> list[str]:
     """A line each about the model, the device, the photographs, the attacks, what is minimised and the memory needed."""
     vae, config, processes = trainer.vae, trainer.config, trainer.processes.num_processes
     parameters = sum(p.numel() for p in trainer.parameters)
@@ -14,12 +15,18 @@ def plan(trainer: Trainer, photographs: int, held_out: int) -> list[str]:
         f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
         f"training {' + '.join(vae.encoder_modules())}: {parameters:,} parameters on {trainer.device}, "
         f"precision {trainer.accelerator.mixed_precision}, {processes} process{'es' if processes > 1 else ''}",
-        f"{photographs:,} photographs, and {held_out} more set apart for the scores; "
+        f"{_number(photographs, chosen)}, and {held_out} more set apart for the scores; "
         f"{config.steps} steps of {config.batch_size} crops of {config.resolution} pixels",
         f"inner attacks: {_attacks(config.objective)}",
         f"objective: {_terms(config.objective)}",
         trainer.fit.said(trainer.per_process),
     ]
+
+
+def _number(photographs: Photographs, chosen: int) -> str:
+    if isinstance(photographs, StreamPhotographs):
+        return f"a stream of {photographs.shards:,} shard{'s' if photographs.shards > 1 else ''}"
+    return f"{chosen:,} photographs"
 
 
 def _attacks(objective: Objective) -> str:

@@ -13,7 +13,8 @@ class Progress:
     """How far a run has come; it is stored with every checkpoint.
 
     `log_weight` is the logarithm of the weight that keeps clean latents close. `unreadable` has the reason for every photograph
-    that could not be used, and `scaler` the state of float16's gradient scaler.
+    that could not be used, by name, and `scaler` the state of float16's gradient scaler. `rows` has how many rows the parts of
+    a stream's shards have, as far as they were read.
     """
 
     step: int = 0
@@ -22,12 +23,13 @@ class Progress:
     seconds: float = 0.0
     unreadable: dict[str, str] = field(default_factory=dict)
     scaler: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
 
     def check(self) -> Progress:
         """Return the progress. Raises ValueError for values that no run has."""
         counts = type(self.step) is type(self.steps_skipped) is int and min(self.step, self.steps_skipped) >= 0
         numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in (self.log_weight, self.seconds))
-        tables = isinstance(self.unreadable, dict) and isinstance(self.scaler, dict)
+        tables = all(isinstance(table, dict) for table in (self.unreadable, self.scaler, self.rows))
         if not (counts and numbers and tables and all(key.isdecimal() for key in self.unreadable)):
             raise ValueError("its progress is none of a run")
         return self

@@ -12,7 +12,7 @@ from srlvae.errors import InputError
 from srlvae.harden.inner import InnerAttack
 from srlvae.harden.terms import Term
 from srlvae.images import check_eps
-from srlvae.training.precision import Precision
+from srlvae.precision import Precision
 from srlvae.training.schedule import warm_cosine
 
 # Half of the images are pushed away on the encoder in training. The others get what published attacks do to the original one.

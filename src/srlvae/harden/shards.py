@@ -14,7 +14,8 @@ from PIL import Image
 from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.files import shortened
-from srlvae.harden.rows import HubPhotographs, StreamPhotographs
+from srlvae.harden.rows import HubPhotographs
+from srlvae.harden.stream import StreamPhotographs
 from srlvae.images import open_cell
 from srlvae.images.shards import PICTURES, reader_of
 from srlvae.trust.ids import HUB
@@ -45,7 +46,7 @@ def open_rows(
     roots = [*{os.path.dirname(os.path.abspath(shard)) for shard in shards}, *([] if shards else [source])]
     roots += [str(datasets.config.HF_CACHE_HOME), str(datasets.config.HF_DATASETS_CACHE), constants.HF_HUB_CACHE]
     decode = functools.partial(_open, roots=tuple(roots), hub=constants.ENDPOINT)
-    return (StreamPhotographs if streaming else HubPhotographs)(dataset, name, decode)
+    return StreamPhotographs(dataset, name, decode, names=shards) if streaming else HubPhotographs(dataset, name, decode)
 
 
 def _load(datasets: Any, source: str, shards: list[str], split: str, streaming: bool) -> Any:

@@ -17,12 +17,13 @@ from srlvae.files import read_record
 from srlvae.harden.checkpoints import restore, write_checkpoint
 from srlvae.harden.crops import Crops, batches, name_skipped, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
-from srlvae.harden.photographs import FolderPhotographs, Photographs, look_through, open_photographs
+from srlvae.harden.photographs import FolderPhotographs, Photographs, StreamPhotographs, look_through, open_photographs
 from srlvae.harden.plan import plan
 from srlvae.harden.progress import Progress
 from srlvae.harden.rotation import visits
 from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import PRESETS, HardenConfig
+from srlvae.harden.stream import Deal
 from srlvae.harden.trainer import Trainer
 from srlvae.images import LeftOut
 from srlvae.locks import holds
@@ -69,17 +70,20 @@ def harden(
     trainer = Trainer(original, config, held_out, listener)
     run: dict[str, Any] = {"original": original.fingerprint(), "config": asdict(config)}
     run |= {"photographs": photographs_digest(photographs, held_out)}
+    if isinstance(photographs, StreamPhotographs):
+        # Another number of processes would read other images, and put perturbations on them that are not theirs.
+        run |= {"processes": trainer.processes.num_processes, "shards": photographs.shards}
     progress, perturbations = begin(trainer, out, run, photographs, resume)
-    for line in plan(trainer, len(chosen), len(held_out)):
+    for line in plan(trainer, photographs, len(chosen), len(held_out)):
         trainer.tell(listener.says, line)
     if progress.step:
         trainer.tell(listener.says, f"resuming after step {progress.step}")
-    crops = Crops(photographs, chosen, config.resolution, config.seed)
+    crops = Crops(own_share(photographs, trainer, progress), chosen, config.resolution, config.seed)
     try:
         if trainer.is_main and isinstance(photographs, FolderPhotographs):
             look_through(photographs, config.resolution, left_out)
         # What an interrupted run came upon.
-        name_skipped(photographs, ((int(index), error) for index, error in progress.unreadable.items()), left_out)
+        name_skipped(progress.unreadable.items(), left_out)
         train(trainer, crops, out, progress, perturbations, held_out, left_out)
     finally:
         if trainer.is_main:
@@ -90,6 +94,15 @@ def harden(
         finish(trainer, out, held_out, run, progress, len(left_out.files))
     meet("comparing before and after")
     return trainer.networks.result()
+
+
+def own_share(photographs: Photographs, trainer: Trainer, progress: Progress) -> Photographs:
+    """Photographs as this process reads them: of a stream its own shards, of others all."""
+    if not isinstance(photographs, StreamPhotographs):
+        return photographs
+    state = trainer.processes
+    deal = Deal(trainer.config.seed, state.process_index, state.num_processes, trainer.per_process)
+    return photographs.dealt(deal, photographs.apart, progress.rows)
 
 
 def begin(trainer: Trainer, out: Path, run: dict, photographs: Photographs, resume: bool) -> tuple[Progress, dict[int, Tensor]]:

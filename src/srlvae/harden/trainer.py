@@ -99,7 +99,7 @@ class Trainer:
 
     def take(self, place: int, batch: Batch, progress: Progress, radius: float, delta: Images | None = None) -> None:
         """Put a batch in its place, with new perturbations or with those that it had before an interruption."""
-        progress.unreadable |= {str(index): reason for index, reason in batch.skipped}
+        progress.unreadable |= dict(batch.skipped)
         x = onto(batch.x, self.device).contiguous(memory_format=torch.channels_last)
         delta = None if delta is None else delta.to(self.device)
 

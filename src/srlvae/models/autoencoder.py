@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -37,7 +36,7 @@ class VAE:
     Raises InputError for a model that is not an image autoencoder.
     """
 
-    def __init__(self, model: ModelMixin):
+    def __init__(self, model: Any):
         self.model = model
         self.scaling_factor = _number(model.config, "scaling_factor", 1.0)
         self.shift_factor = _number(model.config, "shift_factor", 0.0)

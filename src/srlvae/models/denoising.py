@@ -11,8 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
 from srlvae.models.edit_settings import EditSettings, steps_run
+from srlvae.models.library import library
 from srlvae.models.noise import noise_schedule
-from srlvae.models.pipeline import Conditioning, Kept, Pipeline, library
+from srlvae.models.pipeline import Conditioning, Kept, Pipeline
 from srlvae.models.vae import Latents
 
 

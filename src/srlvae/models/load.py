@@ -12,7 +12,8 @@ from torch import nn
 from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.models.hub import fetch, online, unreachable
-from srlvae.models.pipeline import Pipeline, library
+from srlvae.models.library import library
+from srlvae.models.pipeline import Pipeline
 from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.vae import VAE, checked, load_vae
 from srlvae.models.variants import VARIANTS, pick_variant, variants

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from srlvae.errors import InputError
-from srlvae.models.pipeline import Conditioning, Pipeline, library
+from srlvae.models.library import library
+from srlvae.models.pipeline import Conditioning, Pipeline
 from srlvae.models.vae import Latents
 from srlvae.rng import Generators, normal_like
 

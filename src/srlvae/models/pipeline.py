@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import diffusers
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -19,12 +18,12 @@ from torch import Tensor, nn
 from srlvae.errors import BlackedOutError, InputError
 from srlvae.images import Images, check_images
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, steps_run
+from srlvae.models.library import library
 from srlvae.models.vae import VAE, Latents
+from srlvae.precision import computing
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators
 
-# diffusers exports lazily, which type checkers do not follow.
-library: Any = diffusers
 # Kept by the pipelines of all versions; what else a pipeline has (safety checker, image encoder) goes along untouched.
 NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 # Words of a prompt, to which shorter ones are filled up.
@@ -50,16 +49,16 @@ class Conditioning:
 
 
 class Pipeline:
-    """A text-to-image pipeline of diffusers, used as functions. Scaled latents are those of `VAE.to_scaled`.
+    """A text-to-image pipeline of diffusers as functions; it generates in `precision`. Scaled latents: see `VAE.to_scaled`.
 
     Raises InputError for a pipeline without the parts that Stable Diffusion has, or whose UNet does not fit its VAE.
     """
 
-    def __init__(self, pipe: Any):
+    def __init__(self, pipe: Any, precision: str = "no"):
         missing = [name for name in NEEDED if getattr(pipe, name, None) is None]
         if missing:
             raise InputError(f"{type(pipe).__name__} has no {', '.join(missing)}; give a pipeline like Stable Diffusion's")
-        self.pipe = pipe
+        self.pipe, self.precision = pipe, precision
         self.vae = VAE(pipe.vae)
         if getattr(pipe.tokenizer, "model_max_length", 0) > LONGEST:
             raise InputError(
@@ -101,17 +100,18 @@ class Pipeline:
 
     def with_vae(self, vae: VAE) -> Pipeline:
         """The same networks with another VAE."""
-        return Pipeline(self._build(type(self.pipe), vae=vae.model))
+        return Pipeline(self._build(type(self.pipe), vae=vae.model), self.precision)
 
     def with_unet(self, unet: nn.Module) -> Pipeline:
         """The same networks with another UNet."""
-        return Pipeline(self._build(type(self.pipe), unet=unet))
+        return Pipeline(self._build(type(self.pipe), unet=unet), self.precision)
 
     def without_safety_checker(self) -> Pipeline:
         """The same networks without the safety checker, which turns images black that it suspects. This is for measurements."""
         if getattr(self.pipe, "safety_checker", None) is None:
             return self
-        return Pipeline(self._build(type(self.pipe), safety_checker=None, requires_safety_checker=False))
+        pipe = self._build(type(self.pipe), safety_checker=None, requires_safety_checker=False)
+        return Pipeline(pipe, self.precision)
 
     def _build(self, kind: Any, **changed: Any) -> Any:
         """A pipeline of class `kind` of the same networks, with a scheduler of its own."""
@@ -210,7 +210,8 @@ class Pipeline:
 
     def _call(self, kind: Any, prompts: list[str], generators: Generators, **options: Any) -> Images:
         self.check_prompted()
-        found = self._build(kind)(prompts, generator=list(generators), output_type="pt", **options)
+        with computing(self.precision, self.device):
+            found = self._build(kind)(prompts, generator=list(generators), output_type="pt", **options)
         images = found.images.float()
         if not images.isfinite().all():
             raise InputError("the pipeline makes images that are not finite numbers; check its weights and its settings")

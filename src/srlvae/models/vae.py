@@ -6,9 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from srlvae.errors import InputError
@@ -17,6 +15,7 @@ from srlvae.models.autoencoder import VAE, Latents
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.formats.single import load_file, pair_in, single_files
 from srlvae.models.hub import fetch, fetch_folder, online, unreachable
+from srlvae.models.library import library
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.variants import pick_variant
@@ -105,7 +104,7 @@ def _load(source: Path, dtype: torch.dtype, variant: str | None) -> Any:
     kind = check_class(read_record(config).get("_class_name"), AUTOENCODER, config)
     try:
         with Budget(weights_size(source), source):
-            loaded = getattr(diffusers, kind).from_pretrained(
+            loaded = getattr(library, kind).from_pretrained(
                 str(source),
                 variant=variant,
                 torch_dtype=dtype,
@@ -131,7 +130,7 @@ def checked(model: Any, source: str | Path) -> Any:
     return model
 
 
-def _load_from_hub(name: str, dtype: torch.dtype) -> ModelMixin:
+def _load_from_hub(name: str, dtype: torch.dtype) -> Any:
     """From the hub, or without a network from its cache, where `vae/` of a pipeline alone is enough."""
     source = parse(name, "VAE")
     offline = not online()
@@ -143,7 +142,7 @@ def _load_from_hub(name: str, dtype: torch.dtype) -> ModelMixin:
     return model
 
 
-def _load_hub_file(source: Source, dtype: torch.dtype, offline: bool) -> ModelMixin:
+def _load_hub_file(source: Source, dtype: torch.dtype, offline: bool) -> Any:
     path = fetch(source, source.inside, offline=offline)
     if path is None and offline:
         raise unreachable(source, source.inside)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from torch import nn
 
 from srlvae.errors import InputError
 from srlvae.files import digest
+from srlvae.models.library import library
 from srlvae.purify.remover import load_remover
 from srlvae.trust.budget import Budget, weights_size
 from srlvae.trust.folders import check_pipeline
@@ -31,7 +31,7 @@ def load_model(needs: str, source: str, device: torch.device | str = "cpu") -> A
     """
     if needs == "remover":
         return load_remover(source, device)
-    kind: Any = getattr(diffusers, KINDS[needs])
+    kind: Any = getattr(library, KINDS[needs])
     try:
         folder = Path(source) if Path(source).is_dir() else Path(kind.download(check_id(source, KINDS[needs])))
         check_pipeline(folder)

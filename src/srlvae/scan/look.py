@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections.abc import Mapping
@@ -14,10 +13,11 @@ from torch import nn
 from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.models.vae import VAE
+from srlvae.precision import Precision, computing
 from srlvae.scan.copies import SIDE, thumbnail
 from srlvae.scan.evidence import EVIDENCE, TILE, evidence, evidence_of_image
 from srlvae.scan.likeness import TRAITS, likeness
-from srlvae.training.precision import DTYPES, Precision, chosen_precision
+from srlvae.training.precision import chosen_precision
 
 LOOK = (*EVIDENCE, *TRAITS, "thumbnail")
 
@@ -56,7 +56,7 @@ class Encoders:
     def look(self, x: Images) -> list[Look]:
         """Look at images `b 3 h w` in [0,1]. Those larger than a tile are looked at one by one."""
         x = x.to(self.original.device, memory_format=torch.channels_last)
-        with self._autocast():
+        with computing(self.precision, self.original.device):
             if max(x.shape[2:]) <= TILE:
                 found = evidence(self.original, self.hardened, x).cpu()
             else:
@@ -64,10 +64,6 @@ class Encoders:
         traits, small = likeness(x).tolist(), [thumbnail(image) for image in x]
         columns = zip(found.tolist(), traits, small, strict=True)
         return [Look(tuple(own), tuple(kind), thumb) for own, kind, thumb in columns]
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        dtype = DTYPES.get(self.precision)
-        return torch.autocast(self.original.device.type, dtype) if dtype else contextlib.nullcontext()
 
 
 def cells(look: Look) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable
-from typing import Literal, get_args
 
 import torch
 from accelerate import Accelerator
@@ -13,10 +12,8 @@ from accelerate.state import is_initialized
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
+from srlvae.precision import computing, dtype_of, settled
 from srlvae.training.processes import on_cpu, told
-
-Precision = Literal["auto", "no", "bf16", "fp16"]
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class MixedAccelerator:
@@ -29,8 +26,7 @@ class MixedAccelerator:
 
     def __init__(self, mixed_precision: str):
         self.processes, self.mixed_precision = _processes(), mixed_precision
-        half_on_cpu = mixed_precision == "fp16" and self.device.type == "cpu"
-        self.dtype = None if half_on_cpu else DTYPES.get(mixed_precision)
+        self.dtype = dtype_of(mixed_precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.dtype == torch.float16 else None
 
     @property
@@ -40,7 +36,7 @@ class MixedAccelerator:
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """A context in which networks compute in the run's precision."""
-        return torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext()
+        return computing(self.mixed_precision, self.device)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of a loss, scaled for float16."""
@@ -74,15 +70,13 @@ def chosen_precision(precision: str) -> str:
 
     Raises InputError for an unknown precision.
     """
-    if precision not in get_args(Precision):
-        raise InputError(f"precision is one of {', '.join(get_args(Precision))}, got {precision}")
-    return automatic_precision() if precision == "auto" else precision
+    return automatic_precision() if precision == "auto" else settled(precision)
 
 
 @functools.cache
 def automatic_precision() -> str:
     """What "auto" stands for. The main process's machine decides for all that run together, which ask at the same time."""
-    return told("bf16" if bf16_pays() else "no")
+    return told(settled("auto"))
 
 
 def _processes() -> Accelerator:
@@ -94,16 +88,6 @@ def _processes() -> Accelerator:
             "leave that out, and give srlvae the precision"
         )
     return accelerator
-
-
-def bf16_pays() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware. If it does not, autocast is slower than float32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False
 
 
 def keep_norms_float32(model: nn.Module) -> None:

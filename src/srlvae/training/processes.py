@@ -48,6 +48,13 @@ def told(value: T) -> T:
     return values[0]
 
 
+def gathered(value: T) -> list[T]:
+    """The values of all processes, in every process."""
+    values: list[Any] = [value] * processes().num_processes
+    _together("gathering", lambda group: distributed.all_gather_object(values, value, group=group))
+    return values
+
+
 def _together(doing: str, talk: Any) -> None:
     if processes().num_processes == 1:
         return

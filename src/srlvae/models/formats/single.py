@@ -7,9 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from srlvae.errors import InputError
@@ -19,6 +17,7 @@ from srlvae.models.formats.scaling import scaling
 from srlvae.models.formats.shapes import GROUPS, kl_config, kl_shape, tiny_config, wan_config
 from srlvae.models.formats.stored import Stored, open_stored
 from srlvae.models.formats.taesd import HALVES, find_halves, read_halves
+from srlvae.models.library import library
 from srlvae.models.sources import WEIGHTS
 from srlvae.trust.budget import Budget
 from srlvae.trust.folders import AUTOENCODER, check_class
@@ -29,7 +28,7 @@ CONFIG = "srlvae.config"
 _FIRST = ("encoder.conv_in.weight", "encoder.conv_in.conv.weight", "encoder.layers.0.weight", "encoder.conv1.weight")
 
 
-def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
+def load_file(path: Path, word: str | None, dtype: torch.dtype) -> Any:
     """The autoencoder in a file of weights, or in a pair of TAESD's files of which `path` is one.
 
     word: the model whose latents it makes, where the file does not say so; see `scaling`.
@@ -46,7 +45,7 @@ def load_file(path: Path, word: str | None, dtype: torch.dtype) -> ModelMixin:
         raise InputError(f"{path} holds no autoencoder whose names and shapes fit together ({reason})") from error
 
 
-def _load_file(stored: Stored, word: str | None, dtype: torch.dtype) -> ModelMixin:
+def _load_file(stored: Stored, word: str | None, dtype: torch.dtype) -> Any:
     path = stored.path
     if "srlvae" in stored.metadata:
         raise InputError(f"{path} is an encoder alone; put it onto its base: srlvae apply {path} --to VAE --out FOLDER")
@@ -62,9 +61,9 @@ def _load_file(stored: Stored, word: str | None, dtype: torch.dtype) -> ModelMix
 
 def build(state: State, config: dict[str, Any], dtype: torch.dtype, path: Path) -> Any:
     """A model of this configuration with these weights, every one of which is given and used. Raises InputError else."""
-    kind: Any = getattr(diffusers, check_class(config.get("_class_name"), AUTOENCODER, path), None)
+    kind: Any = getattr(library, check_class(config.get("_class_name"), AUTOENCODER, path), None)
     if kind is None:
-        raise InputError(f"{path}: diffusers {diffusers.__version__} has no class {config['_class_name']}")
+        raise InputError(f"{path}: diffusers {library.__version__} has no class {config['_class_name']}")
     try:
         # Of a tensor that repeats one number, what it takes and not what it looks like.
         with Budget(sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in state.values()), path):
