@@ -48,7 +48,6 @@ from srlvae.report.rows import find_row
 from srlvae.rng import generators, named_generator, uniform_like
 from srlvae.scan import calibrate
 from srlvae.scan.evidence import evidence
-from srlvae.training.precision import make_accelerator
 from twins import NervousJudge, PooledFeatures, SmallClip, hardened_twin
 
 RESAMPLES = 20
@@ -127,8 +126,7 @@ def attacked(name: str, x: Tensor, model: VAE | Pipeline, seed: int, steps: int,
         options["vae"] = model.vae if isinstance(model, Pipeline) else model
     else:
         options["pipeline"] = model
-    with make_accelerator("auto").autocast():
-        found = attack.run(x, ball=attack.default.ball.resized(eps, steps), generators=draws, **options)
+    found = attack.run(x, ball=attack.default.ball.resized(eps, steps), generators=draws, **options)
     return to_levels(found).float() / 255
 
 

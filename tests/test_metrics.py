@@ -18,6 +18,7 @@ from srlvae.metrics.features import FEATURES, Features, Inception, Lpips, load_f
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance, kernel_distance, polynomial_kernel
 from srlvae.metrics.pairwise import detail, detail_distance, feature_distance, psnr, ssim
+from srlvae.metrics.shares import clustered_interval, student, wilson_interval
 
 
 def draws(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -424,3 +425,28 @@ def test_weights_that_are_not_the_published_ones_are_refused(lite, monkeypatch):
     monkeypatch.setitem(features_module.LITE_SHA256, "efficientnet-lite0", "0" * 64)
     with pytest.raises(ValueError, match="not the published weights of efficientnet-lite0"):
         load_features("efficientnet-lite0")
+
+
+# --- shares
+
+
+def test_wilson_s_interval_is_the_shares_whose_own_spread_reaches_the_found_one():
+    for share, n in ((0.0, 10), (0.3, 10), (0.5, 432), (1.0, 32)):
+        for end in wilson_interval(share, n):
+            # (share − p)² = z² p (1 − p) / n at both ends, but where an end is cut to 0 or 1.
+            assert (share - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / n, abs=1e-12)
+
+
+def test_student_s_quantiles_are_the_published_ones():
+    wanted = {1: 12.706, 2: 4.303, 5: 2.571, 12: 2.179, 20: 2.086, 30: 2.042, 60: 2.000, 1000: 1.962}
+    assert {freedom: student(freedom) for freedom in wanted} == pytest.approx(wanted, rel=4e-3)
+
+
+def test_clusters_that_vary_like_images_count_as_images_and_never_as_more():
+    # Four clusters of equal shares do not vary: still no more is known than of 40 images, by 3 degrees of freedom.
+    assert clustered_interval([[0.5] * 4], 40) == wilson_interval(0.5, 40, student(3))
+    assert clustered_interval([[0.5]], 40) == wilson_interval(0.5, 40)
+    # Clusters of zeros and ones alone are worth no more than their number, less one for their mean.
+    assert clustered_interval([[0.0, 1.0, 0.0, 1.0]], 40) == pytest.approx(wilson_interval(0.5, 3, student(3)))
+    # What differs between strata does not widen the interval.
+    assert clustered_interval([[0.1, 0.2], [0.8, 0.9]], 10**6) == pytest.approx(clustered_interval([[0.45, 0.55]] * 2, 10**6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from srlvae.bench.poisoning import sheet_name
 from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.images import write_image
+from srlvae.metrics.shares import wilson_interval
 from srlvae.report.editing import defence_table, editing_table, load_run, measures_of, share_removed, summary_table
 from srlvae.report.editing_page import doubts
 from srlvae.report.page import write_report
-from srlvae.report.poisoning import counts_table, curves, defences_table, pooled_share
+from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
 from srlvae.report.rows import find_rows
 from srlvae.report.verdicts import verdicts
 
@@ -193,15 +195,37 @@ def poisoning_result() -> dict:
 
 def test_shares_are_pooled_over_fine_tunings():
     poisoned = [row for row in find_rows(poisoning_rows(), defence="none") if row.condition["poisons"]]
-    # Eight images of two fine-tunings, half and all of which are called the target.
-    assert pooled_share(poisoned, "target") == Estimate(0.75, 0.5, 1.0, 8)
-    # Of one fine-tuning alone the images are what there is to draw from.
+    # Eight images of two fine-tunings, half and all of which are called the target: they vary like 1.5 independent images.
+    found = pooled_share(poisoned, "target")
+    assert (found.value, found.n) == (0.75, 8)
+    assert (found.low, found.high) == pytest.approx(wilson_interval(0.75, 0.75 * 0.25 / (0.125 / 2), 12.706))
+    # Of one fine-tuning alone the images are what there is to count.
     alone = pooled_share(find_rows(poisoned, seed=0), "target")
-    assert alone.low < alone.value == 0.5 < alone.high
+    assert alone == Estimate(0.5, *wilson_interval(0.5, 4), 4) and share_over_pairs(poisoned, "target") is None
     said = {line[0]: line[1:] for line in defences_table(poisoning_result(), likeness=True)[1]}
-    assert said["original"] == ["75% [50%, 100%]", "25% [0%, 50%]", "75% [75%, 75%]", "0.500"]
-    assert said["hardened, no poison"][0] == "0% [0%, 0%]"
-    assert counts_table(poisoning_result())[1][1][:3] == ["80", "75% [50%, 100%]", "0% [0%, 0%]"]
+    assert said["original"] == ["75 % [1, 100]", "25 % [0, 99]", "75 % [3, 100]", "0.500"]
+    assert said["hardened, no poison"][0] == "0 % [0, 95]"
+    assert counts_table(poisoning_result())[1][1][:3] == ["80", "75 % [1, 100]", "0 % [0, 95]"]
+
+
+def test_shares_of_pairs_have_an_interval_for_these_pairs_and_one_over_pairs():
+    # Two pairs of two fine-tunings: the pairs are far apart, and each pair's fine-tunings close together.
+    shares = {("cat", "dog"): (0.25, 0.5), ("car", "cat"): (0.75, 1.0)}
+    rows = []
+    for (concept, target), of_pair in shares.items():
+        for seed, share in enumerate(of_pair):
+            about = {"attack": "nightshade", "eps": "10/255", "concept": concept, "target": target, "poisons": 80, "seed": seed}
+            rows.append(Row(about, "transfer", "hardened", 400, {"target": Estimate(share, None, None, 400)}))
+    these, over = pooled_share(rows, "target"), share_over_pairs(rows, "target")
+    assert over and (these.value, these.n, over.value, over.n) == (0.625, 1600, 0.625, 1600)
+    # By hand: each pair's variance is .03125, of which two fine-tunings leave half, and two pairs a quarter.
+    assert (these.low, these.high) == pytest.approx(wilson_interval(0.625, 0.625 * 0.375 / (2 * 0.03125 / 2 / 4), 4.303))
+    assert (over.low, over.high) == pytest.approx(wilson_interval(0.625, 0.625 * 0.375 / (0.125 / 2), 12.706))
+    # Without poison, both pairs are of the same fine-tunings.
+    clean = [replace(row, condition=row.condition | {"poisons": 0}) for row in rows]
+    apart = wilson_interval(0.625, 0.625 * 0.375 / (0.03125 / 2), 12.706)
+    assert (pooled_share(clean, "target").low, pooled_share(clean, "target").high) == pytest.approx(apart)
+    assert format_pooled(rows, "target").startswith("62 % [") and "; over pairs [" in format_pooled(rows, "target")
 
 
 def test_curves_begin_without_poison():
@@ -218,7 +242,7 @@ def test_the_poisoning_page_shows_what_is_there_and_says_what_is_missing(tmp_pat
     for row in read_rows(result["rows"]):
         write_image(tmp_path / "sheets" / sheet_name(row.condition, row.access, row.defence), torch.rand(3, 60, 400))
     text = write_report([tmp_path]).read_text(encoding="utf-8")
-    assert "cat → dog" in text and "75% (25%)" in text and "<svg" in text and "data:image/jpeg" in text
+    assert "cat → dog" in text and "(25 %)" in text and "<svg" in text and "data:image/jpeg" in text
     assert "2 points are still to be run" in text
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.noise import noisy
 from srlvae.attacks.prepared import PreparedAttack, prepare
@@ -19,7 +20,6 @@ from srlvae.images import Images, to_levels
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.rng import named_generator
-from srlvae.training.precision import make_accelerator
 
 # Noise that is uniform in the ball. An attack should do more damage than noise of the same budget.
 UNIFORM_NOISE = "uniform-noise"
@@ -39,8 +39,12 @@ class Cell:
     made_on: str
 
     def condition(self) -> Condition:
-        """The part of a row's condition that this cell decides: the attack and its budget, written `15/255`."""
-        return {"attack": self.attack, "eps": budget(self.eps)}
+        """The part of a row's condition that this cell decides: the attack and its budget, written `15/255`.
+
+        A budget that is no bound on each pixel adds its `norm`, such as `rms`.
+        """
+        norm = ATTACKS[self.attack].default.ball.norm if self.attack in ATTACKS else "linf"
+        return {"attack": self.attack, "eps": budget(self.eps), **({} if norm == "linf" else {"norm": norm})}
 
     def __str__(self) -> str:
         made = f" made on the {self.made_on} VAE" if self.made_on else ""
@@ -114,17 +118,15 @@ def noisy_images(clean: ImageSet, eps: float, seed: int, cache: Cache) -> ImageS
 def attacked_images(attack: PreparedAttack, clean: ImageSet, cache: Cache) -> ImageSet:
     """The photographs under an attack. Only those that the cache does not have are made.
 
-    With each image the cache keeps a note of the attack's settings and of the doubts about its run. Attacks compute in bfloat16
-    on devices where that is faster: they need only the signs of gradients, and take half the time.
+    With each image the cache keeps a note of the attack's settings and of the doubts about its run. Attacks compute in float32
+    on every device: neither a gradient nor the choice of the best iterate is rounded to bfloat16.
     """
-    accelerator = make_accelerator("auto")
-    settings = attack.made_from() | {"precision": accelerator.mixed_precision}
+    settings = attack.made_from()
     keys = [key_of("attacked", **settings, source=key) for key in clean.keys]
 
     def make(part: list[int]) -> tuple[Tensor, list[Any]]:
         trace = Trace()
-        with accelerator.autocast():
-            found = attack.perturb(clean.images[part].to(attack.vae.device), [clean.keys[i] for i in part], trace)
+        found = attack.perturb(clean.images[part].to(attack.vae.device), [clean.keys[i] for i in part], trace)
         return found, [{**settings, "doubts": doubts} for doubts in trace.doubts(len(part))]
 
     return ImageSet(keys, cache.images(keys, make, lambda i, image: attack.keeps_budget(image, clean.images[i])))

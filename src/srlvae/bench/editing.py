@@ -39,7 +39,6 @@ from srlvae.metrics.clip import load_clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
-from srlvae.training.precision import automatic_precision
 from srlvae.training.processes import processes
 
 RESULT, SHEETS = "editing.json", "sheets"
@@ -92,7 +91,6 @@ def editing(
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)
     claim_output(out, "editing", RESULT)
     left_out.write(out)
-    automatic_precision()
     editor = Editor(pipeline, hardened, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     edited, planned = EditedRows(editor), conditions(protocol)
     if not processes().is_main_process:

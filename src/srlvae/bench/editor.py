@@ -60,7 +60,7 @@ class Editor:
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
             x, prompts = given.images[[self.photograph_of[k] for k in part]], [self.prompts[k] for k in part]
             names = [self.clean.keys[self.photograph_of[k]] + self.prompts[k] for k in part]
-            draws = [named_generator(seed, name, pipeline.device) for name in names]
+            draws = [named_generator(seed, name) for name in names]
             return pipeline.edit(x.to(pipeline.device), prompts, draws, **settings), [None] * len(part)
 
         return ImageSet(keys, self.cache.images(keys, make))

@@ -9,6 +9,7 @@ from srlvae.bench.rows import Estimate
 from srlvae.metrics.bootstrap import bootstrap_interval, interval_about, resamples
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance
+from srlvae.metrics.shares import wilson_interval
 
 # How many resamples the interval of a set distance takes. Few, since each needs the singular values of an n × n matrix.
 RESAMPLES = 200
@@ -25,6 +26,12 @@ def mean_estimate(values: Tensor, seed: int, groups: Tensor | None = None) -> Es
         return Estimate(None, None, None, 0)
     low, high = bootstrap_interval(values, torch.Generator().manual_seed(seed), groups=groups)
     return Estimate(values.mean().item(), low, high, len(values))
+
+
+def share_estimate(found: Tensor) -> Estimate:
+    """The share of images, one boolean each, that something was found in, with Wilson's 95 % interval."""
+    share = found.double().mean().item()
+    return Estimate(share, *wilson_interval(share, len(found)), len(found))
 
 
 def set_estimates(pooled: Tensor, reference: Tensor, groups: Tensor, seed: int) -> dict[str, Estimate]:

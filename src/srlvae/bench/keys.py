@@ -15,7 +15,7 @@ TUNING_CODE = ("attacks", "purify", "training", "finetune", "scan", "bench/attac
 POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
 STAGES = {
     "uniform-noise": ("images", "rng", "attacks/noise", "bench/attacked"),
-    "attacked": (*IMAGE_CODE, "attacks", "training", "bench/attacked"),
+    "attacked": (*IMAGE_CODE, "attacks", "bench/attacked"),
     "purified": (*IMAGE_CODE, "purify", "bench/purifiers"),
     "edited": (*IMAGE_CODE, "bench/editor"),
     "timed": (*IMAGE_CODE, "purify", "bench/costs"),

@@ -32,7 +32,7 @@ class Purifiers:
         """
         purifier, device = PURIFIERS[chosen.name], self.pipeline.device
         changed = {**chosen.settings, **(purifier.short_settings if brief else {})}
-        draws = [named_generator(seed, name, device) for name in names]
+        draws = [named_generator(seed, name) for name in names]
         return purifier(x.to(device), draws, self.model_of(chosen)[0], **changed).cpu()
 
     def images(self, chosen: ChosenPurifier, given: ImageSet, names: Sequence[str], seed: int, cache: Cache) -> ImageSet:

@@ -28,7 +28,6 @@ from srlvae.images import Images, LeftOut, tile, write_image
 from srlvae.locks import holds
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
-from srlvae.training.precision import automatic_precision
 from srlvae.training.processes import processes
 
 RESULT, GRID = "reconstruction.json", "grid.png"
@@ -67,7 +66,6 @@ def reconstruction(
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
     claim_output(out, "reconstruction", RESULT)
     left_out.write(out)
-    automatic_precision()
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}

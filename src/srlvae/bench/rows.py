@@ -53,6 +53,7 @@ class Row:
     - `attack`: the name of an attack, `none` for clean images, or `uniform-noise`. In poisoning, `dirty-label` is wrong
       captions.
     - `eps`: the budget of the attack in [0,1] units, written `15/255`, or `0`.
+    - `norm`: what the budget bounds, if not each pixel: `rms` is the root mean square over all of them.
     - `concept`, `target`, `poisons`, `seed`: in poisoning, which concept is poisoned towards which target, with how many
       poisons.
     - `run`, `step`, `images`, `seconds`, `encoder`: in hardening, the encoder's run, and what it had cost by then.

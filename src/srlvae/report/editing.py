@@ -14,6 +14,7 @@ from srlvae.report.rows import (
     MAIN_BUDGETS,
     NO_ATTACK,
     Table,
+    attack_label,
     budgets,
     cost_cells,
     defence_label,
@@ -107,7 +108,7 @@ def editing_table(result: dict[str, Any], measure: Measure, intervals: bool = Tr
     for (attack, eps, on), found in sets.items():
         own = {row.defence: format_estimate(row.measures[measure.key], measure.spec, intervals) for row in found}
         where = {"": "", "original": "transfer", "hardened": "white-box"}[on]
-        lines.append(["clean" if attack == "none" else attack, "" if attack == "none" else eps, where])
+        lines.append(["clean" if attack == "none" else attack_label(found[0]), "" if attack == "none" else eps, where])
         lines[-1] += [own.get(defence, "") for defence in defences]
     return ["attack", "ε", "access", *map(defence_label, defences)], lines
 
@@ -132,7 +133,7 @@ def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
         cells += [format_pair(own[eps], "frechet", ".0f") for eps in rest]
         cells.append(f"{factor(*both):.1f}" if both and attack not in NO_ATTACK else "")
         cells.append(format_estimate(white_box.measures["frechet"], ".0f", intervals) if white_box else "")
-        lines.append([attack, *cells, format_pair(both, "clip_i", ".3f")])
+        lines.append([attack_label(find_rows(rows, attack=attack)[0]), *cells, format_pair(both, "clip_i", ".3f")])
     header = ["attack", first, *rest, f"factor, {first}", f"white-box, {first}", f"CLIP-I, {first}"]
     return header, lines
 
@@ -201,7 +202,8 @@ def side_by_side(runs: list[Run]) -> Table:
     lines = []
     for attack, eps in dict.fromkeys(sets):
         found = [find_pair(own, attack=attack, eps=eps) for own in rows]
-        lines.append([attack, eps, *map(_distance_and_likeness, found)])
+        label = next(attack_label(pair[0]) for pair in found if pair) if any(found) else attack
+        lines.append([label, eps, *map(_distance_and_likeness, found)])
     judges = [f"{run.result['protocol']['sets']}, {run.result['protocol']['clip']}" for run in runs]
     return ["attack", "ε", *(f"{run.name} ({judge})" for run, judge in zip(runs, judges, strict=True))], lines
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from srlvae.bench.rows import VAE_OF, Access, Estimate, Row, read_rows
 from srlvae.config import fraction
+from srlvae.metrics.shares import wilson_interval
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -50,6 +51,12 @@ def distinct_values(rows: Iterable[Row], key: str) -> list[Any]:
 
 def _field(row: Row, key: str) -> Any:
     return getattr(row, key) if key in ("access", "defence", "n") else row.condition.get(key)
+
+
+def attack_label(row: Row) -> str:
+    """The name of a row's attack for readers: with the norm of its budget, if that is no bound on each pixel."""
+    attack, norm = row.condition["attack"], row.condition.get("norm")
+    return f"{attack} ({norm})" if norm else str(attack)
 
 
 def made_on(row: Row) -> str:
@@ -131,9 +138,17 @@ def format_pair(found: tuple[Row, Row] | None, measure: str, spec: str, interval
     return " → ".join(format_estimate(row.measures[measure], spec, interval) for row in found) if found else ""
 
 
-def format_percent(estimate: Estimate) -> str:
-    """A share as text without its interval, such as `62 %`."""
-    return format_estimate(estimate, ".0%", interval=False).replace("%", " %")
+def format_share(estimate: Estimate, interval: bool = True) -> str:
+    """A share as text in percent, such as `62 % [50, 73]`."""
+    value, *ends = (_format_number(100 * v, ".0f") for v in (estimate.value, estimate.low, estimate.high) if v is not None)
+    return f"{value} % [{', '.join(ends)}]" if ends and interval else f"{value} %"
+
+
+def counted(estimate: Estimate) -> Estimate:
+    """A share of independent images with Wilson's 95 % interval, whatever interval it came with."""
+    if estimate.value is None:
+        return estimate
+    return Estimate(estimate.value, *wilson_interval(estimate.value, estimate.n), estimate.n)
 
 
 def defence_label(defence: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.rows import (
     MAIN_BUDGETS,
+    attack_label,
     distinct_values,
     factor,
     find_pair,
@@ -41,14 +42,14 @@ def verdicts(result: dict[str, Any]) -> list[Verdict]:
 
 def _attack_verdicts(rows: list[Row], both: tuple[Row, Row]) -> list[Verdict]:
     before, after = both
-    attack, eps = before.condition["attack"], before.condition["eps"]
+    attack, eps = attack_label(before), before.condition["eps"]
     divided, likeness = factor(*both), measured_value(after, "clip_i")
     text = (
         f"{attack}, {eps}, transfer: Fréchet distance {format_pair(both, 'frechet', '.1f')}, a factor of {divided:.2f} "
         f"(wanted at least {WANTED_FACTOR}); CLIP-I {format_pair(both, 'clip_i', '.3f')} (wanted above {WANTED_CLIP_I})"
     )
     found = [(divided >= WANTED_FACTOR and likeness > WANTED_CLIP_I, text)]
-    if row := find_row(rows, attack=attack, eps=eps, defence="hardened", access="white-box"):
+    if row := find_row(rows, attack=before.condition["attack"], eps=eps, defence="hardened", access="white-box"):
         share = share_left(before, row)
         text = f"{attack}, {eps}, white-box: {share:.0%} of the Fréchet distance is left (wanted at most half)"
         found.append((share <= WHITE_BOX_SHARE, text))
