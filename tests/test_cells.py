@@ -40,6 +40,7 @@ from srlvae.metrics.clip import clip_i, clip_t
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance
 from srlvae.metrics.pairwise import feature_distance, psnr, ssim
+from srlvae.metrics.projection import Projection
 from srlvae.models.encoders import write_encoder
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
@@ -51,6 +52,8 @@ from srlvae.scan.evidence import evidence
 from twins import NervousJudge, PooledFeatures, SmallClip, hardened_twin
 
 RESAMPLES = 20
+# Three of the 14 numbers of the feature network.
+PROJECTION = Projection(torch.full((14,), 0.1), torch.eye(14)[[2, 5, 11]])
 EPS = 15 / 255
 # A batch takes all images, so that sums come in one order, here and there.
 RECONSTRUCTION = ReconstructionProtocol(
@@ -99,6 +102,7 @@ def networks():
         patch.setattr(distances, "load_features", lambda name: PooledFeatures())
         patch.setattr(editing_module, "load_clip", lambda name, device: SmallClip())
         patch.setattr(estimates, "RESAMPLES", RESAMPLES)
+        patch.setattr(distances, "load_projection", lambda name: PROJECTION)
         yield
 
 
@@ -180,6 +184,8 @@ def test_a_row_of_reconstruction_is_what_its_vae_makes_of_its_images(cell, defen
         check(row.measures[name], values, seed)
     pooled, numbers = PooledFeatures().pooled, torch.arange(len(x))
     assert row.measures["frechet"].value == pytest.approx(frechet_distance(pooled(y), pooled(x)), rel=1e-3, abs=1e-6)
+    some = frechet_distance(pooled(y)[:, [2, 5, 11]], pooled(x)[:, [2, 5, 11]])
+    assert row.measures["frechet_pca"].value == pytest.approx(some, rel=1e-3, abs=1e-6)
     kid = KernelDistance(pooled(y), pooled(x), (numbers, numbers)).value()
     assert row.measures["kid"].value == pytest.approx(kid, rel=1e-3, abs=1e-6)
 
@@ -275,9 +281,11 @@ def check_edits(measures: dict[str, Estimate], y: Tensor, edits: Edits) -> None:
     wanted = (kid.value(), *kid.interval(torch.Generator().manual_seed(seed), RESAMPLES))
     assert dataclasses.astuple(measures["kid"])[:3] == pytest.approx(wanted, rel=1e-3, abs=1e-5)
     picks = list(resamples(groups, RESAMPLES, torch.Generator().manual_seed(seed)))
-    about = frechet_distance(pooled, there)
-    ends = interval_about(about, [frechet_distance(pooled[pick], there[pick]) for pick in picks])
-    assert dataclasses.astuple(measures["frechet"])[:3] == pytest.approx((about, *ends), rel=1e-3, abs=1e-5)
+    some = [2, 5, 11]
+    for name, (a, b) in {"frechet": (pooled, there), "frechet_pca": (pooled[:, some], there[:, some])}.items():
+        about = frechet_distance(a, b)
+        ends = interval_about(about, [frechet_distance(a[pick], b[pick]) for pick in picks])
+        assert dataclasses.astuple(measures[name])[:3] == pytest.approx((about, *ends), rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize(("cell", "defence"), editing_conditions(EDITING), ids=str)

@@ -18,6 +18,7 @@ from srlvae.metrics.features import FEATURES, Features, Inception, Lpips, load_f
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance, kernel_distance, polynomial_kernel
 from srlvae.metrics.pairwise import detail, detail_distance, feature_distance, psnr, ssim
+from srlvae.metrics.projection import Projection, fit_projection, load_projection
 from srlvae.metrics.shares import clustered_interval, student, wilson_interval
 
 
@@ -203,6 +204,34 @@ def test_the_frechet_distance_is_symmetric():
 def test_a_set_of_one_is_refused(metric):
     with pytest.raises(ValueError, match="at least 2 vectors.*got 1 and 5"):
         metric(draws(1, 3), draws(5, 3))
+
+
+def test_a_projection_keeps_the_directions_in_which_real_vectors_differ_most():
+    # Of ten numbers, the third and the seventh vary most.
+    scale = torch.full((10,), 0.1)
+    scale[2], scale[6] = 3.0, 2.0
+    x = draws(200, 10).float() * scale + 5
+    found = fit_projection(x, 2)
+    torch.testing.assert_close(found.directions.abs(), torch.eye(10)[[2, 6]], atol=0.1, rtol=0)
+    torch.testing.assert_close(found(x).mean(0), torch.zeros(2).double(), atol=1e-4, rtol=0)
+    # By hand: the variances of the coordinates are the two largest eigenvalues of the covariance.
+    largest = torch.linalg.eigvalsh(torch.cov(x.double().T))[-2:].flip(0)
+    torch.testing.assert_close(found(x).var(0), largest, rtol=1e-4, atol=0)
+    with pytest.raises(ValueError, match="32 directions need more vectors"):
+        fit_projection(x)
+
+
+def test_the_bundled_directions_are_orthonormal_and_of_the_network_that_they_name():
+    found = load_projection("efficientnet-lite1")
+    assert found and found.directions.shape == (32, 1280) and load_projection("efficientnet-lite0") is None
+    torch.testing.assert_close(found.directions @ found.directions.T, torch.eye(32), atol=1e-5, rtol=0)
+
+
+def test_few_directions_are_measured_well_by_few_images():
+    # Two halves of one distribution: in all 200 numbers the distance is the noise of finite sets, in four it is small.
+    x = draws(100, 200)
+    few = Projection(torch.zeros(200), torch.eye(200)[:4])
+    assert frechet_distance(x[:50], x[50:]) > 100 * frechet_distance(few(x[:50]), few(x[50:]))
 
 
 # --- kernel distance

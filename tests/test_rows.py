@@ -119,9 +119,9 @@ def test_order_means_nothing():
 
 
 def test_a_factor_is_before_over_after():
-    assert factor(ROWS[2], ROWS[3]) == 4 and share_left(ROWS[2], ROWS[3]) == 0.25
+    assert factor(ROWS[2], ROWS[3], "frechet") == 4 and share_left(ROWS[2], ROWS[3], "frechet") == 0.25
     with pytest.raises(ValueError, match="infinite on all images"):
-        factor(row("none", "0", "", "none", None), ROWS[3])
+        factor(row("none", "0", "", "none", None), ROWS[3], "frechet")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from srlvae.attacks.engine.trace import transfer_doubts
 from srlvae.bench.attacked import CLEAN, UNIFORM_NOISE, Cell, ImageSet
 from srlvae.bench.cache import CACHE, Cache, key_of
 from srlvae.bench.costs import defence_costs
-from srlvae.bench.distances import EditDistances, load_networks, reconstruction_estimates
+from srlvae.bench.distances import EditDistances, judges_of, load_networks, reconstruction_estimates
 from srlvae.bench.editor import Editor
 from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
@@ -127,7 +127,7 @@ class EditedRows:
         self.networks = load_networks(protocol.pairs, protocol.sets, protocol.batch_size, device)
         judged = self.reference.images, editor.prompts, editor.photograph_of
         self.distances = EditDistances(self.networks, clip, *judged, protocol.seed)
-        self.judged_by = {"pairs": protocol.pairs, "sets": protocol.sets, "clip": clip.fingerprint(), "seed": protocol.seed}
+        self.judged_by = {**judges_of(protocol), "clip": clip.fingerprint()}
         self.judged_by |= {"reference": self.reference.keys, "prompts": editor.prompts}
 
     def row(self, cell: Cell, defence: str) -> Row:

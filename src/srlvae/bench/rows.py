@@ -64,7 +64,8 @@ class Row:
 
     - `psnr` (in dB), `ssim`, `distance` (between features): means over pairs of images.
     - `shift`: the mean shift of latents, relative to the norm of the original ones.
-    - `frechet`, `kid`: distances between two sets of images.
+    - `kid`, `frechet_pca`, `frechet`: distances between two sets of images. `frechet_pca` is the Fréchet distance in the 32
+      directions of `metrics.projection`, and is there for networks that have such directions.
     - `clip_i`, `clip_t`: mean cosines of CLIP embeddings, of image with image and of image with prompt.
     - `target`, `concept`, `neither`: the share of images, generated for the concept, that the judge calls the target, the
       concept or something else. `others` is the share of images of other concepts that it calls what they were generated for.

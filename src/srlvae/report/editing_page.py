@@ -9,12 +9,12 @@ from typing import Any
 from srlvae.bench.editing import SHEETS
 from srlvae.bench.rows import Row
 from srlvae.report.editing import (
-    HEADLINE_MEASURES,
     INCEPTION,
     Run,
     defence_table,
     editing_table,
     fidelity_table,
+    headline_measures,
     measures_of,
     share_removed,
     summary_table,
@@ -31,13 +31,16 @@ def doubts(run: Run) -> list[str]:
     n, sets = rows[0].n, result["protocol"]["sets"]
     found = [] if "doubts" in result else ["The run is not finished. Start the same command again, and it continues."]
     if other := find_row(rows_of(result, "floor"), compared="other noise"):
-        moved = format_estimate(other.measures["frechet"], ".1f", interval=False)
+        moved = ", ".join(
+            f"{m.label} {format_estimate(other.measures[m.key], m.spec, interval=False)}"
+            for m in headline_measures(result).values()
+        )
         found.append(
             "Edits and their reference share photographs, prompts and noise, so edits that do not change have a distance of 0. "
-            f"For scale, another draw of noise changes the clean edits by {moved}."
+            f"The floor is what another draw of noise changes in the clean edits: {moved}."
         )
     if n < 2048:
-        found.append(f"Fréchet distances of {n} images are biased; compare them only with one another.")
+        found.append(f"Fréchet distances of {n} images in all dimensions are biased upwards; compare those in few, or KID.")
     if sets != INCEPTION:
         found.append(f"No number here is FID: the network is {sets}.")
     of_attacks = Counter(
@@ -55,16 +58,16 @@ def plots(result: dict[str, Any]) -> list[str]:
     The first shows measures over ε, for every attack with more than one budget. The last shows what each defence gains over its
     cost.
     """
-    rows, measures = rows_of(result), measures_of(result)
+    rows, measures = rows_of(result), headline_measures(result)
     attacks = [name for name in distinct_values(rows, "attack") if name not in NO_ATTACK]
     swept = [name for name in attacks if len(budgets(find_rows(rows, attack=name))) > 1]
-    lines = {name: [[_points(rows, name, key, *style) for style in STYLES] for key in HEADLINE_MEASURES] for name in swept}
-    labels = [f"{measures[key].label} {measures[key].better}" for key in HEADLINE_MEASURES]
+    lines = {name: [[_points(rows, name, key, *style) for style in STYLES] for key in measures] for name in swept}
+    labels = [f"{measure.label} {measure.better}" for measure in measures.values()]
     costs = [("hardened", 0.0)]
     costs += [(name, cost["seconds"]) for name, cost in result["costs"].get("purifiers", {}).items()]
     gains = [(name, seconds, gain) for name, seconds in costs if (gain := share_removed(result, name)) is not None]
     found = [plot_editing(lines, labels)] if lines else []
-    return [*found, plot_costs(gains, "share of the Fréchet distance removed")]
+    return [*found, plot_costs(gains, "share of the KID removed")]
 
 
 def _points(rows: list[Row], attack: str, measure: str, defence: str, access: str) -> list[Point]:

@@ -24,21 +24,21 @@ Result = Mapping[str, Any]
 # The lines on edits: label, attack, ε, measure, and the format of its numbers.
 EDIT_LINES = (
     (
-        "edits under Mist's fused attack ({name}), Fréchet distance from clean edits ↓",
+        "edits under Mist's fused attack ({name}), KID from clean edits ↓",
         "mist-fused",
         MAIN_BUDGET,
-        "frechet",
-        ".0f",
+        "kid",
+        ".4f",
     ),
     (
-        "edits under PhotoGuard ({name}), Fréchet distance from clean edits ↓",
+        "edits under PhotoGuard ({name}), KID from clean edits ↓",
         "photoguard-encoder",
         MAIN_BUDGET,
-        "frechet",
-        ".0f",
+        "kid",
+        ".4f",
     ),
     ("edits under PhotoGuard ({name}), CLIP-I ↑", "photoguard-encoder", MAIN_BUDGET, "clip_i", ".2f"),
-    ("edits of clean photographs ({name}), Fréchet distance from the original VAE's edits ↓", "none", "0", "frechet", ".0f"),
+    ("edits of clean photographs ({name}), KID from the original VAE's edits ↓", "none", "0", "kid", ".4f"),
 )
 # The budget of Nightshade in the line on scans.
 SCANNED_BUDGET = "8/255"

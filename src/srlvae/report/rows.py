@@ -89,12 +89,20 @@ def measured_value(row: Row, measure: str) -> float:
     return found
 
 
-def factor(before: Row, after: Row, measure: str = "frechet") -> float:
+def factor(before: Row, after: Row, measure: str) -> float:
     """How many times larger a measure is in the first row than in the second."""
     return measured_value(before, measure) / measured_value(after, measure)
 
 
-def share_left(before: Row, after: Row, measure: str = "frechet") -> float:
+def format_factor(before: Row, after: Row, measure: str) -> str:
+    """The factor as text. Where the second number is none that is above zero, it is the least that its interval leaves."""
+    value, high = measured_value(after, measure), after.measures[measure].high
+    if value > 0:
+        return f"{factor(before, after, measure):.1f}"
+    return f"> {measured_value(before, measure) / high:.1f}" if high and high > 0 else "no distance left"
+
+
+def share_left(before: Row, after: Row, measure: str) -> float:
     """A measure in the second row as a share of the same in the first row."""
     return measured_value(after, measure) / measured_value(before, measure)
 
