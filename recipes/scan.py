@@ -23,8 +23,9 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from srlvae.bench.attacked import CLEAN, Attacker, Cell, photograph_set
+from srlvae.bench.attacked import Attacker, photograph_set
 from srlvae.bench.cache import Cache
+from srlvae.bench.cells import CLEAN, Cell
 from srlvae.bench.estimates import mean_estimate, share_estimate
 from srlvae.bench.kinds import KINDS, of_kind
 from srlvae.bench.photographs import load_photographs

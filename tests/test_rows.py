@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from srlvae.bench.attacked import Cell
+from srlvae.bench.cells import Cell
 from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.config import budget, fraction
 from srlvae.errors import InputError

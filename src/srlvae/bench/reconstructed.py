@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srlvae.bench.attacked import CLEAN, UNIFORM_NOISE, Attacker, Cell, ImageSet, photograph_set
+from srlvae.bench.attacked import Attacker, ImageSet, photograph_set
 from srlvae.bench.cache import Cache, key_of
+from srlvae.bench.cells import CLEAN, Cell
 from srlvae.bench.distances import Networks, judges_of, load_networks
 from srlvae.bench.estimates import mean_estimate, set_values
 from srlvae.bench.protocol import ReconstructionProtocol
@@ -23,11 +24,6 @@ from srlvae.models.vae import VAE
 def attack_cells(protocol: ReconstructionProtocol, *made_on: str) -> list[Cell]:
     """A cell for every attack, every ε, and each of the VAEs that the attack is made on."""
     return [Cell(attack, eps, on) for attack in protocol.attacks for eps in protocol.eps for on in made_on]
-
-
-def noise_cells(protocol: ReconstructionProtocol) -> list[Cell]:
-    """A cell of uniform noise for every ε."""
-    return [Cell(UNIFORM_NOISE, eps, "") for eps in protocol.eps]
 
 
 class Reconstructions:

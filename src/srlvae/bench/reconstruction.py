@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from srlvae.bench.attacked import CLEAN, Cell
 from srlvae.bench.cache import CACHE, Cache
+from srlvae.bench.cells import CLEAN, Cell, noise_cells
 from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
-from srlvae.bench.reconstructed import Reconstructions, attack_cells, noise_cells
+from srlvae.bench.reconstructed import Reconstructions, attack_cells
 from srlvae.bench.rows import VAE_OF, as_data
 from srlvae.config import budget
 from srlvae.events import Listener
@@ -40,7 +40,7 @@ def conditions(protocol: ReconstructionProtocol) -> list[tuple[Cell, str]]:
 
     What is made on the hardened VAE says nothing about the original one, so it is measured on the hardened VAE alone.
     """
-    cells = [CLEAN, *noise_cells(protocol), *attack_cells(protocol, "original", "hardened")]
+    cells = [CLEAN, *noise_cells(list(protocol.eps)), *attack_cells(protocol, "original", "hardened")]
     return [(cell, vae) for cell in cells for vae in VAE_OF if cell.made_on != "hardened" or vae == "hardened"]
 
 
