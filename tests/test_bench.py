@@ -15,8 +15,9 @@ from conftest import small_kl
 from heard import Heard
 from srlvae.attacks import ATTACKS
 from srlvae.bench import distances
-from srlvae.bench.attacked import CLEAN, Cell, photograph_set
+from srlvae.bench.attacked import photograph_set
 from srlvae.bench.cache import Cache
+from srlvae.bench.cells import CLEAN, Cell
 from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol

@@ -11,21 +11,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from srlvae.bench.cells import Cell
 from srlvae.bench.poisoning import sheet_name
 from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.metrics.shares import wilson_interval
+from srlvae.report.defences import defence_table, share_removed
 from srlvae.report.editing import (
-    defence_table,
     editing_table,
     headline_measures,
     load_run,
     measures_of,
-    share_removed,
     summary_table,
 )
 from srlvae.report.editing_page import doubts
+from srlvae.report.editing_variants import square_doubts, steps_table, variants_table, worst_table
 from srlvae.report.page import write_report
 from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
 from srlvae.report.rows import find_rows, format_factor
@@ -123,7 +124,10 @@ def test_the_table_has_a_line_a_set_and_a_column_a_defence(tmp_path):
     header, lines = editing_table(result, measures_of(result)["frechet"])
     assert header[3:] == ["no defence", "hardened", "jpeg"] and len(lines) == 5
     assert lines[1] == ["photoguard-encoder", "8/255", "transfer", *lines[1][3:]]
-    assert [cell.split()[0] for cell in lines[1][3:]] == ["100.0", "20.0", "50.0"] and lines[2][3] == ""
+    assert [cell.split()[0] for cell in lines[1][3:]] == ["100.0", "20.0", "50.0"]
+    # A cell without a number says why.
+    assert lines[2][3:] == ["– made on the hardened VAE", "60.0 [54.0, 66.0]", "– made on the hardened VAE"]
+    assert lines[0][5] == "– not run"
 
 
 def test_the_summary_has_a_line_an_attack_with_its_factor(tmp_path):
@@ -132,10 +136,75 @@ def test_the_summary_has_a_line_an_attack_with_its_factor(tmp_path):
     columns += [["factor", "white-box"], ["CLIP-I (small), 15/255", "KID (net), 8/255"]]
     assert header == ["attack", *(column for part in columns for column in part)]
     kid, frechet = "0.0000 [0.0000, 0.0000] → 0.0050 [0.0045, 0.0055]", "0.00 [0.00, 0.00] → 0.50 [0.45, 0.55]"
-    assert lines[0] == ["none", kid, "", "", frechet, "", "", "1.000 → 0.970", ""]
+    missing = "– no attack"
+    assert lines[0] == ["none", kid, missing, missing, frechet, missing, missing, "1.000 → 0.970", missing]
     kid = ["0.1000 [0.0900, 0.1100] → 0.0200 [0.0180, 0.0220]", "5.0", "0.0600 [0.0540, 0.0660]"]
     frechet = ["10.00 [9.00, 11.00] → 2.00 [1.80, 2.20]", "5.0", "6.00 [5.40, 6.60]"]
     assert lines[1:] == [["photoguard-encoder", *kid, *frechet, "0.600 → 0.950", "0.1000 → 0.0200"]]
+
+
+def test_an_attack_that_was_not_run_stands_in_the_summary_with_its_reason(tmp_path):
+    result = result_of(write_run(tmp_path / "run")) | {"not_run": {"pid": "this VAE has no posterior to attack"}}
+    assert summary_table(result)[1][-1] == ["pid", *["– this VAE has no posterior to attack"] * 8]
+
+
+def variant_rows() -> list[Row]:
+    """Variants of an attack at 15/255: on both VAEs, a part, steps, and through a JPEG; and the worst case."""
+    rows, about = editing_rows(20.0), {"of": "photoguard-encoder"}
+    both = Cell("photoguard-encoder", 15 / 255, "both")
+    part = Cell("photoguard-encoder", 15 / 255, "original", part="contrast")
+    for cell, hardened in ((both, 80.0), (part, 40.0)):
+        for defence, frechet in (("none", 100.0), ("hardened", hardened)):
+            found = row(cell.name, "15/255", "original", defence, frechet, 0.9, condition=cell.condition())
+            rows.append(replace(found, access=cell.access(defence)))
+    for steps, frechet in ((25, 80.0), (50, 97.0)):
+        more = {**about, "steps": steps, "restarts": 1}
+        rows.append(row(f"photoguard-encoder, {steps} steps", "15/255", "original", "none", frechet, 0.6, condition=more))
+    through = row("photoguard-encoder, through jpeg", "15/255", "original", "jpeg", 90.0, 0.6, condition=about)
+    rows.append(replace(through, access="white-box"))
+    for defence, access, frechet in (
+        ("none", "white-box", 120.0),
+        ("hardened", "transfer", 30.0),
+        ("hardened", "white-box", 70.0),
+    ):
+        found = row("worst case", "15/255", "original", defence, frechet, 0.5, condition={"attacks": 2})
+        rows.append(replace(found, access=access))
+    return rows
+
+
+def test_variants_the_worst_case_and_steps_have_tables_of_their_own(tmp_path):
+    folder = write_run(tmp_path / "run")
+    result = result_of(folder) | {"rows": as_data(variant_rows())}
+    result["protocol"]["attacks"] = [{"name": "photoguard-encoder", "preset": "", "eps": ["8/255", "15/255"], "steps": 100}]
+    found = {line[0]: line[1:4] for line in variants_table(result)[1]}
+    assert found == {
+        "photoguard-encoder, on both VAEs": ["white-box", "0.1000 → 0.0800", "1.2"],
+        "photoguard-encoder, contrast part alone": ["transfer", "0.1000 → 0.0400", "2.5"],
+    }
+    worst = [line[:5] for line in worst_table(result)[1]]
+    assert worst[0] == ["none", "white-box", "15/255", "2", "0.1200 [0.1080, 0.1320]"] and len(worst) == 3
+    # The attack as it is chosen, with 100 steps, is the last point.
+    said = ["photoguard-encoder", "original", "25: 0.800; 50: 0.970; 100: 1.000", "+3%, flat"]
+    assert steps_table(result)[1] == [said]
+    assert defence_table(result)[1][2][3] == "photoguard-encoder, through jpeg 0.0900"
+    summary = {line[0]: line for line in summary_table(result)[1]}
+    assert list(summary) == ["none", "photoguard-encoder", "worst case"]
+    assert summary["worst case"][2:4] == ["4.0", "0.0700 [0.0630, 0.0770]"]
+    lines = {(line[0], line[2]): line[3:] for line in editing_table(result, measures_of(result)["kid"], intervals=False)[1]}
+    assert lines["photoguard-encoder, through jpeg", "white-box"] == ["– made through jpeg"] * 2 + ["0.0900"]
+    assert lines["photoguard-encoder, on both VAEs", "white-box"][:2] == ["0.1000", "0.0800"]
+    (folder / "editing.json").write_text(json.dumps(result))
+    text = write_report([folder]).read_text(encoding="utf-8")
+    assert "The worst case, image by image" in text and "Over steps" in text and "<!-- steps -->" in text
+
+
+def test_queries_that_win_over_gradients_are_a_doubt(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    makers = (("original", "none", 50.0, 40.0), ("hardened", "hardened", 50.0, 60.0))
+    rows = [row("photoguard-encoder", "15/255", on, defence, value, 0.9) for on, defence, value, _ in makers]
+    rows += [row("square:zero", "15/255", on, defence, value, 0.9) for on, defence, _, value in makers]
+    (doubt,) = square_doubts(result | {"rows": as_data(rows)})
+    assert doubt.startswith("square:zero hurts edits under hardened more than photoguard-encoder")
 
 
 def test_a_result_without_few_directions_shows_the_distance_in_all(tmp_path):
@@ -158,10 +227,10 @@ def test_gains_and_costs_stand_beside_each_other(tmp_path):
     assert share_removed(result, "hardened") == pytest.approx(0.8) and share_removed(result, "jpeg") == pytest.approx(0.5)
     header, lines = defence_table(result)
     judged = "KID (net); Fréchet (32 PCA dims of real photographs, net)"
-    costs = ["seconds per image", "memory", "network passes per image"]
+    costs = ["attacked through it: KID (net)", "seconds per image", "memory", "network passes per image"]
     assert header == ["defence", f"clean: {judged}", f"PhotoGuard: {judged}", *costs]
-    assert lines[1] == ["hardened", "0.0050; 0.50", "0.0200; 2.00", "0 (encoder: +0.1 ms)", "0", "0"]
-    assert lines[2] == ["jpeg", "", "0.0500; 5.00", "0.002", "2 MB", "0"]
+    assert lines[1] == ["hardened", "0.0050; 0.50", "0.0200; 2.00", "", "0 (encoder: +0.1 ms)", "0", "0"]
+    assert lines[2] == ["jpeg", "– not run", "0.0500; 5.00", "not attacked adaptively", "0.002", "2 MB", "0"]
 
 
 def test_doubts_name_few_images_the_network_and_the_attacks(tmp_path):

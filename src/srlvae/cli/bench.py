@@ -136,7 +136,8 @@ def bench_editing(
     from srlvae.bench.load_protocol import editing_protocol
     from srlvae.cli.drawing import Bars
     from srlvae.models.vae import load_vae
-    from srlvae.report.editing import defence_table, summary_table
+    from srlvae.report.defences import defence_table
+    from srlvae.report.editing import summary_table
     from srlvae.report.page import write_report
     from srlvae.report.verdicts import verdicts
 

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.bench.editing import RESULT
-from srlvae.bench.rows import VAE_OF, Row
+from srlvae.bench.rows import VAE_OF, Row, vae_of
 from srlvae.errors import InputError
 from srlvae.files import read_record
 from srlvae.metrics.projection import DIMENSIONS
 from srlvae.report.rows import (
-    MAIN_BUDGETS,
+    NO_ATTACK,
     Table,
     attack_label,
     budgets,
-    cost_cells,
     defence_label,
     distinct_values,
     find_pair,
@@ -28,16 +27,12 @@ from srlvae.report.rows import (
     group_rows,
     made_on,
     main_budget,
+    main_rows,
     rows_of,
-    share_left,
 )
 
 # The network whose Fréchet distance is FID.
 INCEPTION = "inception"
-# The attack on which defences are compared by one number.
-HEADLINE_ATTACK = "photoguard-encoder"
-# The attacks in the table of defences, and the titles of their columns.
-DEFENCE_TABLE_ATTACKS = {"none": "clean", HEADLINE_ATTACK: "PhotoGuard", "mist-textural": "Mist, textural"}
 
 
 @dataclass(frozen=True)
@@ -110,13 +105,27 @@ def editing_table(result: dict[str, Any], measure: Measure, intervals: bool = Tr
     """
     rows, lines = rows_of(result), []
     defences = distinct_values(rows, "defence")
-    sets = group_rows(rows, lambda row: (row.condition["attack"], row.condition["eps"], made_on(row)))
-    for (attack, eps, on), found in sets.items():
+    sets = group_rows(rows, lambda row: (row.condition["attack"], row.condition["eps"], _known(row)))
+    for (attack, eps, where), found in sets.items():
         own = {row.defence: format_estimate(row.measures[measure.key], measure.spec, intervals) for row in found}
-        where = {"": "", "original": "transfer", "hardened": "white-box"}[on]
         lines.append(["clean" if attack == "none" else attack_label(found[0]), "" if attack == "none" else eps, where])
-        lines[-1] += [own.get(defence, "") for defence in defences]
+        lines[-1] += [own.get(defence) or _reason(attack, where, defence) for defence in defences]
     return ["attack", "ε", "access", *map(defence_label, defences)], lines
+
+
+def _known(row: Row) -> str:
+    """What the attacker knew of a defence: an attack on the original VAE is listed with its transfer to the others."""
+    if row.access == "none" or made_on(row) == "both":
+        return row.access.replace("none", "")
+    return "white-box" if row.access == "white-box" and row.defence != "none" else "transfer"
+
+
+def _reason(attack: str, where: str, defence: str) -> str:
+    """Why a cell of the table has no number."""
+    if ", through " in attack:
+        return f"– made {attack.split(', ')[-1]}"
+    known = where == "white-box" and vae_of(defence) == "original"
+    return "– made on the hardened VAE" if known else "– not run"
 
 
 def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
@@ -125,7 +134,7 @@ def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
     The columns are, at the main budget and for KID and a Fréchet distance: the distances (with 95 % intervals if `intervals`),
     the factor between the two VAEs, and the distance of the hardened VAE white-box. CLIP-I and KID at other budgets follow.
     """
-    rows, (kid, frechet, likeness) = rows_of(result), headline_measures(result).values()
+    rows, (kid, frechet, likeness) = main_rows(rows_of(result)), headline_measures(result).values()
     first = main_budget(rows)
     rest = [eps for eps in budgets(rows) if eps != first]
     lines = []
@@ -137,7 +146,9 @@ def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
         cells = [cell for measure in (kid, frechet) for cell in _distance_cells(both, white_box, measure, intervals)]
         cells += [format_pair(both, likeness.key, likeness.spec)]
         cells += [format_pair(find_pair(own, eps=other), kid.key, kid.spec) for other in rest]
-        lines.append(["none" if attack == "none" else attack_label(own[0]), *cells])
+        missing = "– no attack" if attack in NO_ATTACK else "– not run"
+        lines.append(["none" if attack == "none" else attack_label(own[0]), *(cell or missing for cell in cells)])
+    lines += [[attack, *[f"– {reason}"] * (7 + len(rest))] for attack, reason in result.get("not_run", {}).items()]
     columns = [title for m in (kid, frechet) for title in (f"{m.label}, {first}", "factor", "white-box")]
     return ["attack", *columns, f"{likeness.label}, {first}", *(f"{kid.label}, {eps}" for eps in rest)], lines
 
@@ -147,37 +158,6 @@ def _distance_cells(both: tuple[Row, Row] | None, white_box: Row | None, measure
     divided = format_factor(*both, measure.key) if both and made_on(both[0]) else ""
     own = format_estimate(white_box.measures[measure.key], measure.spec, intervals) if white_box else ""
     return [format_pair(both, measure.key, measure.spec, intervals), divided, own]
-
-
-def defence_table(result: dict[str, Any]) -> Table:
-    """For each defence, KID and a Fréchet distance of edits at the main budget, and what the defence costs for each image."""
-    rows, lines, (kid, frechet, _) = rows_of(result), [], headline_measures(result).values()
-    eps = {attack: "0" if attack == "none" else main_budget(rows) for attack in DEFENCE_TABLE_ATTACKS}
-    attacks = [attack for attack in DEFENCE_TABLE_ATTACKS if find_rows(rows, attack=attack, eps=eps[attack])]
-    for defence in distinct_values(rows, "defence"):
-        own = [row for row in find_rows(rows, defence=defence) if made_on(row) != "hardened"]
-        found = [find_row(own, attack=attack, eps=eps[attack]) for attack in attacks]
-        cells = ["; ".join(_values(row, kid, frechet)) if row else "" for row in found]
-        lines.append([defence, *cells, *cost_cells(result["costs"], defence)])
-    titles = [f"{DEFENCE_TABLE_ATTACKS[attack]}: {kid.label}; {frechet.label}" for attack in attacks]
-    return ["defence", *titles, "seconds per image", "memory", "network passes per image"], lines
-
-
-def _values(row: Row, *measures: Measure) -> list[str]:
-    """Measures of a row as text, without intervals."""
-    return [format_estimate(row.measures[m.key], m.spec, interval=False) for m in measures]
-
-
-def share_removed(result: dict[str, Any], defence: str) -> float | None:
-    """The share of the headline attack's KID, in transfer, that a defence removes.
-
-    It is None if there are no rows to compare.
-    """
-    rows = find_rows(rows_of(result), attack=HEADLINE_ATTACK)
-    found = {row.condition["eps"]: row for row in find_rows(rows, defence=defence) if made_on(row) == "original"}
-    shared = [eps for eps in MAIN_BUDGETS if eps in found] or list(found)
-    before = find_row(rows, defence="none", eps=shared[0]) if shared else None
-    return 1 - share_left(before, found[shared[0]], "kid") if before else None
 
 
 def fidelity_table(result: dict[str, Any]) -> Table:

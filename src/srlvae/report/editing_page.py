@@ -8,20 +8,30 @@ from typing import Any
 
 from srlvae.bench.editing import SHEETS
 from srlvae.bench.rows import Row
+from srlvae.report.defences import defence_table, share_removed
 from srlvae.report.editing import (
     INCEPTION,
     Run,
-    defence_table,
     editing_table,
     fidelity_table,
     headline_measures,
     measures_of,
-    share_removed,
     summary_table,
 )
+from srlvae.report.editing_variants import square_doubts, step_curves, steps_table, variants_table, worst_table
 from srlvae.report.plots import STYLES, Point, plot_costs, plot_editing, point
 from srlvae.report.render import inline_sheet
-from srlvae.report.rows import NO_ATTACK, budgets, distinct_values, find_row, find_rows, format_estimate, made_on, rows_of
+from srlvae.report.rows import (
+    NO_ATTACK,
+    budgets,
+    distinct_values,
+    find_row,
+    find_rows,
+    format_estimate,
+    made_on,
+    main_rows,
+    rows_of,
+)
 from srlvae.report.verdicts import verdicts
 
 
@@ -49,7 +59,7 @@ def doubts(run: Run) -> list[str]:
         for doubt in row.doubts
     )
     found += [f"{name} ({count} of {len(result['images'])} photographs)" for name, count in of_attacks.items()]
-    return found + result.get("doubts", [])
+    return found + square_doubts(result) + result.get("doubts", [])
 
 
 def plots(result: dict[str, Any]) -> list[str]:
@@ -58,7 +68,7 @@ def plots(result: dict[str, Any]) -> list[str]:
     The first shows measures over ε, for every attack with more than one budget. The last shows what each defence gains over its
     cost.
     """
-    rows, measures = rows_of(result), headline_measures(result)
+    rows, measures = main_rows(rows_of(result)), headline_measures(result)
     attacks = [name for name in distinct_values(rows, "attack") if name not in NO_ATTACK]
     swept = [name for name in attacks if len(budgets(find_rows(rows, attack=name))) > 1]
     lines = {name: [[_points(rows, name, key, *style) for style in STYLES] for key in measures] for name in swept}
@@ -67,6 +77,10 @@ def plots(result: dict[str, Any]) -> list[str]:
     costs += [(name, cost["seconds"]) for name, cost in result["costs"].get("purifiers", {}).items()]
     gains = [(name, seconds, gain) for name, seconds in costs if (gain := share_removed(result, name)) is not None]
     found = [plot_editing(lines, labels)] if lines else []
+    over_steps = [step_curves(result, key) for key in ("distance", "kid")]
+    curves = {attack: [by_measure[attack] for by_measure in over_steps] for attack in over_steps[0]}
+    titles = [measures_of(result)[key].label for key in ("distance", "kid")]
+    found += [plot_editing(curves, titles, "steps")] if curves else []
     return [*found, plot_costs(gains, "share of the KID removed")]
 
 
@@ -85,6 +99,9 @@ def page_parts(run: Run) -> dict[str, Any]:
         "summary": summary_table(result),
         "tables": [(f"{m.label} {m.better}", *editing_table(result, m)) for m in measures_of(result).values()],
         "costs": defence_table(result),
+        "variants": variants_table(result),
+        "worst": worst_table(result),
+        "steps": steps_table(result),
         "fidelity": fidelity_table(result),
         "plots": plots(result),
         "sheets": [(path.stem, inline_sheet(path, run.folder)) for path in sorted((run.folder / SHEETS).glob("*.webp"))],

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from srlvae.bench.rows import VAE_OF, Access, Estimate, Row, read_rows
+from srlvae.attacks.noise import NOISES
+from srlvae.bench.cells import BEFORE_HARDENED, MADE_ON
+from srlvae.bench.rows import Access, Estimate, Row, read_rows, vae_of
 from srlvae.config import fraction
 from srlvae.metrics.shares import wilson_interval
 
@@ -14,7 +16,7 @@ Table = tuple[list[str], list[list[str]]]
 # The budgets of which a single number or verdict may speak, and the one that tables put first.
 MAIN_BUDGETS = ("15/255", "16/255")
 MAIN_BUDGET = "15/255"
-NO_ATTACK = ("none", "uniform-noise")
+NO_ATTACK = ("none", *NOISES)
 
 
 def rows_of(result: Mapping[str, Any], key: str = "rows") -> list[Row]:
@@ -60,10 +62,15 @@ def attack_label(row: Row) -> str:
 
 
 def made_on(row: Row) -> str:
-    """The VAE that the row's images were made on: `original`, `hardened`, or blank for no VAE."""
+    """What the row's images were made on: `original`, `hardened`, `both`, `twin`, or blank for no VAE."""
     if row.access == "none":
         return ""
-    return VAE_OF[row.defence] if row.access == "white-box" else "original"
+    return str(row.condition.get("made_on", vae_of(row.defence) if row.access == "white-box" else "original"))
+
+
+def main_rows(rows: Iterable[Row]) -> list[Row]:
+    """The rows of attacks as they are chosen, without variants of them."""
+    return [row for row in rows if "of" not in row.condition]
 
 
 def find_pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any) -> tuple[Row, Row] | None:
@@ -74,7 +81,11 @@ def find_pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any
     """
     rows = find_rows(rows, **condition)
     before = find_row(rows, defence="none")
-    after = find_row(rows, defence="hardened", access="none" if before and before.access == "none" else access)
+    if before and before.access == "none":
+        access = "none"
+    elif before and made_on(before) in MADE_ON:
+        access = "white-box" if made_on(before) == "both" else "transfer"
+    after = find_row(rows, defence="hardened", access=access)
     return (before, after) if before and after else None
 
 
@@ -175,7 +186,7 @@ def cost_cells(costs: Mapping[str, Any], defence: str) -> list[str]:
         encoder = costs.get("encoder")
         extra = f" (encoder: {(encoder['hardened'] - encoder['original']) * 1000:+.1f} ms)" if encoder else ""
         return [f"0{extra}", "0", "0"]
-    cost = costs.get("purifiers", {}).get(defence)
+    cost = costs.get("purifiers", {}).get(defence.removeprefix(BEFORE_HARDENED))
     if not cost:
         return [""] * 3
     passes = ", ".join(f"{count:.0f} {network}" for network, count in cost["passes"].items() if count)

@@ -17,6 +17,7 @@ from srlvae.report.rows import (
     format_factor,
     format_pair,
     made_on,
+    main_rows,
     measured_value,
     rows_of,
     share_left,
@@ -32,7 +33,7 @@ Verdict = tuple[bool, str]
 
 def verdicts(result: dict[str, Any]) -> list[Verdict]:
     """Whether each claim of the paper (Lee et al. 2025, arXiv 2504.17219) holds in this run, with a sentence on its numbers."""
-    rows = rows_of(result)
+    rows = main_rows(rows_of(result))
     found = _clean_verdicts(result)
     for attack in distinct_values(find_rows(rows, access="transfer"), "attack"):
         for eps in MAIN_BUDGETS:
