@@ -23,9 +23,10 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from srlvae.bench.attacked import CLEAN, Attacker, Cell, photograph_set
+from srlvae.bench.attacked import Attacker, photograph_set
 from srlvae.bench.cache import Cache
-from srlvae.bench.estimates import mean_estimate
+from srlvae.bench.cells import CLEAN, Cell
+from srlvae.bench.estimates import mean_estimate, share_estimate
 from srlvae.bench.kinds import KINDS, of_kind
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.rows import Access, Condition, Row, access_of, as_data
@@ -62,8 +63,8 @@ def attacked(cell: Cell, pipeline: Pipeline, x: Tensor, cache: Path) -> Tensor:
 
 
 def scan_row(condition: Condition, access: Access, values: dict[str, Tensor]) -> Row:
-    """values: by measure, one an image."""
-    measures = {name: mean_estimate(found, SEED) for name, found in values.items()}
+    """values: by measure, one an image; booleans are counted."""
+    measures = {name: share_estimate(x) if x.dtype == torch.bool else mean_estimate(x, SEED) for name, x in values.items()}
     return Row(condition, access, "scan", len(next(iter(values.values()))), measures)
 
 
@@ -97,7 +98,7 @@ def judged(calibration: Calibration, found: Tensor, traits: Tensor) -> tuple[Ten
     """Scores, and by measure whether each image is found suspicious or unlike the clean ones."""
     scores, reasons = calibration.judge(found, traits)
     unlike = torch.tensor([bool(reason) for reason in reasons])
-    return scores, {"found": ((scores > calibration.threshold) & ~unlike).double(), "unlike": unlike.double()}
+    return scores, {"found": (scores > calibration.threshold) & ~unlike, "unlike": unlike}
 
 
 def kind_rows(vaes: tuple[VAE, VAE], calibration: Calibration, x: Tensor) -> list[Row]:

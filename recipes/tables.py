@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from srlvae.files import write_text
-from srlvae.report.editing import defence_table, summary_table
+from srlvae.report.defences import defence_table
+from srlvae.report.editing import summary_table
 from srlvae.report.encoders import encoders_table, summary_of_encoder
 from srlvae.report.overview import overview_table
 from srlvae.report.plots import plot_poisoning

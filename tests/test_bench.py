@@ -15,8 +15,9 @@ from conftest import small_kl
 from heard import Heard
 from srlvae.attacks import ATTACKS
 from srlvae.bench import distances
-from srlvae.bench.attacked import CLEAN, Cell, photograph_set
+from srlvae.bench.attacked import photograph_set
 from srlvae.bench.cache import Cache
+from srlvae.bench.cells import CLEAN, Cell
 from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol
@@ -99,8 +100,8 @@ def attacker(vae, hardened, folder: Path, protocol=PROTOCOL) -> Reconstructions:
 def test_the_plan_has_every_attack_at_every_budget_on_both_vaes():
     plan = conditions(PROTOCOL)
     cells = {cell for cell, _ in plan}
-    assert len(plan) == len(set(plan)) == 2 * (1 + 2) + 3 * 2 * 3
-    assert {cell.attack for cell in cells} == {"none", "uniform-noise", *PROTOCOL.attacks}
+    assert len(plan) == len(set(plan)) == 2 * (1 + 2 * 2) + 3 * 2 * 3
+    assert {cell.attack for cell in cells} == {"none", "uniform-noise", "random-signs", *PROTOCOL.attacks}
     assert {cell.eps for cell in cells if cell.attack != "none"} == {4 / 255, 8 / 255}
 
 
@@ -278,7 +279,7 @@ def test_a_listener_is_told_of_every_row_made_or_found(vae, hardened, folder):
         told = Heard(bar="rows")
         run(vae, hardened, folder, listener=told)
         assert told.notes == [f"{cell}, {defence}" for cell, defence in conditions(PROTOCOL)]
-        assert told.bars["rows"] == [(number, 24) for number in range(1, 25)]
+        assert told.bars["rows"] == [(number, 28) for number in range(1, 29)]
 
 
 @pytest.mark.parametrize("other", ["original", "hardened", "protocol", "images", "judge"])

@@ -12,11 +12,15 @@ from torch import Tensor
 from conftest import small_kl
 from pipelines import little
 from srlvae.attacks import ATTACKS
+from srlvae.attacks.contrast import split_contrast
+from srlvae.attacks.engine.pgd import Loop
+from srlvae.attacks.noise import NOISES
 from srlvae.bench import distances, estimates
-from srlvae.bench import editing as editing_module
+from srlvae.bench import edited as editing_module
 from srlvae.bench.cache import key_of_image
-from srlvae.bench.editing import conditions as editing_conditions
+from srlvae.bench.cells import Cell
 from srlvae.bench.editing import editing
+from srlvae.bench.editing_plan import conditions as editing_conditions
 from srlvae.bench.hardening import hardening
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.poisoning import poisoning, tunings
@@ -40,6 +44,7 @@ from srlvae.metrics.clip import clip_i, clip_t
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance
 from srlvae.metrics.pairwise import feature_distance, psnr, ssim
+from srlvae.metrics.projection import Projection
 from srlvae.models.encoders import write_encoder
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
@@ -48,10 +53,11 @@ from srlvae.report.rows import find_row
 from srlvae.rng import generators, named_generator, uniform_like
 from srlvae.scan import calibrate
 from srlvae.scan.evidence import evidence
-from srlvae.training.precision import make_accelerator
 from twins import NervousJudge, PooledFeatures, SmallClip, hardened_twin
 
 RESAMPLES = 20
+# Three of the 14 numbers of the feature network.
+PROJECTION = Projection(torch.full((14,), 0.1), torch.eye(14)[[2, 5, 11]])
 EPS = 15 / 255
 # A batch takes all images, so that sums come in one order, here and there.
 RECONSTRUCTION = ReconstructionProtocol(
@@ -62,8 +68,23 @@ EDITING = EditingProtocol(
     hardened="hardened",
     clip="clip",
     prompts=("a photo of a cat", "a photo of a dog", "a house"),
-    attacks=(ChosenAttack("photoguard-encoder", (EPS,), steps=2, white_box=True), ChosenAttack("advdm", (EPS,), steps=1)),
-    purifiers=(ChosenPurifier("jpeg", settings={"quality": 20}, attacks=("photoguard-encoder",)),),
+    attacks=(
+        ChosenAttack(
+            "photoguard-encoder",
+            (EPS,),
+            steps=2,
+            white_box=True,
+            also_on=("both", "twin"),
+            parts=True,
+            through=("jpeg",),
+            sweep=(1,),
+            starts=(2,),
+        ),
+        ChosenAttack("advdm", (EPS,), steps=1, white_box=True),
+        ChosenAttack("square", (EPS,), steps=3, preset="zero"),
+    ),
+    purifiers=(ChosenPurifier("jpeg", settings={"quality": 20}, attacks=("photoguard-encoder",), hardened=True),),
+    twin="twin",
     images=3,
     prompts_an_image=2,
     strength=0.7,
@@ -100,12 +121,13 @@ def networks():
         patch.setattr(distances, "load_features", lambda name: PooledFeatures())
         patch.setattr(editing_module, "load_clip", lambda name, device: SmallClip())
         patch.setattr(estimates, "RESAMPLES", RESAMPLES)
+        patch.setattr(distances, "load_projection", lambda name: PROJECTION)
         yield
 
 
 @pytest.fixture(scope="module")
 def vaes() -> dict[str, VAE]:
-    return {"original": small_kl(), "hardened": hardened_twin()}
+    return {"original": small_kl(), "hardened": hardened_twin(), "twin": hardened_twin(seed=2)}
 
 
 @pytest.fixture(scope="module")
@@ -120,21 +142,25 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def attacked(name: str, x: Tensor, model: VAE | Pipeline, seed: int, steps: int, eps: float = EPS, **options) -> Tensor:
+def attacked(
+    name: str, x: Tensor, model: VAE | Pipeline, seed: int, steps: int, eps: float = EPS, preset: str = "", **options
+) -> Tensor:
     """An attack on whole grey levels, image by image from a generator of its own."""
     attack, draws = ATTACKS[name], [named_generator(seed, key_of_image(image)) for image in x]
     if attack.needs == "vae":
-        options["vae"] = model.vae if isinstance(model, Pipeline) else model
+        options.setdefault("vae", model.vae if isinstance(model, Pipeline) else model)
     else:
         options["pipeline"] = model
-    with make_accelerator("auto").autocast():
-        found = attack.run(x, ball=attack.default.ball.resized(eps, steps), generators=draws, **options)
+    preset = attack.presets[preset] if preset else attack.default
+    found = attack.run(x, ball=preset.ball.resized(eps, steps), generators=draws, **{**preset.options, **options})
     return to_levels(found).float() / 255
 
 
-def noisy(x: Tensor, eps: float, seed: int) -> Tensor:
+def noisy(x: Tensor, name: str, eps: float | Tensor, seed: int) -> Tensor:
     draws = [named_generator(seed, key_of_image(image)) for image in x]
-    return to_levels((x + eps * uniform_like(x, draws)).clamp(0, 1)).float() / 255
+    draw = uniform_like(x, draws)
+    draw = draw.sign() if name == "random-signs" else draw
+    return to_levels((x + eps * draw).clamp(0, 1)).float() / 255
 
 
 def check(found: Estimate, values: Tensor, seed: int, groups: Tensor | None = None) -> None:
@@ -168,8 +194,8 @@ def test_a_row_of_reconstruction_is_what_its_vae_makes_of_its_images(cell, defen
     seed, x = RECONSTRUCTION.seed, load_photographs(folder, 4, 32, RECONSTRUCTION.seed)[0]
     if cell.attack != "none":
         x = x[:3]
-    if cell.attack == "uniform-noise":
-        given = noisy(x, EPS, seed)
+    if cell.attack in NOISES:
+        given = noisy(x, cell.attack, EPS, seed)
     else:
         given = x if cell.attack == "none" else attacked(cell.attack, x, vaes[cell.made_on], seed, RECONSTRUCTION.steps)
     vae, rows = vaes[VAE_OF[defence]], read_rows(reconstructed["rows"])
@@ -182,6 +208,8 @@ def test_a_row_of_reconstruction_is_what_its_vae_makes_of_its_images(cell, defen
         check(row.measures[name], values, seed)
     pooled, numbers = PooledFeatures().pooled, torch.arange(len(x))
     assert row.measures["frechet"].value == pytest.approx(frechet_distance(pooled(y), pooled(x)), rel=1e-3, abs=1e-6)
+    some = frechet_distance(pooled(y)[:, [2, 5, 11]], pooled(x)[:, [2, 5, 11]])
+    assert row.measures["frechet_pca"].value == pytest.approx(some, rel=1e-3, abs=1e-6)
     kid = KernelDistance(pooled(y), pooled(x), (numbers, numbers)).value()
     assert row.measures["kid"].value == pytest.approx(kid, rel=1e-3, abs=1e-6)
 
@@ -219,6 +247,10 @@ def test_a_row_of_hardening_is_what_the_encoder_of_its_step_makes_of_its_images(
 # --- editing
 
 
+def jpeg_20(x: Tensor) -> Tensor:
+    return PURIFIERS["jpeg"](x, [named_generator(0, "none is drawn")] * len(x), None, quality=20)
+
+
 @dataclasses.dataclass
 class Edits:
     """The edits of the photographs, by public functions alone."""
@@ -232,13 +264,29 @@ class Edits:
         self.prompts = [EDITING.prompts[k % len(EDITING.prompts)] for k in range(len(self.photograph))]
         self.reference = self.edit(self.x, "original")
 
-    def given(self, attack: str, made_on: str) -> Tensor:
-        if attack == "none":
+    def given(self, cell: Cell) -> Tensor:
+        if cell.attack == "none":
             return self.x
-        if attack == "uniform-noise":
-            return noisy(self.x, EPS, EDITING.seed)
-        steps = {chosen.name: chosen.steps for chosen in EDITING.attacks}[attack]
-        return attacked(attack, self.x, self.pipelines[made_on], EDITING.seed, steps)
+        if cell.attack in NOISES:
+            return noisy(self.x, cell.attack, EPS, EDITING.seed)
+        steps = cell.steps or {chosen.name: chosen.steps for chosen in EDITING.attacks}[cell.attack]
+        model, options = self.pipelines["original" if cell.made_on == "both" else cell.made_on], {}
+        if cell.made_on == "both":
+            options["vae"] = tuple(self.pipelines[name].vae for name in ("original", "hardened"))
+        if cell.through:
+            # Forward as the JPEG is, backward as the identity.
+            options["loop"] = Loop(view=lambda x: x + (jpeg_20(x.detach()) - x).detach())
+        if cell.restarts:
+            options["loop"] = Loop(restarts=cell.restarts)
+        whole = attacked(cell.attack, self.x, model, EDITING.seed, steps, preset=cell.preset, **options)
+        return self.part(cell.part, whole) if cell.part else whole
+
+    def part(self, part: str, whole: Tensor) -> Tensor:
+        delta = whole - self.x
+        if part == "signs":
+            rms = delta.square().mean((1, 2, 3), keepdim=True).sqrt()
+            return noisy(self.x, "random-signs", rms, EDITING.seed)
+        return to_levels((self.x + split_contrast(self.x, delta)[part == "rest"]).clamp(0, 1)).float() / 255
 
     def edit(self, given: Tensor, vae: str, seed: int = EDITING.seed) -> Tensor:
         names = [key_of_image(self.x[i]) + prompt for i, prompt in zip(self.photograph, self.prompts, strict=True)]
@@ -250,21 +298,21 @@ class Edits:
     def under(self, defence: str, given: Tensor) -> Tensor:
         if defence in VAE_OF:
             return self.edit(given, VAE_OF[defence])
-        draws = [named_generator(EDITING.seed, key_of_image(image)) for image in self.x]
-        purified = PURIFIERS[defence](given, draws, None, quality=20)
-        return self.edit(to_levels(purified).float() / 255, "original")
+        assert defence in ("jpeg", "hardened+jpeg")
+        return self.edit(to_levels(jpeg_20(given)).float() / 255, "original" if defence == "jpeg" else "hardened")
 
 
 @pytest.fixture(scope="module")
 def edits(vaes, folder) -> Edits:
     pipeline = little(vaes["original"])
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(vaes["hardened"])}
+    pipelines["twin"] = pipeline.with_vae(vaes["twin"])
     return Edits(pipelines, load_photographs(folder, EDITING.images, pipeline.size, EDITING.seed)[0])
 
 
 @pytest.fixture(scope="module")
 def edited(edits, vaes, folder) -> dict:
-    return editing(edits.pipelines["original"], vaes["hardened"], folder, folder.parent / "editing", EDITING)
+    return editing(edits.pipelines["original"], vaes["hardened"], folder, folder.parent / "editing", EDITING, twin=vaes["twin"])
 
 
 def check_edits(measures: dict[str, Estimate], y: Tensor, edits: Edits) -> None:
@@ -277,20 +325,36 @@ def check_edits(measures: dict[str, Estimate], y: Tensor, edits: Edits) -> None:
     wanted = (kid.value(), *kid.interval(torch.Generator().manual_seed(seed), RESAMPLES))
     assert dataclasses.astuple(measures["kid"])[:3] == pytest.approx(wanted, rel=1e-3, abs=1e-5)
     picks = list(resamples(groups, RESAMPLES, torch.Generator().manual_seed(seed)))
-    about = frechet_distance(pooled, there)
-    ends = interval_about(about, [frechet_distance(pooled[pick], there[pick]) for pick in picks])
-    assert dataclasses.astuple(measures["frechet"])[:3] == pytest.approx((about, *ends), rel=1e-3, abs=1e-5)
+    some = [2, 5, 11]
+    for name, (a, b) in {"frechet": (pooled, there), "frechet_pca": (pooled[:, some], there[:, some])}.items():
+        about = frechet_distance(a, b)
+        ends = interval_about(about, [frechet_distance(a[pick], b[pick]) for pick in picks])
+        assert dataclasses.astuple(measures[name])[:3] == pytest.approx((about, *ends), rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize(("cell", "defence"), editing_conditions(EDITING), ids=str)
 def test_a_row_of_editing_compares_the_edits_of_its_images_by_its_pipeline(cell, defence, edited, edits):
-    row = find_row(read_rows(edited["rows"]), **cell.condition(), defence=defence, access=access_of(cell.made_on, defence))
-    check_edits(row.measures, edits.under(defence, edits.given(cell.attack, cell.made_on)), edits)
+    row = find_row(read_rows(edited["rows"]), **cell.condition(), defence=defence, access=cell.access(defence))
+    check_edits(row.measures, edits.under(defence, edits.given(cell)), edits)
+
+
+@pytest.mark.parametrize(("defence", "access"), [("hardened", "transfer"), ("hardened", "white-box"), ("jpeg", "white-box")])
+def test_the_worst_case_is_the_furthest_edit_of_all_attacks_image_by_image(defence, access, edited, edits):
+    cells = [cell for cell, other in editing_conditions(EDITING) if other == defence and cell.made_on]
+    cells = [cell for cell in cells if not (cell.part or cell.steps or cell.restarts)]
+    if access == "transfer":
+        cells = [cell for cell in cells if cell.made_on in ("original", "twin")]
+    tried = [edits.under(defence, edits.given(cell)) for cell in cells]
+    furthest = torch.stack([pairwise(y, edits.reference)["distance"] for y in tried]).argmax(0)
+    worst = torch.stack([tried[k][i] for i, k in enumerate(furthest.tolist())])
+    row = find_row(read_rows(edited["rows"]), attack="worst case", defence=defence, access=access)
+    assert row.condition["attacks"] == len(cells) > 1
+    check_edits(row.measures, worst, edits)
 
 
 def test_no_two_rows_of_editing_are_equal(edited):
-    rows = read_rows(edited["rows"])
-    assert len({str(row.measures) for row in rows}) == len(rows)
+    rows = [row for row in read_rows(edited["rows"]) if row.condition["attack"] != "worst case"]
+    assert len({str(row.measures) for row in rows}) == len(rows) == len(editing_conditions(EDITING))
 
 
 def test_the_baselines_of_editing_are_another_draw_of_noise_and_both_vaes_reconstructions(edited, edits, vaes):

@@ -18,6 +18,8 @@ from srlvae.metrics.features import FEATURES, Features, Inception, Lpips, load_f
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance, kernel_distance, polynomial_kernel
 from srlvae.metrics.pairwise import detail, detail_distance, feature_distance, psnr, ssim
+from srlvae.metrics.projection import Projection, fit_projection, load_projection
+from srlvae.metrics.shares import clustered_interval, student, wilson_interval
 
 
 def draws(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -202,6 +204,34 @@ def test_the_frechet_distance_is_symmetric():
 def test_a_set_of_one_is_refused(metric):
     with pytest.raises(ValueError, match="at least 2 vectors.*got 1 and 5"):
         metric(draws(1, 3), draws(5, 3))
+
+
+def test_a_projection_keeps_the_directions_in_which_real_vectors_differ_most():
+    # Of ten numbers, the third and the seventh vary most.
+    scale = torch.full((10,), 0.1)
+    scale[2], scale[6] = 3.0, 2.0
+    x = draws(200, 10).float() * scale + 5
+    found = fit_projection(x, 2)
+    torch.testing.assert_close(found.directions.abs(), torch.eye(10)[[2, 6]], atol=0.1, rtol=0)
+    torch.testing.assert_close(found(x).mean(0), torch.zeros(2).double(), atol=1e-4, rtol=0)
+    # By hand: the variances of the coordinates are the two largest eigenvalues of the covariance.
+    largest = torch.linalg.eigvalsh(torch.cov(x.double().T))[-2:].flip(0)
+    torch.testing.assert_close(found(x).var(0), largest, rtol=1e-4, atol=0)
+    with pytest.raises(ValueError, match="32 directions need more vectors"):
+        fit_projection(x)
+
+
+def test_the_bundled_directions_are_orthonormal_and_of_the_network_that_they_name():
+    found = load_projection("efficientnet-lite1")
+    assert found and found.directions.shape == (32, 1280) and load_projection("efficientnet-lite0") is None
+    torch.testing.assert_close(found.directions @ found.directions.T, torch.eye(32), atol=1e-5, rtol=0)
+
+
+def test_few_directions_are_measured_well_by_few_images():
+    # Two halves of one distribution: in all 200 numbers the distance is the noise of finite sets, in four it is small.
+    x = draws(100, 200)
+    few = Projection(torch.zeros(200), torch.eye(200)[:4])
+    assert frechet_distance(x[:50], x[50:]) > 100 * frechet_distance(few(x[:50]), few(x[50:]))
 
 
 # --- kernel distance
@@ -424,3 +454,28 @@ def test_weights_that_are_not_the_published_ones_are_refused(lite, monkeypatch):
     monkeypatch.setitem(features_module.LITE_SHA256, "efficientnet-lite0", "0" * 64)
     with pytest.raises(ValueError, match="not the published weights of efficientnet-lite0"):
         load_features("efficientnet-lite0")
+
+
+# --- shares
+
+
+def test_wilson_s_interval_is_the_shares_whose_own_spread_reaches_the_found_one():
+    for share, n in ((0.0, 10), (0.3, 10), (0.5, 432), (1.0, 32)):
+        for end in wilson_interval(share, n):
+            # (share − p)² = z² p (1 − p) / n at both ends, but where an end is cut to 0 or 1.
+            assert (share - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / n, abs=1e-12)
+
+
+def test_student_s_quantiles_are_the_published_ones():
+    wanted = {1: 12.706, 2: 4.303, 5: 2.571, 12: 2.179, 20: 2.086, 30: 2.042, 60: 2.000, 1000: 1.962}
+    assert {freedom: student(freedom) for freedom in wanted} == pytest.approx(wanted, rel=4e-3)
+
+
+def test_clusters_that_vary_like_images_count_as_images_and_never_as_more():
+    # Four clusters of equal shares do not vary: still no more is known than of 40 images, by 3 degrees of freedom.
+    assert clustered_interval([[0.5] * 4], 40) == wilson_interval(0.5, 40, student(3))
+    assert clustered_interval([[0.5]], 40) == wilson_interval(0.5, 40)
+    # Clusters of zeros and ones alone are worth no more than their number, less one for their mean.
+    assert clustered_interval([[0.0, 1.0, 0.0, 1.0]], 40) == pytest.approx(wilson_interval(0.5, 3, student(3)))
+    # What differs between strata does not widen the interval.
+    assert clustered_interval([[0.1, 0.2], [0.8, 0.9]], 10**6) == pytest.approx(clustered_interval([[0.45, 0.55]] * 2, 10**6))

@@ -270,6 +270,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--protocol": Row(("--protocol", "full"), of("protocol", "prompts_an_image"), 2),
         "--pipeline": Row(("--pipeline", "other"), of("pipeline", "source"), "other"),
         "--hardened": Row(("--hardened", "other"), of("hardened", "source"), "other"),
+        "--twin": Row(("--twin", "other"), of("twin", "source"), "other"),
         "--n": Row(("--n", 3), of("protocol", "images"), 3),
         "--device": Row(("--device", "meta"), of("pipeline", "device"), META),
         "--follow-links": LINKS,

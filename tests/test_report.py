@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from srlvae.bench.cells import Cell
 from srlvae.bench.poisoning import sheet_name
 from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.images import write_image
-from srlvae.report.editing import defence_table, editing_table, load_run, measures_of, share_removed, summary_table
+from srlvae.metrics.shares import wilson_interval
+from srlvae.report.defences import defence_table, share_removed
+from srlvae.report.editing import (
+    editing_table,
+    headline_measures,
+    load_run,
+    measures_of,
+    summary_table,
+)
 from srlvae.report.editing_page import doubts
+from srlvae.report.editing_variants import square_doubts, steps_table, variants_table, worst_table
 from srlvae.report.page import write_report
-from srlvae.report.poisoning import counts_table, curves, defences_table, pooled_share
-from srlvae.report.rows import find_rows
+from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
+from srlvae.report.rows import find_rows, format_factor
 from srlvae.report.verdicts import verdicts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -29,7 +40,8 @@ def estimates(**values: float) -> dict[str, Estimate]:
 
 
 def row(attack: str, eps: str, made_on: str, defence: str, frechet: float, clip_i: float, **more) -> Row:
-    measures = estimates(frechet=frechet, clip_i=clip_i, kid=0.1, distance=1.0, psnr=20.0, ssim=0.5, clip_t=0.3)
+    measures = estimates(frechet=frechet, frechet_pca=frechet / 10, kid=frechet / 1000, distance=frechet / 100)
+    measures |= estimates(clip_i=clip_i, psnr=20.0, ssim=0.5, clip_t=0.3)
     condition = {"attack": attack, "eps": eps, **more.pop("condition", {})}
     return Row(condition, access_of(made_on, defence), defence, 2, measures, **more)
 
@@ -80,11 +92,13 @@ def result_of(folder: Path) -> dict:
 
 def test_verdicts_follow_from_the_rows(tmp_path):
     good, bad = (verdicts(result_of(write_run(tmp_path / str(value), value))) for value in (20.0, 70.0))
-    assert [holds for holds, _ in good] == [True, True, True, False, True]
+    # Of the attack at both budgets the one of 15/255 is told: transfer and white-box.
+    assert [holds for holds, _ in good] == [True, False, True, True, True]
     said = [text for _, text in good]
-    assert "20.00 → 21.00 dB" in said[0] and "5.0 from those" in said[1] and "below 30.0" in said[1]
-    assert "a factor of 5.00" in said[2] and "60% of the Fréchet distance" in said[3] and "it takes 0.002 s" in said[4]
-    assert [holds for holds, _ in bad] == [True, True, False, False, False]
+    assert "20.00 → 21.00 dB" in said[0] and "KID 0.0050 [0.0045, 0.0055] from those" in said[1]
+    assert "KID (net) 0.1000 → 0.0200, a factor of 5.0" in said[2] and "it takes 0.002 s" in said[4]
+    assert "60% of the KID and 60% of the dist" in said[3]
+    assert [holds for holds, _ in bad] == [True, False, False, True, False]
     assert "better than hardening on photoguard-encoder" in bad[4][1]
 
 
@@ -93,7 +107,7 @@ def test_a_claim_holds_by_its_factor_and_its_likeness(tmp_path):
     for found in result["rows"]:
         if found["defence"] == "hardened" and found["access"] == "transfer":
             found["measures"]["clip_i"]["value"] = 0.88
-    assert [holds for holds, _ in verdicts(result)] == [True, True, False, False, True]
+    assert [holds for holds, _ in verdicts(result)] == [True, False, False, True, True]
 
 
 def test_nothing_depends_on_the_order_of_rows_and_measures(tmp_path):
@@ -110,24 +124,113 @@ def test_the_table_has_a_line_a_set_and_a_column_a_defence(tmp_path):
     header, lines = editing_table(result, measures_of(result)["frechet"])
     assert header[3:] == ["no defence", "hardened", "jpeg"] and len(lines) == 5
     assert lines[1] == ["photoguard-encoder", "8/255", "transfer", *lines[1][3:]]
-    assert [cell.split()[0] for cell in lines[1][3:]] == ["100.0", "20.0", "50.0"] and lines[2][3] == ""
+    assert [cell.split()[0] for cell in lines[1][3:]] == ["100.0", "20.0", "50.0"]
+    # A cell without a number says why.
+    assert lines[2][3:] == ["– made on the hardened VAE", "60.0 [54.0, 66.0]", "– made on the hardened VAE"]
+    assert lines[0][5] == "– not run"
 
 
 def test_the_summary_has_a_line_an_attack_with_its_factor(tmp_path):
     header, lines = summary_table(result_of(write_run(tmp_path / "run")))
-    assert header == ["attack", "15/255", "8/255", "factor, 15/255", "white-box, 15/255", "CLIP-I, 15/255"]
-    assert lines[0] == ["none, any ε", "0 → 5 [4, 6]", "", "", "", "1 → 0.970"]
-    own = ["100 [90, 110] → 20 [18, 22]", "100 → 20", "5.0", "60 [54, 66]", "0.600 → 0.950"]
-    assert lines[1:] == [["photoguard-encoder", *own]]
+    columns = [["KID (net), 15/255", "factor", "white-box"], ["Fréchet (32 PCA dims of real photographs, net), 15/255"]]
+    columns += [["factor", "white-box"], ["CLIP-I (small), 15/255", "KID (net), 8/255"]]
+    assert header == ["attack", *(column for part in columns for column in part)]
+    kid, frechet = "0.0000 [0.0000, 0.0000] → 0.0050 [0.0045, 0.0055]", "0.00 [0.00, 0.00] → 0.50 [0.45, 0.55]"
+    missing = "– no attack"
+    assert lines[0] == ["none", kid, missing, missing, frechet, missing, missing, "1.000 → 0.970", missing]
+    kid = ["0.1000 [0.0900, 0.1100] → 0.0200 [0.0180, 0.0220]", "5.0", "0.0600 [0.0540, 0.0660]"]
+    frechet = ["10.00 [9.00, 11.00] → 2.00 [1.80, 2.20]", "5.0", "6.00 [5.40, 6.60]"]
+    assert lines[1:] == [["photoguard-encoder", *kid, *frechet, "0.600 → 0.950", "0.1000 → 0.0200"]]
+
+
+def test_an_attack_that_was_not_run_stands_in_the_summary_with_its_reason(tmp_path):
+    result = result_of(write_run(tmp_path / "run")) | {"not_run": {"pid": "this VAE has no posterior to attack"}}
+    assert summary_table(result)[1][-1] == ["pid", *["– this VAE has no posterior to attack"] * 8]
+
+
+def variant_rows() -> list[Row]:
+    """Variants of an attack at 15/255: on both VAEs, a part, steps, and through a JPEG; and the worst case."""
+    rows, about = editing_rows(20.0), {"of": "photoguard-encoder"}
+    both = Cell("photoguard-encoder", 15 / 255, "both")
+    part = Cell("photoguard-encoder", 15 / 255, "original", part="contrast")
+    for cell, hardened in ((both, 80.0), (part, 40.0)):
+        for defence, frechet in (("none", 100.0), ("hardened", hardened)):
+            found = row(cell.name, "15/255", "original", defence, frechet, 0.9, condition=cell.condition())
+            rows.append(replace(found, access=cell.access(defence)))
+    for steps, frechet in ((25, 80.0), (50, 97.0)):
+        more = {**about, "steps": steps, "restarts": 1}
+        rows.append(row(f"photoguard-encoder, {steps} steps", "15/255", "original", "none", frechet, 0.6, condition=more))
+    through = row("photoguard-encoder, through jpeg", "15/255", "original", "jpeg", 90.0, 0.6, condition=about)
+    rows.append(replace(through, access="white-box"))
+    for defence, access, frechet in (
+        ("none", "white-box", 120.0),
+        ("hardened", "transfer", 30.0),
+        ("hardened", "white-box", 70.0),
+    ):
+        found = row("worst case", "15/255", "original", defence, frechet, 0.5, condition={"attacks": 2})
+        rows.append(replace(found, access=access))
+    return rows
+
+
+def test_variants_the_worst_case_and_steps_have_tables_of_their_own(tmp_path):
+    folder = write_run(tmp_path / "run")
+    result = result_of(folder) | {"rows": as_data(variant_rows())}
+    result["protocol"]["attacks"] = [{"name": "photoguard-encoder", "preset": "", "eps": ["8/255", "15/255"], "steps": 100}]
+    found = {line[0]: line[1:4] for line in variants_table(result)[1]}
+    assert found == {
+        "photoguard-encoder, on both VAEs": ["white-box", "0.1000 → 0.0800", "1.2"],
+        "photoguard-encoder, contrast part alone": ["transfer", "0.1000 → 0.0400", "2.5"],
+    }
+    worst = [line[:5] for line in worst_table(result)[1]]
+    assert worst[0] == ["none", "white-box", "15/255", "2", "0.1200 [0.1080, 0.1320]"] and len(worst) == 3
+    # The attack as it is chosen, with 100 steps, is the last point.
+    said = ["photoguard-encoder", "original", "25: 0.800; 50: 0.970; 100: 1.000", "+3%, flat"]
+    assert steps_table(result)[1] == [said]
+    assert defence_table(result)[1][2][3] == "photoguard-encoder, through jpeg 0.0900"
+    summary = {line[0]: line for line in summary_table(result)[1]}
+    assert list(summary) == ["none", "photoguard-encoder", "worst case"]
+    assert summary["worst case"][2:4] == ["4.0", "0.0700 [0.0630, 0.0770]"]
+    lines = {(line[0], line[2]): line[3:] for line in editing_table(result, measures_of(result)["kid"], intervals=False)[1]}
+    assert lines["photoguard-encoder, through jpeg", "white-box"] == ["– made through jpeg"] * 2 + ["0.0900"]
+    assert lines["photoguard-encoder, on both VAEs", "white-box"][:2] == ["0.1000", "0.0800"]
+    (folder / "editing.json").write_text(json.dumps(result))
+    text = write_report([folder]).read_text(encoding="utf-8")
+    assert "The worst case, image by image" in text and "Over steps" in text and "<!-- steps -->" in text
+
+
+def test_queries_that_win_over_gradients_are_a_doubt(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    makers = (("original", "none", 50.0, 40.0), ("hardened", "hardened", 50.0, 60.0))
+    rows = [row("photoguard-encoder", "15/255", on, defence, value, 0.9) for on, defence, value, _ in makers]
+    rows += [row("square:zero", "15/255", on, defence, value, 0.9) for on, defence, _, value in makers]
+    (doubt,) = square_doubts(result | {"rows": as_data(rows)})
+    assert doubt.startswith("square:zero hurts edits under hardened more than photoguard-encoder")
+
+
+def test_a_result_without_few_directions_shows_the_distance_in_all(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    for found in result["rows"]:
+        del found["measures"]["frechet_pca"]
+    assert list(headline_measures(result)) == ["kid", "frechet", "clip_i"] and "frechet_pca" not in measures_of(result)
+    assert measures_of({**result, "protocol": {**result["protocol"], "sets": "inception"}})["frechet"].label == "FID"
+
+
+def test_a_factor_of_what_is_not_above_zero_is_the_least_that_is_left():
+    before, after = (row("advdm", "15/255", "original", defence, 10.0, 0.9) for defence in ("none", "hardened"))
+    for kid, text in ((0.002, "5.0"), (-0.001, "> 2.0"), (-0.01, "no distance left")):
+        after.measures["kid"] = Estimate(kid, kid - 0.006, kid + 0.006, 2)
+        assert format_factor(before, after, "kid") == text
 
 
 def test_gains_and_costs_stand_beside_each_other(tmp_path):
     result = result_of(write_run(tmp_path / "run"))
     assert share_removed(result, "hardened") == pytest.approx(0.8) and share_removed(result, "jpeg") == pytest.approx(0.5)
     header, lines = defence_table(result)
-    assert header == ["defence", "clean", "PhotoGuard", "seconds per image", "memory", "network passes per image"]
-    assert lines[1] == ["hardened", "5", "20", "0 (encoder: +0.1 ms)", "0", "0"]
-    assert lines[2] == ["jpeg", "", "50", "0.002", "2 MB", "0"]
+    judged = "KID (net); Fréchet (32 PCA dims of real photographs, net)"
+    costs = ["attacked through it: KID (net)", "seconds per image", "memory", "network passes per image"]
+    assert header == ["defence", f"clean: {judged}", f"PhotoGuard: {judged}", *costs]
+    assert lines[1] == ["hardened", "0.0050; 0.50", "0.0200; 2.00", "", "0 (encoder: +0.1 ms)", "0", "0"]
+    assert lines[2] == ["jpeg", "– not run", "0.0500; 5.00", "not attacked adaptively", "0.002", "2 MB", "0"]
 
 
 def test_doubts_name_few_images_the_network_and_the_attacks(tmp_path):
@@ -161,7 +264,7 @@ def test_names_in_results_are_text_on_the_page(tmp_path):
 def test_several_runs_stand_side_by_side(tmp_path):
     folders = [write_run(tmp_path / name, value) for name, value in (("one", 20.0), ("two", 70.0))]
     text = write_report(folders, tmp_path / "both").read_text(encoding="utf-8")
-    assert "Side by side" in text and "100.0 → 20.0" in text and "100.0 → 70.0" in text
+    assert "Side by side" in text and "0.1000 → 0.0200; 0.600 → 0.950" in text and "0.1000 → 0.0700; 0.600 → 0.950" in text
     assert not re.search(r'(src|href)="(?!data:|#)', text), "the page is to be one file"
     assert "| photoguard-encoder | 15/255 |" in (folders[1] / "table.md").read_text(encoding="utf-8")
 
@@ -193,15 +296,37 @@ def poisoning_result() -> dict:
 
 def test_shares_are_pooled_over_fine_tunings():
     poisoned = [row for row in find_rows(poisoning_rows(), defence="none") if row.condition["poisons"]]
-    # Eight images of two fine-tunings, half and all of which are called the target.
-    assert pooled_share(poisoned, "target") == Estimate(0.75, 0.5, 1.0, 8)
-    # Of one fine-tuning alone the images are what there is to draw from.
+    # Eight images of two fine-tunings, half and all of which are called the target: they vary like 1.5 independent images.
+    found = pooled_share(poisoned, "target")
+    assert (found.value, found.n) == (0.75, 8)
+    assert (found.low, found.high) == pytest.approx(wilson_interval(0.75, 0.75 * 0.25 / (0.125 / 2), 12.706))
+    # Of one fine-tuning alone the images are what there is to count.
     alone = pooled_share(find_rows(poisoned, seed=0), "target")
-    assert alone.low < alone.value == 0.5 < alone.high
+    assert alone == Estimate(0.5, *wilson_interval(0.5, 4), 4) and share_over_pairs(poisoned, "target") is None
     said = {line[0]: line[1:] for line in defences_table(poisoning_result(), likeness=True)[1]}
-    assert said["original"] == ["75% [50%, 100%]", "25% [0%, 50%]", "75% [75%, 75%]", "0.500"]
-    assert said["hardened, no poison"][0] == "0% [0%, 0%]"
-    assert counts_table(poisoning_result())[1][1][:3] == ["80", "75% [50%, 100%]", "0% [0%, 0%]"]
+    assert said["original"] == ["75 % [1, 100]", "25 % [0, 99]", "75 % [3, 100]", "0.500"]
+    assert said["hardened, no poison"][0] == "0 % [0, 95]"
+    assert counts_table(poisoning_result())[1][1][:3] == ["80", "75 % [1, 100]", "0 % [0, 95]"]
+
+
+def test_shares_of_pairs_have_an_interval_for_these_pairs_and_one_over_pairs():
+    # Two pairs of two fine-tunings: the pairs are far apart, and each pair's fine-tunings close together.
+    shares = {("cat", "dog"): (0.25, 0.5), ("car", "cat"): (0.75, 1.0)}
+    rows = []
+    for (concept, target), of_pair in shares.items():
+        for seed, share in enumerate(of_pair):
+            about = {"attack": "nightshade", "eps": "10/255", "concept": concept, "target": target, "poisons": 80, "seed": seed}
+            rows.append(Row(about, "transfer", "hardened", 400, {"target": Estimate(share, None, None, 400)}))
+    these, over = pooled_share(rows, "target"), share_over_pairs(rows, "target")
+    assert over and (these.value, these.n, over.value, over.n) == (0.625, 1600, 0.625, 1600)
+    # By hand: each pair's variance is .03125, of which two fine-tunings leave half, and two pairs a quarter.
+    assert (these.low, these.high) == pytest.approx(wilson_interval(0.625, 0.625 * 0.375 / (2 * 0.03125 / 2 / 4), 4.303))
+    assert (over.low, over.high) == pytest.approx(wilson_interval(0.625, 0.625 * 0.375 / (0.125 / 2), 12.706))
+    # Without poison, both pairs are of the same fine-tunings.
+    clean = [replace(row, condition=row.condition | {"poisons": 0}) for row in rows]
+    apart = wilson_interval(0.625, 0.625 * 0.375 / (0.03125 / 2), 12.706)
+    assert (pooled_share(clean, "target").low, pooled_share(clean, "target").high) == pytest.approx(apart)
+    assert format_pooled(rows, "target").startswith("62 % [") and "; over pairs [" in format_pooled(rows, "target")
 
 
 def test_curves_begin_without_poison():
@@ -218,7 +343,7 @@ def test_the_poisoning_page_shows_what_is_there_and_says_what_is_missing(tmp_pat
     for row in read_rows(result["rows"]):
         write_image(tmp_path / "sheets" / sheet_name(row.condition, row.access, row.defence), torch.rand(3, 60, 400))
     text = write_report([tmp_path]).read_text(encoding="utf-8")
-    assert "cat → dog" in text and "75% (25%)" in text and "<svg" in text and "data:image/jpeg" in text
+    assert "cat → dog" in text and "(25 %)" in text and "<svg" in text and "data:image/jpeg" in text
     assert "2 points are still to be run" in text
 
 

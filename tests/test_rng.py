@@ -30,6 +30,14 @@ def test_neighbouring_pairs_have_states_of_their_own():
     assert len(states) == 900
 
 
+@pytest.mark.parametrize("draw", [uniform_like, normal_like])
+def test_noise_is_drawn_on_the_cpu_whatever_the_device_is(draw):
+    here, there = generator(7, 0), generator(7, 0)
+    draw(torch.empty(1, 3, 5, 5), [here])
+    assert draw(torch.empty(1, 3, 5, 5, device="meta"), [there]).device.type == "meta"
+    assert torch.equal(here.get_state(), there.get_state()) and here.device.type == "cpu"
+
+
 def test_negative_seeds_are_refused():
     with pytest.raises(ValueError, match="non-negative"):
         generator(-1, 0)

@@ -8,20 +8,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from srlvae.bench.cells import Cell
 from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.config import budget, fraction
 from srlvae.errors import InputError
 from srlvae.metrics.roc import shares_below
+from srlvae.metrics.shares import wilson_interval
 from srlvae.report.rows import (
+    attack_label,
     budgets,
     cost_cells,
+    counted,
     factor,
     find_pair,
     find_row,
     find_rows,
     format_estimate,
     format_pair,
-    format_percent,
+    format_share,
     made_on,
     main_budget,
     share_left,
@@ -115,9 +119,9 @@ def test_order_means_nothing():
 
 
 def test_a_factor_is_before_over_after():
-    assert factor(ROWS[2], ROWS[3]) == 4 and share_left(ROWS[2], ROWS[3]) == 0.25
+    assert factor(ROWS[2], ROWS[3], "frechet") == 4 and share_left(ROWS[2], ROWS[3], "frechet") == 0.25
     with pytest.raises(ValueError, match="infinite on all images"):
-        factor(row("none", "0", "", "none", None), ROWS[3])
+        factor(row("none", "0", "", "none", None), ROWS[3], "frechet")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,22 @@ def test_an_estimate_is_shown_with_its_interval_and_no_minus_before_zero(estimat
 
 def test_pairs_and_shares_in_words():
     assert format_pair((ROWS[2], ROWS[3]), "frechet", ".0f") == "100 → 25" and format_pair(None, "frechet", ".0f") == ""
-    assert format_percent(Estimate(0.617, 0.5, 0.7, 9)) == "62 %"
+    assert format_share(Estimate(0.617, 0.5, 0.7, 9)) == "62 % [50, 70]"
+    assert format_share(Estimate(0.617, 0.5, 0.7, 9), interval=False) == format_share(Estimate(0.617, None, None, 9)) == "62 %"
+
+
+def test_a_share_of_few_images_is_never_certain():
+    low, high = wilson_interval(1.0, 32)
+    found = counted(Estimate(1.0, 1.0, 1.0, 32))
+    assert (found.low, found.high) == (low, high) and low == pytest.approx(32 / (32 + 1.959964**2)) and high == 1
+    assert format_share(found) == "100 % [89, 100]"
+
+
+def test_the_norm_of_a_budget_that_bounds_no_pixel_stands_with_the_attack():
+    cell = Cell("dct-shield", 15 / 255, "original")
+    assert cell.condition() == {"attack": "dct-shield", "eps": "15/255", "norm": "rms"}
+    assert attack_label(Row(cell.condition(), "transfer", "none", 2, {})) == "dct-shield (rms)"
+    assert attack_label(row("advdm", "15/255", "original", "none", 1.0)) == "advdm"
 
 
 def test_costs_are_blank_before_they_are_measured():

@@ -79,7 +79,7 @@ def _edited(pipeline: Pipeline, x: Images, wish: Wish, listener: Watcher, total:
         listener.at("steps", number, total)
         listener.check()
 
-    noise = [generator(wish.seed, 0, x.device)]
+    noise = [generator(wish.seed, 0)]
     return pipeline.edit(x, [wish.prompt], noise, strength=wish.strength, steps=STEPS, guidance=GUIDANCE, stepped=stepped)
 
 

@@ -9,6 +9,7 @@ from srlvae.attacks.engine.ball import Ball
 BLURGUARD_STEP = 1 / (3 * 512**2) ** 0.5
 # One quantisation step of JPEG at quality 95 as a root mean square over pixels; see `rms_of_a_step`.
 DCT_STEP, LUMA_STEP = 9.78 / 255, 6.71 / 255
+APGD = Ball(15 / 255, 60, 2 / 255)
 MIST = Preset(Ball(16 / 255, 100, 1 / 255), "mist.py, version 1: 16, 1 and 100 of 255ths")
 
 ON_VAES: dict[str, Attack] = {
@@ -140,7 +141,12 @@ ON_VAES: dict[str, Attack] = {
         "APGD, arXiv 2003.01690",
         "vae",
         "E + D",
-        {"default": Preset(Ball(15 / 255, 60, 2 / 255), "the largest budget of SRL-VAE's tables", restarts=2)},
+        {
+            "default": Preset(APGD, "the largest budget of SRL-VAE's tables", restarts=2),
+            "posterior": Preset(APGD, "the same and the variance; not published", {"variance": 0.02}, restarts=2),
+            "mean": Preset(APGD, "the latent alone; not published", {"weight": 1.0, "reconstruction": 0.0}, restarts=2),
+            "reconstruction": Preset(APGD, "the reconstruction alone; not published", {"weight": 0.0}, restarts=2),
+        },
         restarts=True,
     ),
     "worst-case": Attack(

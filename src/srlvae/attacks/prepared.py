@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.perceptual import NETWORK
-from srlvae.attacks.engine.pgd import Loop, size_of
+from srlvae.attacks.engine.pgd import Loop, View, size_of
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.attacks.request import Request
@@ -27,6 +27,32 @@ from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
 from srlvae.precision import computing, settled
 from srlvae.rng import Generators, named_generator
+
+
+@dataclass(frozen=True)
+class Through:
+    """How an attack goes through a purifier that it knows: forward as the purifier is, backward as if it were the identity.
+
+    Athalye et al. 2018 (arXiv 1802.00420), section 4.1: the straight-through estimate. A purifier that draws is drawn anew at
+    every evaluation, of which a step takes the mean of `draws`: the expectation over transformations.
+
+    - about: the name and the settings, for records.
+    - run: the purifier, `(x, generators) → x`.
+    """
+
+    about: Mapping[str, Any]
+    run: Callable[[Images, Generators], Images]
+    draws: int = 1
+
+    def view(self, generators: Generators) -> View:
+        """What an objective sees of images."""
+
+        def seen(x: Images) -> Images:
+            with torch.no_grad():
+                purified = self.run(x.detach(), generators)
+            return x + (purified.to(x) - x).detach()
+
+        return seen
 
 
 def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:
@@ -48,12 +74,14 @@ class PreparedAttack:
     """A request on one model, with the network of its perceptual budget. Attacks on a VAE take that of a pipeline.
 
     also: further VAEs on which the objective is added. Raises InputError if one reduces images by another factor.
+    purifier: a purifier that the attack goes through, in place of the request's view.
     """
 
     request: Request
     model: VAE | Pipeline
     features: Features | None = None
     also: tuple[VAE, ...] = ()
+    purifier: Through | None = None
 
     def __post_init__(self):
         for vae in self.also:
@@ -93,6 +121,8 @@ class PreparedAttack:
             said |= {"through": request.through, "draws": request.draws}
         if (precision := settled(request.precision)) != "no":
             said["precision"] = precision
+        if self.purifier:
+            said |= {"through": dict(self.purifier.about), "draws": self.purifier.draws}
         if self.also:
             said["also"] = [vae.fingerprint() for vae in self.also]
         if self.features or ball.perceptual:
@@ -152,6 +182,9 @@ class PreparedAttack:
     def _loop(self, x: Images, draws: Generators, watch: Trace | None) -> Loop:
         preset, through = self.request.changed, self.request.through
         loop = Loop(mask=self._mask(x), restarts=preset.restarts, repeats=preset.repeats, watch=watch)
+        if self.purifier:
+            # Behind a view nothing is compared, so that there is nothing to choose among several starts by.
+            return replace(loop, view=self.purifier.view(draws), repeats=self.purifier.draws, restarts=1)
         if through is None:
             return loop
         return replace(loop, view=None if through == SAMPLING else VIEWS[through](draws), repeats=self.request.draws)

@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from srlvae.attacks.contrast import split_contrast
+from srlvae.attacks.engine.pgd import size_of
 from srlvae.attacks.engine.trace import Trace
-from srlvae.attacks.noise import noisy
-from srlvae.attacks.prepared import PreparedAttack, prepare
+from srlvae.attacks.noise import NOISES, eps_of_rms, noisy
+from srlvae.attacks.prepared import PreparedAttack, Through, prepare
 from srlvae.attacks.request import Request
 from srlvae.bench.cache import Cache, key_of, key_of_image
-from srlvae.bench.rows import Condition
-from srlvae.config import budget
+from srlvae.bench.cells import Cell
 from srlvae.images import Images, to_levels
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.rng import named_generator
-from srlvae.training.precision import make_accelerator
-
-# Noise that is uniform in the ball. An attack should do more damage than noise of the same budget.
-UNIFORM_NOISE = "uniform-noise"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is done to the photographs in one cell of a benchmark's table.
-
-    - attack: the name of an attack, `none` for clean photographs, or `uniform-noise`.
-    - eps: the budget ε of the attack, in [0,1] units.
-    - made_on: the VAE that the attack is made on, `original` or `hardened`; blank for clean photographs and for noise.
-    """
-
-    attack: str
-    eps: float
-    made_on: str
-
-    def condition(self) -> Condition:
-        """The part of a row's condition that this cell decides: the attack and its budget, written `15/255`."""
-        return {"attack": self.attack, "eps": budget(self.eps)}
-
-    def __str__(self) -> str:
-        made = f" made on the {self.made_on} VAE" if self.made_on else ""
-        return "clean" if self.attack == "none" else f"{self.attack} {budget(self.eps)}{made}"
-
-
-CLEAN = Cell("none", 0.0, "")
 
 
 @dataclass(frozen=True)
@@ -70,39 +42,52 @@ def photograph_set(x: Images) -> ImageSet:
 class Attacker:
     """Makes the images of every cell, with one seed for all, and keeps them in a cache.
 
-    - models: what the names `original` and `hardened` stand for.
-    - steps: from an attack's name to the number of its steps. None means the number of the attack's preset.
+    - models: what the names `original`, `hardened` and `twin` stand for.
+    - steps: from an attack, as the protocol calls it, to the number of its steps. None means the number of the preset.
+    - purifier: from a purifier's name to how an attack goes through it.
     """
 
     models: Mapping[str, VAE | Pipeline]
     steps: Callable[[str], int | None]
     seed: int
     cache: Cache
+    purifier: Callable[[str], Through] | None = None
 
     def images(self, cell: Cell, clean: ImageSet) -> ImageSet:
         """The photographs `clean` after what the cell does to them. Those that are in the cache are not made again."""
         if cell.attack == "none":
             return clean
-        if cell.attack == UNIFORM_NOISE:
-            return noisy_images(clean, cell.eps, self.seed, self.cache)
-        request = Request(cell.attack, eps=cell.eps, steps=self.steps(cell.attack), seed=self.seed)
-        return attacked_images(prepare(request, self.models[cell.made_on]), clean, self.cache)
+        if cell.attack in NOISES:
+            return noisy_images(clean, cell.attack, cell.eps, self.seed, self.cache)
+        whole = attacked_images(self.prepared(cell), clean, self.cache)
+        return part_images(cell.part, whole, clean, self.seed, self.cache) if cell.part else whole
+
+    def prepared(self, cell: Cell) -> PreparedAttack:
+        """The attack of a cell, ready on its models."""
+        steps = cell.steps or self.steps(cell.chosen)
+        asked: dict[str, Any] = {"preset": cell.preset or None, "restarts": cell.restarts or None, "seed": self.seed}
+        request = Request(cell.attack, eps=cell.eps, steps=steps, **asked)
+        attack = prepare(request, self.models["original" if cell.made_on == "both" else cell.made_on])
+        if cell.made_on == "both":
+            hardened = self.models["hardened"]
+            attack = replace(attack, also=(hardened.vae if isinstance(hardened, Pipeline) else hardened,))
+        return replace(attack, purifier=self.purifier(cell.through)) if cell.through and self.purifier else attack
 
     def doubts(self, attacked: ImageSet) -> list[str]:
         """What speaks against believing the attack that made these images. Each image adds its own reasons to the list."""
         return [doubt for note in self.cache.notes(attacked.keys) if note for doubt in note["doubts"]]
 
 
-def noisy_images(clean: ImageSet, eps: float, seed: int, cache: Cache) -> ImageSet:
-    """The photographs with uniform noise within ε, rounded to 8 bits.
+def noisy_images(clean: ImageSet, noise: str, eps: float, seed: int, cache: Cache) -> ImageSet:
+    """The photographs with noise of a name in NOISES within ε, rounded to 8 bits.
 
     The noise of a photograph depends on its key and on the seed alone.
     """
-    keys = [key_of("uniform-noise", eps=eps, seed=seed, source=key) for key in clean.keys]
+    keys = [key_of("noisy", noise=noise, eps=eps, seed=seed, source=key) for key in clean.keys]
 
     def make(part: list[int]) -> tuple[Tensor, list[Any]]:
         x, draws = clean.images[part], [named_generator(seed, clean.keys[i]) for i in part]
-        return to_levels(noisy(x, UNIFORM_NOISE, eps, draws)).float() / 255, [None] * len(part)
+        return to_levels(noisy(x, noise, eps, draws)).float() / 255, [None] * len(part)
 
     def within(i: int, image: Tensor) -> bool:
         # Rounding may add half a level.
@@ -111,20 +96,39 @@ def noisy_images(clean: ImageSet, eps: float, seed: int, cache: Cache) -> ImageS
     return ImageSet(keys, cache.images(keys, make, within))
 
 
+def part_images(part: str, attacked: ImageSet, clean: ImageSet, seed: int, cache: Cache) -> ImageSet:
+    """What a part of each perturbation makes of its photograph, rounded to 8 bits. `part` is one of PARTS.
+
+    A part may move a pixel further than the whole perturbation did.
+    """
+    pairs = zip(attacked.keys, clean.keys, strict=True)
+    keys = [key_of("noisy", part=part, seed=seed, source=key, clean=own) for key, own in pairs]
+
+    def make(chosen: list[int]) -> tuple[Tensor, list[Any]]:
+        x, draws = clean.images[chosen], [named_generator(seed, clean.keys[i]) for i in chosen]
+        delta = attacked.images[chosen] - x
+        if part == "signs":
+            found = noisy(x, "random-signs", eps_of_rms("random-signs", size_of(delta, "rms")), draws)
+        else:
+            contrast, rest = split_contrast(x, delta)
+            found = (x + (contrast if part == "contrast" else rest)).clamp(0, 1)
+        return to_levels(found).float() / 255, [None] * len(chosen)
+
+    return ImageSet(keys, cache.images(keys, make))
+
+
 def attacked_images(attack: PreparedAttack, clean: ImageSet, cache: Cache) -> ImageSet:
     """The photographs under an attack. Only those that the cache does not have are made.
 
-    With each image the cache keeps a note of the attack's settings and of the doubts about its run. Attacks compute in bfloat16
-    on devices where that is faster: they need only the signs of gradients, and take half the time.
+    With each image the cache keeps a note of the attack's settings and of the doubts about its run. Attacks compute in float32
+    on every device: neither a gradient nor the choice of the best iterate is rounded to bfloat16.
     """
-    accelerator = make_accelerator("auto")
-    settings = attack.made_from() | {"precision": accelerator.mixed_precision}
+    settings = attack.made_from()
     keys = [key_of("attacked", **settings, source=key) for key in clean.keys]
 
     def make(part: list[int]) -> tuple[Tensor, list[Any]]:
         trace = Trace()
-        with accelerator.autocast():
-            found = attack.perturb(clean.images[part].to(attack.vae.device), [clean.keys[i] for i in part], trace)
+        found = attack.perturb(clean.images[part].to(attack.vae.device), [clean.keys[i] for i in part], trace)
         return found, [{**settings, "doubts": doubts} for doubts in trace.doubts(len(part))]
 
     return ImageSet(keys, cache.images(keys, make, lambda i, image: attack.keeps_budget(image, clean.images[i])))

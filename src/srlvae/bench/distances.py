@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from srlvae.bench.estimates import mean_estimate, set_estimates, set_values
+from srlvae.bench.protocol import EditingProtocol, ReconstructionProtocol
 from srlvae.bench.rows import Estimate
 from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.features import Features, load_features
 from srlvae.metrics.pairwise import feature_distance, psnr, ssim
+from srlvae.metrics.projection import load_projection
 from srlvae.models.vae import VAE
 
 
@@ -36,6 +38,7 @@ class Networks:
             raise InputError(f"sets: {sets.name} gives no pooled vectors; choose efficientnet-lite1 or inception")
         self.pairs, self.sets = pairs.to(device), sets.to(device)
         self.batch_size, self.device = batch_size, device
+        self.projection = load_projection(sets.name)
 
     @torch.no_grad()
     def in_batches(self, function: Callable[..., Tensor], *sets: Tensor) -> Tensor:
@@ -61,6 +64,13 @@ def load_networks(pairs: str, sets: str, batch_size: int, device: torch.device |
     """Load the networks called `pairs` and `sets`. If they are the same, it is loaded once."""
     first = load_features(pairs)
     return Networks(first, first if sets == pairs else load_features(sets), batch_size, device)
+
+
+def judges_of(protocol: ReconstructionProtocol | EditingProtocol) -> dict[str, Any]:
+    """What a protocol measures distances by, for keys: the networks, the directions, and the seed of intervals."""
+    projection = load_projection(protocol.sets)
+    found = {"pairs": protocol.pairs, "sets": protocol.sets, "seed": protocol.seed}
+    return found | ({"directions": projection.fingerprint()} if projection else {})
 
 
 class EditDistances:
@@ -90,7 +100,9 @@ class EditDistances:
         values = self.networks.pairwise(edits, self.reference)
         values |= {"clip_i": (vectors * self.vectors).sum(-1), "clip_t": (vectors * self.texts).sum(-1)}
         measures = {name: mean_estimate(found, self.seed, self.photograph_of) for name, found in values.items()}
-        measures |= set_estimates(self.networks.pooled(edits), self.pooled, self.photograph_of, self.seed)
+        measures |= set_estimates(
+            self.networks.pooled(edits), self.pooled, self.photograph_of, self.seed, self.networks.projection
+        )
         return {
             "measures": {name: asdict(found) for name, found in measures.items()},
             "distances": values["distance"].tolist(),
@@ -104,7 +116,8 @@ class EditDistances:
         first = self.photograph_of < self.photograph_of.unique().median() + 0.5
         if min(len(self.photograph_of[part].unique()) for part in (first, ~first)) < 2:
             return {}
-        return set_values(self.pooled[first], self.pooled[~first], (self.photograph_of[first], self.photograph_of[~first]))
+        groups = self.photograph_of[first], self.photograph_of[~first]
+        return set_values(self.pooled[first], self.pooled[~first], groups, self.networks.projection)
 
 
 def reconstruction_estimates(networks: Networks, vae: VAE, x: Tensor, seed: int) -> dict[str, Estimate]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from srlvae.bench.attacked import Attacker, Cell, ImageSet, photograph_set
+from srlvae.attacks.prepared import Through
+from srlvae.bench.attacked import Attacker, ImageSet, photograph_set
 from srlvae.bench.cache import Cache, key_of
-from srlvae.bench.protocol import EditingProtocol
+from srlvae.bench.cells import BEFORE_HARDENED, Cell
+from srlvae.bench.protocol import ChosenPurifier, EditingProtocol
 from srlvae.bench.purifiers import Purifiers
-from srlvae.bench.rows import VAE_OF
+from srlvae.bench.rows import VAE_OF, vae_of
+from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
@@ -22,19 +26,34 @@ class Editor:
 
     - x: the photographs `n 3 h w`, with values that are multiples of 1/255.
 
-    Its attributes include `pipelines` and `vaes` (the fingerprints) by `original` and `hardened`, the `prompts` of all edits,
-    and `photograph_of`, the number of the photograph that each edit is made from.
+    - twin: a VAE that was hardened with another seed, on which attacks are made.
+
+    Its attributes include `pipelines` and `vaes` (the fingerprints) by `original`, `hardened` and `twin`, the `prompts` of all
+    edits, and `photograph_of`, the number of the photograph that each edit is made from.
     """
 
-    def __init__(self, pipeline: Pipeline, hardened: VAE, x: Images, protocol: EditingProtocol, cache: Cache):
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        hardened: VAE,
+        x: Images,
+        protocol: EditingProtocol,
+        cache: Cache,
+        twin: VAE | None = None,
+    ):
         self.protocol, self.cache = protocol, cache
         pipeline = pipeline.without_safety_checker()
         self.pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
+        self.pipelines |= {"twin": pipeline.with_vae(twin)} if twin else {}
         self.networks = pipeline.fingerprint()
         self.vaes = {name: pipe.vae.fingerprint() for name, pipe in self.pipelines.items()}
         self.purifiers = Purifiers(pipeline)
-        steps = {chosen.name: chosen.steps or None for chosen in protocol.attacks}
-        self.attacker = Attacker(self.pipelines, steps.__getitem__, protocol.seed, cache)
+        steps = {chosen.label: chosen.steps or None for chosen in protocol.attacks}
+
+        def through(name: str) -> Through:
+            return self.purifiers.through(self._purifier(name))
+
+        self.attacker = Attacker(self.pipelines, steps.__getitem__, protocol.seed, cache, through)
         self.clean = photograph_set(x)
         each, prompts = protocol.prompts_an_image, protocol.prompts
         self.photograph_of = [i for i in range(len(x)) for _ in range(each)]
@@ -60,14 +79,30 @@ class Editor:
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
             x, prompts = given.images[[self.photograph_of[k] for k in part]], [self.prompts[k] for k in part]
             names = [self.clean.keys[self.photograph_of[k]] + self.prompts[k] for k in part]
-            draws = [named_generator(seed, name, pipeline.device) for name in names]
+            draws = [named_generator(seed, name) for name in names]
             return pipeline.edit(x.to(pipeline.device), prompts, draws, **settings), [None] * len(part)
 
         return ImageSet(keys, self.cache.images(keys, make))
 
     def edits_under(self, defence: str, given: ImageSet) -> ImageSet:
-        """The edits of an image set under a defence: `none`, `hardened`, or the name of a purifier before the original VAE."""
+        """The edits of an image set under a defence.
+
+        It is `none`, `hardened`, or the name of a purifier before the original VAE; BEFORE_HARDENED and the name is that
+        purifier before the hardened one.
+        """
         if defence in VAE_OF:
             return self.edits(given, VAE_OF[defence])
-        chosen = next(chosen for chosen in self.protocol.purifiers if chosen.name == defence)
-        return self.edits(self.purifiers.images(chosen, given, self.clean.keys, self.protocol.seed, self.cache))
+        chosen = self._purifier(defence.removeprefix(BEFORE_HARDENED))
+        purified = self.purifiers.images(chosen, given, self.clean.keys, self.protocol.seed, self.cache)
+        return self.edits(purified, vae_of(defence))
+
+    def kept(self, keys: list[str]) -> Images:
+        """Edits that were made before, by their keys."""
+
+        def missing(part: list[int]) -> tuple[Tensor, list[Any]]:
+            raise InputError(f"{self.cache.path(keys[part[0]])} is missing or broken; start the same command again")
+
+        return replace(self.cache, shared=False).images(keys, missing)
+
+    def _purifier(self, name: str) -> ChosenPurifier:
+        return next(chosen for chosen in self.protocol.purifiers if chosen.name == name)

@@ -9,6 +9,8 @@ from srlvae.bench.rows import Estimate
 from srlvae.metrics.bootstrap import bootstrap_interval, interval_about, resamples
 from srlvae.metrics.frechet import frechet_distance
 from srlvae.metrics.kernel import KernelDistance
+from srlvae.metrics.projection import Projection
+from srlvae.metrics.shares import wilson_interval
 
 # How many resamples the interval of a set distance takes. Few, since each needs the singular values of an n × n matrix.
 RESAMPLES = 200
@@ -27,26 +29,43 @@ def mean_estimate(values: Tensor, seed: int, groups: Tensor | None = None) -> Es
     return Estimate(values.mean().item(), low, high, len(values))
 
 
-def set_estimates(pooled: Tensor, reference: Tensor, groups: Tensor, seed: int) -> dict[str, Estimate]:
-    """The Fréchet distance and the KID between two sets of pooled vectors `n d`, with 95 % intervals over the groups.
+def share_estimate(found: Tensor) -> Estimate:
+    """The share of images, one boolean each, that something was found in, with Wilson's 95 % interval."""
+    share = found.double().mean().item()
+    return Estimate(share, *wilson_interval(share, len(found)), len(found))
+
+
+def set_estimates(
+    pooled: Tensor, reference: Tensor, groups: Tensor, seed: int, projection: Projection | None = None
+) -> dict[str, Estimate]:
+    """The KID and the Fréchet distances between two sets of pooled vectors `n d`, with 95 % intervals over the groups.
 
     Vector i of one set and vector i of the other are a pair, and `groups` numbers the group that the pair belongs to.
     """
-    frechet = frechet_interval(pooled, reference, groups, torch.Generator().manual_seed(seed), RESAMPLES)
     kid = KernelDistance(pooled, reference, (groups, groups))
-    return {
-        "frechet": Estimate(frechet_distance(pooled, reference), *frechet, len(pooled)),
-        "kid": Estimate(kid.value(), *kid.interval(torch.Generator().manual_seed(seed), RESAMPLES), len(pooled)),
-    }
+    measures = {"kid": Estimate(kid.value(), *kid.interval(torch.Generator().manual_seed(seed), RESAMPLES), len(pooled))}
+    for name, (x, y) in _frechet_sets(pooled, reference, projection).items():
+        ends = frechet_interval(x, y, groups, torch.Generator().manual_seed(seed), RESAMPLES)
+        measures[name] = Estimate(frechet_distance(x, y), *ends, len(x))
+    return measures
 
 
-def set_values(x: Tensor, y: Tensor, groups: tuple[Tensor, Tensor]) -> dict[str, Estimate]:
-    """The Fréchet distance and the KID between two sets of pooled vectors, without intervals.
+def set_values(
+    x: Tensor, y: Tensor, groups: tuple[Tensor, Tensor], projection: Projection | None = None
+) -> dict[str, Estimate]:
+    """The KID and the Fréchet distances between two sets of pooled vectors, without intervals.
 
     `groups` numbers the group of each vector of x, and of each vector of y.
     """
-    values = {"frechet": frechet_distance(x, y), "kid": KernelDistance(x, y, groups).value()}
+    values = {"kid": KernelDistance(x, y, groups).value()}
+    values |= {name: frechet_distance(*sets) for name, sets in _frechet_sets(x, y, projection).items()}
     return {name: Estimate(value, None, None, len(x)) for name, value in values.items()}
+
+
+def _frechet_sets(x: Tensor, y: Tensor, projection: Projection | None) -> dict[str, tuple[Tensor, Tensor]]:
+    """The vectors that each Fréchet distance is of, by the name of the measure: a projection's coordinates, and all numbers."""
+    projected = {"frechet_pca": (projection(x), projection(y))} if projection else {}
+    return {**projected, "frechet": (x, y)}
 
 
 def frechet_interval(x: Tensor, y: Tensor, groups: Tensor, draw: torch.Generator, draws: int) -> tuple[float, float]:

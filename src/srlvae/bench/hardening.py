@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from srlvae.bench.attacked import CLEAN
 from srlvae.bench.cache import CACHE, Cache
+from srlvae.bench.cells import CLEAN
 from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol, as_written

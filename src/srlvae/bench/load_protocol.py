@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.attacks import ATTACKS
+from srlvae.attacks.request import Request
+from srlvae.bench.cells import MADE_ON
 from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol, PoisoningProtocol, ReconstructionProtocol
 from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, Range, check_numbers, read_toml
 from srlvae.errors import InputError
@@ -72,13 +74,35 @@ def editing_protocol(name: str, **changed: Any) -> EditingProtocol:
     _check_numbers(name, protocol)
     steps_run(protocol.steps, protocol.strength)
     _not_empty(name, prompts=protocol.prompts, attacks=protocol.attacks)
-    _known(name, "attack", [chosen.name for chosen in protocol.attacks], ATTACKS)
+    _known(name, "attack", [chosen.label for chosen in protocol.attacks], ATTACKS)
     _check_networks(name, protocol.pairs, protocol.sets)
+    _check_purifiers(name, protocol.purifiers)
+    if not protocol.twin:
+        # Without a twin nothing is made on one; the result says so.
+        own = (dataclasses.replace(c, also_on=tuple(on for on in c.also_on if on != "twin")) for c in protocol.attacks)
+        protocol = dataclasses.replace(protocol, attacks=tuple(own))
     for chosen in protocol.attacks:
         _not_empty(f"{name}: {chosen.name}", eps=chosen.eps)
         _check_budgets(f"{name}: {chosen.name}", chosen.eps)
-    _check_purifiers(name, protocol.purifiers)
+        _check_variants(f"{name}: {chosen.label}", chosen, protocol)
     return protocol
+
+
+def _check_variants(where: str, chosen: ChosenAttack, protocol: EditingProtocol) -> None:
+    """Check what an attack is to be made on and through besides. Its request is checked by itself."""
+    attack = ATTACKS[chosen.name]
+    if chosen.preset and chosen.preset not in attack.presets:
+        raise InputError(f"{where}: unknown preset; choose from {', '.join(attack.presets)}")
+    for on in chosen.also_on:
+        if on not in MADE_ON:
+            raise InputError(f"{where}: also_on has {on!r}; choose from {', '.join(MADE_ON)}")
+        if on == "both" and attack.needs != "vae":
+            raise InputError(f"{where}: it attacks a whole pipeline, which has one VAE; take both out of also_on")
+    for name in chosen.through:
+        if name not in [purifier.name for purifier in protocol.purifiers]:
+            raise InputError(f"{where}: goes through {name!r}, which is none of the protocol's purifiers")
+    for starts in chosen.starts:
+        Request(chosen.name, preset=chosen.preset or None, restarts=starts)
 
 
 def poisoning_protocol(name: str, **changed: Any) -> PoisoningProtocol:
@@ -107,7 +131,10 @@ def _check_numbers(where: str, protocol: Any) -> None:
     check_numbers(protocol, f"{where}: ", **{name: bounds for name, bounds in RANGES.items() if name in names})
     for chosen in getattr(protocol, "attacks", ()):
         if isinstance(chosen, ChosenAttack):
-            check_numbers(chosen, f"{where}: {chosen.name}: ", steps=(0, MOST_STEPS))
+            numbers = {"sweep": (1, MOST_STEPS), "starts": (1, MOST_STEPS)}
+            check_numbers(chosen, f"{where}: {chosen.name}: ", steps=(0, MOST_STEPS), **numbers)
+    for chosen in getattr(protocol, "purifiers", ()):
+        check_numbers(chosen, f"{where}: {chosen.name}: ", draws=(1, MOST_STEPS))
 
 
 def _not_empty(where: str, **lists: Sequence[Any]) -> None:
@@ -119,7 +146,7 @@ def _not_empty(where: str, **lists: Sequence[Any]) -> None:
 def _known(where: str, what: str, names: Sequence[str], known: Any) -> None:
     """Check that every name is known, and that each is there once, since rows are told apart by it."""
     for i, name in enumerate(names):
-        if name not in known:
+        if name.partition(":")[0] not in known:
             raise InputError(f"{where}: unknown {what} {name!r}; choose from {', '.join(known)}")
         if name in names[:i]:
             raise InputError(f"{where}: {what} {name!r} is listed twice; give all of its budgets in one list, or use two files")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from srlvae.bench.estimates import mean_estimate
+from srlvae.bench.estimates import mean_estimate, share_estimate
 from srlvae.bench.poison_defences import TrainingDefences
 from srlvae.bench.poisons import Poison, Poisons, prompt_of
 from srlvae.bench.rows import Condition, Estimate
@@ -111,13 +111,14 @@ class PoisonJudge:
         target, own = calls == numbers[poison.target], calls == numbers[poison.concept]
         rest = [word for word in self.words if word not in (poison.concept, poison.target)]
         others = {word: self._generate(pipeline, word, self.others, tuning.seed) for word in rest}
-        values = {"target": target, "concept": own, "neither": ~(target | own)}
-        values["others"] = torch.cat([self.judge.predict(x) == numbers[word] for word, x in others.items()])
-        values["clip_t"] = torch.cat([clip_t(self.clip, x, [prompt_of(word)] * len(x)) for word, x in others.items()])
-        return {name: mean_estimate(found.float(), seed=0) for name, found in values.items()}, shown
+        called = {"target": target, "concept": own, "neither": ~(target | own)}
+        called["others"] = torch.cat([self.judge.predict(x) == numbers[word] for word, x in others.items()])
+        measures = {name: share_estimate(found) for name, found in called.items()}
+        likeness = torch.cat([clip_t(self.clip, x, [prompt_of(word)] * len(x)) for word, x in others.items()])
+        return {**measures, "clip_t": mean_estimate(likeness, seed=0)}, shown
 
     def _generate(self, pipeline: Pipeline, word: str, count: int, seed: int) -> Tensor:
-        draws = generators(seed + 1000, range(count), pipeline.device)
+        draws = generators(seed + 1000, range(count))
         parts, prompt = [draws[i : i + BATCH] for i in range(0, count, BATCH)], prompt_of(word)
         steps = self.denoising_steps
         return torch.cat([pipeline.generate([prompt] * len(part), part, steps=steps) for part in parts]).cpu()

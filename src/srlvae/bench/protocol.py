@@ -42,18 +42,35 @@ class ReconstructionProtocol:
 
 @dataclass(frozen=True)
 class ChosenAttack:
-    """An attack of the editing benchmark, at its default preset.
+    """An attack of the editing benchmark.
 
     - name: its name in `ATTACKS`.
     - eps: its budgets.
     - steps: its steps; 0 means those of the preset.
     - white_box: whether it is made on the hardened VAE, too.
+    - preset: a published setting; blank for the default one. An attack may be listed once with each of its presets.
+    - also_on: what else it is made on: `both` VAEs at once, or the `twin`.
+    - parts: whether parts of its perturbations are measured, too; see `PARTS` of `bench.cells`.
+    - through: the purifiers of the protocol that it is also made through, by an attacker who knows them.
+    - sweep: further numbers of steps at which it is measured, for a curve.
+    - starts: further numbers of random starts at which it is measured, with the protocol's steps.
     """
 
     name: str
     eps: tuple[float, ...]
     steps: int = 0
     white_box: bool = False
+    preset: str = ""
+    also_on: tuple[str, ...] = ()
+    parts: bool = False
+    through: tuple[str, ...] = ()
+    sweep: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name with the preset, such as `square:zero`."""
+        return f"{self.name}:{self.preset}" if self.preset else self.name
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,8 @@ class ChosenPurifier:
     - source: the folder or hub id of a diffusers pipeline, for purifiers that need one besides the protocol's.
     - settings: settings that replace the published ones.
     - attacks, eps: the attacks and budgets that it is tried on. All of them if empty.
+    - hardened: whether it is also tried before the hardened VAE, in the editing benchmark.
+    - draws: how many times an attack that goes through it draws it at a step; more than 1 for a purifier that draws.
     """
 
     name: str
@@ -71,6 +90,8 @@ class ChosenPurifier:
     settings: dict[str, Any] = field(default_factory=dict)
     attacks: tuple[str, ...] = ()
     eps: tuple[float, ...] = ()
+    hardened: bool = False
+    draws: int = 1
 
     def takes(self, attack: str, eps: float) -> bool:
         """Whether the purifier is tried on this attack and budget. Clean photographs (`none`) are always taken."""
@@ -82,6 +103,7 @@ class EditingProtocol:
     """The settings of the editing benchmark.
 
     - pipeline, hardened, clip: the models, as `load_pipeline`, `load_vae` and `load_clip` take them.
+    - twin: a VAE that was hardened as `hardened` was, with another seed; blank for none.
     - prompts: the prompts, which are dealt to the photographs in turn.
     - attacks, purifiers: what is tried.
     - images: how many photographs there are. They are centre squares of the pipeline's size.
@@ -108,6 +130,7 @@ class EditingProtocol:
     batch_size: int = 8
     pairs: str = "efficientnet-lite1"
     sets: str = "efficientnet-lite1"
+    twin: str = ""
 
 
 @dataclass(frozen=True)

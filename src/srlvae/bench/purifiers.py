@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from srlvae.attacks.prepared import Through
 from srlvae.bench.attacked import ImageSet
 from srlvae.bench.cache import Cache, key_of
 from srlvae.bench.protocol import ChosenPurifier
@@ -14,7 +15,7 @@ from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
 from srlvae.purify.load import identity, load_model
-from srlvae.rng import named_generator
+from srlvae.rng import Generators, named_generator
 
 
 class Purifiers:
@@ -32,7 +33,7 @@ class Purifiers:
         """
         purifier, device = PURIFIERS[chosen.name], self.pipeline.device
         changed = {**chosen.settings, **(purifier.short_settings if brief else {})}
-        draws = [named_generator(seed, name, device) for name in names]
+        draws = [named_generator(seed, name) for name in names]
         return purifier(x.to(device), draws, self.model_of(chosen)[0], **changed).cpu()
 
     def images(self, chosen: ChosenPurifier, given: ImageSet, names: Sequence[str], seed: int, cache: Cache) -> ImageSet:
@@ -45,6 +46,16 @@ class Purifiers:
             return self.run(chosen, given.images[part], [names[i] for i in part], seed), [None] * len(part)
 
         return ImageSet(keys, cache.images(keys, make))
+
+    def through(self, chosen: ChosenPurifier) -> Through:
+        """How an attack that knows a purifier goes through it."""
+        model, named = self.model_of(chosen)
+        settings = {**PURIFIERS[chosen.name].settings, **chosen.settings}
+
+        def run(x: Images, generators: Generators) -> Images:
+            return PURIFIERS[chosen.name](x, generators, model, **chosen.settings)
+
+        return Through({"purifier": chosen.name, **settings, **named}, run, chosen.draws)
 
     def model_of(self, chosen: ChosenPurifier) -> tuple[Any, dict[str, str]]:
         """The model that a purifier runs on, None if it needs none, and what names the model in keys."""

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srlvae.bench.attacked import CLEAN, UNIFORM_NOISE, Attacker, Cell, ImageSet, photograph_set
+from srlvae.bench.attacked import Attacker, ImageSet, photograph_set
 from srlvae.bench.cache import Cache, key_of
-from srlvae.bench.distances import Networks, load_networks
+from srlvae.bench.cells import CLEAN, Cell
+from srlvae.bench.distances import Networks, judges_of, load_networks
 from srlvae.bench.estimates import mean_estimate, set_values
 from srlvae.bench.protocol import ReconstructionProtocol
 from srlvae.bench.rows import Condition, Row, access_of, read_measures
@@ -23,11 +24,6 @@ from srlvae.models.vae import VAE
 def attack_cells(protocol: ReconstructionProtocol, *made_on: str) -> list[Cell]:
     """A cell for every attack, every ε, and each of the VAEs that the attack is made on."""
     return [Cell(attack, eps, on) for attack in protocol.attacks for eps in protocol.eps for on in made_on]
-
-
-def noise_cells(protocol: ReconstructionProtocol) -> list[Cell]:
-    """A cell of uniform noise for every ε."""
-    return [Cell(UNIFORM_NOISE, eps, "") for eps in protocol.eps]
 
 
 class Reconstructions:
@@ -76,9 +72,9 @@ class Reconstructions:
         return Row(about, access_of(cell.made_on, defence), defence, len(given.keys), measures, doubts)
 
     def _measured(self, vae: VAE, given: ImageSet) -> dict[str, Any]:
-        judges = {"pairs": self.protocol.pairs, "sets": self.protocol.sets, "seed": self.protocol.seed}
         vaes = {"vae": vae.fingerprint(), "original": self.original.fingerprint()}
-        key = key_of("reconstructed", **judges, **vaes, images=given.keys, clean=self.clean.keys[: len(given.keys)])
+        images = {"images": given.keys, "clean": self.clean.keys[: len(given.keys)]}
+        key = key_of("reconstructed", **judges_of(self.protocol), **vaes, **images)
         return self.cache.record(key, lambda: self._measure(vae, given.images))
 
     def _measure(self, vae: VAE, attacked: Images) -> dict[str, Any]:
@@ -88,5 +84,5 @@ class Reconstructions:
         y = networks.in_batches(lambda z: vae.decode(z).clamp(0, 1), latents)
         values = networks.pairwise(y, x) | {"shift": squared_shift(latents, self.latents[:n]).sqrt()}
         measures = {name: mean_estimate(found, self.protocol.seed) for name, found in values.items()}
-        measures |= set_values(networks.pooled(y), self.pooled[:n], (numbers, numbers))
+        measures |= set_values(networks.pooled(y), self.pooled[:n], (numbers, numbers), networks.projection)
         return {name: asdict(found) for name, found in measures.items()}

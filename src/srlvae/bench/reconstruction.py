@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from srlvae.bench.attacked import CLEAN, Cell
 from srlvae.bench.cache import CACHE, Cache
+from srlvae.bench.cells import CLEAN, Cell, noise_cells
 from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
-from srlvae.bench.reconstructed import Reconstructions, attack_cells, noise_cells
+from srlvae.bench.reconstructed import Reconstructions, attack_cells
 from srlvae.bench.rows import VAE_OF, as_data
 from srlvae.config import budget
 from srlvae.events import Listener
@@ -28,7 +28,6 @@ from srlvae.images import Images, LeftOut, tile, write_image
 from srlvae.locks import holds
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
-from srlvae.training.precision import automatic_precision
 from srlvae.training.processes import processes
 
 RESULT, GRID = "reconstruction.json", "grid.png"
@@ -41,7 +40,7 @@ def conditions(protocol: ReconstructionProtocol) -> list[tuple[Cell, str]]:
 
     What is made on the hardened VAE says nothing about the original one, so it is measured on the hardened VAE alone.
     """
-    cells = [CLEAN, *noise_cells(protocol), *attack_cells(protocol, "original", "hardened")]
+    cells = [CLEAN, *noise_cells(list(protocol.eps)), *attack_cells(protocol, "original", "hardened")]
     return [(cell, vae) for cell in cells for vae in VAE_OF if cell.made_on != "hardened" or vae == "hardened"]
 
 
@@ -67,7 +66,6 @@ def reconstruction(
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
     claim_output(out, "reconstruction", RESULT)
     left_out.write(out)
-    automatic_precision()
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}

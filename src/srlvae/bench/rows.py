@@ -20,6 +20,11 @@ Condition = dict[str, str | int | float]
 VAE_OF = {"none": "original", "hardened": "hardened"}
 
 
+def vae_of(defence: str) -> str:
+    """The VAE behind a defence: `hardened` for that and for purifiers before it, such as `hardened+jpeg`, else `original`."""
+    return "hardened" if defence.split("+")[0] == "hardened" else "original"
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A measured number with its 95 % interval.
@@ -42,28 +47,31 @@ class Row:
     - condition: what was done to the images; see below.
     - access: what the attacker knew of the judged VAE: `transfer`, `white-box`, or `none` if there was no attacker. See
       `access_of`.
-    - defence: `none` for the original VAE, `hardened` for the hardened one, or the name of a purifier before the original one.
-      In poisoning, `scan` leaves suspicious training images out.
+    - defence: `none` for the original VAE, `hardened` for the hardened one, or the name of a purifier before the original one;
+      `hardened+jpeg` is a purifier before the hardened one. In poisoning, `scan` leaves suspicious training images out.
     - n: the number of images measured.
     - measures: estimates by name; see below. The result's `protocol` names the networks that measured.
     - doubts: reasons not to believe the attack, one entry for each image on which the reason was seen.
 
     Every condition has two keys, and benchmarks add what else they vary.
 
-    - `attack`: the name of an attack, `none` for clean images, or `uniform-noise`. In poisoning, `dirty-label` is wrong
-      captions.
+    - `attack`: the name of an attack, `none` for clean images, or that of a noise, such as `uniform-noise`. In poisoning,
+      `dirty-label` is wrong captions.
     - `eps`: the budget of the attack in [0,1] units, written `15/255`, or `0`.
+    - `norm`: what the budget bounds, if not each pixel: `rms` is the root mean square over all of them.
     - `concept`, `target`, `poisons`, `seed`: in poisoning, which concept is poisoned towards which target, with how many
       poisons.
     - `run`, `step`, `images`, `seconds`, `encoder`: in hardening, the encoder's run, and what it had cost by then.
     - `handling`: in scans, what happened to the image between the attack and the scan.
+    - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`.
     - `compared`: in the floor of editing, which edits of clean photographs are compared.
 
     These are the measures.
 
     - `psnr` (in dB), `ssim`, `distance` (between features): means over pairs of images.
     - `shift`: the mean shift of latents, relative to the norm of the original ones.
-    - `frechet`, `kid`: distances between two sets of images.
+    - `kid`, `frechet_pca`, `frechet`: distances between two sets of images. `frechet_pca` is the Fréchet distance in the 32
+      directions of `metrics.projection`, and is there for networks that have such directions.
     - `clip_i`, `clip_t`: mean cosines of CLIP embeddings, of image with image and of image with prompt.
     - `target`, `concept`, `neither`: the share of images, generated for the concept, that the judge calls the target, the
       concept or something else. `others` is the share of images of other concepts that it calls what they were generated for.
@@ -84,7 +92,7 @@ def access_of(made_on: str, defence: str) -> Access:
 
     `made_on` is the VAE that the images were made on: `original`, `hardened`, or blank for no VAE. The answer is
 
-    - `none` for images that were made without a VAE: clean ones, uniform noise, wrong captions;
+    - `none` for images that were made without a VAE: clean ones, noise, wrong captions;
     - `white-box` if the images were made on the VAE that is judged;
     - `transfer` otherwise. Purifiers are always `transfer`, since no attack is made through them.
     """

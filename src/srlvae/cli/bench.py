@@ -179,9 +179,10 @@ def bench_speed(
 def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
     out: Annotated[Path, typer.Option(help="Folder for rows, cache, sheets and report. " + ResumesHelp)],
-    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `fifteen`, `sd15`, or a TOML file.")] = "quick",
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `fifteen`, `curves`, `sd15`, or a TOML file.")] = "quick",
     pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
     hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
+    twin: Annotated[str | None, typer.Option(help="A VAE hardened with another seed, to make attacks on.")] = None,
     count: Annotated[int | None, typer.Option("--n", help="Photographs to edit. By default as the protocol says.")] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
@@ -199,17 +200,20 @@ def bench_editing(
     from srlvae.bench.load_protocol import editing_protocol
     from srlvae.cli.drawing import Bars
     from srlvae.models.vae import load_vae
-    from srlvae.report.editing import defence_table, summary_table
+    from srlvae.report.defences import defence_table
+    from srlvae.report.editing import summary_table
     from srlvae.report.page import write_report
     from srlvae.report.verdicts import verdicts
 
     _begin(out, follow_links)
-    given = {"pipeline": pipeline, "hardened": hardened, "images": count}
+    given = {"pipeline": pipeline, "hardened": hardened, "images": count, "twin": twin}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = editing_protocol(protocol, **changed)
     loaded = pipeline_of(settings.pipeline, None, device)
+    own = load_vae(settings.hardened, loaded.device)
+    other = load_vae(settings.twin, loaded.device) if settings.twin else None
     with Bars(console) as bars:
-        result = editing(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, bars)
+        result = editing(loaded, own, images, out, settings, bars, other)
     if not result:
         return
     show_table(*summary_table(result, intervals=False))

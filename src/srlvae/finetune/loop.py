@@ -77,7 +77,7 @@ def encode_files(pipeline: Pipeline, paths: Sequence[Path], seed: int, left_out:
                 left_out.add(path, error.reason)
         if squares:
             x = torch.stack(list(squares.values())).to(pipeline.device)
-            draws = generators(seed, squares, pipeline.device)
+            draws = generators(seed, squares)
             parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(x, draws)))
         numbers += squares
         left_out.listener.at("images encoded", min(start + ENCODED_AT_ONCE, len(paths)), len(paths))
@@ -90,7 +90,7 @@ def encode_images(pipeline: Pipeline, x: Tensor, seed: int, first: int = 0) -> T
     parts = []
     for start in range(0, len(x), ENCODED_AT_ONCE):
         part = x[start : start + ENCODED_AT_ONCE].to(pipeline.device)
-        draws = generators(seed, range(first + start, first + start + len(part)), part.device)
+        draws = generators(seed, range(first + start, first + start + len(part)))
         parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(part, draws)))
     return torch.cat(parts)
 

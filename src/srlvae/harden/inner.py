@@ -73,7 +73,7 @@ def perturb(
     for kind, attack in enumerate(attacks):
         own = (kinds == kind).nonzero()[:, 0]
         if len(own):
-            draws = generators(seed, [numbers[i] for i in own.tolist()], clean.x.device)
+            draws = generators(seed, [numbers[i] for i in own.tolist()])
             delta[own] = _attack(attack, vae, clean.part(own), draws, radius * attack.eps)
     return delta
 

@@ -20,5 +20,7 @@ def frechet_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
     x, y = x.double(), y.double()
     mean_x, mean_y = x.mean(0), y.mean(0)
     x, y = (x - mean_x) / (len(x) - 1) ** 0.5, (y - mean_y) / (len(y) - 1) ** 0.5
+    # Of more images than dimensions, the triangle of a QR decomposition has the same covariance.
+    x, y = (torch.linalg.qr(part, mode="r").R if len(part) > part.shape[1] else part for part in (x, y))
     cross = torch.linalg.svdvals(x @ y.T).sum()
     return float((mean_x - mean_y).square().sum() + x.square().sum() + y.square().sum() - 2 * cross)

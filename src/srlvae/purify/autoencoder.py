@@ -59,7 +59,8 @@ def impress(
 ROUND_TRIP = Purifier(round_trip, "the VAE there and back", "vae")
 IMPRESS = Purifier(
     impress,
-    "IMPRESS, arXiv 2310.19248; its script: 3000 iterations, rate .01, weight .1, budget .1 in LPIPS, noise .1 on [-1,1]",
+    "IMPRESS, arXiv 2310.19248; its script: 3000 iterations, rate .01, weight .1, budget .1 in LPIPS, noise .1 on [-1,1]; here "
+    "the budget is one in EfficientNet-Lite0's distance, whose scale is another",
     "vae",
     {"steps": 3000, "learning_rate": 0.005, "weight": 0.1, "budget": 0.1, "sigma": 0.05},
     {"steps": 2},

@@ -8,20 +8,30 @@ from typing import Any
 
 from srlvae.bench.editing import SHEETS
 from srlvae.bench.rows import Row
+from srlvae.report.defences import defence_table, share_removed
 from srlvae.report.editing import (
-    HEADLINE_MEASURES,
     INCEPTION,
     Run,
-    defence_table,
     editing_table,
     fidelity_table,
+    headline_measures,
     measures_of,
-    share_removed,
     summary_table,
 )
+from srlvae.report.editing_variants import square_doubts, step_curves, steps_table, variants_table, worst_table
 from srlvae.report.plots import STYLES, Point, plot_costs, plot_editing, point
 from srlvae.report.render import inline_sheet
-from srlvae.report.rows import NO_ATTACK, budgets, distinct_values, find_row, find_rows, format_estimate, made_on, rows_of
+from srlvae.report.rows import (
+    NO_ATTACK,
+    budgets,
+    distinct_values,
+    find_row,
+    find_rows,
+    format_estimate,
+    made_on,
+    main_rows,
+    rows_of,
+)
 from srlvae.report.verdicts import verdicts
 
 
@@ -31,13 +41,16 @@ def doubts(run: Run) -> list[str]:
     n, sets = rows[0].n, result["protocol"]["sets"]
     found = [] if "doubts" in result else ["The run is not finished. The same command resumes it."]
     if other := find_row(rows_of(result, "floor"), compared="other noise"):
-        moved = format_estimate(other.measures["frechet"], ".1f", interval=False)
+        moved = ", ".join(
+            f"{m.label} {format_estimate(other.measures[m.key], m.spec, interval=False)}"
+            for m in headline_measures(result).values()
+        )
         found.append(
             "Edits and their reference share photographs, prompts and noise, so edits that do not change have a distance of 0. "
-            f"For scale, another draw of noise changes the clean edits by {moved}."
+            f"The floor is what another draw of noise changes in the clean edits: {moved}."
         )
     if n < 2048:
-        found.append(f"Fréchet distances of {n} images are biased; compare them only with one another.")
+        found.append(f"Fréchet distances of {n} images in all dimensions are biased upwards; compare those in few, or KID.")
     if sets != INCEPTION:
         found.append(f"No number here is FID: the network is {sets}.")
     of_attacks = Counter(
@@ -46,7 +59,7 @@ def doubts(run: Run) -> list[str]:
         for doubt in row.doubts
     )
     found += [f"{name} ({count} of {len(result['images'])} photographs)" for name, count in of_attacks.items()]
-    return found + result.get("doubts", [])
+    return found + square_doubts(result) + result.get("doubts", [])
 
 
 def plots(result: dict[str, Any]) -> list[str]:
@@ -55,16 +68,20 @@ def plots(result: dict[str, Any]) -> list[str]:
     The first shows measures over ε, for every attack with more than one budget. The last shows what each defence gains over its
     cost.
     """
-    rows, measures = rows_of(result), measures_of(result)
+    rows, measures = main_rows(rows_of(result)), headline_measures(result)
     attacks = [name for name in distinct_values(rows, "attack") if name not in NO_ATTACK]
     swept = [name for name in attacks if len(budgets(find_rows(rows, attack=name))) > 1]
-    lines = {name: [[_points(rows, name, key, *style) for style in STYLES] for key in HEADLINE_MEASURES] for name in swept}
-    labels = [f"{measures[key].label} {measures[key].better}" for key in HEADLINE_MEASURES]
+    lines = {name: [[_points(rows, name, key, *style) for style in STYLES] for key in measures] for name in swept}
+    labels = [f"{measure.label} {measure.better}" for measure in measures.values()]
     costs = [("hardened", 0.0)]
     costs += [(name, cost["seconds"]) for name, cost in result["costs"].get("purifiers", {}).items()]
     gains = [(name, seconds, gain) for name, seconds in costs if (gain := share_removed(result, name)) is not None]
     found = [plot_editing(lines, labels)] if lines else []
-    return [*found, plot_costs(gains, "share of the Fréchet distance removed")]
+    over_steps = [step_curves(result, key) for key in ("distance", "kid")]
+    curves = {attack: [by_measure[attack] for by_measure in over_steps] for attack in over_steps[0]}
+    titles = [measures_of(result)[key].label for key in ("distance", "kid")]
+    found += [plot_editing(curves, titles, "steps")] if curves else []
+    return [*found, plot_costs(gains, "share of the KID removed")]
 
 
 def _points(rows: list[Row], attack: str, measure: str, defence: str, access: str) -> list[Point]:
@@ -82,6 +99,9 @@ def page_parts(run: Run) -> dict[str, Any]:
         "summary": summary_table(result),
         "tables": [(f"{m.label} {m.better}", *editing_table(result, m)) for m in measures_of(result).values()],
         "costs": defence_table(result),
+        "variants": variants_table(result),
+        "worst": worst_table(result),
+        "steps": steps_table(result),
         "fidelity": fidelity_table(result),
         "plots": plots(result),
         "sheets": [(path.stem, inline_sheet(path, run.folder)) for path in sorted((run.folder / SHEETS).glob("*.webp"))],

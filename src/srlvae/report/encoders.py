@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from srlvae.bench.rows import Access
-from srlvae.report.rows import Table, find_pair, find_rows, format_pair, made_on, main_budget, rows_of
+from srlvae.report.rows import Table, attack_label, find_pair, find_rows, format_pair, made_on, main_budget, rows_of
 
 # The lines of the table: label, attack, access, measure, and the format of its numbers.
 ENCODER_LINES: tuple[tuple[str, str, Access, str, str], ...] = (
@@ -42,7 +42,7 @@ def reconstruction_table(result: Mapping[str, Any]) -> Table:
     for row in find_rows(rows, defence="hardened"):
         attack, eps = row.condition["attack"], row.condition["eps"]
         if both := find_pair(rows, row.access, attack=attack, eps=eps):
-            name, access = ("clean" if attack == "none" else str(attack)), (row.access if made_on(row) else "")
+            name, access = ("clean" if attack == "none" else attack_label(row)), (row.access if made_on(row) else "")
             lines.append([name, str(eps), access, str(row.n), *(format_pair(both, key, spec) for _, key, spec in measures)])
     return ["attack", "ε", "access", "n", *(label for label, _, _ in measures)], lines
 

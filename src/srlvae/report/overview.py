@@ -7,28 +7,38 @@ from typing import Any
 
 from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.poisoning import largest_count, pooled_share, swept_rows
-from srlvae.report.rows import MAIN_BUDGET, Table, cost_cells, find_pair, find_row, format_estimate, format_percent, rows_of
+from srlvae.report.rows import (
+    MAIN_BUDGET,
+    Table,
+    cost_cells,
+    counted,
+    find_pair,
+    find_row,
+    format_estimate,
+    format_share,
+    rows_of,
+)
 from srlvae.report.scan_tables import AS_IT_COMES
 
 Result = Mapping[str, Any]
 # The lines on edits: label, attack, ε, measure, and the format of its numbers.
 EDIT_LINES = (
     (
-        "edits under Mist's fused attack ({name}), Fréchet distance from clean edits ↓",
+        "edits under Mist's fused attack ({name}), KID from clean edits ↓",
         "mist-fused",
         MAIN_BUDGET,
-        "frechet",
-        ".0f",
+        "kid",
+        ".4f",
     ),
     (
-        "edits under PhotoGuard ({name}), Fréchet distance from clean edits ↓",
+        "edits under PhotoGuard ({name}), KID from clean edits ↓",
         "photoguard-encoder",
         MAIN_BUDGET,
-        "frechet",
-        ".0f",
+        "kid",
+        ".4f",
     ),
     ("edits under PhotoGuard ({name}), CLIP-I ↑", "photoguard-encoder", MAIN_BUDGET, "clip_i", ".2f"),
-    ("edits of clean photographs ({name}), Fréchet distance from the original VAE's edits ↓", "none", "0", "frechet", ".0f"),
+    ("edits of clean photographs ({name}), KID from the original VAE's edits ↓", "none", "0", "kid", ".4f"),
 )
 # The budget of Nightshade in the line on scans.
 SCANNED_BUDGET = "8/255"
@@ -46,10 +56,10 @@ def overview_table(editing: Mapping[str, Result], poisoning: Mapping[str, Result
             lines.append([words.format(name=name), *_pair_cells(found, measure, spec)])
     for name, result in poisoning.items():
         found = [swept_rows(result, defence, largest_count(result)) for defence in VAE_OF]
-        shares = [format_percent(pooled_share(rows, "target")) for rows in found]
+        shares = [format_share(pooled_share(rows, "target")) for rows in found]
         lines.append([f"Nightshade's success after fine-tuning ({name}) ↓", *shares])
     scanned = {name: row for name, result in scans.items() if (row := _scanned(result))}
-    detected = [f"{format_percent(row.measures['found'])} ({name})" for name, row in scanned.items()]
+    detected = [f"{format_share(counted(row.measures['found']))} ({name})" for name, row in scanned.items()]
     lines.append([f"Nightshade of {SCANNED_BUDGET} detected by the scan at a 1 % false-alarm rate ↑", "", ", ".join(detected)])
     for name, result in editing.items():
         lines.append([f"extra seconds per image ({name})", "", cost_cells(result["costs"], "hardened")[0]])

@@ -12,7 +12,7 @@ from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
 from srlvae.files import read_record, shortened, write_text
-from srlvae.report.editing import HEADLINE_MEASURES, editing_table, load_run, measures_of, side_by_side, summary_table
+from srlvae.report.editing import editing_table, headline_measures, load_run, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
 from srlvae.report.hardening import cost_shares_table, curves, hardening_table
@@ -68,8 +68,7 @@ def write_editing(folders: list[Path], page: Path) -> Path:
     """Write the page of one or several editing runs, and the Markdown tables of each."""
     runs = [load_run(folder) for folder in folders]
     for run in runs:
-        measures = measures_of(run.result)
-        by_measure = (editing_table(run.result, measures[key]) for key in HEADLINE_MEASURES)
+        by_measure = (editing_table(run.result, measure) for measure in headline_measures(run.result).values())
         _write_tables(run.folder, summary_table(run.result), *by_measure)
     compared = side_by_side(runs) if len(runs) > 1 else None
     return write_page(page, "editing", runs=[page_parts(run) for run in runs], compared=compared)

@@ -55,8 +55,8 @@ def plot_reconstruction(result: dict, path: Path) -> None:
     write_atomically(path, lambda file: figure.savefig(file, dpi=120))
 
 
-def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str]) -> str:
-    """Measures of edits over ε, as SVG: a column for each attack, a row for each measure.
+def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str], x: str = "ε · 255") -> str:
+    """Measures of edits over ε, or over what `x` says, as SVG: a column for each attack, a row for each measure.
 
     - lines: for each attack, for each measure, for each of `STYLES`, the points of a curve.
     - labels: the names of the measures.
@@ -68,7 +68,7 @@ def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str
                 draw_line(axes[i][j], points, style)
             axes[i][0].set_ylabel(labels[i])
         axes[0][j].set_title(attack)
-        axes[-1][j].set_xlabel("ε · 255")
+        axes[-1][j].set_xlabel(x)
     axes[0][0].legend(fontsize="small", framealpha=0.3)
     return _svg(figure, axes)
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 from typing import Any
-
-import torch
 
 from srlvae.bench.poison_defences import SCAN
 from srlvae.bench.rows import VAE_OF, Estimate, Row
 from srlvae.config import fraction
-from srlvae.metrics.bootstrap import bootstrap_interval
+from srlvae.metrics.shares import clustered_interval
 from srlvae.report.plots import Point
 from srlvae.report.rows import (
     Table,
     defence_label,
     distinct_values,
     find_rows,
-    format_estimate,
+    format_share,
     group_rows,
     made_on,
     measured_value,
@@ -28,27 +27,42 @@ SHARES = ("target", "concept", "others")
 
 
 def pooled_share(rows: Iterable[Row], measure: str) -> Estimate:
-    """A share over the images of all the rows together, with its 95 % interval.
+    """A share over the images of all rows, the mean of the pairs' shares, with its 95 % interval *for these pairs*.
 
-    The interval resamples fine-tunings. If all rows belong to a single one, it resamples that one's images.
+    The interval is over fine-tunings of the same pairs; see `clustered_interval`. With a single fine-tuning of each pair it is
+    over images, as if these were independent.
     """
-    values, groups = [], []
-    numbers: dict[tuple, int] = {}
-    for row in rows:
-        count = row.measures[measure].n
-        yes, about = round(measured_value(row, measure) * count), row.condition
-        # Without poison, all pairs share one fine-tuning.
-        tuned = (about["seed"], *((about["concept"], about["target"]) if about["poisons"] else ()))
-        values += [1.0] * yes + [0.0] * (count - yes)
-        groups += [numbers.setdefault(tuned, len(numbers))] * count
-    found, of = torch.tensor(values), torch.tensor(groups) if len(numbers) > 1 else None
-    low, high = bootstrap_interval(found, torch.Generator().manual_seed(0), groups=of)
-    return Estimate(found.mean().item(), low, high, len(values))
+    rows = list(rows)
+    # Without poison, all pairs share a fine-tuning.
+    strata = group_rows(rows, lambda row: _pair_of(row) if row.condition["poisons"] else "all pairs")
+    shares = [_of_fine_tunings(own, measure) for own in strata.values()]
+    n = sum(row.measures[measure].n for row in rows)
+    return Estimate(fmean(map(fmean, shares)), *clustered_interval(shares, n), n)
 
 
-def format_share(rows: Iterable[Row], measure: str) -> str:
-    """The pooled share of a measure with its interval, as text."""
-    return format_estimate(pooled_share(rows, measure), ".0%")
+def share_over_pairs(rows: Iterable[Row], measure: str) -> Estimate | None:
+    """The same share with its 95 % interval *over pairs*: these pairs are a sample of those that could have been chosen.
+
+    It is None if there is a single pair.
+    """
+    rows = list(rows)
+    shares = [fmean(_of_fine_tunings(own, measure)) for own in group_rows(rows, _pair_of).values()]
+    n = sum(row.measures[measure].n for row in rows)
+    return Estimate(fmean(shares), *clustered_interval([shares], n), n) if len(shares) > 1 else None
+
+
+def _of_fine_tunings(rows: Iterable[Row], measure: str) -> list[float]:
+    """The share in the images of each fine-tuning."""
+    tuned = group_rows(rows, lambda row: row.condition["seed"])
+    return [fmean(measured_value(row, measure) for row in own) for own in tuned.values()]
+
+
+def format_pooled(rows: Iterable[Row], measure: str) -> str:
+    """The pooled share of a measure with both of its intervals, as text."""
+    rows = list(rows)
+    pairs = share_over_pairs(rows, measure)
+    over = f"; over pairs {format_share(pairs).partition(' % ')[2]}" if pairs else ""
+    return format_share(pooled_share(rows, measure)) + over
 
 
 def largest_budget(result: Mapping[str, Any]) -> str:
@@ -83,13 +97,13 @@ def counts_table(result: Mapping[str, Any]) -> Table:
     lines = []
     for count in poison_counts(result):
         shares = [swept_rows(result, defence, count) for defence in VAE_OF]
-        lines.append([str(count), *(format_share(own, measure) if own else "" for measure in SHARES[:2] for own in shares)])
+        lines.append([str(count), *(format_pooled(own, measure) if own else "" for measure in SHARES[:2] for own in shares)])
     header = [f"{measure}, {vae}" for measure in SHARES[:2] for vae in VAE_OF.values()]
     return ["poisons", *header], lines
 
 
 def pairs_table(result: Mapping[str, Any]) -> Table:
-    """How often images are called the target (in brackets: the concept), by pair, VAE and number of poisons."""
+    """How often images are called the target, with the interval over fine-tunings, and in brackets the concept."""
     lines = []
     for pair in result["protocol"]["pairs"]:
         for defence, vae in VAE_OF.items():
@@ -105,8 +119,8 @@ def pairs_table(result: Mapping[str, Any]) -> Table:
 def _target_and_concept(rows: list[Row]) -> str:
     if not rows:
         return ""
-    target, concept = (format_estimate(pooled_share(rows, measure), ".0%", interval=False) for measure in ("target", "concept"))
-    return f"{target} ({concept})"
+    target, concept = (pooled_share(rows, measure) for measure in ("target", "concept"))
+    return f"{format_share(target)} ({format_share(concept, interval=False)})"
 
 
 def defences_table(result: Mapping[str, Any], likeness: bool = False) -> Table:
@@ -119,7 +133,7 @@ def defences_table(result: Mapping[str, Any], likeness: bool = False) -> Table:
     for name, own in _against_most(result).items():
         if own:
             clip_t = [f"{sum(measured_value(row, 'clip_t') for row in own) / len(own):.3f}"] if likeness else []
-            lines.append([name, *(format_share(own, measure) for measure in SHARES), *clip_t])
+            lines.append([name, *(format_pooled(own, measure) for measure in SHARES), *clip_t])
     header = [f"defence, at {largest_count(result)} poisons of {largest_budget(result)}", "target", "concept", "other concepts"]
     return [*header, *(["CLIP-T of other concepts"] if likeness else [])], lines
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from srlvae.bench.rows import VAE_OF, Access, Estimate, Row, read_rows
+from srlvae.attacks.noise import NOISES
+from srlvae.bench.cells import BEFORE_HARDENED, MADE_ON
+from srlvae.bench.rows import Access, Estimate, Row, read_rows, vae_of
 from srlvae.config import fraction
+from srlvae.metrics.shares import wilson_interval
 
 Table = tuple[list[str], list[list[str]]]
 
 # The budgets of which a single number or verdict may speak, and the one that tables put first.
 MAIN_BUDGETS = ("15/255", "16/255")
 MAIN_BUDGET = "15/255"
-NO_ATTACK = ("none", "uniform-noise")
+NO_ATTACK = ("none", *NOISES)
 
 
 def rows_of(result: Mapping[str, Any], key: str = "rows") -> list[Row]:
@@ -52,11 +55,22 @@ def _field(row: Row, key: str) -> Any:
     return getattr(row, key) if key in ("access", "defence", "n") else row.condition.get(key)
 
 
+def attack_label(row: Row) -> str:
+    """The name of a row's attack for readers: with the norm of its budget, if that is no bound on each pixel."""
+    attack, norm = row.condition["attack"], row.condition.get("norm")
+    return f"{attack} ({norm})" if norm else str(attack)
+
+
 def made_on(row: Row) -> str:
-    """The VAE that the row's images were made on: `original`, `hardened`, or blank for no VAE."""
+    """What the row's images were made on: `original`, `hardened`, `both`, `twin`, or blank for no VAE."""
     if row.access == "none":
         return ""
-    return VAE_OF[row.defence] if row.access == "white-box" else "original"
+    return str(row.condition.get("made_on", vae_of(row.defence) if row.access == "white-box" else "original"))
+
+
+def main_rows(rows: Iterable[Row]) -> list[Row]:
+    """The rows of attacks as they are chosen, without variants of them."""
+    return [row for row in rows if "of" not in row.condition]
 
 
 def find_pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any) -> tuple[Row, Row] | None:
@@ -67,7 +81,11 @@ def find_pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any
     """
     rows = find_rows(rows, **condition)
     before = find_row(rows, defence="none")
-    after = find_row(rows, defence="hardened", access="none" if before and before.access == "none" else access)
+    if before and before.access == "none":
+        access = "none"
+    elif before and made_on(before) in MADE_ON:
+        access = "white-box" if made_on(before) == "both" else "transfer"
+    after = find_row(rows, defence="hardened", access=access)
     return (before, after) if before and after else None
 
 
@@ -82,12 +100,20 @@ def measured_value(row: Row, measure: str) -> float:
     return found
 
 
-def factor(before: Row, after: Row, measure: str = "frechet") -> float:
+def factor(before: Row, after: Row, measure: str) -> float:
     """How many times larger a measure is in the first row than in the second."""
     return measured_value(before, measure) / measured_value(after, measure)
 
 
-def share_left(before: Row, after: Row, measure: str = "frechet") -> float:
+def format_factor(before: Row, after: Row, measure: str) -> str:
+    """The factor as text. Where the second number is none that is above zero, it is the least that its interval leaves."""
+    value, high = measured_value(after, measure), after.measures[measure].high
+    if value > 0:
+        return f"{factor(before, after, measure):.1f}"
+    return f"> {measured_value(before, measure) / high:.1f}" if high and high > 0 else "no distance left"
+
+
+def share_left(before: Row, after: Row, measure: str) -> float:
     """A measure in the second row as a share of the same in the first row."""
     return measured_value(after, measure) / measured_value(before, measure)
 
@@ -131,9 +157,17 @@ def format_pair(found: tuple[Row, Row] | None, measure: str, spec: str, interval
     return " → ".join(format_estimate(row.measures[measure], spec, interval) for row in found) if found else ""
 
 
-def format_percent(estimate: Estimate) -> str:
-    """A share as text without its interval, such as `62 %`."""
-    return format_estimate(estimate, ".0%", interval=False).replace("%", " %")
+def format_share(estimate: Estimate, interval: bool = True) -> str:
+    """A share as text in percent, such as `62 % [50, 73]`."""
+    value, *ends = (_format_number(100 * v, ".0f") for v in (estimate.value, estimate.low, estimate.high) if v is not None)
+    return f"{value} % [{', '.join(ends)}]" if ends and interval else f"{value} %"
+
+
+def counted(estimate: Estimate) -> Estimate:
+    """A share of independent images with Wilson's 95 % interval, whatever interval it came with."""
+    if estimate.value is None:
+        return estimate
+    return Estimate(estimate.value, *wilson_interval(estimate.value, estimate.n), estimate.n)
 
 
 def defence_label(defence: str) -> str:
@@ -152,7 +186,7 @@ def cost_cells(costs: Mapping[str, Any], defence: str) -> list[str]:
         encoder = costs.get("encoder")
         extra = f" (encoder: {(encoder['hardened'] - encoder['original']) * 1000:+.1f} ms)" if encoder else ""
         return [f"0{extra}", "0", "0"]
-    cost = costs.get("purifiers", {}).get(defence)
+    cost = costs.get("purifiers", {}).get(defence.removeprefix(BEFORE_HARDENED))
     if not cost:
         return [""] * 3
     passes = ", ".join(f"{count:.0f} {network}" for network, count in cost["passes"].items() if count)

@@ -10,11 +10,12 @@ from srlvae.report.rows import (
     NO_ATTACK,
     Table,
     budgets,
+    counted,
     distinct_values,
     find_row,
     find_rows,
     format_estimate,
-    format_percent,
+    format_share,
     rows_of,
 )
 
@@ -36,7 +37,7 @@ def kinds_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     for kind in kinds:
         rows = [next((row for row in own if row.condition.get("kind", PHOTOGRAPHS) == kind), None) for own in found.values()]
         measures = [row.measures[name] if row else None for row in rows for name in ("found", "unlike")]
-        lines.append([str(kind), *(format_percent(measure) if measure else "" for measure in measures)])
+        lines.append([str(kind), *(format_share(counted(measure)) if measure else "" for measure in measures)])
     return ["clean pictures", *(text for name in found for text in (f"{name}: suspicious", "unlike"))], lines
 
 
@@ -58,7 +59,7 @@ def scan_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 def _auroc_and_found(row: Row | None) -> tuple[str, str]:
     if not row:
         return "", ""
-    return format_estimate(row.measures["auroc"], ".3f", interval=False), format_percent(row.measures["found"])
+    return format_estimate(row.measures["auroc"], ".3f", interval=False), format_share(counted(row.measures["found"]))
 
 
 def handled_table(results: Mapping[str, Mapping[str, Any]]) -> Table:

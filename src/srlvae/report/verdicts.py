@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from srlvae.bench.rows import VAE_OF, Row
+from srlvae.report.editing import headline_measures
 from srlvae.report.rows import (
     MAIN_BUDGETS,
+    attack_label,
     distinct_values,
-    factor,
     find_pair,
     find_row,
     find_rows,
     format_estimate,
+    format_factor,
     format_pair,
     made_on,
+    main_rows,
     measured_value,
     rows_of,
     share_left,
@@ -22,37 +25,47 @@ from srlvae.report.rows import (
 
 # What the paper reports for PhotoGuard: FID falls from 221.1 to 68.42, and CLIP-I is 0.8832 afterwards (Lee et al. 2025).
 WANTED_FACTOR, WANTED_CLIP_I = 3.2, 0.88
-# A white-box attack should keep at most this share of the Fréchet distance.
-WHITE_BOX_SHARE = 0.5
+# What a white-box attack should keep at most: of the KID, and of the distance between pairs.
+WHITE_BOX_SHARE = 0.6
 
 Verdict = tuple[bool, str]
 
 
 def verdicts(result: dict[str, Any]) -> list[Verdict]:
     """Whether each claim of the paper (Lee et al. 2025, arXiv 2504.17219) holds in this run, with a sentence on its numbers."""
-    rows = rows_of(result)
+    rows = main_rows(rows_of(result))
     found = _clean_verdicts(result)
     for attack in distinct_values(find_rows(rows, access="transfer"), "attack"):
         for eps in MAIN_BUDGETS:
             if both := find_pair(rows, attack=attack, eps=eps):
-                found += _attack_verdicts(rows, both)
+                found += _attack_verdicts(result, rows, both)
     return found + _purifier_verdicts(result, rows)
 
 
-def _attack_verdicts(rows: list[Row], both: tuple[Row, Row]) -> list[Verdict]:
+def _attack_verdicts(result: dict[str, Any], rows: list[Row], both: tuple[Row, Row]) -> list[Verdict]:
     before, after = both
-    attack, eps = before.condition["attack"], before.condition["eps"]
-    divided, likeness = factor(*both), measured_value(after, "clip_i")
+    attack, eps = attack_label(before), before.condition["eps"]
+    kid, frechet, likeness = headline_measures(result).values()
+    divided = {m: reaches(before, after, m.key, WANTED_FACTOR) for m in (kid, frechet)}
+    said = [f"{m.label} {format_pair(both, m.key, m.spec)}, a factor of {format_factor(*both, m.key)}" for m in divided]
     text = (
-        f"{attack}, {eps}, transfer: Fréchet distance {format_pair(both, 'frechet', '.1f')}, a factor of {divided:.2f} "
-        f"(wanted at least {WANTED_FACTOR}); CLIP-I {format_pair(both, 'clip_i', '.3f')} (wanted above {WANTED_CLIP_I})"
+        f"{attack}, {eps}, transfer: {'; '.join(said)} (wanted at least {WANTED_FACTOR} in both); "
+        f"CLIP-I {format_pair(both, 'clip_i', '.3f')} (wanted above {WANTED_CLIP_I})"
     )
-    found = [(divided >= WANTED_FACTOR and likeness > WANTED_CLIP_I, text)]
-    if row := find_row(rows, attack=attack, eps=eps, defence="hardened", access="white-box"):
-        share = share_left(before, row)
-        text = f"{attack}, {eps}, white-box: {share:.0%} of the Fréchet distance is left (wanted at most half)"
-        found.append((share <= WHITE_BOX_SHARE, text))
+    found = [(all(divided.values()) and measured_value(after, likeness.key) > WANTED_CLIP_I, text)]
+    if row := find_row(rows, attack=before.condition["attack"], eps=eps, defence="hardened", access="white-box"):
+        shares = [share_left(before, row, key) for key in ("kid", "distance")]
+        text = (
+            f"{attack}, {eps}, white-box: {shares[0]:.0%} of the KID and {shares[1]:.0%} of the distance between "
+            f"pairs are left (wanted at most {WHITE_BOX_SHARE:.0%})"
+        )
+        found.append((max(shares) <= WHITE_BOX_SHARE, text))
     return found
+
+
+def reaches(before: Row, after: Row, measure: str, wanted: float) -> bool:
+    """Whether a measure falls by the wanted factor: nothing left of it, or less than nothing, does."""
+    return measured_value(before, measure) >= wanted * measured_value(after, measure)
 
 
 def _clean_verdicts(result: dict[str, Any]) -> list[Verdict]:
@@ -67,15 +80,12 @@ def _clean_verdicts(result: dict[str, Any]) -> list[Verdict]:
             f"{format_pair(both, 'distance', '.3f')} (wanted: both better)"
         )
         found.append((sharper and closer, text))
-    floor = find_row(rows_of(result, "floor"), compared="other noise")
-    moved = find_row(rows_of(result), attack="none", defence="hardened")
-    if floor and moved:
-        numbers = [format_estimate(row.measures["frechet"], ".1f", interval=False) for row in (moved, floor)]
+    if moved := find_row(rows_of(result), attack="none", defence="hardened"):
+        kid = moved.measures["kid"]
         text = (
-            f"clean edits: Fréchet distance {numbers[0]} from those of the original VAE "
-            f"(wanted below {numbers[1]}, which another draw of noise gives)"
+            f"clean edits: KID {format_estimate(kid, '.4f')} from those of the original VAE (wanted: an interval that holds 0)"
         )
-        found.append((measured_value(moved, "frechet") < measured_value(floor, "frechet"), text))
+        found.append((kid.low is not None and kid.low <= 0, text))
     return found
 
 
@@ -96,4 +106,4 @@ def _purifier_verdicts(result: dict[str, Any], rows: list[Row]) -> list[Verdict]
 
 def _beats_hardening(rows: list[Row], row: Row) -> bool:
     both = find_pair(rows, attack=row.condition["attack"], eps=row.condition["eps"])
-    return both is not None and measured_value(row, "frechet") < measured_value(both[1], "frechet")
+    return both is not None and measured_value(row, "kid") < measured_value(both[1], "kid")

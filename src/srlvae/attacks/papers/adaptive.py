@@ -17,20 +17,34 @@ from srlvae.models.vae import VAE
 from srlvae.rng import Generators
 
 
-def adaptive_objective(vae: VAE, x: Images, weight: float, encode: Encode | None = None) -> Objective:
-    """x′ ↦ −[MSE(D(E(x′)), x) + weight · mean‖E(x′) − E(x)‖² / var E(x)], the variance over the latent of each image.
+def adaptive_objective(
+    vae: VAE,
+    x: Images,
+    weight: float,
+    encode: Encode | None = None,
+    *,
+    reconstruction: float = 1.0,
+    variance: float = 0.0,
+) -> Objective:
+    """x′ ↦ −[ρ · MSE(D(E(x′)), x) + w · mean‖E(x′) − E(x)‖² / var E(x) + v · MSE(log σ²(x′), log σ²(x))].
 
-    encode: E of the attacked images, the mean by default.
+    ρ is `reconstruction`, w `weight` and v `variance`; var E(x) is over the latent of each image. A VAE without a posterior has
+    no last part. encode: E of the attacked images, the mean by default.
     """
-    encode = encode or vae.mean
+    encode, looks = encode or vae.mean, variance > 0 and vae.has_posterior
     with torch.no_grad():
         latents = vae.mean(x)
+        log_variance = vae.posterior(x)[1] if looks else None
     spread = latents.flatten(1).var(1)
 
     def objective(adversarial: Images):
         z = encode(adversarial)
-        shift = (z - latents).square().mean((1, 2, 3)) / spread
-        return -((vae.decode(z) - x).square().mean((1, 2, 3)) + weight * shift)
+        harm = weight * ((z - latents).square().mean((1, 2, 3)) / spread)
+        if reconstruction:
+            harm = reconstruction * (vae.decode(z) - x).square().mean((1, 2, 3)) + harm
+        if log_variance is not None:
+            harm = harm + variance * (vae.posterior(adversarial)[1] - log_variance).square().mean((1, 2, 3))
+        return -harm
 
     return objective
 
@@ -42,15 +56,19 @@ def adaptive(
     ball: Ball,
     generators: Generators,
     weight: float = 0.02,
+    reconstruction: float = 1.0,
+    variance: float = 0.0,
     sampled: bool = False,
     loop: Loop | None = None,
 ) -> Images:
     """Attacked images with a bad reconstruction and a far latent, by APGD, which finds its own step.
 
+    weight, reconstruction, variance: what its parts count for; see `adaptive_objective`.
     sampled: attack draws from the posterior in place of its mean, see `repeats` of `Loop`.
     """
 
     def objective(of: VAE) -> Objective:
-        return adaptive_objective(of, x, weight, encoder(of, generators, sampled))
+        encode = encoder(of, generators, sampled)
+        return adaptive_objective(of, x, weight, encode, reconstruction=reconstruction, variance=variance)
 
     return apgd(x, summed(objective, vae), ball, generators=generators, loop=loop)
