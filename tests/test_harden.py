@@ -204,7 +204,7 @@ def cut(tmp_path_factory) -> Path:
         lambda tensors, progress: progress.update(more=1),
         lambda tensors, progress: progress.clear() or progress.update(scaler=[]),
         lambda tensors, progress: tensors.update({"more/0": tensors["more/0"][:, :, :-1].contiguous()}),
-        lambda tensors, progress: tensors.update({"more/x": tensors["more/0"]}),
+        lambda tensors, progress: tensors.update({"more/x": tensors["more/0"].clone()}),
         lambda tensors, progress: tensors.update({"more/0": tensors["more/0"] * torch.nan}),
         lambda tensors, progress: tensors.update({"optimizer/0/exp_avg": torch.zeros(3)}),
         lambda tensors, progress: tensors.update({"optimizer/999/exp_avg": torch.zeros(3)}),

@@ -78,7 +78,9 @@ def _load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Opti
                 state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
         for weight, parts in optimizer.state.items():
-            if wrong := [name for name, value in parts.items() if value.ndim and value.shape != weight.shape]:
+            # A number stands for a weight that is not there.
+            size = weight.shape if torch.is_tensor(weight) else None
+            if wrong := [name for name, value in parts.items() if value.ndim and value.shape != size]:
                 raise ValueError(f"its {wrong[0]} is of another size than the weights")
     return progress
 

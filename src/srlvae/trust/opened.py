@@ -26,10 +26,10 @@ def open_file(path: Path | str) -> io.BufferedReader:
 
 def read_text(path: Path | str) -> str:
     """Read a file of text in UTF-8. Raises OSError as `open_file` does and for one that is too long, or ValueError."""
-    with open_file(path) as file:
+    with io.TextIOWrapper(open_file(path), encoding="utf-8") as file:
         if (size := os.fstat(file.fileno()).st_size) > MOST_TEXT:
             raise OSError(errno.EFBIG, f"{size:,} bytes are more than any that is read here has", str(path))
-        return io.TextIOWrapper(file, encoding="utf-8").read()
+        return file.read()
 
 
 def open_table(path: Path, **options: Any) -> io.TextIOWrapper:
