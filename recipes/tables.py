@@ -25,13 +25,14 @@ from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
 from srlvae.report.rows import Table
 from srlvae.report.scan_tables import handled_table, kinds_table, scan_table
+from srlvae.report.speed import billion_table, speed_table
 from srlvae.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
     "docs/index.md",
-    *(f"docs/results/{name}.md" for name in ("index", "encoders", "editing", "poisoning", "scan")),
+    *(f"docs/results/{name}.md" for name in ("index", "encoders", "editing", "poisoning", "scan", "speed")),
 )
 MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # What tables call the results by.
@@ -82,6 +83,8 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "scan": named(scan_table),
     "scan-handled": named(handled_table),
     "scan-kinds": named(kinds_table),
+    "speed": alone(speed_table),
+    "billion": lambda results: billion_table(*results.values()),
 }
 
 

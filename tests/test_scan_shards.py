@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -236,6 +237,31 @@ def test_tables_of_another_source_or_precision_are_refused(encoders, calibration
     with pytest.raises(InputError, match="precision was"):
         precision = "no" if encoders.precision == "bf16" else "bf16"
         scan_shards(Encoders(small_kl(), twin(), precision), str(shards), tmp_path / "out", calibration)
+
+
+class Weighed(Heard):
+    """Weighs the process after every shard."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes: list[int] = []
+
+    def at(self, bar, number, total=None, note=""):
+        if bar == "shards":
+            self.bytes.append(psutil.Process().memory_info().rss)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_shards(encoders, calibration, tmp_path):
+    count, each, side = 60, 16, 64
+    for number in range(count):
+        pictures = {f"{i:03}.png": as_png(noise(each * number + i, side)) for i in range(each)}
+        write_tar(tmp_path / "shards" / f"{number:05}.tar", pictures)
+    heard = Weighed()
+    assert scan_shards(encoders, str(tmp_path / "shards"), tmp_path / "out", calibration, heard).images == count * each
+    late = heard.bytes[count // 4 :]
+    # Half of what the images alone would take if they were kept.
+    assert max(late) - min(late) < min(0.1 * min(late), 0.5 * count * each * 3 * side * side * 4)
 
 
 @pytest.mark.slow

@@ -14,11 +14,11 @@ from conftest import small_kl, small_tiny
 from heard import Heard
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.ball import Ball
-from srlvae.bench.rows import read_rows
+from srlvae.bench.rows import as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.harden.trainer import Trainer
 from srlvae.images import write_image
-from srlvae.report.speed import speed_table
+from srlvae.report.speed import billion_table, speed_table
 from srlvae.speed import PARTS, SpeedSettings, attacks, metrics, speed
 from srlvae.speed.hardening import hardening_works
 from srlvae.speed.rounds import Work, median_estimate, processor_seconds, rows_of_work
@@ -201,6 +201,19 @@ def test_the_result_has_a_row_for_each_way_and_says_what_was_left_out(tmp_path, 
     assert all(len(line) == len(header) for line in lines)
     assert [line[0] for line in lines] == [cell for part in PARTS for cell in (part, "")]
     assert [line[-1] for line in lines[1::2]] == ["1"] * len(PARTS)
+
+
+def test_a_billion_images_cost_what_one_costs_a_billion_times():
+    local = {"engine": "local", "images": 900, "processor_seconds": 5.4, "bytes_of_tables": 2_000_000}
+    scanned = {"pixels": 32, "images": 1000, "bytes": 3_000_000, "runs": [{**local, "engine": "other", "images": 1}, local]}
+    work = Work("scan, 128 pixels", 8, {"as it is": lambda: None})
+    (row,) = rows_of_work(work, 1, iter([0.0, 0.0, 0.512]).__next__)
+    header, lines = billion_table(scanned, {"rows": as_data([row])})
+    # 6 ms an image: 6e6 seconds, 1667 hours; 64 cores end in 26 hours. 3 kB and 2 kB an image; 64 / 6 ms of 3 kB.
+    assert lines[0] == ["32", "167", "1,667", "2", "3", "2", "32"]
+    # 64 ms an image: 6.4e7 seconds, 17,778 hours, 11.6 days of 64 cores.
+    assert lines[1] == ["128", "15.6", "17,778", "12", "", "", ""]
+    assert all(len(line) == len(header) for line in lines)
 
 
 @pytest.mark.parametrize("wrong", [{"parts": ("all",)}, {"rounds": 0}, {"images": 1}, {"size": 1}, {"steps": 0}])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from srlvae.bench.rows import Row
 from srlvae.report.rows import Table, rows_of
+
+BILLION, CORES, DAY = 1e9, 64, 86400
 
 
 def speed_table(result: Mapping[str, Any]) -> Table:
@@ -27,3 +30,28 @@ def _alone(row: Row, result: Mapping[str, Any]) -> str:
     """1 for what others are compared with, blank where there is nothing to compare."""
     work = row.condition["work"]
     return "1" if any("faster" in other.measures for other in rows_of(result) if other.condition["work"] == work) else ""
+
+
+def billion_table(scanned: Mapping[str, Any], timed: Mapping[str, Any]) -> Table:
+    """What a billion images cost, at the rates of a scan of shards and of the benchmark of speed: a line for each image size.
+
+    Hours are those of one core. Machines have CORES cores, which share images out evenly, and end in a day. Bytes are known of
+    the scan of shards alone.
+    """
+    local = next(run for run in scanned["runs"] if run["engine"] == "local")
+    lines = {scanned["pixels"]: _cost(local["processor_seconds"] / local["images"], scanned, local["bytes_of_tables"])}
+    for row in rows_of(timed):
+        work = str(row.condition["work"])
+        if work.startswith("scan, ") and row.condition["way"] == "as it is":
+            lines[int(work.split()[1])] = _cost(row.measures["seconds"].value or 0.0)
+    header = ["pixels", "images a second, one core", "core hours", f"machines of {CORES} cores for a day", "TB read"]
+    return [*header, "TB of tables", "MB a second and machine"], [[str(side), *cells] for side, cells in sorted(lines.items())]
+
+
+def _cost(seconds: float, scanned: Mapping[str, Any] | None = None, tables: int = 0) -> list[str]:
+    """The cells of a billion images of so many seconds each, of one core; bytes as in a scan of shards."""
+    cells = [f"{1 / seconds:.3g}", f"{seconds * BILLION / 3600:,.0f}", f"{math.ceil(seconds * BILLION / CORES / DAY):,}"]
+    if scanned is None:
+        return [*cells, "", "", ""]
+    read, written = scanned["bytes"] / scanned["images"], tables / scanned["images"]
+    return [*cells, f"{read * BILLION / 1e12:.2g}", f"{written * BILLION / 1e12:.2g}", f"{CORES / seconds * read / 1e6:.2g}"]
