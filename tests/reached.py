@@ -27,6 +27,7 @@ WORK = {
     "bench reconstruction": "srlvae.bench.reconstruction.reconstruction",
     "bench hardening": "srlvae.bench.hardening.hardening",
     "bench editing": "srlvae.bench.editing.editing",
+    "bench all": "srlvae.bench.leaderboard.bench_all",
     "bench poisoning": "srlvae.bench.poisoning.poisoning",
     "report": "srlvae.report.page.write_report",
     "app": "srlvae.app.page.serve",
