@@ -28,6 +28,7 @@ WORK = {
     "bench hardening": "srlvae.bench.hardening.hardening",
     "bench speed": "srlvae.speed.speed",
     "bench editing": "srlvae.bench.editing.editing",
+    "bench all": "srlvae.bench.leaderboard.bench_all",
     "bench poisoning": "srlvae.bench.poisoning.poisoning",
     "report": "srlvae.report.page.write_report",
     "app": "srlvae.app.page.serve",

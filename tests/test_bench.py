@@ -30,7 +30,6 @@ from srlvae.metrics.pairwise import psnr, ssim
 from srlvae.models.vae import VAE
 from srlvae.report.rows import find_rows, measured_value
 from srlvae.rng import named_generator
-from srlvae.training.precision import make_accelerator
 from twins import PooledFeatures, hardened_twin
 
 # Batches of 3 do not divide 5 images.
@@ -200,10 +199,7 @@ def test_a_cell_is_the_attack_on_its_vae_with_one_generator_an_image(made_on, va
     vaes, x = {"original": vae, "hardened": hardened}, photographs(folder)[0]
     ball = ATTACKS["latent"].default.ball.resized(8 / 255, 2)
     draws = [named_generator(PROTOCOL.seed, key) for key in photograph_set(x).keys]
-    with make_accelerator("auto").autocast():
-        parts = [
-            ATTACKS["latent"].run(x[i], vae=vaes[made_on], ball=ball, generators=draws[i]) for i in (slice(3), slice(3, 5))
-        ]
+    parts = [ATTACKS["latent"].run(x[i], vae=vaes[made_on], ball=ball, generators=draws[i]) for i in (slice(3), slice(3, 5))]
     attacked = attacker(vae, hardened, folder).attacked(Cell("latent", 8 / 255, made_on), hardened)[0].images
     # The same operations in the same batches: bit by bit.
     assert torch.equal(attacked, to_levels(torch.cat(parts)).float() / 255)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from srlvae.cli.bench_all import bench_all
 from srlvae.cli.shared import (
     DeviceHelp,
     LinksHelp,
@@ -25,6 +26,7 @@ from srlvae.cli.shared import (
 from srlvae.locks import holds
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
+bench.command("all")(bench_all)
 
 
 def _begin(out: Path, follow_links: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from srlvae.bench.editing import RESULT as EDITING
 from srlvae.bench.hardening import RESULT as HARDENING
+from srlvae.bench.leaderboard import LEADERBOARD, read_leaderboard
 from srlvae.bench.poisoning import RESULT as POISONING
 from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
@@ -16,6 +17,7 @@ from srlvae.report.editing import editing_table, headline_measures, load_run, si
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
 from srlvae.report.hardening import cost_shares_table, curves, hardening_table
+from srlvae.report.leaderboard import about_models, flags_of, leaderboard_tables
 from srlvae.report.plots import plot_hardening, plot_reconstruction
 from srlvae.report.poisoning import poisoning_table
 from srlvae.report.poisoning_page import poisoning_parts
@@ -61,6 +63,8 @@ def _write(folders: list[Path], page: Path) -> Path:
         return write_reconstruction(first, page)
     if (first / HARDENING).is_file():
         return write_hardening(first, page)
+    if (first / LEADERBOARD).is_file():
+        return write_leaderboard(first, page)
     raise InputError(f"{first} has no result of a benchmark; run: srlvae bench … --out {first}")
 
 
@@ -99,6 +103,14 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
         plot=inline((folder / PLOT).read_bytes()),
         settings=_settings(result),
     )
+
+
+def write_leaderboard(folder: Path, page: Path) -> Path:
+    """Write the page and the Markdown tables of a leaderboard."""
+    rows = read_leaderboard(folder / LEADERBOARD)
+    tables, models = leaderboard_tables(rows), about_models(rows)
+    _write_tables(folder, models, *(numbers for _, numbers in tables))
+    return write_page(page, "leaderboard", models=models, tables=tables, flags=flags_of(rows))
 
 
 def write_hardening(folder: Path, page: Path) -> Path:

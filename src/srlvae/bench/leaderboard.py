@@ -1,0 +1,111 @@
+"""The leaderboard: one flat row a number, of any number of models, that anyone can add a model to.
+
+After the habits of RobustBench (Croce et al. 2021, arXiv 2010.09670): a row says whose model it is, where it was published,
+what the attacker knew, and which flags speak against believing the number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from srlvae.bench.editing import editing
+from srlvae.bench.protocol import EditingProtocol, ReconstructionProtocol
+from srlvae.bench.reconstruction import reconstruction
+from srlvae.bench.rows import Row, read_rows
+from srlvae.errors import InputError
+from srlvae.events import Listener
+from srlvae.files import read_record, write_json
+from srlvae.locks import holds
+from srlvae.models.pipeline import Pipeline
+from srlvae.models.vae import VAE
+
+LEADERBOARD = "leaderboard.json"
+# By which network of a protocol a measure is made.
+JUDGES = {"distance": "pairs", "kid": "sets", "frechet": "sets", "frechet_pca": "sets", "clip_i": "clip", "clip_t": "clip"}
+# Images below which a Fréchet distance in all dimensions is mostly the noise of finite sets.
+ENOUGH = 2048
+
+
+@dataclass(frozen=True)
+class Entry:
+    """About a model on the leaderboard.
+
+    - model: its name, by which the leaderboard tells models apart.
+    - who: who made it.
+    - paper: where it was published, such as an arXiv number; blank for nowhere.
+    """
+
+    model: str
+    who: str = ""
+    paper: str = ""
+
+
+@holds("out")
+def bench_all(
+    pipeline: Pipeline,
+    hardened: VAE,
+    folder: Path,
+    out: Path,
+    protocols: tuple[ReconstructionProtocol, EditingProtocol],
+    entry: Entry,
+    leaderboard: Path | None = None,
+    listener: Listener | None = None,
+) -> list[dict[str, Any]]:
+    """Run the reconstruction and the editing benchmark on one model, and write its rows to a leaderboard.
+
+    Both benchmarks have a folder in `out`, and go on where they were cut off. `leaderboard` is a file that may hold other
+    models; by default it is one in `out`. Returns the rows of this model, or none in processes that do not write.
+    """
+    results = [
+        reconstruction(pipeline.vae, hardened, folder, out / "reconstruction", protocols[0], listener),
+        editing(pipeline, hardened, folder, out / "editing", protocols[1], listener),
+    ]
+    if not all(results):
+        return []
+    rows = [flat for result in results for flat in flat_rows(result, entry)]
+    add_rows(leaderboard or out / LEADERBOARD, rows)
+    return rows
+
+
+def flat_rows(result: dict[str, Any], entry: Entry) -> list[dict[str, Any]]:
+    """The rows of a benchmark's result as flat rows of plain data, one for each number."""
+    protocol = result["protocol"]
+    about = {**asdict(entry), "original": result["original"], "hardened": result["hardened"]}
+    about |= {"benchmark": result["benchmark"], "pipeline": protocol.get("pipeline", "")}
+    found = []
+    for row in read_rows(result["rows"]):
+        said = {"attack": row.condition["attack"], "eps": row.condition["eps"], "access": row.access, "defence": row.defence}
+        for measure, estimate in row.measures.items():
+            judge = protocol.get(JUDGES.get(measure, ""), "")
+            found.append(
+                {**about, **said, "measure": measure, "judge": judge, **asdict(estimate), "flags": flags(row, measure)}
+            )
+    return found
+
+
+def flags(row: Row, measure: str) -> list[str]:
+    """What speaks against believing a number of a row."""
+    found = [f"{doubt} ({count} of {row.n})" for doubt, count in Counter(row.doubts).items()]
+    return found + ([f"biased upwards at n = {row.n}"] if measure == "frechet" and row.n < ENOUGH else [])
+
+
+def add_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Add the rows of models to a leaderboard, in place of those that it has of the same models and benchmarks.
+
+    Raises InputError for a file that is no leaderboard.
+    """
+    others = read_leaderboard(path) if path.exists() else []
+    anew = {(row["model"], row["benchmark"]) for row in rows}
+    kept = [row for row in others if (row["model"], row["benchmark"]) not in anew]
+    write_json(path, {"rows": [*kept, *rows]})
+
+
+def read_leaderboard(path: Path) -> list[dict[str, Any]]:
+    """The rows of a leaderboard. Raises InputError for a file that is none."""
+    rows, needed = read_record(path).get("rows"), {"model", "benchmark", "value"}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and needed <= set(row) for row in rows):
+        raise InputError(f"{path} is no leaderboard: its rows do not each have a model, a benchmark and a value; move it away")
+    return rows

@@ -1,0 +1,53 @@
+"""`srlvae bench all`: a model onto the leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srlvae.cli.shared import DeviceHelp, LinksHelp, PipelineHelp, VaeHelp, console, end, let_in, named, pipeline_of, sensible
+from srlvae.locks import holds
+
+
+@sensible
+@holds("out")
+def bench_all(
+    vae: Annotated[str, typer.Option(help="The hardened VAE. " + VaeHelp)],
+    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
+    out: Annotated[Path, typer.Option(help="A folder for each benchmark, and the page. The same command resumes a run.")],
+    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
+    protocol: Annotated[str, typer.Option(help="`quick` or `full`, of both benchmarks.")] = "quick",
+    name: Annotated[str | None, typer.Option(help="What the model is called; by default as --vae.")] = None,
+    who: Annotated[str, typer.Option(help="Who made it.")] = "",
+    paper: Annotated[str, typer.Option(help="Where it was published, such as arXiv 2504.17219.")] = "",
+    leaderboard: Annotated[Path | None, typer.Option(help="The leaderboard to add it to; by default one in --out.")] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
+) -> None:
+    """Measure a hardened VAE in reconstruction and in edits, and add it to a leaderboard.
+
+    Example: `srlvae bench all --vae tiny-srl --images photographs --out all`
+    """
+    from srlvae.bench import leaderboard as board
+    from srlvae.bench.cache import CACHE, announce
+    from srlvae.bench.load_protocol import editing_protocol, reconstruction_protocol
+    from srlvae.cli.drawing import Bars
+    from srlvae.models.vae import load_vae
+    from srlvae.report.page import write_report
+
+    let_in(follow_links=follow_links)
+    for part in ("reconstruction", "editing"):
+        announce(out / part / CACHE)
+    editing = editing_protocol(protocol, hardened=vae, **({"pipeline": pipeline} if pipeline else {}))
+    loaded = pipeline_of(editing.pipeline, None, device)
+    entry = board.Entry(name or vae, who, paper)
+    protocols = reconstruction_protocol(protocol), editing
+    with Bars(console) as bars:
+        rows = board.bench_all(loaded, load_vae(vae, loaded.device), images, out, protocols, entry, leaderboard, bars)
+    if not rows:
+        return
+    for folder in (out / "reconstruction", out / "editing", leaderboard.parent if leaderboard else out):
+        console.print(f"Report: [bold]{named(write_report([folder]))}[/]")
+    end(bars.omissions, [out])

@@ -1,0 +1,66 @@
+"""The leaderboard as tables: attacks by models, by what the attacker knew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from srlvae.bench.rows import Estimate
+from srlvae.report.rows import Table, format_estimate
+
+# The benchmark and the measure of each table, with the format of its numbers.
+SHOWN = (
+    ("editing", "kid", ".4f"),
+    ("editing", "frechet_pca", ".2f"),
+    ("editing", "frechet", ".1f"),
+    ("editing", "clip_i", ".3f"),
+    ("editing", "distance", ".3f"),
+    ("reconstruction", "psnr", ".2f"),
+    ("reconstruction", "distance", ".3f"),
+    ("reconstruction", "shift", ".3f"),
+)
+FlatRow = dict[str, Any]
+
+
+def leaderboard_tables(rows: Iterable[FlatRow]) -> list[tuple[str, Table]]:
+    """A table for each benchmark and measure that there are rows of, with its title."""
+    rows = list(rows)
+    found = []
+    for benchmark, measure, spec in SHOWN:
+        own = [row for row in rows if (row["benchmark"], row["measure"]) == (benchmark, measure)]
+        if own:
+            judges = ", ".join(sorted({row["judge"] for row in own if row["judge"]}))
+            found.append((f"{benchmark}: {measure}" + (f" ({judges})" if judges else ""), _table(own, spec)))
+    return found
+
+
+def _table(rows: list[FlatRow], spec: str) -> Table:
+    """A line for each attack, budget and access, and two columns for each model: its original VAE and itself.
+
+    What is made on the original VAE stands in the line of its transfer. A number with flags has an asterisk.
+    """
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    columns = [(model, defence) for model in models for defence in ("none", "hardened")]
+    lines: dict[tuple[str, str, str], dict[tuple[str, str], str]] = {}
+    for row in rows:
+        known = "transfer" if row["defence"] == "none" and row["access"] == "white-box" else row["access"]
+        access = "" if known == "none" else known
+        cells = lines.setdefault((row["attack"], row["eps"], access), {})
+        estimate = Estimate(row["value"], row["low"], row["high"], row["n"])
+        cells[row["model"], row["defence"]] = format_estimate(estimate, spec) + (" *" if row["flags"] else "")
+    body = [[*key, *(cells.get(column, "– not run") for column in columns)] for key, cells in lines.items()]
+    titles = [f"{model}: {'original' if defence == 'none' else 'hardened'}" for model, defence in columns]
+    shown = [line for line in body if any(not cell.startswith("–") for cell in line[3:])]
+    return ["attack", "ε", "access", *titles], shown
+
+
+def about_models(rows: Iterable[FlatRow]) -> Table:
+    """A line for each model: who made it, where it was published, and what it is measured in."""
+    keys = ("model", "who", "paper", "pipeline", "hardened")
+    found = {row["model"]: [str(row[key]) for key in keys] for row in rows if row["pipeline"]}
+    return list(keys), [[*line[:-1], line[-1][:12]] for line in found.values()]
+
+
+def flags_of(rows: Iterable[FlatRow]) -> list[str]:
+    """Every flag of the rows in a sentence, once."""
+    return list(dict.fromkeys(f"{row['model']}, {row['attack']} {row['eps']}: {flag}" for row in rows for flag in row["flags"]))

@@ -1,0 +1,84 @@
+"""The leaderboard: a flat row a number, models that are added and measured anew, and tables that say what was not run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from conftest import small_kl
+from pipelines import little
+from srlvae.bench import distances, edited, estimates
+from srlvae.bench.leaderboard import Entry, add_rows, bench_all, flat_rows, read_leaderboard
+from srlvae.bench.rows import read_rows
+from srlvae.errors import InputError
+from srlvae.report.leaderboard import about_models, flags_of, leaderboard_tables
+from srlvae.report.page import write_report
+from test_cells import EDITING, RECONSTRUCTION, folder  # noqa: F401
+from test_report import result_of, write_run
+from twins import PooledFeatures, SmallClip, hardened_twin
+
+ENTRY = Entry("mine", "me", "arXiv 1")
+
+
+def entry_of(tmp_path, hardened: float = 20.0, name: str = "mine") -> list[dict]:
+    result = result_of(write_run(tmp_path / name, hardened)) | {"original": "0" * 64, "hardened": "1" * 64}
+    return flat_rows(result, dataclasses.replace(ENTRY, model=name))
+
+
+def test_there_is_a_flat_row_for_each_number_that_says_all_about_it(tmp_path):
+    rows = entry_of(tmp_path)
+    own = read_rows(result_of(tmp_path / "mine")["rows"])
+    assert len(rows) == sum(len(row.measures) for row in own)
+    assert not any(isinstance(value, dict) for row in rows for value in row.values())
+    wanted = {"attack": "photoguard-encoder", "eps": "15/255", "access": "white-box", "defence": "hardened", "measure": "kid"}
+    (found,) = [row for row in rows if wanted.items() <= row.items()]
+    about = {"model": "mine", "who": "me", "paper": "arXiv 1", "benchmark": "editing", "pipeline": "p", "judge": "net", "n": 2}
+    assert about.items() <= found.items() and found["value"] == 0.06 and found["flags"] == ["it is flat (1 of 2)"]
+    biased = [row["flags"] for row in rows if row["measure"] == "frechet" and row["attack"] == "none"]
+    assert biased == [["biased upwards at n = 2"]] * 2
+
+
+def test_a_model_that_is_added_again_takes_the_place_of_its_rows(tmp_path):
+    board = tmp_path / "leaderboard.json"
+    first, other = entry_of(tmp_path), entry_of(tmp_path, 70.0, "other")
+    add_rows(board, first)
+    add_rows(board, other)
+    assert read_leaderboard(board) == [*first, *other]
+    add_rows(board, [{**row, "value": 5.0} for row in first])
+    found = read_leaderboard(board)
+    assert len(found) == len(first) + len(other) and {row["value"] for row in found if row["model"] == "mine"} == {5.0}
+
+
+def test_the_table_has_a_line_an_attack_and_what_its_maker_knew_and_columns_a_model(tmp_path):
+    rows = [*entry_of(tmp_path), *entry_of(tmp_path, 70.0, "other")]
+    title, (header, lines) = leaderboard_tables(rows)[0]
+    assert title == "editing: kid (net)"
+    assert header == ["attack", "ε", "access", "mine: original", "mine: hardened", "other: original", "other: hardened"]
+    found = {tuple(line[:3]): [cell.split()[0] for cell in line[3:]] for line in lines}
+    assert found["photoguard-encoder", "15/255", "transfer"] == ["0.1000", "0.0200", "0.1000", "0.0700"]
+    assert found["photoguard-encoder", "15/255", "white-box"] == ["–", "0.0600", "–", "0.0600"]
+    assert about_models(rows)[1][0] == ["mine", "me", "arXiv 1", "p", "1" * 12]
+    assert any("it is flat" in flag for flag in flags_of(rows))
+
+
+def test_a_file_that_is_no_leaderboard_is_an_error_that_says_so(tmp_path):
+    board = tmp_path / "leaderboard.json"
+    for text in ('{"rows": [1]}', '{"rows": [{"model": "a"}]}', "{}"):
+        board.write_text(text)
+        with pytest.raises(InputError, match="is no leaderboard"):
+            add_rows(board, [])
+
+
+def test_one_call_measures_a_model_in_both_benchmarks_and_its_page_names_it(folder, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(distances, "load_features", lambda name: PooledFeatures())
+    monkeypatch.setattr(edited, "load_clip", lambda name, device: SmallClip())
+    monkeypatch.setattr(estimates, "RESAMPLES", 5)
+    attacks = (dataclasses.replace(EDITING.attacks[1], white_box=True),)
+    protocols = RECONSTRUCTION, dataclasses.replace(EDITING, attacks=attacks, purifiers=(), prompts_an_image=1)
+    given = little(small_kl()), hardened_twin(), folder, tmp_path / "out", protocols, ENTRY
+    rows = bench_all(*given)
+    assert {row["benchmark"] for row in rows} == {"reconstruction", "editing"}
+    assert json.loads((tmp_path / "out" / "leaderboard.json").read_text(encoding="utf-8"))["rows"] == rows
+    assert "<h1>Leaderboard</h1>" in write_report([tmp_path / "out"]).read_text(encoding="utf-8")
