@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Objective, pgd
@@ -103,7 +105,8 @@ def measure(
     return found
 
 
-def _mean(parts: list[dict[str, PerImage]]) -> dict[str, float]:
+def _mean(parts: list[dict[str, Float[Tensor, " _"]]]) -> dict[str, float]:
+    # The last part may have fewer images than the others.
     means = {name: torch.cat([part[name] for part in parts]).mean().item() for name in parts[0]}
     return {name: math.sqrt(value) if name.startswith("deviation") else value for name, value in means.items()}
 

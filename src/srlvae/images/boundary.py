@@ -17,6 +17,8 @@ from srlvae.trust.opened import open_file
 
 # Bytes that reading a picture takes for each of its pixels: decoded, turned, in sRGB and as a float32 tensor.
 READING = 24
+# Bytes of a file that memory always has room for.
+SMALL = 2**25
 # Letters of a reason.
 LONGEST = 300
 # What no file is at fault for.
@@ -56,7 +58,8 @@ def check_room(image: Image.Image, room: int) -> None:
 
 def check_length(path: Path) -> None:
     """Raise TooLargeError for a file that memory has no room for. Files with holes take no room on a disk, so look before."""
-    if (length := path.stat().st_size) > free_memory():
+    # Of small files nothing is asked: the answer takes longer than reading them.
+    if (length := path.stat().st_size) > SMALL and length > free_memory():
         raise TooLargeError(f"it has {gigabytes(length)}, and {gigabytes(free_memory())} of memory are free")
 
 

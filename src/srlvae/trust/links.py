@@ -47,4 +47,4 @@ def check_within(path: Path) -> None:
     given = os.path.abspath(path)
     for root in _kept:
         if given.startswith(root.rstrip(os.sep) + os.sep) and leads_out(given, root):
-            raise InputError(f"{path} leads out of {root} by a link in there; take the link away, or let it in with --follow-links")
+            raise InputError(f"{path} leads out of {root} by a link in there; take it away, or let it in with --follow-links")
