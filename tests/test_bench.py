@@ -14,6 +14,7 @@ from PIL import Image
 from conftest import small_kl
 from heard import Heard
 from srlvae.attacks import ATTACKS
+from srlvae.attacks.noise import NOISES
 from srlvae.bench import distances
 from srlvae.bench.attacked import photograph_set
 from srlvae.bench.cache import Cache
@@ -229,7 +230,7 @@ def test_equal_vaes_have_equal_numbers_white_box_and_in_transfer(vae, folder):
     for attack, eps in {(row.condition["attack"], row.condition["eps"]) for row in rows_of(result)}:
         first, *others = [row.measures for row in rows_of(result, attack=attack, eps=eps)]
         # The same operations on the same numbers: bit by bit.
-        assert len(others) == (1 if attack in ("none", "uniform-noise") else 2) and all(other == first for other in others)
+        assert len(others) == (1 if attack in ("none", *NOISES) else 2) and all(other == first for other in others)
 
 
 def test_the_rows_of_the_original_do_not_depend_on_the_hardened_vae(vae, hardened, folder):
