@@ -487,6 +487,18 @@ def test_a_picture_named_as_the_contact_sheet_is_refused(tmp_path, vae):
         attacked("latent", source, tmp_path / "out", vae)
 
 
+def test_the_contact_sheet_of_a_folder_that_is_given_is_left_out(tmp_path, vae):
+    save_noise(tmp_path / "clean" / "a.png", 16, 16)
+    attacked("latent", tmp_path / "clean", tmp_path / "once", vae)
+    assert (tmp_path / "once" / "sheet.png").is_file()
+    (record,) = attacked("latent", tmp_path / "once", tmp_path / "twice", vae)
+    assert Path(record["source"]).name == "a.png"
+    # A photograph that somebody called so is not taken for one.
+    save_noise(tmp_path / "once" / "sheet.png", 16, 16)
+    with pytest.raises(InputError, match="would be overwritten by the contact sheet"):
+        attacked("latent", tmp_path / "once", tmp_path / "thrice", vae)
+
+
 def test_a_mask_of_other_proportions_is_refused(tmp_path, vae):
     source, mask = save_noise(tmp_path / "a.png", 32, 16), save_noise(tmp_path / "mask.png", 16, 32)
     with pytest.raises(InputError, match="same proportions"):

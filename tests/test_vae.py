@@ -273,7 +273,7 @@ def test_plain_weights_in_a_bin_file_load(folder, vae):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere is neither a folder"):
+    with pytest.raises(InputError, match="nowhere is not a folder"):
         load_vae(tmp_path / "nowhere")
 
 

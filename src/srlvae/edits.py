@@ -160,5 +160,4 @@ def _slug(prompt: str) -> str:
 
 
 def _sheet(out: Path, rows: list[list[Tensor]], captions: Sequence[str] = ()) -> Path:
-    write_image(out / SHEET, tile(rows, captions))
-    return out / SHEET
+    return write_contact_sheet(out, tile(rows, captions))

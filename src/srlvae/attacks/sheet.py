@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srlvae.errors import InputError
-from srlvae.images import SHEET, pad_to_multiple, read_picture, tile, to_tensor, write_image
+from srlvae.images import pad_to_multiple, read_picture, tile, to_tensor, write_contact_sheet
 from srlvae.models.vae import VAE
 
 # How many images the contact sheet shows, their largest side, and how much it magnifies differences.
@@ -38,7 +38,7 @@ def write_sheet(vae: VAE, pairs: Sequence[tuple[Path, Path]], out: Path) -> None
         return
     side = [max(row[0].shape[axis] for row in rows) for axis in (1, 2)]
     cells = [[F.pad(c, (0, side[1] - c.shape[2], 0, side[0] - c.shape[1]), value=1.0) for c in row] for row in rows]
-    write_image(out / SHEET, tile(cells, ("clean", "attacked", f"difference × {GAIN}", "reconstruction")))
+    write_contact_sheet(out, tile(cells, ("clean", "attacked", f"difference × {GAIN}", "reconstruction")))
 
 
 def difference(x: Tensor, adversarial: Tensor) -> Tensor:

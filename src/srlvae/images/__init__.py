@@ -33,7 +33,7 @@ from srlvae.images.read import (
 )
 from srlvae.images.sources import Source, find_sources
 from srlvae.images.walk import count_others, find_images
-from srlvae.images.write import SHEET, tile, write_image
+from srlvae.images.write import SHEET, tile, write_contact_sheet, write_image
 
 __all__ = [
     "ROUNDING",
@@ -67,4 +67,5 @@ __all__ = [
     "to_pil",
     "to_tensor",
     "write_image",
+    "write_contact_sheet",
 ]

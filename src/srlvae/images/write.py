@@ -15,8 +15,10 @@ from srlvae.files import write_atomically
 from srlvae.images.carried import Carried
 from srlvae.images.contract import to_pil, to_tensor
 
-# The contact sheet in a folder of written images.
-SHEET = "sheet.png"
+# The contact sheet in a folder of written images, and the text in its head by which it is known.
+SHEET, MADE = "sheet.png", "contact sheet by srlvae"
+# How many bytes of a file its head takes.
+HEAD = 1024
 
 
 def write_image(
@@ -31,6 +33,20 @@ def write_image(
     if alpha is not None:
         image.putalpha(alpha)
     write_atomically(path, lambda file: image.save(file, quality=85, **options))
+
+
+def write_contact_sheet(folder: Path, x: Float[Tensor, "3 h w"]) -> Path:
+    """Write `x` in [0,1] as the contact sheet of a folder, and return its path."""
+    write_image(folder / SHEET, x, Carried(texts={"Comment": MADE}))
+    return folder / SHEET
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a file is a contact sheet that `write_contact_sheet` wrote."""
+    if path.name != SHEET:
+        return False
+    with path.open("rb") as file:
+        return MADE.encode() in file.read(HEAD)
 
 
 def tile(
