@@ -27,7 +27,11 @@ def test_a_card_has_what_the_hub_reads_and_what_people_want_to_know():
     data = card.data.to_dict()
     assert data["base_model"] == "madebyollin/taesd" and data["license"] == "mit"
     assert data["pipeline_tag"] == "image-to-image" and data["library_name"] == "diffusers" and "srlvae" in data["tags"]
-    assert "| attacked | 1.353 | 0.794 |" in card.text and "(before_after.png)" in card.text and "by 0.11 of their norm" in card.text
+    assert (
+        "| attacked | 1.353 | 0.794 |" in card.text
+        and "(before_after.png)" in card.text
+        and "by 0.11 of their norm" in card.text
+    )
     assert "huggingface.co/madebyollin/taesd" in card.text
 
 

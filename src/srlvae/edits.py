@@ -14,7 +14,6 @@ from torch import Tensor
 from srlvae.errors import BlackedOutError, InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.images import (
-    SHEET,
     LeftOut,
     Source,
     digest_of_picture,
@@ -23,6 +22,7 @@ from srlvae.images import (
     read_image,
     read_picture,
     tile,
+    write_contact_sheet,
     write_image,
 )
 from srlvae.locks import holds
