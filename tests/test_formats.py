@@ -112,7 +112,7 @@ def test_a_scaling_that_is_guessed_is_said_and_another_can_be_asked_for(tmp_path
     path = save(ldm(), tmp_path / "mine.safetensors")
     with caplog.at_level(logging.WARNING):
         assert load_vae(path).scaling_factor == 0.18215
-    assert "taken for sd" in caplog.text and "mine.safetensors:sdxl" in caplog.text
+    assert "assuming sd" in caplog.text and "mine.safetensors:sdxl" in caplog.text
     caplog.clear()
     assert load_vae(f"{path}:sdxl").scaling_factor == 0.13025 and not caplog.records
     with pytest.raises(InputError, match="flux names no model with latents of 4 channels; known: sd, sdxl"):
