@@ -90,6 +90,6 @@ def test_behind_a_view_the_best_so_far_is_valued_anew(x, weight):
 
 
 def test_other_balls_are_refused_and_no_budget_ends(x, weight):
-    with pytest.raises(InputError, match="Square searches"):
+    with pytest.raises(InputError, match="Square needs"):
         square(x, linear(weight), Ball(2.0, 3, 1.0, "l2"), generators=generators(0, [0, 1]))
     assert torch.equal(square(x, linear(weight), Ball(0.0, 3, 0.0), generators=generators(0, [0, 1])), x)
