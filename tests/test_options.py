@@ -136,6 +136,7 @@ def base(words: tuple[str, ...], out: Path) -> list[str]:
         ("bench", "reconstruction"): [*vaes, *photographs, "--protocol", "quick", "--steps", "1", "--n", "2", "--clean-n", "2"],
         ("bench", "hardening"): ["empty", "--original", "vae", *photographs],
         ("bench", "editing"): [*photographs, "--pipeline", "pipe", "--hardened", "other", "--n", "2"],
+        ("bench", "all"): [*photographs, "--pipeline", "pipe", "--vae", "other"],
         ("bench", "poisoning"): [*photographs, "--pipeline", "pipe", "--hardened", "other"],
     }
     return [*words, *known[words], *([] if words in (("push",), ("app",), ("models",), ("doctor",)) else ["--out", str(out)])]
