@@ -68,9 +68,8 @@ def test_every_room_has_its_place():
 
 
 def test_the_imports_are_found():
-    assert {("srlvae.harden.train", "models"), ("srlvae.models.vae", "zoo"), ("srlvae.bench.editing_plan", "attacks")} <= set(
-        EDGES
-    )
+    plan = ("srlvae.bench.editing_plan", "attacks")
+    assert {("srlvae.harden.train", "models"), ("srlvae.models.vae", "zoo"), plan} <= set(EDGES)
 
 
 @pytest.mark.parametrize("module", sorted({module for module, _ in EDGES} - {"srlvae"}))
