@@ -52,9 +52,10 @@ NAMES = {
 METHOD = "arXiv 2504.17219"
 ENTRIES = {
     "reconstruction-tiny-srl": Entry("tiny-srl", "srlvae", METHOD),
-    "editing-tiny-sd": Entry("tiny-srl", "srlvae", METHOD),
+    # Edits were measured with encoders that older settings made.
+    "editing-tiny-sd": Entry("tiny-srl, an earlier encoder", "srlvae", METHOD),
     "reconstruction-taesd-srl": Entry("taesd-srl", "srlvae", METHOD),
-    "editing-taesd": Entry("taesd-srl", "srlvae", METHOD),
+    "editing-taesd": Entry("taesd-srl, an earlier encoder", "srlvae", METHOD),
 }
 Results = dict[str, dict[str, Any]]
 

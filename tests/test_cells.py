@@ -14,7 +14,7 @@ from pipelines import little
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.contrast import split_contrast
 from srlvae.attacks.engine.pgd import Loop
-from srlvae.attacks.noise import NOISES
+from srlvae.attacks.table import NOISES
 from srlvae.bench import distances, estimates
 from srlvae.bench import edited as editing_module
 from srlvae.bench.cache import key_of_image

@@ -614,8 +614,8 @@ MUTANTS = (
     Mutant(
         "white-box is transfer",
         "bench/attacked.py",
-        "prepare(request, self.models[cell.made_on])",
-        'prepare(request, self.models["original"])',
+        'self.models["original" if cell.made_on == "both" else cell.made_on]',
+        'self.models["original"]',
         f"{CELLS} reconstruction editing",
     ),
     Mutant(
@@ -634,7 +634,7 @@ MUTANTS = (
     ),
     Mutant(
         "another draw of noise is the same draw",
-        "bench/editing.py",
+        "bench/edited.py",
         "self.others = editor.edits(editor.clean, seed=protocol.seed + 1)",
         "self.others = editor.edits(editor.clean)",
         f"{CELLS} editing",
@@ -666,6 +666,41 @@ MUTANTS = (
         '"clip_t": (vectors * self.texts).sum(-1)',
         '"clip_t": (self.vectors * self.texts).sum(-1)',
         f"{CELLS} editing",
+    ),
+    Mutant(
+        "the worst case of edits is the mildest",
+        "bench/edited.py",
+        "for cell in cells]).argmax(0).tolist()",
+        "for cell in cells]).argmin(0).tolist()",
+        "tests/test_cells.py furthest",
+    ),
+    Mutant(
+        "the contrast part is what is left without it",
+        "bench/attacked.py",
+        '(contrast if part == "contrast" else rest)',
+        '(rest if part == "contrast" else contrast)',
+        "tests/test_cells.py editing",
+    ),
+    Mutant(
+        "attacks go past the purifier that they know",
+        "attacks/prepared.py",
+        "return x + (purified.to(x) - x).detach()",
+        "return x",
+        "tests/test_cells.py editing",
+    ),
+    Mutant(
+        "shares of few images are certain",
+        "metrics/shares.py",
+        "shrunk = n / (n + quantile**2)",
+        "shrunk = 1.0",
+        "tests/test_metrics.py wilson",
+    ),
+    Mutant(
+        "a model that is added again stands twice on the leaderboard",
+        "bench/leaderboard.py",
+        'kept = [row for row in others if (row["model"], row["benchmark"]) not in anew]',
+        "kept = others",
+        "tests/test_leaderboard.py added_again",
     ),
     Mutant(
         "reconstructions are compared with the attacked images",
@@ -797,8 +832,8 @@ MUTANTS = (
     Mutant(
         "transfer is shown for white-box",
         "report/rows.py",
-        'access="none" if before and before.access == "none" else access)',
-        'access="none" if before and before.access == "none" else "transfer")',
+        'after = find_row(rows, defence="hardened", access=access)',
+        'after = find_row(rows, defence="hardened", access=access.replace("white-box", "transfer"))',
         "tests/test_rows.py",
     ),
     Mutant(
@@ -809,11 +844,11 @@ MUTANTS = (
         "tests/test_rows.py",
     ),
     Mutant(
-        "shares of poison resample images in place of fine-tunings",
+        "shares of poison ignore which pair a fine-tuning is of",
         "report/poisoning.py",
-        "torch.tensor(groups) if len(numbers) > 1 else None",
-        "None",
-        "tests/test_report.py tests/test_poisoning.py share pooled",
+        '_pair_of(row) if row.condition["poisons"] else "all pairs"',
+        '"all pairs"',
+        "tests/test_report.py tests/test_poisoning.py for_these_pairs",
     ),
     Mutant(
         "the goal is reached when it is last reached",
@@ -825,8 +860,8 @@ MUTANTS = (
     Mutant(
         "a claim holds by its factor alone",
         "report/verdicts.py",
-        "divided >= WANTED_FACTOR and likeness > WANTED_CLIP_I",
-        "divided >= WANTED_FACTOR",
+        "all(divided.values()) and measured_value(after, likeness.key) > WANTED_CLIP_I",
+        "all(divided.values())",
         "tests/test_report.py claim",
     ),
     # --- the command line
@@ -856,8 +891,8 @@ MUTANTS = (
     Mutant(
         "--hardened of bench editing is dropped",
         "cli/bench.py",
-        'given = {"pipeline": pipeline, "hardened": hardened, "images": count}',
-        'given = {"pipeline": pipeline, "images": count}',
+        'given = {"pipeline": pipeline, "hardened": hardened, "images": count, "twin": twin}',
+        'given = {"pipeline": pipeline, "images": count, "twin": twin}',
         f"{OPTIONS} editing---hardened",
     ),
     Mutant(

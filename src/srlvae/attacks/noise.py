@@ -6,11 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from srlvae.attacks.table import NOISES
 from srlvae.images import Images
 from srlvae.rng import Generators, uniform_like
-
-# In each, the root mean square of noise within ±1.
-NOISES = {"uniform-noise": 3**-0.5, "random-signs": 1.0}
 
 
 def noisy(x: Images, name: str, eps: float | Float[Tensor, " b"], generators: Generators) -> Images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.noise import NOISES
+from srlvae.attacks.table import NOISES
 from srlvae.bench.rows import VAE_OF, Access, Condition, access_of
 from srlvae.config import budget
 

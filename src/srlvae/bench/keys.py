@@ -14,7 +14,7 @@ MEASURE_CODE = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
 TUNING_CODE = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
 POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
 STAGES = {
-    "noisy": ("images", "rng", "attacks/noise", "attacks/contrast", "bench/attacked"),
+    "noisy": ("images", "rng", "attacks/noise", "attacks/table", "attacks/contrast", "bench/attacked"),
     "attacked": (*IMAGE_CODE, "attacks", "purify", "bench/attacked"),
     "purified": (*IMAGE_CODE, "purify", "bench/purifiers"),
     "edited": (*IMAGE_CODE, "bench/editor"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from srlvae.attacks.noise import NOISES
+from srlvae.attacks.table import NOISES
 from srlvae.bench.cells import BEFORE_HARDENED, MADE_ON
 from srlvae.bench.rows import Access, Estimate, Row, read_rows, vae_of
 from srlvae.config import fraction
