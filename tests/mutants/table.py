@@ -865,7 +865,13 @@ MUTANTS = (
         "tests/test_report.py claim",
     ),
     # --- the command line
-    Mutant("--seed of attack is dropped", "cli/attack.py", "        seed=seed,\n        precision", "        precision", f"{OPTIONS} attack---seed"),
+    Mutant(
+        "--seed of attack is dropped",
+        "cli/attack.py",
+        "        seed=seed,\n        precision",
+        "        precision",
+        f"{OPTIONS} attack---seed",
+    ),
     Mutant("--through of attack is dropped", "cli/attack.py", "through=through", "through=None", f"{OPTIONS} attack---through"),
     Mutant(
         "--no-resume of attack is dropped",
