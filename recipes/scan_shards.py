@@ -4,7 +4,8 @@
     python recipes/scan_shards.py --images caltech101-128/test --to results/scan-shards.json --pictures 100000
 
 Random crops of the photographs are packed into shards, which the local engine scans, and two workers on Ray. Their tables are
-compared row by row, where both are asked for. Workers of Ray are nice to others: on a busy machine they hardly advance. A process's memory is flat if its last three quarters lie within ten per cent of their median.
+compared row by row, where both are asked for. Workers of Ray are nice to others: on a busy machine they hardly advance. A
+process's memory is flat if its last three quarters lie within ten per cent of their median.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from srlvae.cli.shared import (
     ResumesHelp,
     VaeHelp,
     console,
-    device_of,
     end,
     let_in,
     named,
@@ -23,6 +22,7 @@ from srlvae.cli.shared import (
     sensible,
     show_table,
 )
+from srlvae.cli.speed import bench_speed
 from srlvae.locks import holds
 
 bench = typer.Typer(no_args_is_help=True, help="Measure an original VAE beside its hardened twin.")
@@ -131,50 +131,6 @@ def bench_hardening(
     end(bars.omissions, [out])
 
 
-@bench.command("speed")
-@sensible
-@holds("out")
-def bench_speed(
-    images: Annotated[Path, typer.Option(help="A folder of photographs.")],
-    out: Annotated[Path, typer.Option(help="The times. The same command takes them anew.")],
-    vae: Annotated[str | None, typer.Option(help="In place of `tiny`. " + VaeHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="In place of `tiny-srl`, for scans. " + VaeHelp)] = None,
-    part: Annotated[
-        list[str] | None, typer.Option(help="`attacks`, `hardening`, `metrics`, `scan` or `start` alone; may be repeated.")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(help="How often each way of doing something has a turn.")] = None,
-    count: Annotated[int | None, typer.Option("--n", help="How many photographs are attacked and scanned.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
-    device: Annotated[str, typer.Option(help=DeviceHelp)] = "cpu",
-    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
-) -> None:
-    """Time attacks, hardening, metrics, scans and starts beside other ways to do the same, in turns.
-
-    On a CPU one core is used, and the seconds are those of the processor.
-
-    Example: `srlvae bench speed --images photographs --out speed`
-    """
-    import torch
-
-    from srlvae.cli.drawing import Bars
-    from srlvae.report.speed import speed_table
-    from srlvae.speed import SpeedSettings, speed
-
-    let_in(follow_links=follow_links)
-    given: dict[str, Any] = {"vae": vae, "hardened": hardened, "parts": tuple(part or ()) or None, "rounds": rounds}
-    given |= {"images": count, "size": size, "steps": steps}
-    settings = SpeedSettings(**{key: value for key, value in given.items() if value is not None})
-    found = device_of(device)
-    torch.set_num_threads(1)
-    with Bars(console) as bars:
-        result = speed(images, out, settings, found, bars)
-    show_table(*speed_table(result))
-    for sentence in result["skipped"]:
-        console.print(named(sentence))
-    end(bars.omissions, [out])
-
-
 @bench.command("editing")
 @sensible
 @holds("out")
@@ -269,3 +225,6 @@ def bench_poisoning(
     show_table(*defences_table(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])
+
+
+bench.command("speed")(bench_speed)
