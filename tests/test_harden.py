@@ -200,7 +200,7 @@ def cut(tmp_path_factory) -> Path:
         lambda tensors, progress: progress.update(step=-3),
         lambda tensors, progress: progress.update(step="2"),
         lambda tensors, progress: progress.update(log_weight=float("nan")),
-        lambda tensors, progress: progress.update(unreadable={"../x": "y"}),
+        lambda tensors, progress: progress.update(unreadable={"x.png": 3}),
         lambda tensors, progress: progress.update(more=1),
         lambda tensors, progress: progress.clear() or progress.update(scaler=[]),
         lambda tensors, progress: tensors.update({"more/0": tensors["more/0"][:, :, :-1].contiguous()}),

@@ -30,6 +30,6 @@ class Progress:
         counts = type(self.step) is type(self.steps_skipped) is int and min(self.step, self.steps_skipped) >= 0
         numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in (self.log_weight, self.seconds))
         tables = all(isinstance(table, dict) for table in (self.unreadable, self.scaler, self.rows))
-        if not (counts and numbers and tables and all(key.isdecimal() for key in self.unreadable)):
+        if not (counts and numbers and tables and all(isinstance(reason, str) for reason in self.unreadable.values())):
             raise ValueError("its progress is none of a run")
         return self

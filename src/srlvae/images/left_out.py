@@ -11,7 +11,7 @@ from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import LEFT_OUT, NAMES, write_atomically
 from srlvae.trust.cells import plain_cell, read_cell
-from srlvae.trust.opened import open_table
+from srlvae.trust.opened import lines_of, open_table
 
 ALL, PART = "all", "a part"
 COLUMNS = ("file", "left_out", "reason")
@@ -59,7 +59,7 @@ class LeftOut:
         names = {str(path) for path in paths}
         try:
             with open_table(out / LEFT_OUT, **NAMES) as file:
-                rows = list(csv.DictReader(file))
+                rows = list(csv.DictReader(lines_of(file)))
         except csv.Error as error:
             raise InputError(f"{out / LEFT_OUT} is not a table that a run wrote ({error}); remove it") from error
         for row in rows:

@@ -26,7 +26,7 @@ from srlvae.scan.places import RECORD, whole_name
 from srlvae.scan.reading import Skipped, Unreadable, read_ahead
 from srlvae.training.processes import meet, processes
 from srlvae.trust.cells import plain_cell, read_cell
-from srlvae.trust.opened import open_table
+from srlvae.trust.opened import lines_of, open_table
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE = "evidence-{}.csv"
@@ -161,7 +161,7 @@ def read_evidence(out: Path) -> Iterator[FileEvidence]:
     for table in sorted(out.glob(TABLE.format("*"))):
         with open_table(table, **NAMES) as file:
             # A power cut may leave zeros, which csv does not take.
-            lines = csv.DictReader(line.replace("\0", "") for line in file)
+            lines = csv.DictReader(line.replace("\0", "") for line in lines_of(file))
             with contextlib.suppress(csv.Error):  # the rest is no table
                 yield from filter(None, map(_read_row, lines))
 

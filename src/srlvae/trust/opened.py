@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from srlvae.trust.links import check_within
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # Bytes of the longest text that is read as a whole: records of a million photographs have less.
 MOST_TEXT = 2**30
+# Letters of the longest line of a table, with what a power cut may have left in it.
+MOST_LINE = 2**24
 # A pipe is opened at once, and seen to be one, in place of waiting for its other end.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -41,10 +44,22 @@ def open_table(path: Path, **options: Any) -> io.TextIOWrapper:
         raise InputError(f"{path} is no table that a run here wrote ({error.strerror}); take it away") from error
 
 
+def lines_of(file: io.TextIOBase) -> Iterator[str]:
+    """The lines of a table, up to one that is longer than any: a file of holes is a line of terabytes."""
+    for line in iter(lambda: file.readline(MOST_LINE), ""):
+        if len(line) == MOST_LINE:
+            return
+        yield line
+
+
 def open_own(path: Path, **options: Any) -> io.TextIOWrapper:
     """Open a text file to add to it, made if it is not there. Raises OSError as `open_file` does, and for a link."""
     descriptor = _descriptor(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_FOLLOW)
-    _cut(descriptor)
+    try:
+        _cut(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
     return open(descriptor, "a", **options)
 
 
@@ -65,8 +80,10 @@ def _descriptor(path: Path | str, flags: int) -> int:
 
 def _cut(descriptor: int, block: int = 2**16) -> None:
     """Cut off what stands behind the last end of a line: half a line of a run that was cut off."""
-    end = os.fstat(descriptor).st_size
+    size = end = os.fstat(descriptor).st_size
     while end > 0:
+        if size - end > MOST_LINE:
+            raise OSError(errno.EFBIG, "its last line is longer than any that is written here")
         start = max(0, end - block)
         os.lseek(descriptor, start, os.SEEK_SET)
         if (found := os.read(descriptor, end - start).rfind(b"\n")) >= 0:
