@@ -360,7 +360,7 @@ def test_other_settings_are_no_resumption(tmp_path, photographs):
         harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=Heard(stop_at=1))
     with pytest.raises(InputError, match="seed was 0, is 1"):
         harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(seed=1))
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="--no-resume"):
         harden(small_kl(), photographs, tmp_path / "out", CONFIG, resume=False)
 
 

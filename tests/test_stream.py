@@ -137,7 +137,7 @@ def test_what_is_set_apart_is_passed_over_wherever_it_is_again():
 
 
 def test_a_stream_that_is_too_short_to_set_photographs_apart_says_so():
-    with pytest.raises(InputError, match="has but 12 rows, too few to set 32 apart; give a lower --held-out"):
+    with pytest.raises(InputError, match="has only 12 rows, too few to set 32 apart; give a lower --held-out"):
         set_apart(StreamPhotographs(shards(3), "image"), 32, SIZE, seed=0)
 
 
