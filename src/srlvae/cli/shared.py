@@ -132,6 +132,14 @@ def let_in(max_pixels: int | None = None, follow_links: bool = False) -> None:
         set_max_pixels(max_pixels)
 
 
+def begin(out: Path, follow_links: bool) -> None:
+    """Let links in, and tell the other processes of a benchmark, before models are loaded, that this one is alive."""
+    from srlvae.bench.cache import CACHE, announce
+
+    let_in(follow_links=follow_links)
+    announce(out / CACHE)
+
+
 def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path] = (), known: Collection[str] = ()) -> None:
     """What a command that reads images does last: say what was left out, and exit with LEFT_FILES_OUT if that was any file.
 

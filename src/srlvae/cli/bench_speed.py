@@ -1,4 +1,4 @@
-"""`srlvae bench speed`."""
+"""`srlvae bench speed`: other ways to do the same, in turns."""
 
 from __future__ import annotations
 
