@@ -27,13 +27,13 @@ from srlvae.files import read_record, shown
 from srlvae.finetune.captions import read_captions
 from srlvae.harden.settings import HardenConfig
 from srlvae.images import LeftOut, find_images, image_size, read_picture
+from srlvae.links import is_below, set_follow_links
 from srlvae.models.vae import load_vae
 from srlvae.report.page import write_report
 from srlvae.runs import earlier_record, kept_record
 from srlvae.scan import Encoders, scan
 from srlvae.scan.folder import read_evidence
 from srlvae.trust.cells import plain_cell, read_cell
-from srlvae.trust.links import is_below, set_follow_links
 from test_left_out import other, run
 
 RESULTS = Path(__file__).parents[1] / "results"

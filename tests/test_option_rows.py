@@ -17,9 +17,9 @@ import typer
 from PIL import Image
 
 from reached import Commands
+from srlvae import links
 from srlvae.cli import app
 from srlvae.harden import OBJECTIVES
-from srlvae.trust import links
 
 # What a command is asked for if nothing else is said. PHOTO, FOLDER and OUT stand for places below the test's folder.
 PHOTO, FOLDER, OUT = "PHOTO", "FOLDER", "OUT"
@@ -375,7 +375,7 @@ def without() -> dict[tuple, dict[str, Any]]:
 def commands(monkeypatch) -> Commands:
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10**6)
     monkeypatch.setattr("srlvae.training.tracking.find_spec", lambda name: True)
-    monkeypatch.setattr("srlvae.trust.links._followed", False)
+    monkeypatch.setattr("srlvae.links._followed", False)
     return Commands(monkeypatch)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from srlvae.errors import InputError
 from srlvae.files import shortened
-from srlvae.trust.opened import read_text
+from srlvae.opened import read_text
 
 T = TypeVar("T")
 # The bounds of a setting, both allowed.

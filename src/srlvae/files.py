@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from srlvae.errors import InputError
-from srlvae.trust.links import check_within
-from srlvae.trust.opened import NO_FOLLOW, open_file, open_own, read_text
+from srlvae.links import check_within
+from srlvae.opened import NO_FOLLOW, open_file, open_own, read_text
 
 try:
     import fcntl as _locks

@@ -14,8 +14,8 @@ from typing import ParamSpec, TypeVar
 
 from srlvae.errors import InputError
 from srlvae.files import lock, saying_where, sweep
-from srlvae.trust.links import kept_within
-from srlvae.trust.opened import NO_FOLLOW
+from srlvae.links import kept_within
+from srlvae.opened import NO_FOLLOW
 
 P = ParamSpec("P")
 T = TypeVar("T")

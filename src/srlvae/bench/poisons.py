@@ -19,10 +19,10 @@ from srlvae.bench.rows import Access, Condition, access_of
 from srlvae.config import budget
 from srlvae.errors import InputError
 from srlvae.images import Images, LeftOut
+from srlvae.links import leads_out
 from srlvae.metrics.clip import Clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.training.processes import told
-from srlvae.trust.links import leads_out
 
 NIGHTSHADE, DIRTY_LABEL = "nightshade", "dirty-label"
 # How many photographs CLIP sees at a time.

@@ -21,7 +21,7 @@ from rich.table import Table
 from srlvae.config import MOST_SEED
 from srlvae.errors import InputError
 from srlvae.files import LEFT_OUT, read_record, shown
-from srlvae.trust.links import set_follow_links
+from srlvae.links import set_follow_links
 
 P = ParamSpec("P")
 # Of processes that run together one speaks.

@@ -9,7 +9,7 @@ from pathlib import Path
 from srlvae.errors import InputError, UnreadableError
 from srlvae.finetune.tables import TABLES, captions_of, find_tables, read_text
 from srlvae.images import LeftOut, find_images, read_picture
-from srlvae.trust.links import WHY, leads_out
+from srlvae.links import WHY, leads_out
 
 # Files beside an image, of its name.
 BESIDE = (".txt", ".caption")

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from srlvae import opened
 from srlvae.errors import InputError
-from srlvae.trust import opened
 
 # Names under which tables lie in a folder of images; the first that is there counts.
 TABLES = ("metadata.jsonl", "metadata.csv", "meta_cap.json")

@@ -15,8 +15,8 @@ from srlvae.harden.shards import open_rows
 from srlvae.harden.stream import StreamPhotographs
 from srlvae.images import LeftOut, digest_of_picture, find_images, image_size, read_picture
 from srlvae.images.shards import find_shards
+from srlvae.opened import open_file
 from srlvae.trust.ids import HUB, check_id
-from srlvae.trust.opened import open_file
 
 __all__ = ["MAX_UNREADABLE", "FolderPhotographs", "HubPhotographs", "Photographs", "StreamPhotographs", "open_photographs"]
 # Of folders of so many photographs all are read before a run, to name the broken ones; of larger ones the beginnings of files.

@@ -18,8 +18,8 @@ from srlvae.harden.rows import HubPhotographs
 from srlvae.harden.stream import StreamPhotographs
 from srlvae.images import open_cell
 from srlvae.images.shards import PICTURES, reader_of
+from srlvae.links import is_below
 from srlvae.trust.ids import HUB
-from srlvae.trust.links import is_below
 
 
 def open_rows(

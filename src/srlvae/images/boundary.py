@@ -13,7 +13,7 @@ from PIL import Image
 from srlvae.errors import InputError, UnreadableError
 from srlvae.files import digest, shown
 from srlvae.memory import free_memory, gigabytes
-from srlvae.trust.opened import open_file
+from srlvae.opened import open_file
 
 # Bytes that reading a picture takes for each of its pixels: decoded, turned, in sRGB and as a float32 tensor.
 READING = 24

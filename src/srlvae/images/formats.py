@@ -11,7 +11,7 @@ from PIL import Image
 
 from srlvae.errors import InputError
 from srlvae.images.boundary import check_length
-from srlvae.trust.opened import open_file
+from srlvae.opened import open_file
 
 SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"),

@@ -10,8 +10,8 @@ from pathlib import Path
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import LEFT_OUT, NAMES, write_atomically
+from srlvae.opened import lines_of, open_table
 from srlvae.trust.cells import plain_cell, read_cell
-from srlvae.trust.opened import lines_of, open_table
 
 ALL, PART = "all", "a part"
 COLUMNS = ("file", "left_out", "reason")

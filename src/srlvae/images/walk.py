@@ -10,7 +10,7 @@ from pathlib import Path
 from srlvae.errors import InputError
 from srlvae.images.formats import SHARDS, SUFFIXES
 from srlvae.images.left_out import LeftOut
-from srlvae.trust.links import WHY, leads_out
+from srlvae.links import WHY, leads_out
 
 
 def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:

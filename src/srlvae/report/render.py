@@ -11,7 +11,7 @@ from PIL import Image
 from srlvae.errors import InputError
 from srlvae.files import write_text
 from srlvae.images import open_rgb
-from srlvae.trust.links import is_below
+from srlvae.links import is_below
 
 TEMPLATES = Path(__file__).with_name("templates")
 

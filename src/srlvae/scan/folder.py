@@ -20,13 +20,13 @@ from srlvae.events import Listener
 from srlvae.files import NAMES, digest, open_to_append
 from srlvae.images import LeftOut, find_images, read_content, read_picture
 from srlvae.locks import holds
+from srlvae.opened import lines_of, open_table
 from srlvae.runs import claim
 from srlvae.scan.look import LOOK, Encoders, Look, cells, read_look
 from srlvae.scan.places import RECORD, whole_name
 from srlvae.scan.reading import Skipped, Unreadable, read_ahead
 from srlvae.training.processes import meet, processes
 from srlvae.trust.cells import plain_cell, read_cell
-from srlvae.trust.opened import lines_of, open_table
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE = "evidence-{}.csv"

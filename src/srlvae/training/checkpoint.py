@@ -14,7 +14,7 @@ from torch import nn
 
 from srlvae.errors import InputError
 from srlvae.files import shortened, write_atomically
-from srlvae.trust.links import check_within
+from srlvae.links import check_within
 
 
 def save_checkpoint(

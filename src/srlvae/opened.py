@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.errors import InputError
-from srlvae.trust.links import check_within
+from srlvae.links import check_within
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # Bytes of the longest text that is read as a whole: records of a million photographs have less.

@@ -1,0 +1,118 @@
+"""`srlvae bench editing` and `srlvae bench poisoning`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srlvae.cli.shared import (
+    DeviceHelp,
+    LinksHelp,
+    PipelineHelp,
+    ResumesHelp,
+    VaeHelp,
+    begin,
+    console,
+    end,
+    named,
+    pipeline_of,
+    sensible,
+    show_table,
+)
+from srlvae.locks import holds
+
+
+@sensible
+@holds("out")
+def bench_editing(
+    images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for rows, cache, sheets and report. " + ResumesHelp)],
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `fifteen`, `curves`, `sd15`, or a TOML file.")] = "quick",
+    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
+    twin: Annotated[str | None, typer.Option(help="A VAE hardened with another seed, to make attacks on.")] = None,
+    count: Annotated[int | None, typer.Option("--n", help="Photographs to edit. By default as the protocol says.")] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
+) -> None:
+    r"""Measure edits of attacked photographs under each defence. This is the paper's main table.
+
+    The edits are compared with the edits of the same photographs without an attack.
+
+    For example:
+      srlvae bench editing --images photographs --out edits
+      torchrun --nproc-per-node 2 -m srlvae bench editing \
+        --images photographs --out edits
+    """
+    from srlvae.bench.editing import editing
+    from srlvae.bench.load_protocol import editing_protocol
+    from srlvae.cli.drawing import Bars
+    from srlvae.models.vae import load_vae
+    from srlvae.report.defences import defence_table
+    from srlvae.report.editing import summary_table
+    from srlvae.report.page import write_report
+    from srlvae.report.verdicts import verdicts
+
+    begin(out, follow_links)
+    given = {"pipeline": pipeline, "hardened": hardened, "images": count, "twin": twin}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = editing_protocol(protocol, **changed)
+    loaded = pipeline_of(settings.pipeline, None, device)
+    own = load_vae(settings.hardened, loaded.device)
+    other = load_vae(settings.twin, loaded.device) if settings.twin else None
+    with Bars(console) as bars:
+        result = editing(loaded, own, images, out, settings, bars, other)
+    if not result:
+        return
+    show_table(*summary_table(result, intervals=False))
+    show_table(*defence_table(result))
+    for true, text in verdicts(result):
+        console.print(f"[green]✓[/] {named(text)}" if true else f"[yellow]✗[/] {named(text)}", markup=True)
+    console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
+    end(bars.omissions, [out])
+
+
+@sensible
+@holds("out")
+def bench_poisoning(
+    images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for rows, cache and sheets. " + ResumesHelp)],
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
+    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
+) -> None:
+    """Measure whether poisoned training images take hold.
+
+    Fine-tunes on clean images and on Nightshade's poisons, with either encoder, and judges the images generated afterwards.
+
+    For example:
+      srlvae bench poisoning --images class-folders --out poison
+    """
+    from srlvae.bench.load_protocol import poisoning_protocol
+    from srlvae.bench.poisoning import poisoning
+    from srlvae.cli.drawing import Bars
+    from srlvae.metrics.clip import load_clip
+    from srlvae.metrics.judge import load_judge
+    from srlvae.models.vae import load_vae
+    from srlvae.report.page import write_report
+    from srlvae.report.poisoning import counts_table, defences_table
+
+    begin(out, follow_links)
+    given = {"pipeline": pipeline, "hardened": hardened}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = poisoning_protocol(protocol, **changed)
+    loaded = pipeline_of(settings.pipeline, None, device)
+    models = loaded, load_vae(settings.hardened, loaded.device)
+    judges = load_clip(settings.clip), load_judge(settings.judge)
+    with Bars(console) as bars:
+        result = poisoning(*models, images, out, *judges, settings, bars)
+    if not result:
+        return
+    show_table(*counts_table(result))
+    show_table(*defences_table(result))
+    console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
+    end(bars.omissions, [out])
