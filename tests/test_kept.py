@@ -25,7 +25,7 @@ from srlvae.images import write_image
 from srlvae.training import processes
 
 X = torch.rand(3, 6, 5, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
-KEYS = [key_of("uniform-noise", number=i) for i in range(3)]
+KEYS = [key_of("noisy", number=i) for i in range(3)]
 
 
 def cut(path: Path) -> None:
@@ -129,13 +129,13 @@ def test_kept_images_beyond_their_budget_are_attacked_again(vae, x, tmp_path):
     kept = Cache(tmp_path, 2, heard)
     attack = prepare(Request("latent", eps=8 / 255, steps=1), vae)
     attacked = attacked_images(attack, clean, kept)
-    noisy = noisy_images(clean, 8 / 255, 0, kept)
+    noisy = noisy_images(clean, "uniform-noise", 8 / 255, 0, kept)
     for made in (attacked, noisy):
         far = (made.images[0] + 20 / 255).clamp(0, 1)
         # As this program would keep it: nothing but the budget is wrong.
         write_kept(kept.path(made.keys[0]), made.keys[0], far, kept.notes(made.keys[:1])[0])
     assert torch.equal(attacked_images(attack, clean, kept).images, attacked.images)
-    assert torch.equal(noisy_images(clean, 8 / 255, 0, kept).images, noisy.images)
+    assert torch.equal(noisy_images(clean, "uniform-noise", 8 / 255, 0, kept).images, noisy.images)
     assert len(heard.texts) == 2 and all("not within its budget" in text for text in heard.texts)
 
 
@@ -157,7 +157,7 @@ def test_processes_that_see_different_things_say_so_in_place_of_waiting(tmp_path
 
     def process(number: int) -> str:
         who.number = number
-        keys = [key_of("uniform-noise", number=i, precision=number) for i in range(4)]
+        keys = [key_of("noisy", number=i, precision=number) for i in range(4)]
         try:
             Cache(tmp_path, 2).images(keys, lambda part: (torch.stack([X] * len(part)), [None] * len(part)))
         except InputError as error:
@@ -190,7 +190,7 @@ def test_what_the_main_process_works_out_holds_for_all(monkeypatch):
         raise RuntimeError("[Rank 1] is gone\nand more")
 
     monkeypatch.setattr(processes.distributed, "monitored_barrier", silent)
-    with pytest.raises(InputError, match="while they were scoring: .*it continues .*Rank 1.* is gone.$"):
+    with pytest.raises(InputError, match="while they were scoring: .*again to resume the run .*Rank 1.* is gone.$"):
         processes.meet("scoring")
 
 
