@@ -1,7 +1,7 @@
 """A scan of many shards: its rate, the memory of every process over time, and the bytes that go in and come out.
 
-    python recipes/scan_shards.py --images caltech101-128/test --to results/scan-shards.json
-    python recipes/scan_shards.py --images caltech101-128/test --to results/scan-shards.json --pictures 100000
+    python recipes/scan_shards.py --images caltech101-128/test --to results/shards.json
+    python recipes/scan_shards.py --images caltech101-128/test --to results/shards.json --pictures 100000
 
 Random crops of the photographs are packed into shards, which the local engine scans, and two workers on Ray. Their tables are
 compared row by row, where both are asked for. Workers of Ray are nice to others: on a busy machine they hardly advance. A

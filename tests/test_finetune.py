@@ -173,7 +173,7 @@ def test_a_run_that_came_to_nothing_claims_nothing(folder, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(latents):
-    with pytest.raises(InputError, match=r"no number at step .*--learning-rate"):
+    with pytest.raises(InputError, match=r"not a number at step .*--learning-rate"):
         tune(little(small_kl()), latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=20, learning_rate=1e20))
 
 

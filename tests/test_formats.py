@@ -260,7 +260,7 @@ def test_a_tiny_autoencoder_of_diffusers_loads_without_a_config(tmp_path, x):
 
 def test_half_a_taesd_is_refused(tmp_path):
     save_pair(tmp_path, "taesd", 4)
-    with pytest.raises(InputError, match="leave :sdxl out"):
+    with pytest.raises(InputError, match="leave out :sdxl"):
         load_vae(f"{tmp_path / 'taesd_encoder.safetensors'}:sdxl")
     (tmp_path / "taesd_decoder.safetensors").unlink()
     with pytest.raises(InputError, match="decoder must lie beside it as taesd_decoder.safetensors"):

@@ -97,7 +97,7 @@ def test_captions_are_not_taken_from_links_that_lead_out(name, tmp_path):
         read_captions(tmp_path / "in")
     (tmp_path / "in" / name).unlink()
     os.mkfifo(tmp_path / "in" / name)
-    with pytest.raises(InputError, match="no caption|is no file"):
+    with pytest.raises(InputError, match="no caption|is not a file"):
         read_captions(tmp_path / "in")
 
 

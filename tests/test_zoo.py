@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 from conftest import small_tiny
+from srlvae.config import from_dict
 from srlvae.harden import OBJECTIVES
+from srlvae.harden.settings import Objective
 from srlvae.metrics.clip import load_clip
 from srlvae.metrics.judge import load_judge
 from srlvae.models.encoders import read_encoder
@@ -51,6 +53,7 @@ def test_the_variance_of_the_bundled_hardened_vae_is_held():
     vae = load_vae("tiny-srl")
     assert record["original"] == load_vae("tiny").fingerprint() and record["hardened"] == vae.fingerprint()
     assert variance_is_held(vae)
+    assert from_dict(Objective, record["config"]["objective"], "objective") == OBJECTIVES["srl"]
 
 
 def test_other_names_are_not_bundled():

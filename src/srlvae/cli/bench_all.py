@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import DeviceHelp, LinksHelp, PipelineHelp, VaeHelp, console, end, let_in, named, pipeline_of, sensible
+from srlvae.cli.shared import (
+    DeviceHelp,
+    LinksHelp,
+    PipelineHelp,
+    ResumesHelp,
+    VaeHelp,
+    console,
+    end,
+    let_in,
+    named,
+    pipeline_of,
+    sensible,
+)
 from srlvae.locks import holds
 
 
@@ -15,20 +27,23 @@ from srlvae.locks import holds
 @holds("out")
 def bench_all(
     vae: Annotated[str, typer.Option(help="The hardened VAE. " + VaeHelp)],
-    images: Annotated[Path, typer.Option(help="A folder of photographs, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="A folder for each benchmark, and the page. The same command resumes a run.")],
-    pipeline: Annotated[str | None, typer.Option(help="In place of the protocol's. " + PipelineHelp)] = None,
+    images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for both benchmarks and their pages. " + ResumesHelp)],
+    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
     protocol: Annotated[str, typer.Option(help="`quick` or `full`, of both benchmarks.")] = "quick",
-    name: Annotated[str | None, typer.Option(help="What the model is called; by default as --vae.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the model. By default as in --vae.")] = None,
     who: Annotated[str, typer.Option(help="Who made it.")] = "",
     paper: Annotated[str, typer.Option(help="Where it was published, such as arXiv 2504.17219.")] = "",
-    leaderboard: Annotated[Path | None, typer.Option(help="The leaderboard to add it to; by default one in --out.")] = None,
+    leaderboard: Annotated[Path | None, typer.Option(help="The leaderboard to add it to. By default one in --out.")] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Measure a hardened VAE in reconstruction and in edits, and add it to a leaderboard.
+    """Measure a hardened VAE and add it to a leaderboard.
 
-    Example: `srlvae bench all --vae tiny-srl --images photographs --out all`
+    Runs the benchmarks `reconstruction` and `editing`.
+
+    For example:
+      srlvae bench all --vae tiny-srl --images photographs --out all
     """
     from srlvae.bench import leaderboard as board
     from srlvae.bench.cache import CACHE, announce

@@ -15,24 +15,25 @@ from srlvae.locks import holds
 @holds("out")
 def bench_speed(
     images: Annotated[Path, typer.Option(help="A folder of photographs.")],
-    out: Annotated[Path, typer.Option(help="The times. The same command takes them anew.")],
-    vae: Annotated[str | None, typer.Option(help="In place of `tiny`. " + VaeHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="In place of `tiny-srl`, for scans. " + VaeHelp)] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the times. The same command takes them anew.")],
+    vae: Annotated[str | None, typer.Option(help="The VAE to time, in place of `tiny`. " + VaeHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="The hardened VAE of scans, in place of `tiny-srl`. " + VaeHelp)] = None,
     part: Annotated[
-        list[str] | None, typer.Option(help="`attacks`, `hardening`, `metrics`, `scan` or `start` alone; may be repeated.")
+        list[str] | None, typer.Option(help="Time only `attacks`, `hardening`, `metrics`, `scan` or `start`. May be repeated.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="How often each way of doing something has a turn.")] = None,
-    count: Annotated[int | None, typer.Option("--n", help="How many photographs are attacked and scanned.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Turns of each way.")] = None,
+    count: Annotated[int | None, typer.Option("--n", help="Photographs to attack and to scan.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the centre squares in pixels.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of every attack.")] = None,
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "cpu",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Time attacks, hardening, metrics, scans and starts beside other ways to do the same, in turns.
+    """Measure the speed of attacks, hardening, metrics and scans.
 
-    On a CPU one core is used, and the seconds are those of the processor.
+    Each is timed beside other ways to do the same, in turns. On a CPU one core is used, and seconds are processor time.
 
-    Example: `srlvae bench speed --images photographs --out speed`
+    For example:
+      srlvae bench speed --images photographs --out speed
     """
     import torch
 

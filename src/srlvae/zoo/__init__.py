@@ -8,6 +8,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 # One copy of the VAE serves by itself and as the pipeline's.
 INSIDE = {"tiny": "tiny-sd/vae"}
+# Folders of what is no model by itself.
+PARTS = ("encoders", "directions")
 # What each bundled model is, for the list of them.
 ABOUT = {
     "judge": "says which concept an image shows, for the poisoning benchmark",
@@ -37,7 +39,7 @@ def encoder_names() -> list[str]:
 
 def names() -> list[str]:
     """The names of all bundled models, sorted."""
-    found = [*(p.name for p in FOLDER.iterdir() if p.name != "encoders"), *INSIDE]
+    found = [*(p.name for p in FOLDER.iterdir() if p.name not in PARTS), *INSIDE]
     return sorted(name for name in found if (FOLDER / INSIDE.get(name, name) / "README.md").is_file())
 
 
