@@ -322,14 +322,15 @@ def check_edits(measures: dict[str, Estimate], y: Tensor, edits: Edits) -> None:
         check(measures[name], found, seed, groups)
     pooled, there = PooledFeatures().pooled(y), PooledFeatures().pooled(reference)
     kid = KernelDistance(pooled, there, (groups, groups))
+    # After an edit a grey level here and there, as in `check`.
     wanted = (kid.value(), *kid.interval(torch.Generator().manual_seed(seed), RESAMPLES))
-    assert dataclasses.astuple(measures["kid"])[:3] == pytest.approx(wanted, rel=1e-3, abs=1e-5)
+    assert dataclasses.astuple(measures["kid"])[:3] == pytest.approx(wanted, rel=5e-3, abs=1e-5)
     picks = list(resamples(groups, RESAMPLES, torch.Generator().manual_seed(seed)))
     some = [2, 5, 11]
     for name, (a, b) in {"frechet": (pooled, there), "frechet_pca": (pooled[:, some], there[:, some])}.items():
         about = frechet_distance(a, b)
         ends = interval_about(about, [frechet_distance(a[pick], b[pick]) for pick in picks])
-        assert dataclasses.astuple(measures[name])[:3] == pytest.approx((about, *ends), rel=1e-3, abs=1e-5)
+        assert dataclasses.astuple(measures[name])[:3] == pytest.approx((about, *ends), rel=5e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize(("cell", "defence"), editing_conditions(EDITING), ids=str)
