@@ -16,7 +16,7 @@ test: $(VENV)/ready lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15
 
 test-slow: $(VENV)/ready
-	$(BIN)/python -m pytest -m slow --durations=15
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal --durations=15
 
 # Where there is no CUDA card, they are skipped.
 test-gpu: $(VENV)/ready
