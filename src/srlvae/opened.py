@@ -27,6 +27,11 @@ def open_file(path: Path | str) -> io.BufferedReader:
     return open(_descriptor(path, os.O_RDONLY), "rb")
 
 
+def check_file(path: Path | str) -> None:
+    """Raise OSError for what is no file, before a library opens it that would wait for the other end of a pipe."""
+    os.close(_descriptor(path, os.O_RDONLY))
+
+
 def read_text(path: Path | str) -> str:
     """Read a file of text in UTF-8. Raises OSError as `open_file` does and for one that is too long, or ValueError."""
     with io.TextIOWrapper(open_file(path), encoding="utf-8") as file:

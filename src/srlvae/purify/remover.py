@@ -18,6 +18,7 @@ from torch import nn
 from srlvae.errors import InputError
 from srlvae.files import write_atomically
 from srlvae.images import Images
+from srlvae.opened import check_file
 from srlvae.purify.table import Purifier
 from srlvae.rng import Generators
 
@@ -58,6 +59,7 @@ def save_remover(remover: Remover, path: Path) -> None:
 def load_remover(path: str | Path, device: torch.device | str = "cpu") -> Remover:
     """Load a remover from its file, frozen. Raises InputError if the file is none."""
     try:
+        check_file(path)
         with safe_open(str(path), "pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}

@@ -15,6 +15,7 @@ from torch import nn
 from srlvae.errors import InputError
 from srlvae.files import shortened, write_atomically
 from srlvae.links import check_within
+from srlvae.opened import check_file
 
 
 def save_checkpoint(
@@ -50,6 +51,7 @@ def damage_to(path: Path) -> Iterator[None]:
     """Make InputError, which says what to do, of whatever a checkpoint that is damaged or of another run makes others raise."""
     try:
         check_within(path)
+        check_file(path)
         yield
     except InputError:  # it says so already
         raise
