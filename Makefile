@@ -12,9 +12,11 @@ WORKERS ?= 2
 quickstart: $(VENV)/ready
 	$(BIN)/srlvae quickstart --out runs/quickstart
 
+# SRLVAE_SHAPES=1 also checks the shapes of all arguments and results, as CI does, in half as long again.
 test: $(VENV)/ready lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15
 
+test-slow: export SRLVAE_SHAPES = 1
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal --durations=15
 

@@ -1,4 +1,4 @@
-"""Shared by all tests: shapes are checked at run time, threads are few, models are small."""
+"""Shared by all tests: shapes are checked at run time where CI asks for it, threads are few, models are small."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from jaxtyping import install_import_hook
 # Before PyTorch is loaded, here and in processes that tests start: on small models a second thread does nothing but wait, and
 # each core has a worker of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Before the first import of the package: every annotated shape becomes a check.
-install_import_hook("srlvae", "beartype.beartype")
+# Before the first import of the package: every annotated shape becomes a check. That takes a third of the time.
+if os.environ.get("SRLVAE_SHAPES"):
+    install_import_hook("srlvae", "beartype.beartype")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
