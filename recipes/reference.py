@@ -78,7 +78,14 @@ def command_line() -> str:
     page = re.sub(r"\*\*Options\*\*:\n\n(?!\*)", "", page)
     # What help texts show line by line.
     page = re.sub(rf"\x08\n *{EXAMPLES}\n((?: +.*\n)+)", _block, page)
+    # As long as lines of prose are elsewhere.
+    page = re.sub(r"^(?:\* |[A-Z]).{119,}$", _wrapped, page, flags=re.MULTILINE)
     return re.sub(r"\n{3,}", "\n\n", page).strip() + "\n"
+
+
+def _wrapped(found: re.Match) -> str:
+    indent = "  " if found[0].startswith("* ") else ""
+    return textwrap.fill(found[0], 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _block(found: re.Match) -> str:

@@ -683,7 +683,7 @@ MUTANTS = (
     ),
     Mutant(
         "attacks go past the purifier that they know",
-        "attacks/prepared.py",
+        "attacks/through.py",
         "return x + (purified.to(x) - x).detach()",
         "return x",
         "tests/test_cells.py editing",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.perceptual import NETWORK
-from srlvae.attacks.engine.pgd import Loop, View, size_of
+from srlvae.attacks.engine.pgd import Loop, size_of
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.attacks.request import Request
+from srlvae.attacks.through import Through
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.images import Images, digest_of_picture, image_size, pad_to_multiple, read_fitted, to_levels
@@ -27,32 +28,6 @@ from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
 from srlvae.precision import computing, settled
 from srlvae.rng import Generators, named_generator
-
-
-@dataclass(frozen=True)
-class Through:
-    """How an attack goes through a purifier that it knows: forward as the purifier is, backward as if it were the identity.
-
-    Athalye et al. 2018 (arXiv 1802.00420), section 4.1: the straight-through estimate. A purifier that draws is drawn anew at
-    every evaluation, of which a step takes the mean of `draws`: the expectation over transformations.
-
-    - about: the name and the settings, for records.
-    - run: the purifier, `(x, generators) → x`.
-    """
-
-    about: Mapping[str, Any]
-    run: Callable[[Images, Generators], Images]
-    draws: int = 1
-
-    def view(self, generators: Generators) -> View:
-        """What an objective sees of images."""
-
-        def seen(x: Images) -> Images:
-            with torch.no_grad():
-                purified = self.run(x.detach(), generators)
-            return x + (purified.to(x) - x).detach()
-
-        return seen
 
 
 def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:

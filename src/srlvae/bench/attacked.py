@@ -12,9 +12,10 @@ from srlvae.attacks.contrast import split_contrast
 from srlvae.attacks.engine.pgd import size_of
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.noise import eps_of_rms, noisy
-from srlvae.attacks.prepared import PreparedAttack, Through, prepare
+from srlvae.attacks.prepared import PreparedAttack, prepare
 from srlvae.attacks.request import Request
 from srlvae.attacks.table import NOISES
+from srlvae.attacks.through import Through
 from srlvae.bench.cache import Cache, key_of, key_of_image
 from srlvae.bench.cells import Cell
 from srlvae.images import Images, to_levels

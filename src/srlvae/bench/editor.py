@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from srlvae.attacks.prepared import Through
+from srlvae.attacks.through import Through
 from srlvae.bench.attacked import Attacker, ImageSet, photograph_set
 from srlvae.bench.cache import Cache, key_of
 from srlvae.bench.cells import BEFORE_HARDENED, Cell

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from srlvae.attacks.prepared import Through
+from srlvae.attacks.through import Through
 from srlvae.bench.attacked import ImageSet
 from srlvae.bench.cache import Cache, key_of
 from srlvae.bench.protocol import ChosenPurifier

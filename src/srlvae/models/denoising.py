@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from srlvae.images import Images
 from srlvae.models.edit_settings import EditSettings, steps_run
-from srlvae.models.library import library
+from srlvae.models.lazy import library
 from srlvae.models.noise import noise_schedule
 from srlvae.models.pipeline import Conditioning, Kept, Pipeline
 from srlvae.models.vae import Latents

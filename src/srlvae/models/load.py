@@ -12,7 +12,7 @@ from torch import nn
 from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.models.hub import fetch, online, unreachable
-from srlvae.models.library import library
+from srlvae.models.lazy import library
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.vae import VAE, checked, load_vae

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from srlvae.errors import InputError
-from srlvae.models.library import library
+from srlvae.models.lazy import library
 from srlvae.models.pipeline import Conditioning, Pipeline
 from srlvae.models.vae import Latents
 from srlvae.rng import Generators, normal_like

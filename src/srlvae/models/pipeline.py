@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from srlvae.errors import BlackedOutError, InputError
 from srlvae.images import Images, check_images
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, steps_run
-from srlvae.models.library import library
+from srlvae.models.lazy import library
 from srlvae.models.vae import VAE, Latents
 from srlvae.precision import computing
 from srlvae.provenance import fingerprint

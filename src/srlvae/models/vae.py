@@ -15,7 +15,7 @@ from srlvae.models.autoencoder import VAE, Latents
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.formats.single import load_file, pair_in, single_files
 from srlvae.models.hub import fetch, fetch_folder, online, unreachable
-from srlvae.models.library import library
+from srlvae.models.lazy import library
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.variants import pick_variant

@@ -10,7 +10,7 @@ from torch import nn
 
 from srlvae.errors import InputError
 from srlvae.files import digest
-from srlvae.models.library import library
+from srlvae.models.lazy import library
 from srlvae.purify.remover import load_remover
 from srlvae.trust.budget import Budget, weights_size
 from srlvae.trust.folders import check_pipeline

@@ -17,7 +17,7 @@ from srlvae.models.formats.scaling import scaling
 from srlvae.models.formats.shapes import GROUPS, kl_config, kl_shape, tiny_config, wan_config
 from srlvae.models.formats.stored import Stored, open_stored
 from srlvae.models.formats.taesd import HALVES, find_halves, read_halves
-from srlvae.models.library import library
+from srlvae.models.lazy import library
 from srlvae.models.sources import WEIGHTS
 from srlvae.trust.budget import Budget
 from srlvae.trust.folders import AUTOENCODER, check_class
