@@ -3,6 +3,7 @@
     python recipes/attacks.py --images caltech101-128/test --score results/attacks-tiny-sd.json
 
 It writes a row an attack, each as soon as it is done, and goes on where it was cut off; a picture of the edits beside them.
+`recipes/tables.py` puts the rows into the docs.
 `srlvae bench speed` says how fast attacks are.
 """
 
@@ -33,7 +34,6 @@ from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
 from srlvae.provenance import environment
-from srlvae.report.tables import markdown
 from srlvae.rng import generators
 
 BATCH = 8
@@ -122,22 +122,6 @@ def score(images: Path, result: Path, count: int, only: list[str]) -> None:
         rows = {**scores["rows"], name: row}
         write_json(result, {**scores, "rows": {key: rows[key] for key in ATTACKS if key in rows}})
         print(name, json.dumps(row, indent=1), flush=True)
-    (result.with_suffix("") / "table.md").write_text(table(json.loads(result.read_text())), encoding="utf-8")
-
-
-def table(scores: dict) -> str:
-    """A line an attack, in Markdown: after the attack, and in brackets after random signs of the same ε."""
-    measures = {
-        "reconstruction, dB": ("reconstruction_psnr", 1),
-        "latent shift": ("latent_shift", 2),
-        "Lite1 distance of the edit ↓": ("edit_efficientnet-lite1_distance", 2),
-        "CLIP-I of the edit (tiny-clip)": ("edit_clip_i_tiny-clip", 3),
-    }
-    lines = []
-    for name, row in scores["rows"].items():
-        pairs = [f"{row['attacked'][key]:.{n}f} ({row['noise'][key]:.{n}f})" for key, n in measures.values()]
-        lines.append([name, f"{row['eps_255']:.3g}/255", str(row["steps"]), *pairs])
-    return markdown((["attack", "ε", "steps", *measures], lines))
 
 
 def main(

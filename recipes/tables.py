@@ -18,6 +18,7 @@ import typer
 
 from srlvae.bench.leaderboard import LEADERBOARD, Entry, add_rows, flat_rows
 from srlvae.files import write_text
+from srlvae.report.attacks import attacks_table
 from srlvae.report.defences import defence_table
 from srlvae.report.editing import summary_table
 from srlvae.report.encoders import encoders_table, summary_of_encoder
@@ -33,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
     "docs/index.md",
-    *(f"docs/results/{name}.md" for name in ("index", "encoders", "editing", "poisoning", "scan", "speed")),
+    *(f"docs/results/{name}.md" for name in ("index", "attacks", "encoders", "editing", "poisoning", "scan", "speed")),
 )
 MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # What tables call the results by.
@@ -85,6 +86,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "summary": alone(summary_of_encoder),
     "encoders": named(encoders_table),
     "overview": overview,
+    "attacks": alone(attacks_table),
     "editing": alone(summary_table),
     "purifiers": alone(defence_table),
     "poison-counts": alone(counts_table),

@@ -46,11 +46,6 @@ def test_a_number_from_elsewhere_is_noticed(tables, tmp_path, monkeypatch):
         tables.main(check=True)
 
 
-def test_the_table_of_attacks_is_the_one_beside_its_result(tables):
-    made = (tables.ROOT / "results/attacks-tiny-sd/table.md").read_text(encoding="utf-8").strip()
-    assert made in (tables.ROOT / "docs/results/attacks.md").read_text(encoding="utf-8")
-
-
 def test_every_table_is_used(tables):
     pages = "".join((tables.ROOT / name).read_text(encoding="utf-8") for name in tables.PAGES)
     assert {found[2] for found in tables.MARKED.finditer(pages)} == set(tables.TABLES)
