@@ -5,7 +5,7 @@
 
 The first command trains and resumes by itself where it was stopped (about an hour of a core), with a sheet of photographs in
 the folder: as they are, decoded before, decoded after. The second writes the averaged decoder into the bundled VAE.
-Afterwards `tiny_vae.py --score` measures the VAE and `tiny_sd.py --score` the pipeline around it.
+Afterwards `tiny_vae.py --score` measures the VAE and `tiny_sd_score.py` the pipeline around it.
 
 Squared error alone decodes the mean of all pictures that a latent may stand for, which is soft. Loss: L1 + MSE + 0.1 ·
 feature distance (EfficientNet-Lite0), and a patch discriminator's hinge loss (Isola et al. 2017, arXiv 1611.07004) whose

@@ -2,15 +2,13 @@
 
     python recipes/tiny_sd.py --images caltech101-128/train --out runs/tiny-sd
     python recipes/tiny_sd.py --images caltech101-128/train --out runs/tiny-sd --export src/srlvae/zoo/tiny-sd
-    python recipes/tiny_sd.py --images caltech101-128/train --score results/tiny-sd.json
 
-The first command trains and resumes by itself where it was stopped; the second writes the whole pipeline as float16; the third
-measures the bundled pipeline and writes two sheets beside the JSON, of samples and of edited photographs. The first two need
-tiny-clip to be bundled or given as --clip. Latents of several crops of every photograph, and the embeddings of all
-captions, are computed once and kept in the folder. Time: eight minutes for those, then half a second a step of two cores. The
-bundled weights had three runs: 6,400 steps with mirrored crops and two concepts more (laptop and minaret, whose photographs are
-few or turned in black frames), 5,500 steps as below that went on from them with --begin, and 2,400 more from a rate of 4e-4
-with an average of .998 (--seed 1).
+The first command trains and resumes by itself where it was stopped; the second writes the whole pipeline as float16. Both
+need tiny-clip to be bundled or given as --clip; `tiny_sd_score.py` measures what they made. Latents of several crops of every
+photograph, and the embeddings of all captions, are computed once and kept in the folder. Time: eight minutes for those, then
+half a second a step of two cores. The bundled weights had three runs: 6,400 steps with mirrored crops and two concepts more
+(laptop and minaret, whose photographs are few or turned in black frames), 5,500 steps as below that went on from them with
+--begin, and 2,400 more from a rate of 4e-4 with an average of .998 (--seed 1).
 With --vae madebyollin/taesd --begin src/srlvae/zoo/tiny-sd/unet it makes a pipeline around TAESD.
 The UNet predicts v (Salimans and Ho 2022, arXiv 2202.00512) on a schedule whose last step has no signal left (Lin et al. 2023,
 arXiv 2305.08891); a tenth of the captions are empty, for guidance.
@@ -30,7 +28,6 @@ import torch
 import typer
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,26 +35,14 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import CLIPTextModel
 
 from captions import CONCEPTS, TEMPLATES, load_classes, tokenize, word
-from srlvae.files import write_json
-from srlvae.images import tile, write_image
-from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.clip import Clip, load_clip
-from srlvae.metrics.features import load_features
-from srlvae.metrics.frechet import frechet_distance
-from srlvae.metrics.judge import Judge, load_judge
-from srlvae.metrics.pairwise import psnr
-from srlvae.models.load import load_pipeline
-from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
-from srlvae.provenance import environment
 from srlvae.rng import generators
 from srlvae.training.checkpoint import load_checkpoint, save_checkpoint
 from srlvae.training.schedule import update_average, warm_cosine
 
 STEPS, BATCH, WARMUP, LR, EMA = 5500, 32, 200, 6e-4, 0.999
 CROPS, EMPTY = 6, 0.1
-# Images of a concept: that the judge sees, and in each set of a Fréchet distance.
-JUDGED, EACH = 16, 32
 SAVE_EVERY = 200
 SCHEDULE = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
@@ -200,70 +185,6 @@ def change_config(folder: Path, change: Callable[[dict], object]) -> None:
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-@torch.no_grad()
-def measure(images: Path, result: Path) -> None:
-    """How often the judge calls generated images their concept, how far they are from real ones, and what edits do.
-
-    Fréchet distances are between sets of `EACH` images of every concept, to one and the same set of training photographs: of
-    generated images, of reconstructions of other photographs, and of those photographs themselves, which is the floor. Edits
-    are of one photograph a concept towards the next concept.
-    """
-    pipeline, judge, net = load_pipeline("tiny-sd"), load_judge(), load_features("efficientnet-lite0")
-    names, pixels, labels = load_classes(images, CONCEPTS)
-    halves = [
-        torch.cat([pixels[labels == c][part] for c in range(len(names))]) for part in (slice(EACH), slice(EACH, 2 * EACH))
-    ]
-    other, real = (half.float() / 255 for half in halves)
-    prompts = [f"a photo of a {word(name)}" for name in names]
-    made = [pipeline.generate([prompt] * EACH, generators(0, range(EACH))) for prompt in track(prompts, "generating")]
-    calls = torch.cat([judge.predict(y[:JUDGED]) for y in made]).unflatten(0, (len(names), JUDGED))
-    right = (calls == torch.arange(len(names))[:, None]).float()
-
-    def pooled(x: Tensor) -> Tensor:
-        return torch.cat([net.pooled(part) for part in x.split(32)])
-
-    sets = {
-        "generated": torch.cat(made),
-        "reconstructed by tiny": torch.cat([pipeline.vae.reconstruct(part) for part in other.split(32)]),
-        "other photographs": other,
-    }
-    scores = {
-        "pipeline": "tiny-sd",
-        "judged": {"n": right.numel(), "accuracy": right.mean().item()},
-        "judged by concept": {word(name): row.mean().item() for name, row in zip(names, right, strict=True)},
-        f"{net.name} Fréchet distance to photographs": {k: frechet_distance(pooled(x), pooled(real)) for k, x in sets.items()},
-        "n": len(real),
-        "seed": 0,
-        "versions": environment(),
-    }
-    scores["judged"]["interval"] = bootstrap_interval(right.flatten(), torch.Generator().manual_seed(0))
-    scores["edits"], edits = measure_edits(pipeline, judge, other[::EACH], [*prompts[1:], prompts[0]])
-    write_json(result, scores)
-    write_image(result.with_name(result.stem + "-samples.webp"), tile([list(y[:8]) for y in made]))
-    write_image(result.with_name(result.stem + "-edits.webp"), edits)
-    print(json.dumps(scores, indent=2, ensure_ascii=False))
-
-
-def measure_edits(pipeline: Pipeline, judge: Judge, x: Tensor, prompts: list[str]) -> tuple[dict, Tensor]:
-    """What the judge calls edits of a photograph of concept i towards concept i + 1, by strength, and a sheet of them."""
-    wanted = (torch.arange(len(x)) + 1) % len(x)
-    by_strength, columns = {}, [x]
-    for strength in (0.3, 0.5, 0.7):
-        y = pipeline.edit(x, prompts, generators(0, range(len(x))), strength=strength)
-        columns.append(y)
-        calls = judge.predict(y)
-        by_strength[str(strength)] = {
-            "called the prompt's concept": (calls == wanted).float().mean().item(),
-            "called the photograph's": (calls == torch.arange(len(x))).float().mean().item(),
-            "PSNR to the photograph": psnr(y, x).mean().item(),
-        }
-    started = time.perf_counter()
-    pipeline.edit(x[:1], prompts[:1], generators(0, [0]), strength=1.0)
-    cost = {"seconds an edit, all 25 steps": time.perf_counter() - started, "threads": torch.get_num_threads()}
-    captions = ("photograph", "strength 0.3", "strength 0.5", "strength 0.7")
-    return {"n": len(x), "strength": by_strength, **cost}, tile(list(zip(*columns, strict=True)), captions)
-
-
 def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs.")],
     out: Annotated[Path, typer.Option(help="Cache, checkpoints and the TensorBoard log.")] = Path("runs/tiny-sd"),
@@ -273,13 +194,10 @@ def main(
     ] = "tiny",
     begin: Annotated[Path | None, typer.Option(help="A UNet's folder to go on from; without, weights are drawn.")] = None,
     export_to: Annotated[Path | None, typer.Option("--export", help="Write the pipeline as float16 here instead.")] = None,
-    score: Annotated[Path | None, typer.Option(help="Measure the bundled pipeline and write this JSON instead.")] = None,
     steps: int = STEPS,
     seed: int = 0,
 ) -> None:
-    if score:
-        measure(images, score)
-    elif export_to:
+    if export_to:
         export(out, load_clip(clip), load_vae(vae), export_to)
     else:
         train(images, out, load_clip(clip), load_vae(vae), begin, steps, seed)
