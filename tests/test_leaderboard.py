@@ -54,11 +54,11 @@ def test_a_model_that_is_added_again_takes_the_place_of_its_rows(tmp_path):
 def test_the_table_has_a_line_an_attack_and_what_its_maker_knew_and_columns_a_model(tmp_path):
     rows = [*entry_of(tmp_path), *entry_of(tmp_path, 70.0, "other")]
     title, (header, lines) = leaderboard_tables(rows)[0]
-    assert title == "editing: kid (net)"
+    assert title == "editing: 1000 × kid (net)"
     assert header == ["attack", "ε", "access", "mine: original", "mine: hardened", "other: original", "other: hardened"]
     found = {tuple(line[:3]): [cell.split()[0] for cell in line[3:]] for line in lines}
-    assert found["photoguard-encoder", "15/255", "transfer"] == ["0.1000", "0.0200", "0.1000", "0.0700"]
-    assert found["photoguard-encoder", "15/255", "white-box"] == ["–", "0.0600", "–", "0.0600"]
+    assert found["photoguard-encoder", "15/255", "transfer"] == ["100.0", "20.0", "100.0", "70.0"]
+    assert found["photoguard-encoder", "15/255", "white-box"] == ["–", "60.0", "–", "60.0"]
     assert about_models(rows)[1][0] == ["mine", "me", "arXiv 1", "p", "1" * 12]
     assert any("it is flat" in flag for flag in flags_of(rows))
 

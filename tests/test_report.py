@@ -95,8 +95,8 @@ def test_verdicts_follow_from_the_rows(tmp_path):
     # Of the attack at both budgets the one of 15/255 is told: transfer and white-box.
     assert [holds for holds, _ in good] == [True, False, True, True, True]
     said = [text for _, text in good]
-    assert "20.00 → 21.00 dB" in said[0] and "KID 0.0050 [0.0045, 0.0055] from those" in said[1]
-    assert "KID (net) 0.1000 → 0.0200, a factor of 5.0" in said[2] and "it takes 0.002 s" in said[4]
+    assert "20.00 → 21.00 dB" in said[0] and "1000 × KID 5.0 [4.5, 5.5] from those" in said[1]
+    assert "1000 × KID (net) 100.0 → 20.0, a factor of 5.0" in said[2] and "it takes 0.002 s" in said[4]
     assert "60% of the KID and 60% of the dist" in said[3]
     assert [holds for holds, _ in bad] == [True, False, False, True, False]
     assert "better than hardening on photoguard-encoder" in bad[4][1]
@@ -132,15 +132,15 @@ def test_the_table_has_a_line_a_set_and_a_column_a_defence(tmp_path):
 
 def test_the_summary_has_a_line_an_attack_with_its_factor(tmp_path):
     header, lines = summary_table(result_of(write_run(tmp_path / "run")))
-    columns = [["KID (net), 15/255", "factor", "white-box"], ["Fréchet (32 PCA dims of real photographs, net), 15/255"]]
-    columns += [["factor", "white-box"], ["CLIP-I (small), 15/255", "KID (net), 8/255"]]
+    columns = [["1000 × KID (net), 15/255", "factor", "white-box"], ["Fréchet (32 PCA dims of real photographs, net), 15/255"]]
+    columns += [["factor", "white-box"], ["CLIP-I (small), 15/255", "1000 × KID (net), 8/255"]]
     assert header == ["attack", *(column for part in columns for column in part)]
-    kid, frechet = "0.0000 [0.0000, 0.0000] → 0.0050 [0.0045, 0.0055]", "0.00 [0.00, 0.00] → 0.50 [0.45, 0.55]"
+    kid, frechet = "0.0 [0.0, 0.0] → 5.0 [4.5, 5.5]", "0.00 [0.00, 0.00] → 0.50 [0.45, 0.55]"
     missing = "– no attack"
     assert lines[0] == ["none", kid, missing, missing, frechet, missing, missing, "1.000 → 0.970", missing]
-    kid = ["0.1000 [0.0900, 0.1100] → 0.0200 [0.0180, 0.0220]", "5.0", "0.0600 [0.0540, 0.0660]"]
+    kid = ["100.0 [90.0, 110.0] → 20.0 [18.0, 22.0]", "5.0", "60.0 [54.0, 66.0]"]
     frechet = ["10.00 [9.00, 11.00] → 2.00 [1.80, 2.20]", "5.0", "6.00 [5.40, 6.60]"]
-    assert lines[1:] == [["photoguard-encoder", *kid, *frechet, "0.600 → 0.950", "0.1000 → 0.0200"]]
+    assert lines[1:] == [["photoguard-encoder", *kid, *frechet, "0.600 → 0.950", "100.0 → 20.0"]]
 
 
 def test_an_attack_that_was_not_run_stands_in_the_summary_with_its_reason(tmp_path):
@@ -178,21 +178,21 @@ def test_variants_the_worst_case_and_steps_have_tables_of_their_own(tmp_path):
     result["protocol"]["attacks"] = [{"name": "photoguard-encoder", "preset": "", "eps": ["8/255", "15/255"], "steps": 100}]
     found = {line[0]: line[1:4] for line in variants_table(result)[1]}
     assert found == {
-        "photoguard-encoder, on both VAEs": ["white-box", "0.1000 → 0.0800", "1.2"],
-        "photoguard-encoder, contrast part alone": ["transfer", "0.1000 → 0.0400", "2.5"],
+        "photoguard-encoder, on both VAEs": ["white-box", "100.0 → 80.0", "1.2"],
+        "photoguard-encoder, contrast part alone": ["transfer", "100.0 → 40.0", "2.5"],
     }
     worst = [line[:5] for line in worst_table(result)[1]]
-    assert worst[0] == ["none", "white-box", "15/255", "2", "0.1200 [0.1080, 0.1320]"] and len(worst) == 3
+    assert worst[0] == ["none", "white-box", "15/255", "2", "120.0 [108.0, 132.0]"] and len(worst) == 3
     # The attack as it is chosen, with 100 steps, is the last point.
     said = ["photoguard-encoder", "original", "25: 0.800; 50: 0.970; 100: 1.000", "+3%, flat"]
     assert steps_table(result)[1] == [said]
-    assert defence_table(result)[1][2][3] == "photoguard-encoder, through jpeg 0.0900"
+    assert defence_table(result)[1][2][3] == "photoguard-encoder, through jpeg 90.0"
     summary = {line[0]: line for line in summary_table(result)[1]}
     assert list(summary) == ["none", "photoguard-encoder", "worst case"]
-    assert summary["worst case"][2:4] == ["4.0", "0.0700 [0.0630, 0.0770]"]
+    assert summary["worst case"][2:4] == ["4.0", "70.0 [63.0, 77.0]"]
     lines = {(line[0], line[2]): line[3:] for line in editing_table(result, measures_of(result)["kid"], intervals=False)[1]}
-    assert lines["photoguard-encoder, through jpeg", "white-box"] == ["– made through jpeg"] * 2 + ["0.0900"]
-    assert lines["photoguard-encoder, on both VAEs", "white-box"][:2] == ["0.1000", "0.0800"]
+    assert lines["photoguard-encoder, through jpeg", "white-box"] == ["– made through jpeg"] * 2 + ["90.0"]
+    assert lines["photoguard-encoder, on both VAEs", "white-box"][:2] == ["100.0", "80.0"]
     (folder / "editing.json").write_text(json.dumps(result))
     text = write_report([folder]).read_text(encoding="utf-8")
     assert "The worst case, image by image" in text and "Over steps" in text and "<!-- steps -->" in text
@@ -226,11 +226,11 @@ def test_gains_and_costs_stand_beside_each_other(tmp_path):
     result = result_of(write_run(tmp_path / "run"))
     assert share_removed(result, "hardened") == pytest.approx(0.8) and share_removed(result, "jpeg") == pytest.approx(0.5)
     header, lines = defence_table(result)
-    judged = "KID (net); Fréchet (32 PCA dims of real photographs, net)"
-    costs = ["attacked through it: KID (net)", "seconds per image", "memory", "network passes per image"]
+    judged = "1000 × KID (net); Fréchet (32 PCA dims of real photographs, net)"
+    costs = ["attacked through it: 1000 × KID (net)", "seconds per image", "memory", "network passes per image"]
     assert header == ["defence", f"clean: {judged}", f"PhotoGuard: {judged}", *costs]
-    assert lines[1] == ["hardened", "0.0050; 0.50", "0.0200; 2.00", "", "0 (encoder: +0.1 ms)", "0", "0"]
-    assert lines[2] == ["jpeg", "– not run", "0.0500; 5.00", "not attacked adaptively", "0.002", "2 MB", "0"]
+    assert lines[1] == ["hardened", "5.0; 0.50", "20.0; 2.00", "", "0 (encoder: +0.1 ms)", "0", "0"]
+    assert lines[2] == ["jpeg", "– not run", "50.0; 5.00", "not attacked adaptively", "0.002", "2 MB", "0"]
 
 
 def test_doubts_name_few_images_the_network_and_the_attacks(tmp_path):
@@ -264,7 +264,7 @@ def test_names_in_results_are_text_on_the_page(tmp_path):
 def test_several_runs_stand_side_by_side(tmp_path):
     folders = [write_run(tmp_path / name, value) for name, value in (("one", 20.0), ("two", 70.0))]
     text = write_report(folders, tmp_path / "both").read_text(encoding="utf-8")
-    assert "Side by side" in text and "0.1000 → 0.0200; 0.600 → 0.950" in text and "0.1000 → 0.0700; 0.600 → 0.950" in text
+    assert "Side by side" in text and "100.0 → 20.0; 0.600 → 0.950" in text and "100.0 → 70.0; 0.600 → 0.950" in text
     assert not re.search(r'(src|href)="(?!data:|#)', text), "the page is to be one file"
     assert "| photoguard-encoder | 15/255 |" in (folders[1] / "table.md").read_text(encoding="utf-8")
 

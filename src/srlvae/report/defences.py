@@ -39,11 +39,11 @@ def defence_table(result: dict[str, Any]) -> Table:
         cells = ["; ".join(_values(row, kid, frechet)) if row else "– not run" for row in found]
         adaptive = "" if defence in VAE_OF else adaptive_cell(rows_of(result), defence, kid)
         lines.append([defence, *cells, adaptive, *cost_cells(result["costs"], defence)])
-    titles = [f"{DEFENCE_TABLE_ATTACKS[attack]}: {kid.label}; {frechet.label}" for attack in attacks]
+    titles = [f"{DEFENCE_TABLE_ATTACKS[attack]}: {kid.title}; {frechet.label}" for attack in attacks]
     return [
         "defence",
         *titles,
-        f"attacked through it: {kid.label}",
+        f"attacked through it: {kid.title}",
         "seconds per image",
         "memory",
         "network passes per image",

@@ -13,6 +13,7 @@ from srlvae.files import read_record
 from srlvae.metrics.projection import DIMENSIONS
 from srlvae.report.rows import (
     NO_ATTACK,
+    THOUSANDTHS,
     Table,
     attack_label,
     budgets,
@@ -25,6 +26,7 @@ from srlvae.report.rows import (
     format_factor,
     format_pair,
     group_rows,
+    heading,
     made_on,
     main_budget,
     main_rows,
@@ -41,7 +43,7 @@ class Measure:
 
     - key: its name in the rows.
     - label: its name for readers, with the network that measured it.
-    - spec: the format of its numbers, such as `.1f`.
+    - spec: the format of its numbers, as `report.rows.format_estimate` takes it.
     - better: an arrow, ↓ or ↑, in the direction that is better.
     """
 
@@ -49,6 +51,11 @@ class Measure:
     label: str
     spec: str
     better: str
+
+    @property
+    def title(self) -> str:
+        """The label above numbers in this format."""
+        return heading(self.label, self.spec)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def measures_of(result: dict[str, Any]) -> dict[str, Measure]:
     """The measures that a result has, by key and in the order of the page. Labels name the networks of the protocol."""
     pairs, sets, clip = (result["protocol"][key] for key in ("pairs", "sets", "clip"))
     found = (
-        Measure("kid", f"KID ({sets})", ".4f", "↓"),
+        Measure("kid", f"KID ({sets})", THOUSANDTHS, "↓"),
         Measure("frechet_pca", f"Fréchet ({DIMENSIONS} PCA dims of real photographs, {sets})", ".2f", "↓"),
         Measure("clip_i", f"CLIP-I ({clip})", ".3f", "↑"),
         Measure("frechet", "FID" if sets == INCEPTION else f"Fréchet distance ({sets})", ".1f", "↓"),
@@ -149,8 +156,8 @@ def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
         missing = "– no attack" if attack in NO_ATTACK else "– not run"
         lines.append(["none" if attack == "none" else attack_label(own[0]), *(cell or missing for cell in cells)])
     lines += [[attack, *[f"– {reason}"] * (7 + len(rest))] for attack, reason in result.get("not_run", {}).items()]
-    columns = [title for m in (kid, frechet) for title in (f"{m.label}, {first}", "factor", "white-box")]
-    return ["attack", *columns, f"{likeness.label}, {first}", *(f"{kid.label}, {eps}" for eps in rest)], lines
+    columns = [title for m in (kid, frechet) for title in (f"{m.title}, {first}", "factor", "white-box")]
+    return ["attack", *columns, f"{likeness.label}, {first}", *(f"{kid.title}, {eps}" for eps in rest)], lines
 
 
 def _distance_cells(both: tuple[Row, Row] | None, white_box: Row | None, measure: Measure, intervals: bool) -> list[str]:
@@ -183,9 +190,9 @@ def side_by_side(runs: list[Run]) -> Table:
         found = [find_pair(own, attack=attack, eps=eps) for own in rows]
         label = next(attack_label(pair[0]) for pair in found if pair) if any(found) else attack
         lines.append([label, eps, *map(_distance_and_likeness, found)])
-    judges = [f"{run.result['protocol']['sets']}, {run.result['protocol']['clip']}" for run in runs]
-    return ["attack", "ε", *(f"{run.name} ({judge})" for run, judge in zip(runs, judges, strict=True))], lines
+    titles = ["; ".join(measures_of(run.result)[key].title for key in ("kid", "clip_i")) for run in runs]
+    return ["attack", "ε", *(f"{run.name}: {title}" for run, title in zip(runs, titles, strict=True))], lines
 
 
 def _distance_and_likeness(found: tuple[Row, Row] | None) -> str:
-    return f"{format_pair(found, 'kid', '.4f')}; {format_pair(found, 'clip_i', '.3f')}" if found else ""
+    return f"{format_pair(found, 'kid', THOUSANDTHS)}; {format_pair(found, 'clip_i', '.3f')}" if found else ""

@@ -42,7 +42,7 @@ def doubts(run: Run) -> list[str]:
     found = [] if "doubts" in result else ["The run is not finished. The same command resumes it."]
     if other := find_row(rows_of(result, "floor"), compared="other noise"):
         moved = ", ".join(
-            f"{m.label} {format_estimate(other.measures[m.key], m.spec, interval=False)}"
+            f"{m.title} {format_estimate(other.measures[m.key], m.spec, interval=False)}"
             for m in headline_measures(result).values()
         )
         found.append(
@@ -97,7 +97,7 @@ def page_parts(run: Run) -> dict[str, Any]:
         "n": rows_of(result)[0].n,
         "verdicts": verdicts(result),
         "summary": summary_table(result),
-        "tables": [(f"{m.label} {m.better}", *editing_table(result, m)) for m in measures_of(result).values()],
+        "tables": [(f"{m.title} {m.better}", *editing_table(result, m)) for m in measures_of(result).values()],
         "costs": defence_table(result),
         "variants": variants_table(result),
         "worst": worst_table(result),

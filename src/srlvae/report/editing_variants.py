@@ -37,7 +37,7 @@ def variants_table(result: dict[str, Any]) -> Table:
         if both := find_pair(own, attack=attack, eps=main_budget(rows)):
             cells = [format_pair(both, m.key, m.spec) for m in (kid, frechet, distance)]
             lines.append([attack_label(both[0]), both[1].access, cells[0], format_factor(*both, kid.key), *cells[1:]])
-    return ["variant", "access", kid.label, "factor", frechet.label, distance.label], lines
+    return ["variant", "access", kid.title, "factor", frechet.label, distance.label], lines
 
 
 def adaptive_cell(rows: list[Row], defence: str, measure: Measure) -> str:
@@ -54,7 +54,7 @@ def worst_table(result: dict[str, Any]) -> Table:
     for row in find_rows(rows_of(result), attack="worst case"):
         cells = [format_estimate(row.measures[m.key], m.spec) for m in measures]
         lines.append([row.defence, row.access, str(row.condition["eps"]), str(row.condition["attacks"]), *cells])
-    return ["defence", "access", "ε", "attacks", *(m.label for m in measures)], lines
+    return ["defence", "access", "ε", "attacks", *(m.title for m in measures)], lines
 
 
 def steps_table(result: dict[str, Any]) -> Table:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from srlvae.bench.rows import Estimate
-from srlvae.report.rows import Table, format_estimate
+from srlvae.report.rows import THOUSANDTHS, Table, format_estimate, heading
 
 # The benchmark and the measure of each table, with the format of its numbers.
 SHOWN = (
-    ("editing", "kid", ".4f"),
+    ("editing", "kid", THOUSANDTHS),
     ("editing", "frechet_pca", ".2f"),
     ("editing", "frechet", ".1f"),
     ("editing", "clip_i", ".3f"),
@@ -30,7 +30,7 @@ def leaderboard_tables(rows: Iterable[FlatRow]) -> list[tuple[str, Table]]:
         own = [row for row in rows if (row["benchmark"], row["measure"]) == (benchmark, measure)]
         if own:
             judges = ", ".join(sorted({row["judge"] for row in own if row["judge"]}))
-            found.append((f"{benchmark}: {measure}" + (f" ({judges})" if judges else ""), _table(own, spec)))
+            found.append((f"{benchmark}: {heading(measure, spec)}" + (f" ({judges})" if judges else ""), _table(own, spec)))
     return found
 
 

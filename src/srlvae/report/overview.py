@@ -9,6 +9,7 @@ from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.poisoning import largest_count, pooled_share, swept_rows
 from srlvae.report.rows import (
     MAIN_BUDGET,
+    THOUSANDTHS,
     Table,
     cost_cells,
     counted,
@@ -24,21 +25,21 @@ Result = Mapping[str, Any]
 # The lines on edits: label, attack, ε, measure, and the format of its numbers.
 EDIT_LINES = (
     (
-        "edits under Mist's fused attack ({name}), KID from clean edits ↓",
+        "edits under Mist's fused attack ({name}), 1000 × KID from clean edits ↓",
         "mist-fused",
         MAIN_BUDGET,
         "kid",
-        ".4f",
+        THOUSANDTHS,
     ),
     (
-        "edits under PhotoGuard ({name}), KID from clean edits ↓",
+        "edits under PhotoGuard ({name}), 1000 × KID from clean edits ↓",
         "photoguard-encoder",
         MAIN_BUDGET,
         "kid",
-        ".4f",
+        THOUSANDTHS,
     ),
     ("edits under PhotoGuard ({name}), CLIP-I ↑", "photoguard-encoder", MAIN_BUDGET, "clip_i", ".2f"),
-    ("edits of clean photographs ({name}), KID from the original VAE's edits ↓", "none", "0", "kid", ".4f"),
+    ("edits of clean photographs ({name}), 1000 × KID from the original VAE's edits ↓", "none", "0", "kid", THOUSANDTHS),
 )
 # The budget of Nightshade in the line on scans.
 SCANNED_BUDGET = "8/255"

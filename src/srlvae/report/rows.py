@@ -17,6 +17,8 @@ Table = tuple[list[str], list[list[str]]]
 MAIN_BUDGETS = ("15/255", "16/255")
 MAIN_BUDGET = "15/255"
 NO_ATTACK = ("none", *NOISES)
+# The format of KID, whose numbers are small: readers see a thousand times as much.
+THOUSANDTHS = "1000×.1f"
 
 
 def rows_of(result: Mapping[str, Any], key: str = "rows") -> list[Row]:
@@ -138,7 +140,8 @@ def grey_levels(row: Row) -> float:
 def format_estimate(estimate: Estimate, spec: str, interval: bool = True) -> str:
     """An estimate as text, with its interval if it has one and `interval` is set.
 
-    `spec` is the format of its numbers, such as `.1f` or `.0%`. An estimate without a value is infinite, and shown as `equal`.
+    `spec` is the format of its numbers, such as `.1f` or `.0%`, or THOUSANDTHS for a thousand times the number. An estimate
+    without a value is infinite, and shown as `equal`.
     """
     if estimate.value is None:
         return "equal"
@@ -146,9 +149,16 @@ def format_estimate(estimate: Estimate, spec: str, interval: bool = True) -> str
     return f"{value} [{', '.join(ends)}]" if ends and interval else value
 
 
+def heading(label: str, spec: str) -> str:
+    """The label above numbers in a format: with the factor by which they are multiplied, if they are."""
+    factor = spec.rpartition("×")[0]
+    return f"{factor} × {label}" if factor else label
+
+
 def _format_number(value: float, spec: str) -> str:
     """The number as text, without a minus before zero."""
-    text = format(value, spec)
+    factor, _, spec = spec.rpartition("×")
+    text = format(value * float(factor or 1), spec)
     return text[1:] if text.startswith("-") and not text.strip("-0.%") else text
 
 

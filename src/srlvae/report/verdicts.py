@@ -8,6 +8,7 @@ from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.editing import headline_measures
 from srlvae.report.rows import (
     MAIN_BUDGETS,
+    THOUSANDTHS,
     attack_label,
     distinct_values,
     find_pair,
@@ -16,6 +17,7 @@ from srlvae.report.rows import (
     format_estimate,
     format_factor,
     format_pair,
+    heading,
     made_on,
     main_rows,
     measured_value,
@@ -47,7 +49,7 @@ def _attack_verdicts(result: dict[str, Any], rows: list[Row], both: tuple[Row, R
     attack, eps = attack_label(before), before.condition["eps"]
     kid, frechet, likeness = headline_measures(result).values()
     divided = {m: reaches(before, after, m.key, WANTED_FACTOR) for m in (kid, frechet)}
-    said = [f"{m.label} {format_pair(both, m.key, m.spec)}, a factor of {format_factor(*both, m.key)}" for m in divided]
+    said = [f"{m.title} {format_pair(both, m.key, m.spec)}, a factor of {format_factor(*both, m.key)}" for m in divided]
     text = (
         f"{attack}, {eps}, transfer: {'; '.join(said)} (wanted at least {WANTED_FACTOR} in both); "
         f"CLIP-I {format_pair(both, 'clip_i', '.3f')} (wanted above {WANTED_CLIP_I})"
@@ -82,9 +84,8 @@ def _clean_verdicts(result: dict[str, Any]) -> list[Verdict]:
         found.append((sharper and closer, text))
     if moved := find_row(rows_of(result), attack="none", defence="hardened"):
         kid = moved.measures["kid"]
-        text = (
-            f"clean edits: KID {format_estimate(kid, '.4f')} from those of the original VAE (wanted: an interval that holds 0)"
-        )
+        moved_by = f"{heading('KID', THOUSANDTHS)} {format_estimate(kid, THOUSANDTHS)}"
+        text = f"clean edits: {moved_by} from those of the original VAE (wanted: an interval that holds 0)"
         found.append((kid.low is not None and kid.low <= 0, text))
     return found
 
