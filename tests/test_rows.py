@@ -15,6 +15,7 @@ from srlvae.errors import InputError
 from srlvae.metrics.roc import shares_below
 from srlvae.metrics.shares import wilson_interval
 from srlvae.report.rows import (
+    NO_ATTACK,
     attack_label,
     budgets,
     cost_cells,
@@ -89,7 +90,7 @@ def test_every_published_result_has_such_rows(path):
     for row in rows:
         assert {"attack", "eps"} <= row.condition.keys() and row.measures
         assert budget(fraction(row.condition["eps"])) == row.condition["eps"]
-        assert (row.access == "none") == (row.condition["attack"] in ("none", "uniform-noise", "dirty-label"))
+        assert (row.access == "none") == (row.condition["attack"] in (*NO_ATTACK, "dirty-label"))
         assert all(isinstance(estimate.n, int) for estimate in row.measures.values())
 
 

@@ -13,6 +13,8 @@ ENCODER_LINES: tuple[tuple[str, str, Access, str, str], ...] = (
     ("clean latents, shift ↓", "none", "none", "shift", ".3f"),
     ("clean reconstruction, {pairs} distance ↓", "none", "none", "distance", ".3f"),
     ("clean reconstruction, PSNR dB", "none", "none", "psnr", ".2f"),
+    ("uniform noise: shift ↓", "uniform-noise", "none", "shift", ".3f"),
+    ("the same, {pairs} distance of the reconstruction ↓", "uniform-noise", "none", "distance", ".3f"),
     ("latents pushed away, transfer: shift ↓", "latent", "transfer", "shift", ".3f"),
     ("the same, white-box", "latent", "white-box", "shift", ".3f"),
     ("latents pulled to zero, transfer: shift ↓", "photoguard-encoder", "transfer", "shift", ".3f"),
