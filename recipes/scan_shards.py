@@ -3,9 +3,10 @@
     python recipes/scan_shards.py --images caltech101-128/test --to results/shards.json
     python recipes/scan_shards.py --images caltech101-128/test --to results/shards.json --pictures 100000
 
-Random crops of the photographs are packed into shards, which the local engine scans, and two workers on Ray. Their tables are
-compared row by row, where both are asked for. Workers of Ray are nice to others: on a busy machine they hardly advance. A
-process's memory is flat if its last three quarters lie within ten per cent of their median.
+Random crops of the photographs are packed into shards, which the local engine scans, and two workers on Ray. Each scan is
+killed when half of the shards have tables, and the same command resumes it. The tables of both engines are compared row by
+row, where both are asked for. Workers of Ray are nice to others: on a busy machine they hardly advance. A process's memory is
+flat if its last three quarters lie within ten per cent of their median.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +36,8 @@ from srlvae.images import find_images, open_rgb
 from srlvae.provenance import environment
 from srlvae.scan.shard_tables import SCORES, SEEN
 
-EVERY = 0.5
+# Seconds between looks at the processes, and points of the course of a process's memory.
+EVERY, POINTS = 0.5, 60
 ENGINES: dict[str, tuple[str, ...]] = {"local": (), "two workers on Ray": ("--engine", "ray", "--workers", "2")}
 
 
@@ -63,28 +66,49 @@ def pack(found: Iterator[Image.Image], folder: Path, shards: int, each: int) -> 
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def watched(words: list[str], looked: Path) -> tuple[dict[str, float], dict[int, list[int]], int]:
-    """Run a command, and watch it from the second to the last table in `looked`.
+@dataclass
+class Watched:
+    """What was seen of a command from its second table to its last: tables, seconds of the wall and of processors, memory."""
 
-    Returns the seconds meanwhile, of the wall and of the processors; the memory of its processes, by number; and the shards.
-    """
-    started = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    memory: dict[int, list[int]] = {}
-    first = last = (0, 0.0, 0.0)
+    shards: int = 0
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+    memory: dict[int, list[int]] = field(default_factory=dict)
+
+
+def watched(words: list[str], looked: Path, until: int | None = None) -> Watched:
+    """Run a command, and watch it and the tables in `looked`. until: how many tables are there when it is killed."""
+    before = len(list(looked.glob("*.parquet")))
+    started, found = subprocess.Popen(words, stdout=subprocess.DEVNULL), Watched()
+    first: tuple[int, float, float] | None = None
     while started.poll() is None:
         time.sleep(EVERY)
         done = len(list(looked.glob("*.parquet")))
-        if done < 2:
+        if until and done >= until:
+            kill(started)
+            return found
+        if done < before + 2:
             continue
         processes = list(tree(started.pid))
         for process, (size, _) in processes:
-            memory.setdefault(process, []).append(size)
+            found.memory.setdefault(process, []).append(size)
         now = (done, time.time(), sum(seconds for _, (_, seconds) in processes))
-        first = first if first[0] else now
-        last = now if done > last[0] else last
+        first = first or now
+        if done > first[0] + found.shards:
+            found.shards = done - first[0]
+            found.seconds, found.processor_seconds = now[1] - first[1], now[2] - first[2]
     if started.returncode:
         raise SystemExit(f"{' '.join(words)} ended with the exit code {started.returncode}")
-    return {"seconds": last[1] - first[1], "processor_seconds": last[2] - first[2]}, memory, last[0] - first[0]
+    return found
+
+
+def kill(started: subprocess.Popen) -> None:
+    """Kill a command as a power cut would, and wait for its children, which Ray ends; end those that stay."""
+    children = psutil.Process(started.pid).children(recursive=True)
+    started.kill()
+    started.wait()
+    for process in psutil.wait_procs(children, timeout=60)[1]:
+        process.kill()
 
 
 def tree(pid: int) -> Iterator[tuple[int, tuple[int, float]]]:
@@ -92,25 +116,32 @@ def tree(pid: int) -> Iterator[tuple[int, tuple[int, float]]]:
     with contextlib.suppress(psutil.Error):
         own = psutil.Process(pid)
         for process in (own, *own.children(recursive=True)):
-            if process is own or process.cmdline()[0].startswith("ray::"):
+            if process is own or "".join(process.cmdline()[:1]).startswith("ray::"):
                 times, size = process.cpu_times(), process.memory_info().rss
                 if size:  # one that has ended has none
                     yield process.pid, (size, times.user + times.system)
 
 
-def flatness(samples: list[int]) -> dict[str, float]:
-    """How far the last three quarters of a process's memory lie from their median, and how large that is."""
+def memory_over_time(samples: list[int]) -> dict[str, Any]:
+    """How far the last three quarters of a process's memory lie from their median, how large that is, and its course."""
     late = samples[len(samples) // 4 :]
     middle = statistics.median(late)
-    return {"megabytes": middle / 1e6, "low": min(late) / middle, "high": max(late) / middle, "samples": len(samples)}
+    course = [round(size / 1e6) for size in samples[:: max(1, len(samples) // POINTS)]]
+    flat = {"megabytes": middle / 1e6, "low": min(late) / middle, "high": max(late) / middle}
+    return {**flat, "samples": len(samples), "course": course}
 
 
 def scan(engine: str, shards: Path, clean: Path, out: Path, each: int) -> dict[str, Any]:
+    count = len(list(shards.iterdir()))
     words = [sys.executable, "-m", "srlvae", "scan", f"{shards}/*.tar", "--clean", str(clean), "--rate", "0.05"]
-    seconds, memory, done = watched([*words, "--out", str(out), *ENGINES[engine]], out / SEEN)
-    processes = [flatness(samples) for samples in memory.values() if len(samples) >= 8]
+    words += ["--out", str(out), *ENGINES[engine]]
+    parts = [watched(words, out / SEEN, until=count // 2), watched(words, out / SEEN)]
+    total = {name: sum(getattr(part, name) for part in parts) for name in ("seconds", "processor_seconds")}
+    processes = [memory_over_time(samples) for part in parts for samples in part.memory.values() if len(samples) >= 8]
     size = sum(path.stat().st_size for folder in (SEEN, SCORES) for path in (out / folder).iterdir())
-    return {"engine": engine, "images": done * each, **seconds, "bytes_of_tables": size, "processes": processes}
+    done = sum(part.shards for part in parts) * each
+    about = {"engine": engine, "images": done, "killed_at": count // 2, "resumed": len(list((out / SEEN).iterdir())) == count}
+    return {**about, **total, "bytes_of_tables": size, "processes": processes}
 
 
 def table(out: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 COUNT_FAULTS = """
 import resource
 import torch
-from srlvae.cli.malloc import keep_freed_memory
+from srlvae.malloc import keep_freed_memory
 {call}
 net = torch.nn.Sequential(*[torch.nn.Conv2d(16, 16, 3, padding=1) for _ in range(4)])
 def step():

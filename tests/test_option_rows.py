@@ -221,7 +221,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--original": Row(("--original", "other"), of("original", "source"), "other"),
         "--hardened": Row(("--hardened", "other"), of("hardened", "source"), "other"),
         "--rate": Row(("--rate", 0.3), "rate", 0.3),
-        "--engine": Row(("--engine", "ray"), "engine", ("ray", None), ON_SHARDS),
+        "--engine": Row(("--engine", "ray"), "engine", ("ray", None)),
         "--workers": Row(("--workers", 2), "engine", ("ray", 2), (*ON_SHARDS, "--engine", "ray")),
         "--precision": Row(("--precision", "bf16"), "precision", "bf16"),
         "--image-column": Row(("--image-column", "pixels"), "column", "pixels", ON_SHARDS),

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
+import re
 import signal
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from PIL import Image
 
 from archives import BROKEN, as_png, write_tar
 from conftest import small_kl
 from heard import Heard
 from srlvae.errors import InputError, UnreadableError
-from srlvae.images import to_pil, to_tensor
+from srlvae.images import to_pil, to_tensor, write_image
 from srlvae.images.shards import find_shards, read_samples
-from srlvae.scan import Encoders, calibrate_looks, scan_shards
+from srlvae.report.scan import write_shards_page
+from srlvae.scan import Calibration, Encoders, Score, calibrate_looks, scan, scan_shards, write_verdicts
+from srlvae.scan import score as score_all
+from srlvae.scan.engines import look_here
+from srlvae.scan.files import GROUP, File, Group, look_at_files
+from srlvae.scan.highest import LEAST, MOST, OTHERS, Highest
 from srlvae.scan.reading import TOGETHER, WAITING, Pictures, Unreadable, read_ahead
 from srlvae.scan.shard_tables import SCORES, read_seen
-from srlvae.scan.shards import look_at_shard
+from srlvae.scan.shards import ShardsFound
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 arrow = pytest.importorskip("pyarrow")
@@ -173,7 +182,7 @@ def test_precisions_agree_and_are_not_mixed():
 
 def test_every_picture_of_every_shard_has_its_verdict(encoders, calibration, shards, tmp_path):
     heard = Heard()
-    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard)
+    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard).counted
     found = rows(tmp_path / "out")
     assert counted.images == 12 and counted.unreadable == 3 and len(found) == 15
     assert [row["file"] for row in found[:5]] == ["0000.png", "0001.png", "0002.png", "0003.png", "0999.png"]
@@ -189,9 +198,9 @@ def test_every_picture_of_every_shard_has_its_verdict(encoders, calibration, sha
 def test_a_shard_is_looked_at_once_and_again_when_it_was_replaced(encoders, calibration, shards, tmp_path):
     looked: list[str] = []
 
-    def engine(encoders, todo, column, listener):
+    def engine(encoders, todo, look_at, listener):
         looked.extend(Path(shard).name for shard in todo)
-        return (look_at_shard(encoders, shard, column) for shard in todo)
+        return look_here(encoders, todo, look_at, listener)
 
     def scanned():
         looked.clear()
@@ -207,27 +216,100 @@ def test_a_shard_is_looked_at_once_and_again_when_it_was_replaced(encoders, cali
 
 
 def test_an_interrupted_scan_goes_on_with_the_next_shard(encoders, calibration, shards, tmp_path):
-    def engine(encoders, todo, column, listener):
+    def engine(encoders, todo, look_at, listener):
         for number, shard in enumerate(todo):
             if number == 1:
                 raise KeyboardInterrupt
-            yield look_at_shard(encoders, shard, column)
+            yield from look_at(encoders, shard, listener)
 
     with pytest.raises(KeyboardInterrupt):
         scan_shards(encoders, str(shards), tmp_path / "out", calibration, engine=engine)
     assert len(read_seen(tmp_path / "out", str(shards / "00000.tar"))) == 5
     heard = Heard()
-    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard)
+    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard).counted
     assert counted.images == 12 and heard.bars["shards"] == [(2, 3), (3, 3)]
 
 
 def test_a_broken_shard_is_named_and_the_others_are_scanned(encoders, calibration, shards, tmp_path):
     (shards / "00001.tar").write_bytes((shards / "00001.tar").read_bytes()[:700])
     heard = Heard()
-    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard)
+    counted = scan_shards(encoders, str(shards), tmp_path / "out", calibration, heard).counted
     assert counted.images == 8
     assert [Path(file).name for file, _, whole in heard.omissions if whole] == ["00001.tar"]
     assert "00001.tar" in (tmp_path / "out" / "left-out.csv").read_text()
+
+
+def test_of_ten_shards_the_broken_one_is_named_and_nine_have_tables(encoders, calibration, tmp_path):
+    for number in range(10):
+        write_tar(tmp_path / "shards" / f"{number}.tar", {f"{number}.png": as_png(noise(number))})
+    (tmp_path / "shards" / "4.tar").write_bytes((tmp_path / "shards" / "4.tar").read_bytes()[:600])
+    heard = Heard()
+    found = scan_shards(encoders, str(tmp_path / "shards"), tmp_path / "out", calibration, heard)
+    assert [Path(file).name for file, _, _ in heard.omissions] == ["4.tar"]
+    assert found.counted.images == 9 == len(list((tmp_path / "out" / SCORES).iterdir()))
+    assert {row["file"] for row in rows(tmp_path / "out")} == {f"{i}.png" for i in range(10) if i != 4}
+
+
+# --- the page
+
+
+def page_of(out: Path, source: Path, found: ShardsFound, calibration: Calibration) -> str:
+    return write_shards_page(out, str(source), found, calibration, "some").read_text(encoding="utf-8")
+
+
+def test_the_page_has_the_pictures_of_shards_in_the_order_of_their_scores(encoders, calibration, shards, tmp_path):
+    found = scan_shards(encoders, str(shards), tmp_path / "out", calibration)
+    text = page_of(tmp_path / "out", shards, found, calibration)
+    figures = re.findall(r'<img alt="" src="data:image/jpeg;base64,([^"]+)">\s*<figcaption>(.*?)<br>', text)
+    assert len(figures) == 12 == text.count("<figure") and "3 files could not be read" in text
+    told = {f"{row['shard']}: {row['file']}": row for row in rows(tmp_path / "out")}
+    values = [told[name]["score"] for _, name in figures if not told[name]["reason"]]
+    assert values == sorted(values, reverse=True)
+    for data, name in figures:
+        number = int(told[name]["file"][:4])
+        number = 10 * (number // 1000) + number % 1000
+        x = to_tensor(Image.open(io.BytesIO(base64.b64decode(data))))
+        wanted = noise(number, x.shape[-1])
+        # JPEG of noise is far off in each pixel, and nearer to its own picture than to any other.
+        assert (x - wanted).abs().mean() < 0.1 < (x - noise(number + 5, x.shape[-1])).abs().mean()
+
+
+def test_a_shard_that_was_replaced_or_removed_has_no_pictures_on_the_page(encoders, calibration, shards, tmp_path):
+    found = scan_shards(encoders, str(shards), tmp_path / "out", calibration)
+    write_tar(shards / "00001.tar", {"new.png": as_png(noise(77))})
+    (shards / "00002.tar").unlink()
+    text = page_of(tmp_path / "out", shards, found, calibration)
+    assert text.count("<figure") == 12 and text.count("data:image/jpeg") == 4
+
+
+def test_names_in_shards_are_text_on_the_page(encoders, calibration, tmp_path):
+    hostile = "<img src=x onerror=alert(1)>&'.png"
+    write_tar(tmp_path / "<b>shards" / "a.tar", {hostile: as_png(noise(0)), "caf\udce9.png": as_png(noise(1))})
+    found = scan_shards(encoders, str(tmp_path / "<b>shards"), tmp_path / "out", calibration)
+    text = page_of(tmp_path / "out", tmp_path / "<b>shards", found, calibration)
+    assert "<img src=x" not in text and "<b>" not in text and "&lt;img src=x" in text
+    assert text.count("data:image/jpeg") == 2
+
+
+def test_a_page_of_many_shards_keeps_the_highest_and_no_more():
+    highest = Highest()
+    draw = torch.Generator().manual_seed(0)
+    values = torch.randn(50, 40, generator=draw).tolist()
+    for number, shard in enumerate(values):
+        scores = [Score(f"{i}", value, unlike="dark" if i % 4 == 0 else "") for i, value in enumerate(shard)]
+        highest.add(f"{number:02}", [*scores, Score("broken", None)])
+    like = sorted((v for shard in values for i, v in enumerate(shard) if i % 4), reverse=True)
+    assert [one.score.value for one in highest.like] == like[:MOST] and len(highest.others) == OTHERS
+    assert all(values[int(one.shard)][one.number] == one.score.value for one in highest.like)
+    assert [len(highest.shown(n)) for n in (5, 80, 4000)] == [LEAST, 80, MOST]
+
+
+def test_a_text_in_the_place_of_a_picture_is_no_path(tmp_path):
+    own = tmp_path / "own.png"
+    own.write_bytes(as_png(noise(0)))
+    cell = arrow.array([{"bytes": str(own), "extra": b"binary"}])
+    parquet.write_table(arrow.table({"image": cell}), tmp_path / "a.parquet")
+    assert [sample.data for sample in read_samples(str(tmp_path / "a.parquet"))] == [None]
 
 
 def test_tables_of_another_source_or_precision_are_refused(encoders, calibration, shards, tmp_path):
@@ -258,10 +340,31 @@ def test_memory_does_not_grow_with_the_number_of_shards(encoders, calibration, t
         pictures = {f"{i:03}.png": as_png(noise(each * number + i, side)) for i in range(each)}
         write_tar(tmp_path / "shards" / f"{number:05}.tar", pictures)
     heard = Weighed()
-    assert scan_shards(encoders, str(tmp_path / "shards"), tmp_path / "out", calibration, heard).images == count * each
+    found = scan_shards(encoders, str(tmp_path / "shards"), tmp_path / "out", calibration, heard)
+    assert found.counted.images == count * each
     late = heard.bytes[count // 4 :]
     # Half of what the images alone would take if they were kept.
     assert max(late) - min(late) < min(0.1 * min(late), 0.5 * count * each * 3 * side * side * 4)
+
+
+def test_a_folder_that_a_worker_does_not_have_is_an_error_that_says_what_to_do(encoders, tmp_path):
+    group = Group(tmp_path / "none", (File(tmp_path / "none" / "a.png"),))
+    with pytest.raises(InputError, match="none is not on .*; put the folder on a file system that all machines share"):
+        list(look_at_files(encoders, group, Heard()))
+
+
+def dying(died: Path) -> Encoders:
+    """Encoders that kill their process once, and leave a file behind."""
+
+    # In here, as workers do not find the modules of tests.
+    class Dying(Encoders):
+        def look(self, x):
+            if not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().look(x)
+
+    return Dying(small_kl(), twin())
 
 
 @pytest.mark.slow
@@ -271,16 +374,26 @@ def test_ray_gives_the_same_table_though_a_worker_dies(encoders, calibration, sh
     pytest.importorskip("ray", reason="ray is not installed")
     from srlvae.scan.on_ray import ray_engine
 
-    class Dying(Encoders):
-        def look(self, x):
-            if not died.exists():
-                died.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super().look(x)
-
-    died = tmp_path / "died"
-    engine = ray_engine(2)
-    scan_shards(Dying(small_kl(), twin()), str(shards), tmp_path / "ray", calibration, engine=engine)
-    assert died.exists()
+    scan_shards(dying(tmp_path / "died"), str(shards), tmp_path / "ray", calibration, engine=ray_engine(2))
+    assert (tmp_path / "died").exists()
     scan_shards(encoders, str(shards), tmp_path / "here", calibration)
     assert rows(tmp_path / "ray") == rows(tmp_path / "here")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_ray_gives_the_same_table_of_a_folder_though_a_worker_dies(encoders, calibration, tmp_path):
+    pytest.importorskip("ray", reason="ray is not installed")
+    from srlvae.scan.on_ray import ray_engine
+
+    folder = tmp_path / "images"
+    for i in range(2 * GROUP + 5):
+        write_image(folder / f"{i % 3}" / f"{i}.png", noise(i, 32 + 8 * (i % 2)))
+    (folder / "broken.png").write_bytes(BROKEN)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(as_png(noise(999)))
+    tables, heard = {}, {"ray": Heard(), "here": Heard()}
+    for name, with_, engine in (("ray", dying(tmp_path / "died"), ray_engine(2)), ("here", encoders, look_here)):
+        seen = scan(with_, folder, tmp_path / name, heard[name], engine)
+        tables[name] = write_verdicts(tmp_path / name, score_all(seen, calibration), calibration).read_bytes()
+    assert (tmp_path / "died").exists() and tables["ray"] == tables["here"] and tables["here"].count(b"\n") == 2 * GROUP + 8
+    assert sorted(heard["ray"].omissions) == sorted(heard["here"].omissions) and len(heard["here"].omissions) == 1

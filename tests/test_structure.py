@@ -28,6 +28,7 @@ LAYERS = [
         "zoo",
         "trust",
         "memory",
+        "malloc",
         "devices",
         "precision",
     },

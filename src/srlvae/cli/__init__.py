@@ -20,13 +20,13 @@ from srlvae.cli.bench import bench
 from srlvae.cli.export import export, push
 from srlvae.cli.finetune import finetune
 from srlvae.cli.harden import apply, harden
-from srlvae.cli.malloc import keep_freed_memory
 from srlvae.cli.pictures import edit, generate
 from srlvae.cli.quickstart import quickstart
 from srlvae.cli.report import report
 from srlvae.cli.scan import scan
 from srlvae.cli.shared import named, sensible
 from srlvae.errors import InputError
+from srlvae.malloc import keep_freed_memory
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,9 +23,6 @@ from srlvae.cli.shared import (
 )
 from srlvae.errors import InputError
 from srlvae.locks import holds
-
-if TYPE_CHECKING:
-    from srlvae.scan import Score
 
 
 @holds("out")
@@ -53,7 +50,7 @@ def scan(
     ] = 0.01,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="Where shards are scanned: in this process, or by Ray on this machine or a cluster."),
+        typer.Option(help="Where images are looked at: in this process, or by Ray on this machine or a cluster."),
     ] = "local",
     workers: Annotated[
         int | None,
@@ -82,8 +79,8 @@ def scan(
     Exit code 3: done, except for files that could not be used. `left-out.csv` in --out lists them, and a second one in the
     folder of the clean images lists those among them.
 
-    Each shard leaves a table of verdicts in `scan.parquet` in --out. An interrupted scan resumes with the first shard that has
-    none.
+    --out gets a table and `scan.html`, a page of the most suspicious images. Each shard leaves a table of its own in
+    `scan.parquet`; an interrupted scan resumes with the first shard that has none.
 
     For example:
       srlvae scan downloads --clean own-photographs --out scanned
@@ -95,7 +92,7 @@ def scan(
     from srlvae.cli.drawing import Bars
     from srlvae.images import find_images
     from srlvae.models.vae import load_vae
-    from srlvae.report.scan import scan_lines, write_scan_page
+    from srlvae.report.scan import scan_lines, write_scan_page, write_shards_page
     from srlvae.scan import (
         Encoders,
         calibrate_looks,
@@ -119,25 +116,25 @@ def scan(
     if not shards:
         find_images(Path(images))
     check_enough(len(find_images(clean)), rate)
-    engine_of = _engine(engine, workers, images if not shards else None)
+    chosen = _engine(engine, workers)
     where = device_of(device)
     encoders = Encoders(load_vae(original, where), load_vae(hardened, where), precision)
     place, seen_clean = place_of(out, images), clean_evidence(out, clean)
-    scores: list[Score] = []
     with Bars(console, strict) as bars:
         known = look(encoders, clean, seen_clean, bars)
         calibration = calibrate_looks([one.evidence for one in known if one.evidence], rate)
-        if shards:
-            counted = scan_shards(encoders, images, place, calibration, bars, engine_of, image_column)
-        else:
-            scores = score(look(encoders, Path(images), place, bars), calibration)
-            counted = count(scores, calibration.threshold)
+        found = scan_shards(encoders, images, place, calibration, bars, chosen, image_column) if shards else None
+        scores = [] if found else score(look(encoders, Path(images), place, bars, chosen), calibration)
     if not processes().is_main_process:
         return
+    counted = found.counted if found else count(scores, calibration.threshold)
     write_summary(place, counted, calibration, clean)
-    written = {"Table": place / SCORES} if shards else {"Table": write_verdicts(place, scores, calibration)}
-    if not shards:
-        written["Page"] = write_scan_page(place, Path(images), scores, calibration, str(clean))
+    if found:
+        page = write_shards_page(place, images, found, calibration, str(clean), image_column)
+        written = {"Table": place / SCORES, "Page": page}
+    else:
+        page = write_scan_page(place, Path(images), scores, calibration, str(clean))
+        written = {"Table": write_verdicts(place, scores, calibration), "Page": page}
     for line in scan_lines(counted, calibration):
         console.print(line, markup=False)
     console.print()
@@ -147,16 +144,14 @@ def scan(
     end(bars.omissions, [place, seen_clean], [] if shards else [Path(images)])
 
 
-def _engine(name: str, workers: int | None, folder: str | None) -> Any:
-    """The engine called `name`, or None for the one of this process. folder: that of single images, which Ray does not take."""
+def _engine(name: str, workers: int | None) -> Any:
+    """The engine called `name`."""
     if name == "local" and workers:
         raise InputError("--workers counts workers on Ray; give --engine ray, or start several processes with torchrun")
     if name == "local":
-        return None
-    if folder:
-        raise InputError(
-            f"{folder} has single images, but --engine ray takes shards; leave --engine out, or pack the images into .tar files"
-        )
+        from srlvae.scan.engines import look_here
+
+        return look_here
     from srlvae.scan.on_ray import ray_engine
 
     return ray_engine(workers)

@@ -117,7 +117,9 @@ def _in_table(opened: Any, column: str | None) -> Iterator[Sample]:
         for row in batch.to_pylist():
             cell = row[pictures]
             name = row[key] if key and row[key] is not None else f"row {number}"
-            yield Sample(str(name), cell.get("bytes") if isinstance(cell, Mapping) else cell)
+            data = cell.get("bytes") if isinstance(cell, Mapping) else cell
+            # A text would be taken for the path of a file.
+            yield Sample(str(name), data if isinstance(data, bytes) else None)
             number += 1
 
 

@@ -7,32 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from PIL import Image
-
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import NAMES, digest, open_to_append
-from srlvae.images import LeftOut, find_images, read_content, read_picture
+from srlvae.images import LeftOut, find_images
 from srlvae.locks import holds
 from srlvae.opened import lines_of, open_table
 from srlvae.runs import claim
+from srlvae.scan.engines import Engine, look_here
+from srlvae.scan.files import File, FileSeen, groups_of, look_at_files
 from srlvae.scan.look import LOOK, Encoders, Look, cells, read_look
 from srlvae.scan.places import RECORD, whole_name
-from srlvae.scan.reading import Skipped, Unreadable, read_ahead
 from srlvae.training.processes import meet, processes
 from srlvae.trust.cells import plain_cell, read_cell
 
 # Evidence as it comes, a file a process; the table of all at the end.
 TABLE = "evidence-{}.csv"
 COLUMNS = ("file", "version", *LOOK, "error")
-# Bytes that looking at a picture takes for each of its pixels, most of them for what kind of picture it is.
-LOOKING = 170
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,9 @@ class FileEvidence:
 
 
 @holds("out")
-def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None = None) -> list[FileEvidence]:
+def scan(
+    encoders: Encoders, folder: Path, out: Path, listener: Listener | None = None, engine: Engine = look_here
+) -> list[FileEvidence]:
     """Examine every image below `folder` and write the evidence to `out`/evidence-0.csv, line by line. Returns all evidence.
 
     Files that are listed already, with the digest that they have, are skipped; so an interrupted scan goes on. Processes that
@@ -58,20 +56,23 @@ def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None 
     in `out`, and is tried again the next time. The listener also hears of each file, and its wish to stop raises
     KeyboardInterrupt.
 
+    engine: what looks at groups of files, by default this process.
+
     Raises InputError if `out` holds the evidence of other encoders or of another folder, or if evidence of a file has got lost.
     """
     state, listener = processes(), listener or Listener()
     left_out = LeftOut(listener)
     files = {path: _name(path, folder) for path in find_images(folder, left_out)}
     claim(out, RECORD, {**encoders.identity, "folder": whole_name(folder), "evidence": list(COLUMNS)})
-    known = {(seen.file, seen.version) for seen in read_evidence(out) if seen.evidence}
-    names, share = {file for file, _ in known}, list(files)[state.process_index :: state.num_processes]
-    left_out.recall(out, [path for path in files.keys() - set(share) if files[path] in names])
-    versions: dict[Path, str] = {}
+    known = _known(out)
+    share, versions = list(files)[state.process_index :: state.num_processes], dict[Path, str]()
+    left_out.recall(out, [path for path in files.keys() - set(share) if files[path] in known])
     try:
+        groups = groups_of(folder, [File(path, known.get(files[path], frozenset())) for path in share])
         with _open_table(out / TABLE.format(state.process_index)) as table:
-            for done, (path, rows) in enumerate(_looks(encoders, share, files, known, versions, left_out), 1):
-                csv.writer(table).writerows((plain_cell(files[path]), versions[path], *row) for row in rows)
+            for done, one in enumerate(engine(encoders, groups, look_at_files, listener), 1):
+                versions[one.path] = one.version
+                csv.writer(table).writerows(_rows(one, files[one.path], left_out))
                 table.flush()
                 listener.at(str(folder), done, len(share))
                 if listener.should_stop():
@@ -87,10 +88,29 @@ def scan(encoders: Encoders, folder: Path, out: Path, listener: Listener | None 
             if one.error:
                 left_out.add(path, one.error.removeprefix(f"{path}: "))
     finally:
-        left_out.recall(out, [path for path, version in versions.items() if (files[path], version) in known])
+        left_out.recall(out, [path for path, version in versions.items() if version in known.get(files[path], ())])
         if state.is_main_process:
             left_out.write(out)
     return [one for _, one in seen]
+
+
+def _known(out: Path) -> dict[str, frozenset[str]]:
+    """The digests that evidence is there of, by the names of the files."""
+    known: dict[str, frozenset[str]] = {}
+    for one in read_evidence(out):
+        if one.evidence:
+            known[one.file] = known.get(one.file, frozenset()) | {one.version}
+    return known
+
+
+def _rows(seen: FileSeen, name: str, left_out: LeftOut) -> list[tuple[str, ...]]:
+    """The line of a file, or none where evidence of it is known. What is not used of it is left out."""
+    for part in seen.lost:
+        left_out.add(seen.path, part, whole=False)
+    if seen.error:
+        left_out.add(seen.path, seen.error)
+        return [(plain_cell(name), seen.version, *[""] * len(LOOK), plain_cell(f"{seen.path}: {seen.error}"))]
+    return [(plain_cell(name), seen.version, *cells(seen.look), "")] if seen.look else []
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -121,39 +141,6 @@ def _open_table(path: Path) -> TextIO:
     if table.tell() == 0:
         csv.writer(table).writerow(COLUMNS)
     return table
-
-
-def _looks(
-    encoders: Encoders,
-    paths: list[Path],
-    names: dict[Path, str],
-    known: set[tuple[str, str]],
-    versions: dict[Path, str],
-    left_out: LeftOut,
-) -> Iterator[tuple[Path, list[tuple[str, ...]]]]:
-    """Look at files, and give out each with the rest of its line, or with none where its digest is known.
-
-    The digests of files are put into `versions`.
-    """
-
-    def read(path: Path) -> Image.Image | None:
-        content = read_content(path)
-        versions[path] = hashlib.sha256(content).hexdigest()
-        if (names[path], versions[path]) in known:
-            return None
-        return read_picture(path, left_out=left_out, content=content, room=LOOKING).on_white()
-
-    for found in read_ahead(paths, read):
-        if isinstance(found, Unreadable):
-            path = paths[found.number]
-            versions.setdefault(path, "")
-            left_out.add(path, found.reason)
-            yield path, [(*[""] * len(LOOK), plain_cell(f"{path}: {found.reason}"))]
-        elif isinstance(found, Skipped):
-            yield paths[found.number], []
-        else:
-            for number, look in zip(found.numbers, encoders.look(found.x), strict=True):
-                yield paths[number], [(*cells(look), "")]
 
 
 def read_evidence(out: Path) -> Iterator[FileEvidence]:

@@ -16,8 +16,8 @@ from srlvae.images import Images, to_tensor
 from srlvae.scan.evidence import TILE
 
 T = TypeVar("T")
-# Images that go through the encoders together, threads that decode, and pictures that they are ahead.
-TOGETHER, READERS, AHEAD = 8, 2, 4
+# Images and pixels, at most, that go through the encoders together; threads that decode, and pictures that they are ahead.
+TOGETHER, PIXELS, READERS, AHEAD = 16, 2**21, 2, 4
 # Pictures of other sizes that wait for more of their size.
 WAITING = 64
 
@@ -66,7 +66,7 @@ def read_ahead(
             continue
         alike = waiting.setdefault(image.size, [])
         alike.append((number, image))
-        if len(alike) == together or max(image.size) > TILE:
+        if len(alike) == min(together, PIXELS // (image.width * image.height)) or max(image.size) > TILE:
             yield _together(waiting.pop(image.size))
         elif sum(map(len, waiting.values())) >= WAITING:
             yield _together(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))))

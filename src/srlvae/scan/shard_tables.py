@@ -79,8 +79,12 @@ def write_scores(out: Path, shard: str, scores: list[Score], threshold: float) -
 
 
 def _texts(arrow: Any, texts: list[str]) -> Any:
-    """A column of texts; names that are no text are written with escapes."""
-    return arrow.array([text.encode("utf-8", "backslashreplace").decode() for text in texts], arrow.string())
+    return arrow.array([as_text(text) for text in texts], arrow.string())
+
+
+def as_text(name: str) -> str:
+    """A name as it is in a table: what is no text is written with escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _read(read: Any, path: Path) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from srlvae.images.shards import Sample, find_shards, read_samples, version_of
 from srlvae.locks import holds
 from srlvae.runs import claim
 from srlvae.scan.calibration import Calibration
+from srlvae.scan.engines import Engine, look_here
 from srlvae.scan.folder import FileEvidence
+from srlvae.scan.highest import Highest
 from srlvae.scan.look import Encoders
 from srlvae.scan.places import RECORD, whole_name
 from srlvae.scan.reading import Pictures, Unreadable, read_ahead
 from srlvae.scan.shard_tables import SCORES, is_seen, read_seen, write_scores, write_seen
-from srlvae.scan.verdicts import Count, count, score
+from srlvae.scan.verdicts import Count, count, in_order, scores_of
 from srlvae.training.processes import meet, processes
 
 
@@ -32,8 +35,14 @@ class ShardSeen:
     error: str = ""
 
 
-# Looks at shards, whose column of pictures may be named, and gives out what was seen in each, in any order.
-Engine = Callable[[Encoders, list[str], str | None, Listener], Iterable[ShardSeen]]
+@dataclass(frozen=True)
+class ShardsFound:
+    """What was found in all shards: the verdicts counted, and the pictures that a page shows."""
+
+    counted: Count
+    highest: Highest
+
+
 NOTHING = Count(0, 0, 0, 0, {})
 
 
@@ -48,7 +57,7 @@ def shards_in(source: str) -> list[str]:
     return shards
 
 
-def look_at_shard(encoders: Encoders, shard: str, column: str | None, listener: Listener | None = None) -> ShardSeen:
+def look_at_shard(encoders: Encoders, shard: str, listener: Listener, column: str | None = None) -> Iterator[ShardSeen]:
     """Look at every picture of a shard. If the shard itself is broken, nothing of it counts."""
     names: list[str] = []
     found: dict[int, FileEvidence] = {}
@@ -66,16 +75,11 @@ def look_at_shard(encoders: Encoders, shard: str, column: str | None, listener: 
             if isinstance(read, Pictures):
                 for number, look in zip(read.numbers, encoders.look(read.x), strict=True):
                     found[number] = FileEvidence(names[number], "", look)
-            if listener:
-                listener.at("images", len(found))
+            listener.at("images", len(found))
     except UnreadableError as error:
-        return ShardSeen(shard, "", [], error.reason)
-    return ShardSeen(shard, version, [found[number] for number in sorted(found)])
-
-
-def look_here(encoders: Encoders, shards: list[str], column: str | None, listener: Listener) -> Iterator[ShardSeen]:
-    """The engine of one process: a shard after another."""
-    return (look_at_shard(encoders, shard, column, listener) for shard in shards)
+        yield ShardSeen(shard, "", [], error.reason)
+    else:
+        yield ShardSeen(shard, version, [found[number] for number in sorted(found)])
 
 
 @holds("out")
@@ -85,10 +89,10 @@ def scan_shards(
     out: Path,
     calibration: Calibration,
     listener: Listener | None = None,
-    engine: Engine | None = None,
+    engine: Engine = look_here,
     column: str | None = None,
-) -> Count:
-    """Scan the pictures in the shards that `source` stands for, and count the verdicts.
+) -> ShardsFound:
+    """Scan the pictures in the shards that `source` stands for, count the verdicts, and keep the highest scores.
 
     Each shard leaves a table of what was seen in `out`/evidence, and one of verdicts in `out`/scan.parquet. Shards whose table
     is there are not looked at again, so an interrupted scan goes on; one that was replaced is. A shard that is broken is told
@@ -101,8 +105,8 @@ def scan_shards(
     claim(out, RECORD, {**encoders.identity, "folder": whole_name(source), "column": column})
     left_out = LeftOut(listener)
     try:
-        shards = _look(encoders, shards_in(source), out, left_out, engine or look_here, column)
-        return _score(out, shards, calibration, left_out) if processes().is_main_process else NOTHING
+        shards = _look(encoders, shards_in(source), out, left_out, engine, column)
+        return _score(out, shards if processes().is_main_process else [], calibration, left_out)
     finally:
         if processes().is_main_process:
             left_out.write(out)
@@ -113,7 +117,8 @@ def _look(encoders: Encoders, shards: list[str], out: Path, left_out: LeftOut, e
     state, listener = processes(), left_out.listener
     share = shards[state.process_index :: state.num_processes]
     todo = [shard for shard in share if not is_seen(out, shard)]
-    for done, one in enumerate(engine(encoders, todo, column, listener), len(share) - len(todo) + 1):
+    look_at = functools.partial(look_at_shard, column=column)
+    for done, one in enumerate(engine(encoders, todo, look_at, listener), len(share) - len(todo) + 1):
         if one.error:
             left_out.add(one.shard, one.error)
         else:
@@ -123,14 +128,15 @@ def _look(encoders: Encoders, shards: list[str], out: Path, left_out: LeftOut, e
     return [shard for shard in shards if is_seen(out, shard)]
 
 
-def _score(out: Path, shards: list[str], calibration: Calibration, left_out: LeftOut) -> Count:
+def _score(out: Path, shards: list[str], calibration: Calibration, left_out: LeftOut) -> ShardsFound:
     """Write the verdicts on every shard. What could not be read in a shard is counted as left out."""
-    counted = NOTHING
+    counted, highest = NOTHING, Highest()
     for shard in shards:
-        scores = score(read_seen(out, shard), calibration)
-        write_scores(out, shard, scores, calibration.threshold)
+        scores = scores_of(read_seen(out, shard), calibration)
+        write_scores(out, shard, in_order(scores), calibration.threshold)
+        highest.add(shard, scores)
         own = count(scores, calibration.threshold)
         if own.unreadable:
             left_out.add(shard, f"{own.unreadable} of its pictures, which cannot be read; {SCORES} says why", whole=False)
         counted += own
-    return counted
+    return ShardsFound(counted, highest)

@@ -72,12 +72,18 @@ class Count:
 
 
 def score(seen: Sequence[FileEvidence], calibration: Calibration) -> list[Score]:
-    """Score every file.
+    """Score every file, and put the scores in order."""
+    return in_order(scores_of(seen, calibration))
 
-    Those like the clean images come first, the highest scores before others, then those unlike them, then the unreadable.
-    """
+
+def scores_of(seen: Sequence[FileEvidence], calibration: Calibration) -> list[Score]:
+    """The score of every file, in the order of the files."""
     found = iter(_scored([one.evidence for one in seen if one.evidence], calibration))
-    scores = [Score(one.file, None, error=one.error) if one.evidence is None else Score(one.file, *next(found)) for one in seen]
+    return [Score(one.file, None, error=one.error) if one.evidence is None else Score(one.file, *next(found)) for one in seen]
+
+
+def in_order(scores: Sequence[Score]) -> list[Score]:
+    """Those like the clean images first, the highest scores before others, then those unlike them, then the unreadable."""
     return sorted(scores, key=_order)
 
 
