@@ -31,7 +31,6 @@ from srlvae.bench.cells import CLEAN, Cell
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.rows import VAE_OF, Row, access_of, as_data
 from srlvae.cli.drawing import Bars
-from srlvae.config import budget
 from srlvae.files import write_json
 from srlvae.metrics.pairwise import squared_shift
 from srlvae.metrics.roc import shares_below
@@ -131,9 +130,9 @@ def main(
         rows = [scan_row(CLEAN.condition(), "none", values)]
         for name, eps in itertools.product(only or WEIGHTS, EPS):
             rows += knowing_rows(measured, Cell(name, eps, "original"), attacked, calibration, negative)
-    about = {"benchmark": "scan-knows", **{name: vae.fingerprint() for name, vae in vaes.items()}, "n": n, "known": known}
+    about = {"benchmark": "scan", **{name: vae.fingerprint() for name, vae in vaes.items()}, "n": n, "known": known}
     about |= {"clean": clean, "seed": SEED, "steps": steps, "precision": settled(precision), "rate": RATE, "evidence": EVIDENCE}
-    about |= {"command": " ".join(["python", *sys.argv]), "eps": [budget(eps) for eps in EPS], "versions": environment()}
+    about |= {"command": " ".join(["python", *sys.argv]), "versions": environment()}
     write_json(result, {**about, "normal": seen[0].tolist(), "rows": as_data(rows)})
 
 
