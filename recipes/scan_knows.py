@@ -76,13 +76,20 @@ class Measured:
         return attacked_images(replace(attack, request=request, knows=knows), clean, self.attacker.cache)
 
     def shifts(self, given: ImageSet, clean: ImageSet) -> dict[str, Tensor]:
-        """By VAE, the shift of each image's latent relative to the norm of the clean one."""
-        pairs = list(zip(given.images.split(BATCH), clean.images.split(BATCH), strict=True))
-        with torch.no_grad():
-            return {
-                name: torch.cat([squared_shift(vae.mean(y), vae.mean(x)).sqrt() for y, x in pairs])
-                for name, vae in self.vaes.items()
-            }
+        """By VAE, the shift of each image's latent relative to the norm of the clean one; they are kept."""
+        return {name: self.shift(vae, given, clean) for name, vae in self.vaes.items()}
+
+    def shift(self, vae: VAE, given: ImageSet, clean: ImageSet) -> Tensor:
+        fingerprint, record = vae.fingerprint(), self.attacker.cache.record
+
+        def measured(i: int) -> float:
+            with torch.no_grad():
+                moved, reference = (vae.mean(images[i : i + 1]) for images in (given.images, clean.images))
+            return squared_shift(moved, reference).sqrt().item()
+
+        pairs = enumerate(zip(given.keys, clean.keys, strict=True))
+        keys = [(i, key_of("looked", vae=fingerprint, source=key, clean=own)) for i, (key, own) in pairs]
+        return torch.tensor([record(key, partial(measured, i)) for i, key in keys])
 
 
 def knowing_rows(measured: Measured, cell: Cell, clean: ImageSet, calibration: Calibration, negative: Tensor) -> list[Row]:
