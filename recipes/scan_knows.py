@@ -12,8 +12,6 @@ missing. Several runs, each with another attack as `--only`, may work in one cac
 
 from __future__ import annotations
 
-import itertools
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,9 +41,13 @@ from srlvae.scan.evading import Evading
 from srlvae.scan.evidence import evidence
 from srlvae.scan.likeness import likeness
 
-# λ, in units of the objective: the norm of a latent for PhotoGuard, a sum of squares for Mist.
-WEIGHTS = {"photoguard-encoder": (0.0, 0.1, 0.3, 1.0), "mist-textural": (0.0, 10.0, 100.0, 1000.0)}
-EPS = (8 / 255, 15 / 255)
+# By attack and ε, λ in units of the objective: the norm of a latent for PhotoGuard, a sum of squares for Mist.
+WEIGHTS = {
+    ("photoguard-encoder", 8 / 255): (0.0, 0.1, 1.0),
+    ("photoguard-encoder", 15 / 255): (0.0, 1.0),
+    ("mist-textural", 8 / 255): (0.0, 30.0, 100.0),
+    ("mist-textural", 15 / 255): (0.0, 100.0),
+}
 RATE, BATCH, SIZE, SEED = 0.01, 8, 128, 0
 
 
@@ -95,7 +97,7 @@ class Measured:
 def knowing_rows(measured: Measured, cell: Cell, clean: ImageSet, calibration: Calibration, negative: Tensor) -> list[Row]:
     """For each weight, what the scan finds, and the shift of both encoders' latents beside that of the attack as it is."""
     rows, plain = [], dict[str, Tensor]()
-    for weight in WEIGHTS[cell.attack]:
+    for weight in WEIGHTS[cell.attack, cell.eps]:
         given = measured.attacked(cell, weight, clean, calibration)
         scores, values = judged(calibration, *measured.look(given))
         condition = {**cell.condition(), "weight": weight}
@@ -135,11 +137,14 @@ def main(
         calibration = calibrate_scan(*seen, RATE)
         negative, values = judged(calibration, *measured.look(negatives))
         rows = [scan_row(CLEAN.condition(), "none", values)]
-        for name, eps in itertools.product(only or WEIGHTS, EPS):
-            rows += knowing_rows(measured, Cell(name, eps, "original"), attacked, calibration, negative)
+        for name, eps in WEIGHTS:
+            if name in (only or [name]):
+                rows += knowing_rows(measured, Cell(name, eps, "original"), attacked, calibration, negative)
     about = {"benchmark": "scan", **{name: vae.fingerprint() for name, vae in vaes.items()}, "n": n, "known": known}
     about |= {"clean": clean, "seed": SEED, "steps": steps, "precision": settled(precision), "rate": RATE, "evidence": EVIDENCE}
-    about |= {"command": " ".join(["python", *sys.argv]), "versions": environment()}
+    # Without the folders that these lie in on this machine.
+    options = (f"--{name} {path.parent.name}/{path.name}" for name, path in (("images", images), ("result", result)))
+    about |= {"command": " ".join(["python recipes/scan_knows.py", *options]), "versions": environment()}
     write_json(result, {**about, "normal": seen[0].tolist(), "rows": as_data(rows)})
 
 
