@@ -26,7 +26,7 @@ from srlvae.report.overview import overview_table
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
 from srlvae.report.rows import Table
-from srlvae.report.scan_tables import handled_table, kinds_table, scan_table
+from srlvae.report.scan_tables import handled_table, kinds_table, knowing_table, scan_table
 from srlvae.report.speed import billion_table, speed_table
 from srlvae.report.tables import markdown
 
@@ -95,6 +95,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "scan": named(scan_table),
     "scan-handled": named(handled_table),
     "scan-kinds": named(kinds_table),
+    "scan-knows": alone(knowing_table),
     "speed": alone(speed_table),
     "billion": lambda results: billion_table(*results.values()),
 }

@@ -183,6 +183,14 @@ def test_pixels_outside_the_mask_stay_as_they_were(name, vae, x):
 
 
 @every_attack
+def test_an_attack_heeds_a_penalty_that_outweighs_its_objective(name, vae, x):
+    slopes = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    plain, heeds = (run(name, vae, x, loop=Loop(penalty=penalty)) for penalty in (None, linear(1e6 * slopes)))
+    cost, before = (((moved - x) * slopes).flatten(1).sum(1) for moved in (heeds, plain))
+    assert (cost < 0).all() and (cost < before).all()
+
+
+@every_attack
 def test_the_settings_of_an_attack_are_budgets_in_0_to_1_and_are_sourced(name):
     for preset in ATTACKS[name].presets.values():
         ball = preset.ball
@@ -360,6 +368,19 @@ def test_without_a_radius_pixels_are_bound_by_the_box_alone(x, weight):
 def test_the_objective_sees_the_view(x, weight):
     flipped = pgd(x, linear(weight), Ball(EPS, 1, EPS), loop=Loop(view=lambda images: images.flip(-1)))
     assert torch.equal(flipped, pgd(x, linear(weight.flip(-1)), Ball(EPS, 1, EPS), keep_best=False))
+
+
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_a_penalty_is_added_to_the_objective(keep_best, x, weight):
+    ball, other = Ball(EPS, 3, EPS / 2), linear(weight.flip(-1))
+    whole = pgd(x, lambda images: linear(weight)(images) + other(images), ball, keep_best=keep_best)
+    assert torch.equal(pgd(x, linear(weight), ball, keep_best=keep_best, loop=Loop(penalty=other)), whole)
+
+
+def test_a_penalty_is_of_the_images_and_not_of_what_the_view_shows(x, weight):
+    loop = Loop(view=lambda images: 0 * images, penalty=linear(weight))
+    found = pgd(x, linear(1000 * weight.flip(-1)), Ball(EPS, 1, EPS), loop=loop)
+    assert torch.equal(found, pgd(x, linear(weight), Ball(EPS, 1, EPS), keep_best=False))
 
 
 def test_the_loop_costs_a_pass_a_step_and_one_to_keep_the_best(x, weight):

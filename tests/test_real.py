@@ -10,18 +10,25 @@ import pytest
 import torch
 
 from conftest import SHARED
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
+from srlvae.bench.cache import key_of_image
 from srlvae.bench.editing import editing
 from srlvae.bench.load_protocol import editing_protocol
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.rows import read_rows
 from srlvae.harden import harden, preset
 from srlvae.images import find_images, read_square
-from srlvae.metrics.pairwise import psnr
+from srlvae.metrics.pairwise import psnr, squared_shift
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.load import load_pipeline
 from srlvae.models.vae import load_vae
-from srlvae.report.rows import find_row, measured_value
+from srlvae.precision import computing
+from srlvae.report.rows import find_row, find_rows, measured_value
+from srlvae.scan import calibrate_scan
+from srlvae.scan.evading import Evading
 from srlvae.scan.evidence import evidence
+from srlvae.scan.likeness import likeness
 
 RESULTS = Path(__file__).parents[1] / "results"
 TEST = SHARED / "data" / "caltech101-128" / "test"
@@ -104,3 +111,28 @@ def test_what_is_normal_in_the_scan_results_comes_out_again():
     x = load_photographs(TEST, n + published["known"] + published["clean"], 128, published["seed"])[0]
     found = evidence(load_vae("tiny"), load_vae("tiny-srl"), x[n : n + 16])
     torch.testing.assert_close(found, torch.tensor(published["normal"][:16]), rtol=1e-3, atol=1e-4)
+
+
+@needs_shared
+@pytest.mark.slow
+def test_a_row_of_an_attacker_who_knows_the_scan_comes_out_again():
+    measured_on_what_ships("scan-knows-tiny.json")
+    published = json.loads((RESULTS / "scan-knows-tiny.json").read_text(encoding="utf-8"))
+    n, known, precision = published["n"], published["known"], published["precision"]
+    x, normal = load_photographs(TEST, n + known, 128, published["seed"])[0].split([n, known])
+    vae, hardened = load_vae("tiny"), load_vae("tiny-srl")
+    calibration = calibrate_scan(torch.tensor(published["normal"]), likeness(normal), published["rate"])
+    rows = find_rows(read_rows(published["rows"]), attack="photoguard-encoder", eps="8/255", weight=1.0)
+    request = Request("photoguard-encoder", eps=8 / 255, steps=published["steps"], precision=precision)
+    attack = dataclasses.replace(prepare(request, vae), knows=Evading(vae, hardened, calibration, 1.0))
+    attacked = torch.cat([attack.perturb(part, [key_of_image(image) for image in part]) for part in x.split(8)])
+    with computing(precision, vae.device):
+        scores = calibration.scores(
+            torch.cat([evidence(vae, hardened, part) for part in attacked.split(8)]), likeness(attacked)
+        )
+    shift = torch.cat(
+        [squared_shift(vae.mean(y), vae.mean(z)) for y, z in zip(attacked.split(8), x.split(8), strict=True)]
+    ).sqrt()
+    # Processors round otherwise, and twenty steps carry that on.
+    assert scores.mean().item() == pytest.approx(measured_value(rows[0], "score"), abs=0.1)
+    assert shift.mean().item() == pytest.approx(measured_value(rows[1], "shift"), rel=0.02)

@@ -30,6 +30,7 @@ from srlvae.report.editing_variants import square_doubts, steps_table, variants_
 from srlvae.report.page import write_report
 from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
 from srlvae.report.rows import find_rows, format_factor
+from srlvae.report.scan_tables import knowing_table
 from srlvae.report.verdicts import verdicts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -374,3 +375,16 @@ def test_the_page_reads_well_in_a_browser(tmp_path, scheme, size):
         assert picture.bounding_box()["width"] > 2 * before and errors == []
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         browser.close()
+
+
+def test_what_an_attacker_who_knows_the_scan_keeps_is_beside_what_is_detected():
+    def row(defence: str, weight: float, **measures: float) -> Row:
+        about = {"attack": "latent", "eps": "8/255", "weight": weight}
+        return Row(about, "white-box", defence, 4, {name: Estimate(share, None, None, 4) for name, share in measures.items()})
+
+    clean = Row({"attack": "none", "eps": "0"}, "none", "scan", 4, {"found": Estimate(0.0, None, None, 4)})
+    found = [row("scan", w, auroc=1.0 - w / 4, found=1.0 - w, unlike=0.0) for w in (0.0, 0.5)]
+    kept = [row(defence, w, kept=1.0 - w * off) for w in (0.0, 0.5) for defence, off in (("none", 0.5), ("hardened", 1.0))]
+    titles, lines = knowing_table({"rows": as_data([clean, *found, *kept])})
+    assert len(titles) == 7 and [line[:2] for line in lines] == [["latent 8/255", "0"], ["latent 8/255", "0.5"]]
+    assert lines[1][2] == "0.88" and lines[1][3].startswith("50 % [") and lines[1][5:] == ["75 %", "50 %"]

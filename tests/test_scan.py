@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import json
 import math
@@ -20,11 +21,16 @@ import torch
 
 from conftest import small_kl
 from heard import Heard
+from srlvae.attacks.engine.pgd import slope
+from srlvae.attacks.papers.photoguard import photoguard_encoder_objective
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.models.vae import VAE, load_vae
 from srlvae.report.scan import write_scan_page
 from srlvae.scan import Calibration, Encoders, Normal, Score, calibrate, count, scan, score, write_summary, write_verdicts
+from srlvae.scan.evading import Evading
 from srlvae.scan.evidence import EVIDENCE, PATCH, SIGNS, TILE, evidence, evidence_of_image, scrambled
 from srlvae.scan.familiar import Familiar
 from srlvae.scan.folder import COLUMNS, FileEvidence
@@ -345,3 +351,71 @@ def peak_of(work: Callable[[], object]) -> float:
     process.join()
     assert process.exitcode == 0
     return receiver.recv()
+
+
+# --- an attacker who knows the scan
+
+
+def knowing(vae: VAE, other: VAE, weight: float) -> Evading:
+    """Of a scan whose score is parting and change less a half of their scrambled kin, 3 more of it."""
+    weights = torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5], [-6.0, -4.0]]).double()
+    normal = Normal(weights, torch.tensor([1.0, 2.0]).double())
+    return Evading(vae, other, Calibration(normal, AS_IT_IS, ANYTHING, 1.0, 0.01, images=99), weight)
+
+
+def test_the_penalty_is_the_score_with_all_else_that_of_the_clean_image(vae, other, x):
+    evading, near = (
+        knowing(vae, other, 0.5),
+        (x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1),
+    )
+    clean, y = evidence(vae, other, x), other.reconstruct(x)
+    moved = zip(vae.mean(near) - vae.mean(y), other.mean(near) - other.mean(y), strict=True)
+    found = torch.stack([torch.stack(signs(u, v)) for u, v in moved])
+    scores = (found - clean[:, 3:] * 0.5 - torch.tensor([-6.0, -4.0])) / torch.tensor([1.0, 2.0])
+    assert (scores.sum(1) > 1).all()
+    torch.testing.assert_close(evading.penalty(x)(near), 0.5 * scores.sum(1), rtol=1e-4, atol=1e-4)
+    # Of the clean image itself, it is the score that the scan gives.
+    torch.testing.assert_close(evading.penalty(x)(x), 0.5 * evading.calibration.scores(clean, torch.zeros(len(x), len(TRAITS))))
+
+
+def test_the_gradient_of_the_penalty_is_its_slope(vae, other, x):
+    draw = torch.Generator().manual_seed(1)
+    penalty, near = knowing(vae, other, 0.5).penalty(x), (x + 0.02 * torch.randn(x.shape, generator=draw)).clamp(0.01, 0.99)
+    _, gradient = slope(penalty, near)
+    for share in (1.0, 0.5, 0.5):
+        # Along the gradient on some of the pixels, where the slope is far from zero.
+        direction = gradient.sign() * (torch.rand(x.shape, generator=draw) < share)
+        ahead, behind = (penalty(near + sign * 2e-4 * direction) for sign in (1, -1))
+        found = (gradient * direction).flatten(1).sum(1)
+        # The median over patches has a bend where it passes from one patch to another.
+        assert (found > 0).all()
+        torch.testing.assert_close(found, (ahead - behind) / 4e-4, rtol=0.03, atol=0)
+
+
+def test_a_score_below_the_mean_of_clean_images_costs_nothing(vae, other, x):
+    weights = torch.tensor([[0.0, 0.0]] * 3 + [[100.0, 0.0]]).double()
+    low = Calibration(Normal(weights, torch.ones(2).double()), AS_IT_IS, ANYTHING, 1.0, 0.01, images=99)
+    value, gradient = slope(Evading(vae, other, low, 1.0).penalty(x), x)
+    assert not value.any() and not gradient.any()
+
+
+def attacked(vae: VAE, x: torch.Tensor, knows: Evading | None) -> torch.Tensor:
+    attack = prepare(Request("photoguard-encoder", eps=8 / 255, steps=8), vae)
+    return dataclasses.replace(attack, knows=knows).perturb(x, ["a", "b"])
+
+
+def test_an_attacker_to_whom_the_scan_is_worth_nothing_attacks_as_any_other(vae, other, x):
+    assert torch.equal(attacked(vae, x, knowing(vae, other, 0.0)), attacked(vae, x, None))
+    settings = [
+        dataclasses.replace(prepare(Request("latent"), vae), knows=knows).settings()
+        for knows in (None, knowing(vae, other, 0.0))
+    ]
+    assert settings[0] == settings[1]
+
+
+def test_an_attacker_who_knows_the_scan_lowers_the_score_for_less_of_his_aim(vae, other, x):
+    score_of, aim = knowing(vae, other, 1.0).penalty(x), photoguard_encoder_objective(vae)
+    plain, knows = attacked(vae, x, None), attacked(vae, x, knowing(vae, other, 100.0))
+    assert score_of(knows).mean() < score_of(plain).mean() and aim(knows).mean() > aim(plain).mean()
+    said = dataclasses.replace(prepare(Request("latent"), vae), knows=knowing(vae, other, 2.0)).settings()["evading"]
+    assert (said["hardened"], said["weight"]) == (other.fingerprint(), 2.0)

@@ -109,6 +109,13 @@ MUTANTS = (
         "tests/test_pgd.py averaged_over_repeats",
     ),
     Mutant(
+        "a penalty is left out of the search",
+        "attacks/engine/pgd.py",
+        "return value + self.penalty(images) if self.penalty else value",
+        "return value",
+        "tests/test_pgd.py penalty",
+    ),
+    Mutant(
         "APGD never halves its step",
         "attacks/engine/apgd.py",
         "size = torch.where(back, size / 2, size)",
@@ -510,6 +517,13 @@ MUTANTS = (
         "before_y, after_y = original.mean(y), hardened.mean(y)",
         "before_y, after_y = hardened.mean(y), original.mean(y)",
         "tests/test_scan.py",
+    ),
+    Mutant(
+        "an attacker who knows the scan raises his score",
+        "scan/evading.py",
+        "scores.clamp(min=0)",
+        "-scores.clamp(min=0)",
+        "tests/test_scan.py penalty knows_the_scan",
     ),
     Mutant(
         "copies among the clean images count",

@@ -19,7 +19,7 @@ from srlvae.attacks.engine.pgd import Loop, size_of
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.attacks.request import Request
-from srlvae.attacks.through import Through
+from srlvae.attacks.through import Knowledge
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.images import Images, digest_of_picture, image_size, pad_to_multiple, read_fitted, to_levels
@@ -49,14 +49,14 @@ class PreparedAttack:
     """A request on one model, with the network of its perceptual budget. Attacks on a VAE take that of a pipeline.
 
     also: further VAEs on which the objective is added. Raises InputError if one reduces images by another factor.
-    purifier: a purifier that the attack goes through, in place of the request's view.
+    knows: what the attack knows of a defence, in place of the request's view.
     """
 
     request: Request
     model: VAE | Pipeline
     features: Features | None = None
     also: tuple[VAE, ...] = ()
-    purifier: Through | None = None
+    knows: Knowledge | None = None
 
     def __post_init__(self):
         for vae in self.also:
@@ -96,8 +96,8 @@ class PreparedAttack:
             said |= {"through": request.through, "draws": request.draws}
         if (precision := settled(request.precision)) != "no":
             said["precision"] = precision
-        if self.purifier:
-            said |= {"through": dict(self.purifier.about), "draws": self.purifier.draws}
+        if self.knows:
+            said |= self.knows.settings()
         if self.also:
             said["also"] = [vae.fingerprint() for vae in self.also]
         if self.features or ball.perceptual:
@@ -157,9 +157,8 @@ class PreparedAttack:
     def _loop(self, x: Images, draws: Generators, watch: Trace | None) -> Loop:
         preset, through = self.request.changed, self.request.through
         loop = Loop(mask=self._mask(x), restarts=preset.restarts, repeats=preset.repeats, watch=watch)
-        if self.purifier:
-            # Behind a view nothing is compared, so that there is nothing to choose among several starts by.
-            return replace(loop, view=self.purifier.view(draws), repeats=self.purifier.draws, restarts=1)
+        if self.knows:
+            return self.knows.used(loop, x, draws)
         if through is None:
             return loop
         return replace(loop, view=None if through == SAMPLING else VIEWS[through](draws), repeats=self.request.draws)

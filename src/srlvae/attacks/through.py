@@ -1,16 +1,28 @@
-"""An attack through a purifier that it knows."""
+"""What an attack knows of a defence; and the first kind of it, a purifier that it goes through."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 
-from srlvae.attacks.engine.pgd import View
+from srlvae.attacks.engine.pgd import Loop, View
 from srlvae.images import Images
 from srlvae.rng import Generators
+
+
+class Knowledge(Protocol):
+    """What an attacker knows of a defence."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """What the attacked images depend on by it, as it is written beside them."""
+        ...
+
+    def used(self, loop: Loop, x: Images, generators: Generators) -> Loop:
+        """The loop that makes use of it, for attacks on images `b 3 h w` in [0,1]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,14 @@ class Through:
     about: Mapping[str, Any]
     run: Callable[[Images, Generators], Images]
     draws: int = 1
+
+    def settings(self) -> Mapping[str, Any]:
+        """What the attacked images depend on by it."""
+        return {"through": dict(self.about), "draws": self.draws}
+
+    def used(self, loop: Loop, x: Images, generators: Generators) -> Loop:
+        """The loop behind the purifier. Nothing is compared there, so there is nothing to choose among several starts by."""
+        return replace(loop, view=self.view(generators), repeats=self.draws, restarts=1)
 
     def view(self, generators: Generators) -> View:
         """What an objective sees of images."""

@@ -73,7 +73,7 @@ class Attacker:
         if cell.made_on == "both":
             hardened = self.models["hardened"]
             attack = replace(attack, also=(hardened.vae if isinstance(hardened, Pipeline) else hardened,))
-        return replace(attack, purifier=self.purifier(cell.through)) if cell.through and self.purifier else attack
+        return replace(attack, knows=self.purifier(cell.through)) if cell.through and self.purifier else attack
 
     def doubts(self, attacked: ImageSet) -> list[str]:
         """What speaks against believing the attack that made these images. Each image adds its own reasons to the list."""

@@ -15,7 +15,8 @@ TUNING_CODE = ("attacks", "purify", "training", "finetune", "scan", "bench/attac
 POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
 STAGES = {
     "noisy": ("images", "rng", "attacks/noise", "attacks/table", "attacks/contrast", "bench/attacked"),
-    "attacked": (*IMAGE_CODE, "attacks", "purify", "bench/attacked"),
+    "attacked": (*IMAGE_CODE, "attacks", "purify", "scan/evading", "scan/evidence", "bench/attacked"),
+    "looked": (*IMAGE_CODE, "scan/evidence"),
     "purified": (*IMAGE_CODE, "purify", "bench/purifiers"),
     "edited": (*IMAGE_CODE, "bench/editor"),
     "timed": (*IMAGE_CODE, "purify", "bench/costs"),

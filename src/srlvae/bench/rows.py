@@ -63,6 +63,7 @@ class Row:
       poisons.
     - `run`, `step`, `images`, `seconds`, `encoder`: in hardening, the encoder's run, and what it had cost by then.
     - `handling`: in scans, what happened to the image between the attack and the scan.
+    - `weight`: in scans, what a standard deviation of the score was worth to the attacker; see `scan.evading`.
     - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`.
     - `compared`: in the floor of editing, which edits of clean photographs are compared.
 
@@ -76,7 +77,9 @@ class Row:
     - `target`, `concept`, `neither`: the share of images, generated for the concept, that the judge calls the target, the
       concept or something else. `others` is the share of images of other concepts that it calls what they were generated for.
     - `seconds`: the time that a fine-tuning took.
-    - `auroc`, `found`: how well a scan tells attacked images from clean ones, and the share that it detects.
+    - `auroc`, `found`: how well a scan tells attacked images from clean ones, and the share that it detects. `unlike` is the
+      share that it calls unlike the clean images, `score` the mean score.
+    - `kept`: the mean share that is left of the shift of latents of an attack that does not know the scan.
     """
 
     condition: Condition

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from srlvae.bench.rows import Row
+from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.rows import (
     NO_ATTACK,
     Table,
@@ -76,3 +76,16 @@ def handled_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         rows = [find_row(found[name], attack=attack, eps=eps, handling=handling) for name, handling in columns]
         lines.append([f"{attack} {eps}", *("{} ({})".format(*_auroc_and_found(row)) if row else "" for row in rows)])
     return ["attack", *(f"{name}, {handling}" for name, handling in columns)], lines
+
+
+def knowing_table(result: Mapping[str, Any]) -> Table:
+    """A line for each attack, ε and λ: what the scan detects, and the share left of the shift of either encoder's latents."""
+    rows = find_rows(rows_of(result), defence="scan")
+    lines = []
+    for row in (row for row in rows if "weight" in row.condition):
+        kept = [find_row(rows_of(result), **row.condition, defence=defence) for defence in VAE_OF]
+        cells = [format_share(one.measures["kept"]) if one else "" for one in kept]
+        about = [f"{row.condition['attack']} {row.condition['eps']}", f"{row.condition['weight']:g}"]
+        auroc = format_estimate(row.measures["auroc"], ".2f")
+        lines.append([*about, auroc, *(format_share(counted(row.measures[name])) for name in ("found", "unlike")), *cells])
+    return ["attack", "λ", "AUROC", "detected", "unlike", "shift of the original latents", "of the hardened ones"], lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -93,9 +94,19 @@ class Calibration:
     images: int
     copies: int = 0
 
+    def scores(self, evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"]) -> Float[Tensor, " n"]:
+        """The score of each image, with a gradient on the evidence."""
+        return _scores(self.normal, self.surroundings, self.familiar, evidence, traits)
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of what scores and verdicts follow from."""
+        parts = (self.normal.weights, self.normal.deviations, self.surroundings.scores, self.familiar.clean)
+        said = b"".join(part.numpy().tobytes() for part in parts) + repr(self.threshold).encode()
+        return hashlib.sha256(said).hexdigest()
+
     def judge(self, evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"]) -> tuple[Float[Tensor, " n"], list[str]]:
         """The score of each image, and why it is unlike the clean ones: blank where it is like them, or clearly suspicious."""
-        scores = _scores(self.normal, self.surroundings, self.familiar, evidence, traits)
+        scores = self.scores(evidence, traits)
         reasons = zip(scores.tolist(), self.familiar.unlike(traits), strict=True)
         return scores, [reason if score <= self.threshold else "" for score, reason in reasons]
 

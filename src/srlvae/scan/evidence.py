@@ -39,13 +39,14 @@ def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b e"]:
     before_y, after_y = original.mean(y), hardened.mean(y)
     # In the layout of x, in which both networks are faster.
     z = torch.empty_like(x).copy_(y + scrambled(x - y, original.factor)).clamp_(0, 1)
-    parting, change = _signs(before_x - before_y, after_x - after_y)
-    others = _signs(original.mean(z) - before_y, hardened.mean(z) - after_y)
+    parting, change = signs(before_x - before_y, after_x - after_y)
+    others = signs(original.mean(z) - before_y, hardened.mean(z) - after_y)
     disagreement = (before_y - after_y).square().mean((1, 2, 3)).sqrt().clamp(min=TINY).log()
     return torch.stack([parting, change, disagreement, *others], 1)
 
 
-def _signs(u: Latents, v: Latents) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+def signs(u: Latents, v: Latents) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    """Parting and change, of what the original encoder sees and what the hardened one sees; see `evidence`."""
     cosine = _in_patches(u * v) / (_in_patches(u * u) * _in_patches(v * v)).sqrt().clamp(min=TINY)
     change = (u - v).square().mean(1).sqrt().clamp(min=TINY).log().mean((1, 2))
     return -cosine.median(1).values, change

@@ -39,6 +39,7 @@ class Loop:
     - repeats: evaluations in a step, whose gradients are averaged.
     - view: what the objective sees of the images. A random one gives the expectation over transformations (Athalye et al. 2018,
       arXiv 1707.07397).
+    - penalty: what is added to the objective, of the images themselves and not of the view.
     - watch: called at every step with the objective of each image and its gradient, None in a search that has none.
     """
 
@@ -46,17 +47,27 @@ class Loop:
     restarts: int = 1
     repeats: int = 1
     view: View | None = None
+    penalty: Objective | None = None
     watch: Watch | None = None
 
+    def whole(self, objective: Objective) -> Objective:
+        """The objective of what `view` lets it see, and the penalty."""
+
+        def both(images: Images) -> Float[Tensor, " b"]:
+            value = objective(self.view(images) if self.view else images)
+            return value + self.penalty(images) if self.penalty else value
+
+        return both
+
     def slope(self, objective: Objective, images: Images) -> tuple[Float[Tensor, " b"], Images]:
-        """The objective and its gradient, as means over `repeats` evaluations of what `view` lets it see."""
-        view = self.view
-        return slope(objective if view is None else lambda seen: objective(view(seen)), images, self.repeats)
+        """The whole objective and its gradient, as means over `repeats` evaluations."""
+        return slope(self.whole(objective), images, self.repeats)
 
     @torch.no_grad()
     def value(self, objective: Objective, images: Images) -> Float[Tensor, " b"]:
-        """The objective without its gradient, as a mean over `repeats` evaluations of what `view` lets it see."""
-        return torch.stack([objective(self.view(images) if self.view else images) for _ in range(self.repeats)]).mean(0)
+        """The whole objective without its gradient, as a mean over `repeats` evaluations."""
+        whole = self.whole(objective)
+        return torch.stack([whole(images) for _ in range(self.repeats)]).mean(0)
 
     def masked(self, change: Images) -> Images:
         """`change` where pixels may change, and 0 elsewhere."""
@@ -101,7 +112,7 @@ def pgd(
             delta = project(delta - ball.step(number) * direction(loop.masked(gradient)), x, ball.eps, ball.norm)
         if keep_best:
             with torch.no_grad():
-                best, best_value = better(delta, objective(x + delta), best, best_value)
+                best, best_value = better(delta, loop.whole(objective)(x + delta), best, best_value)
     return (x + (best if keep_best else delta)).clamp(0, 1).detach()
 
 

@@ -43,8 +43,7 @@ def search_rendered(
         return x + loop.masked(project(render(parameters) - x, x, ball.eps, ball.norm))
 
     def seen(parameters: Parameters) -> Float[Tensor, " b"]:
-        rendered = images(parameters)
-        return objective(loop.view(rendered) if loop.view else rendered)
+        return loop.whole(objective)(images(parameters))
 
     parameters = best = start
     best_value = torch.full((len(x),), torch.inf, device=x.device)
