@@ -120,6 +120,10 @@ def vae() -> VAE:
 
 @pytest.fixture
 def x() -> torch.Tensor:
+    return smooth_images()
+
+
+def smooth_images() -> torch.Tensor:
     """Two smooth random images, `2 3 32 32` in [0,1]."""
     noise = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     return torch.nn.functional.interpolate(noise, 32, mode="bilinear").contiguous()
