@@ -143,7 +143,8 @@ def test_a_purifier_gives_images_and_keeps_them_apart(name, large):
         pytest.importorskip("cv2", reason="needs the extra purify")
     model = model_for(purifier.needs)
     # A fifth of the steps of SDEdit.
-    settings = {**purifier.short_settings, **({"steps": 20} if "strength" in purifier.settings else {})}
+    settings = {"steps": 20} if "strength" in purifier.settings else {}
+    settings |= purifier.short_settings
     y = purifier(large, generators(0, [0, 1]), model, **settings)
     assert y.shape == large.shape and y.dtype == torch.float32 and not y.requires_grad
     assert 0 <= y.min() and y.max() <= 1 and y.isfinite().all()
