@@ -113,6 +113,17 @@ def counted_once():
         yield
 
 
+@pytest.fixture(scope="module")
+def short_scores():
+    """Attacks of the scores before and after take one step: they are half of the time of a short run of hardening."""
+    from srlvae.harden import scores
+
+    attack = scores._attack
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores, "_attack", lambda objective, x, seed, first, steps=1: attack(objective, x, seed, first, 1))
+        yield
+
+
 @pytest.fixture
 def vae() -> VAE:
     return small_kl()

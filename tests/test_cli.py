@@ -23,6 +23,8 @@ from srlvae.images import read_image
 from srlvae.models.noise import denoising_loss
 from srlvae.models.vae import load_vae
 
+pytestmark = pytest.mark.usefixtures("short_scores")
+
 
 @pytest.fixture
 def folder(tmp_path):
