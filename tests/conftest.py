@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from jaxtyping import install_import_hook
 
@@ -20,11 +25,33 @@ from diffusers import AutoencoderKL, AutoencoderTiny  # noqa: E402
 
 from srlvae.models.vae import VAE  # noqa: E402
 
+P = ParamSpec("P")
+T = TypeVar("T")
 SHARED = Path(os.environ.get("SRLVAE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
+def built_once(build: Callable[P, T]) -> Callable[P, T]:
+    """Let `build` make a thing once for each of its arguments, and give copies of it, which take a tenth of the time.
+
+    The global generator is left as by `build`, which seeds it.
+    """
+
+    @functools.cache
+    def first(*args: P.args, **kwargs: P.kwargs) -> tuple[T, torch.Tensor]:
+        return build(*args, **kwargs), torch.get_rng_state()
+
+    @functools.wraps(build)
+    def another(*args: P.args, **kwargs: P.kwargs) -> T:
+        made, state = first(*args, **kwargs)
+        torch.set_rng_state(state)
+        return copy.deepcopy(made)
+
+    return another
+
+
+@built_once
 def small_kl(channels: int = 4, quant: bool = True) -> VAE:
-    """A random AutoencoderKL of factor 4, a tenth of a second to build."""
+    """A random AutoencoderKL of factor 4."""
     torch.manual_seed(0)
     model = AutoencoderKL(
         block_out_channels=(8, 8, 8),
@@ -41,6 +68,7 @@ def small_kl(channels: int = 4, quant: bool = True) -> VAE:
     return VAE(model.eval().requires_grad_(False))
 
 
+@built_once
 def small_tiny() -> VAE:
     """A random AutoencoderTiny: no posterior."""
     torch.manual_seed(0)
@@ -51,6 +79,16 @@ def small_tiny() -> VAE:
         num_decoder_blocks=(1, 1, 1),
     )
     return VAE(model.eval().requires_grad_(False))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_to_look_through():
+    """What has been imported by now is no garbage: not to look through it again makes hardening twice as fast.
+
+    Hardening collects garbage at each checkpoint, as memory may be short.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -75,6 +113,17 @@ def counted_once():
         yield
 
 
+@pytest.fixture(scope="module")
+def short_scores():
+    """Attacks of the scores before and after take one step: they are half of the time of a short run of hardening."""
+    from srlvae.harden import scores
+
+    attack = scores._attack
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores, "_attack", lambda objective, x, seed, first, steps=1: attack(objective, x, seed, first, 1))
+        yield
+
+
 @pytest.fixture
 def vae() -> VAE:
     return small_kl()
@@ -82,6 +131,10 @@ def vae() -> VAE:
 
 @pytest.fixture
 def x() -> torch.Tensor:
+    return smooth_images()
+
+
+def smooth_images() -> torch.Tensor:
     """Two smooth random images, `2 3 32 32` in [0,1]."""
     noise = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     return torch.nn.functional.interpolate(noise, 32, mode="bilinear").contiguous()

@@ -10,6 +10,7 @@ import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from conftest import built_once
 from srlvae.models.pipeline import Pipeline
 
 SIZE = 64
@@ -60,19 +61,25 @@ FEW_LEVELS = {
 }
 
 
-def sd15(vae, prediction_type: str = "epsilon", inpainting: bool = False, levels: dict[str, Any] = LEVELS) -> Pipeline:
+@built_once
+def sd15_networks(factor: int, channels: int, inpainting: bool, little: bool) -> dict[str, Any]:
     torch.manual_seed(0)
-    levels = {**levels, "sample_size": levels["sample_size"] // vae.factor}
+    levels = FEW_LEVELS if little else LEVELS
     unet = diffusers.UNet2DConditionModel(
-        in_channels=2 * vae.channels + 1 if inpainting else vae.channels,
-        out_channels=vae.channels,
+        in_channels=2 * channels + 1 if inpainting else channels,
+        out_channels=channels,
         attention_head_dim=8,
         cross_attention_dim=32,
         norm_num_groups=8,
-        **levels,
+        **levels | {"sample_size": levels["sample_size"] // factor},
     )
+    return {"unet": unet, "text_encoder": CLIPTextModel(text_config())}
+
+
+def sd15(vae, prediction_type: str = "epsilon", inpainting: bool = False, little: bool = False) -> Pipeline:
     scheduler = diffusers.PNDMScheduler(**SD15_SCHEDULER, prediction_type=prediction_type)
-    parts = {"vae": vae.model, "unet": unet, "text_encoder": CLIPTextModel(text_config()), "tokenizer": tokenizer()}
+    networks = sd15_networks(vae.factor, vae.channels, inpainting, little)
+    parts = {"vae": vae.model, "tokenizer": tokenizer(), **networks}
     pipe = diffusers.StableDiffusionPipeline(
         **parts, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
@@ -81,15 +88,16 @@ def sd15(vae, prediction_type: str = "epsilon", inpainting: bool = False, levels
 
 def little(vae) -> Pipeline:
     """SD 1.5 with few layers, for images of 32 pixels."""
-    return sd15(vae, levels=FEW_LEVELS)
+    return sd15(vae, little=True)
 
 
-def sdxl(vae) -> Pipeline:
+@built_once
+def sdxl_networks(factor: int, channels: int) -> dict[str, Any]:
     torch.manual_seed(0)
     unet = diffusers.UNet2DConditionModel(
-        sample_size=SIZE // vae.factor,
-        in_channels=vae.channels,
-        out_channels=vae.channels,
+        sample_size=SIZE // factor,
+        in_channels=channels,
+        out_channels=channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(32, 32, 64),
@@ -103,15 +111,19 @@ def sdxl(vae) -> Pipeline:
         cross_attention_dim=64,
         norm_num_groups=8,
     )
+    first = CLIPTextModel(text_config(hidden_act="quick_gelu"))
+    second = CLIPTextModelWithProjection(text_config(hidden_act="gelu", projection_dim=32))
+    return {"unet": unet, "text_encoder": first, "text_encoder_2": second}
+
+
+def sdxl(vae) -> Pipeline:
     pipe = diffusers.StableDiffusionXLPipeline(
         vae=vae.model,
-        unet=unet,
-        text_encoder=CLIPTextModel(text_config(hidden_act="quick_gelu")),
-        text_encoder_2=CLIPTextModelWithProjection(text_config(hidden_act="gelu", projection_dim=32)),
         tokenizer=tokenizer(),
         tokenizer_2=tokenizer(),
         scheduler=diffusers.EulerDiscreteScheduler(**SDXL_SCHEDULER),
         add_watermarker=False,
+        **sdxl_networks(vae.factor, vae.channels),
     )
     return Pipeline(frozen(pipe))
 

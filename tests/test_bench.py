@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,27 +51,39 @@ SHORT = dataclasses.replace(PROTOCOL, attacks=("reconstruction",), eps=(8 / 255,
 MEASURES = ("psnr", "ssim", "shift", "distance")
 
 
-@pytest.fixture(autouse=True)
-def networks(monkeypatch) -> list[str]:
-    """The names of the networks that the benchmark loads; every one is a small one."""
-    loaded: list[str] = []
+@pytest.fixture(autouse=True, scope="module")
+def loaded() -> Iterator[list[str]]:
+    """The names of the networks that benchmarks load; every one is a small one."""
+    names: list[str] = []
 
     def load(name):
-        loaded.append(name)
+        names.append(name)
         return PooledFeatures()
 
-    monkeypatch.setattr(distances, "load_features", load)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distances, "load_features", load)
+        yield names
+
+
+@pytest.fixture
+def networks(loaded) -> list[str]:
+    """Those that are loaded in a test."""
+    loaded.clear()
     return loaded
+
+
+def make_photographs(folder: Path) -> Path:
+    folder.mkdir()
+    draws = np.random.default_rng(0)
+    for i in range(7):
+        levels = draws.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(levels).resize((48, 40)).save(folder / f"{i}.png")
+    return folder
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    (tmp_path / "photographs").mkdir()
-    draws = np.random.default_rng(0)
-    for i in range(7):
-        levels = draws.integers(0, 256, (6, 6, 3), np.uint8)
-        Image.fromarray(levels).resize((48, 40)).save(tmp_path / "photographs" / f"{i}.png")
-    return tmp_path / "photographs"
+    return make_photographs(tmp_path / "photographs")
 
 
 @pytest.fixture
@@ -80,6 +94,31 @@ def hardened() -> VAE:
 
 def run(original, hardened, folder: Path, out: str = "out", protocol=PROTOCOL, **options) -> dict:
     return reconstruction(original, hardened, folder, folder.parent / out, protocol, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that has ended, of which tests only read."""
+
+    out: Path
+    result: dict
+    networks: list[str]
+    heard: Heard
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, loaded) -> Run:
+    """The run of PROTOCOL on the two VAEs."""
+    folder, heard = make_photographs(tmp_path_factory.mktemp("whole") / "photographs"), Heard(bar="rows")
+    loaded.clear()
+    result = run(small_kl(), hardened_twin(), folder, listener=heard)
+    return Run(folder.with_name("out"), result, list(loaded), heard)
+
+
+@pytest.fixture(scope="module")
+def equal(tmp_path_factory) -> dict:
+    """The result of PROTOCOL on two equal VAEs."""
+    return run(small_kl(), small_kl(), make_photographs(tmp_path_factory.mktemp("equal") / "photographs"))
 
 
 def photographs(folder: Path, protocol=PROTOCOL):
@@ -144,11 +183,11 @@ def test_a_protocol_is_refused_before_anything_runs(line, message, tmp_path):
 # --- the rows
 
 
-def test_every_cell_has_its_rows_with_all_measures(vae, hardened, folder, networks):
-    rows = rows_of(run(vae, hardened, folder))
+def test_every_cell_has_its_rows_with_all_measures(whole):
+    rows = rows_of(whole.result)
     found = [(row.condition, row.access, row.defence) for row in rows]
     wanted = [(cell.condition(), access_of(cell.made_on, defence), defence) for cell, defence in conditions(PROTOCOL)]
-    assert found == wanted and networks == ["random"]
+    assert found == wanted and whole.networks == ["random"]
     for row in rows:
         assert row.n == 5 and np.isfinite([measured_value(row, "frechet"), measured_value(row, "kid")]).all()
         for measure in MEASURES:
@@ -157,34 +196,31 @@ def test_every_cell_has_its_rows_with_all_measures(vae, hardened, folder, networ
             assert estimate.low - 1e-6 <= estimate.value <= estimate.high + 1e-6 and estimate.n == 5
 
 
-def test_what_is_written_is_what_is_returned(vae, hardened, folder):
-    result = run(vae, hardened, folder)
-    written = json.loads((folder.parent / "out" / "reconstruction.json").read_text(encoding="utf-8"))
-    assert written == json.loads(json.dumps(result))
+def test_what_is_written_is_what_is_returned(vae, hardened, whole):
+    written = json.loads((whole.out / "reconstruction.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(whole.result))
     assert (written["original"], written["hardened"]) == (vae.fingerprint(), hardened.fingerprint())
     assert written["protocol"]["eps"] == ["4/255", "8/255"] and len(written["images"]) == 5
 
 
-def test_the_clean_row_takes_more_photographs_than_are_attacked(vae, hardened, folder):
-    few, many = run(vae, hardened, folder), run(vae, hardened, folder, "many", dataclasses.replace(PROTOCOL, clean_images=7))
+def test_the_clean_row_takes_more_photographs_than_are_attacked(vae, hardened, folder, whole):
+    few, many = whole.result, run(vae, hardened, folder, "many", dataclasses.replace(PROTOCOL, clean_images=7))
     assert len(many["images"]) == 7 and many["images"][:5] == few["images"]
     assert {row.n for row in rows_of(many, attack="none")} == {7}
     for row in rows_of(many, attack="latent"):
         assert row in rows_of(few) and row.n == 5
 
 
-def test_the_picture_grid_has_a_row_a_photograph_and_six_columns(vae, hardened, folder):
-    run(vae, hardened, folder)
-    _, height, width = read_image(folder.parent / "out" / "grid.png").shape
+def test_the_picture_grid_has_a_row_a_photograph_and_six_columns(whole):
+    _, height, width = read_image(whole.out / "grid.png").shape
     # Cells of 32 pixels with 4 on every side, under captions of twice 9 pixels.
     assert (width, height) == (6 * 40, 5 * 40 + 18)
 
 
-def test_the_clean_row_is_the_reconstruction_of_the_clean_images(vae, hardened, folder):
-    result = run(vae, hardened, folder)
+def test_the_clean_row_is_the_reconstruction_of_the_clean_images(vae, hardened, folder, whole):
     x, _ = photographs(folder)
     for name, model in (("none", vae), ("hardened", hardened)):
-        (row,) = rows_of(result, attack="none", defence=name)
+        (row,) = rows_of(whole.result, attack="none", defence=name)
         y = model.reconstruct(x)
         # The same float32 sums in batches of another size.
         assert measured_value(row, "psnr") == pytest.approx(psnr(y, x).mean().item(), rel=1e-4)
@@ -215,26 +251,23 @@ def test_attacked_images_and_noise_are_whole_grey_levels_within_the_budget(vae, 
         assert 0 < moved <= 8
 
 
-def test_an_attack_and_a_larger_budget_move_latents_more_than_noise(vae, hardened, folder):
-    result = run(vae, hardened, folder)
-
+def test_an_attack_and_a_larger_budget_move_latents_more_than_noise(whole):
     def shift(attack: str, eps: str) -> float:
-        return measured_value(rows_of(result, attack=attack, eps=eps, defence="none")[0], "shift")
+        return measured_value(rows_of(whole.result, attack=attack, eps=eps, defence="none")[0], "shift")
 
     assert 0 < shift("uniform-noise", "4/255") < shift("uniform-noise", "8/255") < shift("latent", "8/255")
     assert shift("latent", "4/255") < shift("latent", "8/255")
 
 
-def test_equal_vaes_have_equal_numbers_white_box_and_in_transfer(vae, folder):
-    result = run(vae, small_kl(), folder)
-    for attack, eps in {(row.condition["attack"], row.condition["eps"]) for row in rows_of(result)}:
-        first, *others = [row.measures for row in rows_of(result, attack=attack, eps=eps)]
+def test_equal_vaes_have_equal_numbers_white_box_and_in_transfer(equal):
+    for attack, eps in {(row.condition["attack"], row.condition["eps"]) for row in rows_of(equal)}:
+        first, *others = [row.measures for row in rows_of(equal, attack=attack, eps=eps)]
         # The same operations on the same numbers: bit by bit.
         assert len(others) == (1 if attack in ("none", *NOISES) else 2) and all(other == first for other in others)
 
 
-def test_the_rows_of_the_original_do_not_depend_on_the_hardened_vae(vae, hardened, folder):
-    one, other = run(vae, small_kl(), folder, "one"), run(vae, hardened, folder, "other")
+def test_the_rows_of_the_original_do_not_depend_on_the_hardened_vae(equal, whole):
+    one, other = equal, whole.result
     assert rows_of(one, defence="none") == rows_of(other, defence="none")
     own = [rows_of(result, defence="hardened", access="white-box") for result in (one, other)]
     assert own[0] != own[1]
@@ -252,29 +285,28 @@ def test_the_vaes_and_the_global_generator_are_left_as_found(vae, hardened, fold
 # --- interrupted and repeated
 
 
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_rows(vae, hardened, folder):
-    whole, resumed = Heard(bar="rows"), Heard(bar="rows")
-    rows = run(vae, hardened, folder, "whole", listener=whole)["rows"]
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_rows(vae, hardened, folder, whole):
+    rows, resumed = whole.result["rows"], Heard(bar="rows")
     with pytest.raises(RuntimeError, match="power cut"):
         run(vae, hardened, folder, listener=Heard(crash_at=8, bar="rows"))
     kept = json.loads((folder.parent / "out" / "reconstruction.json").read_text(encoding="utf-8"))["rows"]
     assert kept == json.loads(json.dumps(rows[:8])) and not (folder.parent / "out" / "grid.png").exists()
     assert run(vae, hardened, folder, listener=resumed)["rows"] == rows
     # Before, noise within two budgets and one attack on five images each were made.
-    assert resumed.images_made == whole.images_made - 3 * 5
+    assert resumed.images_made == whole.heard.images_made - 3 * 5
 
 
-def test_a_second_run_measures_nothing(vae, hardened, folder, networks):
-    first = run(vae, hardened, folder)
-    networks.clear()
+def test_a_second_run_measures_nothing(vae, hardened, folder, networks, whole):
+    shutil.copytree(whole.out, folder.with_name("out"))
     told = Heard(bar="rows")
-    assert run(vae, hardened, folder, listener=told) == first and networks == [] and told.images_made == 0
+    assert run(vae, hardened, folder, listener=told) == whole.result and networks == [] and told.images_made == 0
 
 
-def test_a_listener_is_told_of_every_row_made_or_found(vae, hardened, folder):
-    for _ in range(2):
-        told = Heard(bar="rows")
-        run(vae, hardened, folder, listener=told)
+def test_a_listener_is_told_of_every_row_made_or_found(vae, hardened, folder, whole):
+    shutil.copytree(whole.out, folder.with_name("out"))
+    again = Heard(bar="rows")
+    run(vae, hardened, folder, listener=again)
+    for told in (whole.heard, again):
         assert told.notes == [f"{cell}, {defence}" for cell, defence in conditions(PROTOCOL)]
         assert told.bars["rows"] == [(number, 28) for number in range(1, 29)]
 

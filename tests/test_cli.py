@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,15 +23,22 @@ from srlvae.images import read_image
 from srlvae.models.noise import denoising_loss
 from srlvae.models.vae import load_vae
 
+pytestmark = pytest.mark.usefixtures("short_scores")
+
 
 @pytest.fixture
 def folder(tmp_path):
-    small_kl().save(tmp_path / "vae")
-    (tmp_path / "photographs").mkdir()
+    return filled(tmp_path)
+
+
+def filled(folder: Path) -> Path:
+    """The folder with a VAE and photographs in it."""
+    small_kl().save(folder / "vae")
+    (folder / "photographs").mkdir()
     for i in range(12):
         levels = torch.randint(0, 256, (8, 8, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
-        Image.fromarray(levels.numpy()).resize((64, 64)).save(tmp_path / "photographs" / f"{i}.png")
-    return tmp_path
+        Image.fromarray(levels.numpy()).resize((64, 64)).save(folder / "photographs" / f"{i}.png")
+    return folder
 
 
 def run(monkeypatch, *words: object) -> int:
@@ -43,31 +53,38 @@ def harden_words(folder, *more: object) -> tuple[object, ...]:
     return "harden", folder / "vae", *words, "--resolution", 32, "--steps", 2, "--batch-size", 2, "--precision", "no", *more
 
 
-def test_harden_then_attack(folder, monkeypatch, capsys):
-    assert run(monkeypatch, *harden_words(folder)) == 0
-    assert "bench reconstruction" in capsys.readouterr().out
-    target = folder / "attacked"
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> tuple[Path, str]:
+    """A folder with a VAE, photographs and the hardened VAE, of which tests only read, and what the command said."""
+    folder, said = filled(tmp_path_factory.mktemp("done")), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        assert run(patch, *harden_words(folder)) == 0
+    return folder, said.getvalue()
+
+
+def test_harden_then_attack(done, tmp_path, monkeypatch):
+    folder, said = done
+    assert "bench reconstruction" in said
     words = ("attack", "latent", folder / "photographs" / "0.png", "--vae", folder / "out", "--eps", "8/255", "--steps", 3)
-    assert run(monkeypatch, *words, "--out", target) == 0
-    moved = (read_image(target / "0.png") - read_image(folder / "photographs" / "0.png")).abs().max() * 255
+    assert run(monkeypatch, *words, "--out", tmp_path / "attacked") == 0
+    moved = (read_image(tmp_path / "attacked" / "0.png") - read_image(folder / "photographs" / "0.png")).abs().max() * 255
     assert 0 < moved.round() <= 8
-    assert json.loads((target / "0.json").read_text())["effective_eps"] == f"{moved.round():.0f}/255"
+    assert json.loads((tmp_path / "attacked" / "0.json").read_text())["effective_eps"] == f"{moved.round():.0f}/255"
 
 
-def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(folder, monkeypatch, capsys):
-    assert run(monkeypatch, *harden_words(folder)) == 0
-    assert f"srlvae export {folder / 'out'} --to ldm --out out.safetensors" in capsys.readouterr().out.replace("\n", "")
+def test_a_hardened_vae_is_exported_by_the_command_that_harden_names(done, tmp_path, monkeypatch, capsys):
+    folder, said = done
+    assert f"srlvae export {folder / 'out'} --to ldm --out out.safetensors" in said.replace("\n", "")
     words = ("export", folder / "out", "--to", "ldm", "--dtype", "float16")
-    assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 0
+    assert run(monkeypatch, *words, "--out", tmp_path / "out.safetensors") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "its layers differ from those of the published models" in shown
-    again, hardened = load_vae(folder / "out.safetensors"), load_vae(folder / "out", dtype=torch.float16)
+    again, hardened = load_vae(tmp_path / "out.safetensors"), load_vae(folder / "out", dtype=torch.float16)
     assert again.fingerprint() == hardened.fingerprint()
-    assert run(monkeypatch, *words, "--out", folder / "out.safetensors") == 2
+    assert run(monkeypatch, *words, "--out", tmp_path / "out.safetensors") == 2
     assert "exists already" in " ".join(capsys.readouterr().err.split())
-    assert (
-        run(monkeypatch, "export", folder / "out", "--to", "ldm", "--dtype", "fp8", "--out", folder / "other.safetensors") == 2
-    )
+    words = ("export", folder / "out", "--to", "ldm", "--dtype", "fp8", "--out", tmp_path / "other.safetensors")
+    assert run(monkeypatch, *words) == 2
     assert "no dtype 'fp8'" in capsys.readouterr().err
 
 
@@ -81,16 +98,16 @@ def test_an_export_says_where_it_is_loaded(tmp_path, monkeypatch, capsys):
     )
 
 
-def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(folder, monkeypatch, capsys):
-    assert run(monkeypatch, *harden_words(folder)) == 0
-    assert run(monkeypatch, "apply", folder / "out", "--to", folder / "vae", "--out", folder / "applied") == 0
+def test_apply_puts_an_encoder_onto_its_base_and_onto_no_other(done, tmp_path, monkeypatch, capsys):
+    folder, _ = done
+    assert run(monkeypatch, "apply", folder / "out", "--to", folder / "vae", "--out", tmp_path / "applied") == 0
     hardened = load_vae(folder / "out").fingerprint()
-    assert load_vae(folder / "applied").fingerprint() == hardened and hardened in capsys.readouterr().out
+    assert load_vae(tmp_path / "applied").fingerprint() == hardened and hardened in capsys.readouterr().out
     encoder = folder / "out" / "encoder.safetensors"
-    assert run(monkeypatch, "apply", encoder, "--to", folder / "vae", "--out", folder / "applied") == 2
+    assert run(monkeypatch, "apply", encoder, "--to", folder / "vae", "--out", tmp_path / "applied") == 2
     assert "has something in it" in " ".join(capsys.readouterr().err.split())
-    assert run(monkeypatch, "apply", encoder, "--to", folder / "out", "--out", folder / "twice") == 2
-    assert "belongs to another base" in " ".join(capsys.readouterr().err.split()) and not (folder / "twice").exists()
+    assert run(monkeypatch, "apply", encoder, "--to", folder / "out", "--out", tmp_path / "twice") == 2
+    assert "belongs to another base" in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "twice").exists()
 
 
 @pytest.fixture(scope="module")

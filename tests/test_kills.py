@@ -104,27 +104,40 @@ def check_same(command: str, out: Path, expected: object, code: int, said: Path)
     assert not left and not any(PARTIAL.fullmatch(path.name) for path in out.rglob("*"))
 
 
-def kill_and_go_on(command: str, place: Path, whole, draws: random.Random, name: str, times: int = 1) -> None:
-    expected, count = whole(command)
+def kill_and_go_on(command: str, place: Path, whole, *moments: int) -> None:
+    expected, _ = whole(command)
+    # What fails is named for its moments.
+    name = "-".join(["cut", *map(str, moments)])
     out, said = place / command / name, place / command / f"{name}.txt"
-    for _ in range(times):
+    for moment in moments:
         # A run that goes on touches fewer files: it may end before its moment comes.
-        assert finish(words_of(command, place, out), said, place, draws.randint(1, count)) in (-9, 0, 2)
+        assert finish(words_of(command, place, out), said, place, moment) in (-9, 0, 2)
     check_same(command, out, expected, finish(words_of(command, place, out), said, place), said)
 
 
 @pytest.mark.parametrize("command", RESULTS)
 def test_a_command_that_is_killed_goes_on_and_ends_the_same(command, place, whole):
-    kill_and_go_on(command, place, whole, random.Random(f"{command} 0"), "cut")
+    _, count = whole(command)
+    kill_and_go_on(command, place, whole, random.Random(f"{command} 0").randint(1, count))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", RESULTS)
 def test_a_command_that_is_killed_at_twenty_moments_goes_on_and_ends_the_same(command, place, whole):
-    for number in range(17):
-        kill_and_go_on(command, place, whole, random.Random(), f"cut-{number}")
+    _, count = whole(command)
+    for moment in random.sample(range(1, count + 1), 17):
+        kill_and_go_on(command, place, whole, moment)
     # Again and again, as on a machine that is taken away.
-    kill_and_go_on(command, place, whole, random.Random(), "cut-often", 3)
+    kill_and_go_on(command, place, whole, *random.sample(range(1, count + 1), 3))
+
+
+# Those that remove what they needed to go on, once they have ended.
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ONCE)
+def test_a_command_that_is_killed_where_it_ends_leaves_what_one_leaves_that_is_not(command, place, whole):
+    _, count = whole(command)
+    for moment in range(count - 15, count + 1):
+        kill_and_go_on(command, place, whole, moment)
 
 
 @pytest.mark.parametrize("command", RESULTS)

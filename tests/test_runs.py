@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from srlvae.errors import InputError
-from srlvae.runs import claim, earlier_record
+from srlvae.locks import hold
+from srlvae.runs import claim, earlier_record, end
 
 RUN = {"vae": "abc", "config": {"seed": 0, "workers": 2}, "eps": (8, 15)}
 
@@ -69,6 +71,26 @@ def test_an_interrupted_run_is_left_alone_where_it_is_not_to_go_on(tmp_path):
     (tmp_path / "work.bin").write_bytes(b"1")
     with pytest.raises(InputError, match="interrupted run; leave out --no-resume"):
         claim(tmp_path, "run.json", RUN, resume=False)
+
+
+@pytest.mark.parametrize("cut", ["before", "within"])
+def test_a_run_that_is_killed_as_it_ends_keeps_no_checkpoint(cut, tmp_path, monkeypatch):
+    claim(tmp_path, "checkpoints/run.json", RUN, finished="done.json")
+    (tmp_path / "checkpoints" / "last.bin").write_bytes(b"1")
+    (tmp_path / "done.json").write_text("{}")
+    if cut == "within":
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(shutil, "rmtree", interrupted)
+            end(tmp_path, "checkpoints/run.json")
+        # Not even a part of it is taken for a checkpoint.
+        assert not (tmp_path / "checkpoints").exists() and len(list(tmp_path.iterdir())) == 2
+    with hold(tmp_path), pytest.raises(InputError, match="holds a finished run"):
+        claim(tmp_path, "checkpoints/run.json", RUN, finished="done.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["done.json"]
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_file_is_no_folder(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import small_kl, small_tiny
+from conftest import built_once, small_kl, small_tiny
 from srlvae.errors import InputError
 from srlvae.models.vae import VAE, load_vae
 from srlvae.rng import generator, generators
@@ -20,6 +20,7 @@ from srlvae.rng import generator, generators
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
+@built_once
 def small_vq() -> VAE:
     torch.manual_seed(0)
     model = diffusers.VQModel(
@@ -32,6 +33,7 @@ def small_vq() -> VAE:
     return VAE(model.eval().requires_grad_(False))
 
 
+@built_once
 def small_dc() -> VAE:
     torch.manual_seed(0)
     kinds, widths, scales = ("ResBlock", "EfficientViTBlock"), (8, 8), ((), (5,))
@@ -54,11 +56,13 @@ STATISTICS = {"latents_mean": [-1.0, 0.0, 0.5, 2.0], "latents_std": [0.5, 1.0, 2
 FRAMES = {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 1], "num_res_blocks": 1, "temperal_downsample": [True], **STATISTICS}
 
 
+@built_once
 def small_wan() -> VAE:
     torch.manual_seed(0)
     return VAE(diffusers.AutoencoderKLWan(**FRAMES).eval().requires_grad_(False))
 
 
+@built_once
 def small_qwen() -> VAE:
     torch.manual_seed(0)
     return VAE(diffusers.AutoencoderKLQwenImage(**FRAMES).eval().requires_grad_(False))

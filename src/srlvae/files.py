@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path = Path(path)
     with saying_where(path):
         _make(path.parent)
-        partial = _new_name(path.parent, path.suffix)
+        partial = new_name(path.parent, path.suffix)
         with _new_file(partial) as mode:
             write(partial)
             publish(partial, path, mode)
@@ -53,10 +53,10 @@ def fill_folder(out: Path, write: Callable[[Path], object], last: str) -> None:
     """
     with saying_where(out):
         out.mkdir(parents=True, exist_ok=True)
-        partial = _new_name(out)
+        partial = new_name(out)
         partial.mkdir()
         try:
-            with _locked(os.open(partial, os.O_RDONLY)), _new_file(_new_name(partial)) as mode:
+            with _locked(os.open(partial, os.O_RDONLY)), _new_file(new_name(partial)) as mode:
                 write(partial)
             for file in sorted(_files(partial), key=lambda file: (file == partial / last, file)):
                 target = out / file.relative_to(partial)
@@ -109,7 +109,8 @@ def _not_written(path: Path, reason: object) -> str:
     return f"cannot write {path} ({reason}). What was there is unchanged; once this is fixed, the same command resumes the run"
 
 
-def _new_name(folder: Path, suffix: str = "") -> Path:
+def new_name(folder: Path, suffix: str = "") -> Path:
+    """A name in `folder` for what is unfinished: `sweep` removes it if this process is cut off."""
     return folder / f".srlvae-{secrets.token_hex(8)}.partial{suffix}"
 
 
@@ -135,10 +136,7 @@ def _locked(descriptor: int) -> Iterator[None]:
 
 
 def lock(descriptor: int) -> bool | None:
-    """Lock an open file for as long as it is open here. Returns whether it was free; None where nothing can be locked.
-
-    The system undoes it when the process ends, in whatever way.
-    """
+    """Lock an open file until it is closed or its process ends. Returns whether it was free, or None if none can be locked."""
     if _locks is None:
         return None
     try:

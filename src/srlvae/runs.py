@@ -6,13 +6,15 @@ where something else lies in the folder, nothing is touched and the error says w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, digest, read_record, write_json
+from srlvae.files import LEFT_OUT, digest, new_name, read_record, write_json
 
 
 def claim(
@@ -22,7 +24,8 @@ def claim(
 
     Call this before anything is computed. `run` is plain data and is written to the file `record` in `out`. Keys in `free`, at
     any depth, do not change the result, so they may differ from the earlier run's. `finished` names a file that exists once a
-    run has ended. With `resume=False` only a free folder is taken; a folder that holds nothing but a record counts as free.
+    run has ended; what it would go on from is then removed. With `resume=False` only a free folder is taken; a folder that
+    holds nothing but a record counts as free.
 
     Raises InputError if `out` is a file, holds something else, holds another run (naming what differs) or holds a finished one.
     """
@@ -30,6 +33,8 @@ def claim(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a new folder")
     if finished and (out / finished).is_file():
+        with contextlib.suppress(OSError):  # it may have been killed before it came to that
+            end(out, record)
         raise InputError(f"{out} holds a finished run; give a new folder")
     goes_on = holds_files(out, record)
     if goes_on and not (out / record).is_file():
@@ -40,6 +45,17 @@ def claim(
         return True
     write_json(out / record, run)
     return goes_on
+
+
+def end(out: Path, record: str) -> None:
+    """Remove the folder in `out` of a run's `record` and checkpoints, as the run has written its result.
+
+    It goes as a whole, or is swept away by the next command in `out`. Raises OSError where that cannot be done.
+    """
+    if (out / record).is_file():
+        partial = new_name(out)
+        (out / record).parent.rename(partial)
+        shutil.rmtree(partial)
 
 
 def check_free(out: Path) -> None:

@@ -384,6 +384,20 @@ MUTANTS = (
         "tests/test_terms.py",
     ),
     Mutant(
+        "a run that was killed as it ended keeps its checkpoints",
+        "runs.py",
+        "            end(out, record)",
+        "            pass",
+        "tests/test_runs.py killed_as_it_ends",
+    ),
+    Mutant(
+        "the checkpoints of a run that has ended go one by one",
+        "runs.py",
+        "(out / record).parent.rename(partial)",
+        "partial = (out / record).parent",
+        "tests/test_runs.py killed_as_it_ends",
+    ),
+    Mutant(
         "a resumed hardening begins again",
         "harden/train.py",
         "return restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from srlvae.images import LeftOut, digest_of_picture
 from srlvae.locks import holds
 from srlvae.models.load import LORA
 from srlvae.models.pipeline import Pipeline
-from srlvae.runs import claim, earlier_record
+from srlvae.runs import claim, earlier_record, end
 from srlvae.training.processes import processes
 
 RECORD, RUN, CHECKPOINT = "finetune.json", "checkpoints/run.json", "checkpoints/last.safetensors"
@@ -73,7 +72,7 @@ def finetune(
     else:
         fill_folder(out, tuned.pipe.save_pretrained, last="model_index.json")
     write_json(out / RECORD, run)
-    shutil.rmtree((out / CHECKPOINT).parent)
+    end(out, RUN)
     return tuned
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from srlvae.models.encoders import NAME as ENCODER
 from srlvae.models.encoders import write_encoder
 from srlvae.models.vae import RECORD, VAE
 from srlvae.provenance import environment
+from srlvae.runs import end
 
 CHECKPOINT = "checkpoints/last.safetensors"
 RUN, LOG = "checkpoints/run.json", "log.jsonl"
@@ -82,7 +82,7 @@ def finish_folder(
     }
     write_text(out / CARD, write_card(record, score_rows(record), base))
     write_json(out / RECORD, record)
-    shutil.rmtree(out / "checkpoints")
+    end(out, RUN)
 
 
 def _check_result(scores: dict) -> None:
