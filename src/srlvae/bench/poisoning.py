@@ -9,23 +9,21 @@ throughout.
 from __future__ import annotations
 
 import itertools
-import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from srlvae.bench.cache import CACHE, Cache, announce, key_of
 from srlvae.bench.output import claim_output
+from srlvae.bench.points import SHEETS, measure_once, run_points
 from srlvae.bench.poison_defences import SCAN, TrainingDefences
 from srlvae.bench.poison_tuning import PoisonJudge, Tuner, Tuning
 from srlvae.bench.poisons import DIRTY_LABEL, NIGHTSHADE, Poison, Poisons, check_concepts
 from srlvae.bench.protocol import PoisoningProtocol, as_written
-from srlvae.bench.rows import Access, Condition, Estimate, Row, as_data, read_measures
+from srlvae.bench.rows import Access, Condition, Estimate, Row, read_measures
 from srlvae.events import Listener
-from srlvae.files import write_atomically, write_json
-from srlvae.images import tile, write_image
+from srlvae.images import Images
 from srlvae.locks import holds
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
@@ -33,9 +31,8 @@ from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 from srlvae.training.precision import automatic_precision
-from srlvae.training.processes import processes
 
-RESULT, SHEETS = "poisoning.json", "sheets"
+RESULT = "poisoning.json"
 # The defences that use the hardened VAE.
 USES_HARDENED = ("hardened", SCAN)
 # Settings that are not part of a fine-tuning's key as they are, so that a longer sweep keeps what a shorter one made. What a
@@ -90,7 +87,7 @@ def poisoning(
     Raises InputError for concepts that the judge or the protocol does not know, and for folders with too few photographs.
     """
     check_concepts(protocol, judge.concepts)
-    listener, state = listener or Listener(), processes()
+    listener = listener or Listener()
     pipeline = pipeline.without_safety_checker()
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     claim_output(out, "poisoning", RESULT)
@@ -102,19 +99,7 @@ def poisoning(
     result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned), "rows": []}
     make_poisons(poisons, planned)
     announce(poisons.cache.folder)
-    for number, tuning in enumerate(planned, 1):
-        if number % state.num_processes == state.process_index:
-            sweep.measure(tuning, listener)
-            if state.is_main_process:
-                result["rows"] = as_data(sweep.row(done) for done in planned if sweep.is_measured(done))
-                write_json(out / RESULT, result)
-        listener.at("rows", number, len(planned), str(tuning))
-    if not state.is_main_process:
-        return {}
-    made_by = [(tuning, number % state.num_processes) for number, tuning in enumerate(planned, 1)]
-    result["rows"] = as_data(sweep.row(tuning, process) for tuning, process in made_by)
-    write_json(out / RESULT, result)
-    return result
+    return run_points(sweep, planned, result, out / RESULT, listener)
 
 
 def make_poisons(poisons: Poisons, planned: list[Tuning]) -> None:
@@ -157,29 +142,24 @@ class Sweep:
         settings = self.defences.settings_of(tuning.defence)
         return key_of("poisoned", vaes=used, purifier=settings, tuning=asdict(tuning), **self.made_of)
 
-    def is_measured(self, tuning: Tuning) -> bool:
-        """Whether the measures of a fine-tuning are in the cache."""
-        return self.cache.has_record(self.key(tuning))
-
     def measure(self, tuning: Tuning, listener: Listener) -> None:
         """Fine-tune and measure, unless that was done before, and copy the contact sheet to this run's sheets."""
-        key = self.key(tuning)
-        kept = self.cache.path(key, ".webp")
 
-        def make() -> dict[str, Any]:
-            started = time.perf_counter()
+        def make() -> tuple[dict[str, Any], Images]:
             measures, shown = self.poison_judge.measure(self.tuner.tuned(tuning, listener), tuning)
-            write_image(kept, tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)]))
-            measures["seconds"] = Estimate(time.perf_counter() - started, None, None, 1)
-            return {name: asdict(found) for name, found in measures.items()}
+            return {name: asdict(found) for name, found in measures.items()}, shown
 
-        self.cache.record(key, make, picture=kept)
         access = tuning.poison.access(tuning.defence)
         sheet = self.out / SHEETS / sheet_name(tuning.condition(), access, tuning.defence)
-        write_atomically(sheet, lambda file: shutil.copyfile(kept, file))
+        measure_once(self.cache, self.key(tuning), make, sheet)
 
-    def row(self, tuning: Tuning, process: int = 0) -> Row:
-        """The row of a fine-tuning. Waits for it if another `process` measures it."""
-        measures = read_measures(self.cache.record_of(self.key(tuning), process))
-        access, n = tuning.poison.access(tuning.defence), measures["target"].n
-        return Row(tuning.condition(), access, tuning.defence, n, measures)
+    def rows(self, points: Sequence[Tuning]) -> list[Row]:
+        """The rows of fine-tunings that are measured."""
+        return [self._row(tuning) for tuning in points]
+
+    def _row(self, tuning: Tuning) -> Row:
+        record = self.cache.record_of(self.key(tuning), 0)
+        seconds = Estimate(record.pop("seconds"), None, None, 1)
+        measures = {**read_measures(record), "seconds": seconds}
+        access = tuning.poison.access(tuning.defence)
+        return Row(tuning.condition(), access, tuning.defence, measures["target"].n, measures)

@@ -6,10 +6,13 @@ Budgets ε are in [0,1] units, and written `15/255` in TOML files.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srlvae.config import budget
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
+
+if TYPE_CHECKING:
+    from srlvae.bench.mimicry_protocol import MimicryProtocol
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class PoisoningProtocol:
     judge: str = "judge"
 
 
-def as_written(protocol: ReconstructionProtocol | EditingProtocol | PoisoningProtocol) -> dict[str, Any]:
+def as_written(protocol: ReconstructionProtocol | EditingProtocol | PoisoningProtocol | MimicryProtocol) -> dict[str, Any]:
     """The protocol as plain data for a result file. Budgets are written as they are in TOML files, such as `15/255`."""
     return _written(asdict(protocol))
 
