@@ -31,6 +31,7 @@ RANGES: dict[str, Range] = {
     **{name: (1, MOST_IMAGES) for name in IMAGES},
     "steps": (1, MOST_STEPS),
     "attack_steps": (0, MOST_STEPS),
+    "more_steps": (0, MOST_STEPS),
     "denoising_steps": (1, MOST_STEPS_OF_NOISE),
     "counts": (0, MOST_IMAGES),
     "judged": (2, MOST_IMAGES),

@@ -14,7 +14,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from srlvae.bench.cache import CACHE, Cache, announce, key_of
+from srlvae.bench.estimates import mean_estimate
 from srlvae.bench.output import claim_output
 from srlvae.bench.points import SHEETS, measure_once, run_points
 from srlvae.bench.poison_defences import SCAN, TrainingDefences
@@ -33,11 +36,14 @@ from srlvae.provenance import environment
 from srlvae.training.precision import automatic_precision
 
 RESULT = "poisoning.json"
+# An attack has converged if its objective falls by no more than this share in the last quarter of its steps.
+CONVERGED = 0.05
 # The defences that use the hardened VAE.
 USES_HARDENED = ("hardened", SCAN)
 # Settings that are not part of a fine-tuning's key as they are, so that a longer sweep keeps what a shorter one made. What a
 # fine-tuning takes from them is in its own fields, and networks count by their weights instead of their names.
-SWEPT_SETTINGS = ("pairs", "counts", "eps", "white_box", "dirty_label", "seeds", "purifiers", "pipeline", "hardened")
+SWEPT_SETTINGS = ("pairs", "counts", "eps", "more_steps", "white_box", "dirty_label")
+SWEPT_SETTINGS += ("seeds", "purifiers", "pipeline", "hardened")
 
 
 def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:
@@ -45,15 +51,17 @@ def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:
 
     Without a defence and with the hardened VAE, poison made on the original VAE is swept over two settings: over its number,
     from none at all, at the largest ε; and over ε, at the largest number. Other kinds of poison and other defences are run at
-    the largest number and the largest ε alone.
+    the largest number and the largest ε alone, and so is Nightshade with more steps.
     """
     most, widest = max(protocol.counts), max(protocol.eps)
-    nightshade = (NIGHTSHADE, widest, most, "original")
-    swept = [("none", 0.0, 0, ""), *((NIGHTSHADE, widest, count, "original") for count in protocol.counts if count)]
-    swept += [(NIGHTSHADE, eps, most, "original") for eps in protocol.eps if eps != widest]
+    longer = protocol.attack_steps + protocol.more_steps
+    nightshade = (NIGHTSHADE, widest, most, "original", 0)
+    swept = [("none", 0.0, 0, "", 0), *((NIGHTSHADE, widest, count, "original", 0) for count in protocol.counts if count)]
+    swept += [(NIGHTSHADE, eps, most, "original", 0) for eps in protocol.eps if eps != widest]
+    swept += [(NIGHTSHADE, widest, most, "original", longer)] * (protocol.more_steps > 0)
     # Poison made on the hardened VAE is only tried on that VAE. Wrong captions are the same for both VAEs.
-    poisons = {"none": swept + [(DIRTY_LABEL, 0.0, most, "")] * protocol.dirty_label}
-    poisons["hardened"] = swept + [(NIGHTSHADE, widest, most, "hardened")] * protocol.white_box
+    poisons = {"none": swept + [(DIRTY_LABEL, 0.0, most, "", 0)] * protocol.dirty_label}
+    poisons["hardened"] = swept + [(NIGHTSHADE, widest, most, "hardened", 0)] * protocol.white_box
     others = [chosen.name for chosen in protocol.purifiers] + [SCAN] * (protocol.scan_rate > 0)
     poisons |= {name: [nightshade] for name in others}
     for seed, (defence, own) in itertools.product(protocol.seeds, poisons.items()):
@@ -162,4 +170,14 @@ class Sweep:
         seconds = Estimate(record.pop("seconds"), None, None, 1)
         measures = {**read_measures(record), "seconds": seconds}
         access = tuning.poison.access(tuning.defence)
-        return Row(tuning.condition(), access, tuning.defence, measures["target"].n, measures)
+        fell = [note["fell"] for note in self.poisons.notes(tuning.poison) if note["fell"] is not None]
+        if fell:
+            measures["fell"] = mean_estimate(torch.tensor(fell), seed=0)
+        doubts = [doubt for note in self.poisons.notes(tuning.poison) for doubt in doubts_of(note)]
+        return Row(tuning.condition(), access, tuning.defence, measures["target"].n, measures, doubts)
+
+
+def doubts_of(note: dict[str, Any]) -> list[str]:
+    """What speaks against believing a poisoned image, by the note that was kept with it."""
+    still = note["fell"] is not None and note["fell"] > CONVERGED
+    return note["doubts"] + [f"the objective still fell by {note['fell']:.0%} in the last quarter of the steps"] * still

@@ -65,7 +65,8 @@ class Row:
     - `style`, `seed`: in mimicry, which style is learnt.
     - `run`, `step`, `images`, `seconds`, `encoder`: in hardening, the encoder's run, and what it had cost by then.
     - `handling`: in scans, what happened to the image between the attack and the scan.
-    - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`.
+    - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`. In poisoning `of`
+      and `steps` are of Nightshade with more steps.
     - `compared`: in the floor of editing, which edits of clean photographs are compared.
 
     These are the measures.
@@ -79,6 +80,7 @@ class Row:
       concept or something else. `others` is the share of images of other concepts that it calls what they were generated for.
     - `in_style`, `photograph`, `probability`: in mimicry, the share of generated images that the judge of styles calls the
       style, or a photograph, and the mean probability that it gives the style.
+    - `fell`: the mean share by which Nightshade's objective still fell in the last quarter of its steps.
     - `seconds`: the time that a fine-tuning took.
     - `auroc`, `found`: how well a scan tells attacked images from clean ones, and the share that it detects.
     """
