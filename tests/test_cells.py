@@ -114,6 +114,7 @@ POISONING = PoisoningProtocol(
     scan_rate=0.5,
     clean_each=2,
     attack_steps=2,
+    more_steps=1,
     steps=1,
     batch_size=4,
     learning_rate=1e-2,
@@ -419,7 +420,8 @@ class Tuned:
         sources = spare[likeness.argsort(descending=True)]
         prompt = f"a photo of a {poison.target}"
         options = {"prompt": prompt, "eps": poison.eps}
-        return attacked("nightshade", sources, self.pipelines[poison.made_on], 0, POISONING.attack_steps, **options)[order]
+        steps = poison.steps or POISONING.attack_steps
+        return attacked("nightshade", sources, self.pipelines[poison.made_on], 0, steps, **options)[order]
 
     def images(self, poison: Poison, defence: str, seed: int) -> tuple[Tensor, list[str]]:
         """What is trained on."""
