@@ -179,5 +179,6 @@ class Sweep:
 
 def doubts_of(note: dict[str, Any]) -> list[str]:
     """What speaks against believing a poisoned image, by the note that was kept with it."""
-    still = note["fell"] is not None and note["fell"] > CONVERGED
-    return note["doubts"] + [f"the objective still fell by {note['fell']:.0%} in the last quarter of the steps"] * still
+    if note["fell"] is None or note["fell"] <= CONVERGED:
+        return note["doubts"]
+    return [*note["doubts"], f"the objective still fell by {note['fell']:.0%} in the last quarter of the steps"]

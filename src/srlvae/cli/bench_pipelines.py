@@ -131,8 +131,8 @@ def bench_mimicry(
 ) -> None:
     """Measure whether a style can be learnt from protected pictures.
 
-    Fine-tunes on pictures under Glaze, Mist and Anti-DreamBooth, with either encoder and behind purifiers, and judges the style
-    of the images generated afterwards.
+    Fine-tunes on pictures under Glaze, Mist and Anti-DreamBooth, with either encoder and behind purifiers.
+    A judge says which images generated afterwards are in the style.
 
     For example:
       srlvae bench mimicry --images class-folders --out mimicry
