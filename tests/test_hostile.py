@@ -220,7 +220,7 @@ def test_evidence_that_is_no_number_is_looked_for_anew(cell, tmp_path):
 
 @pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000, "\0"])
 def test_records_of_runs_that_are_none_are_a_sentence(content, tmp_path, monkeypatch, capsys):
-    for name in ("scan.json", "editing.json", "poisoning.json", "reconstruction.json", "hardening.json"):
+    for name in ("scan.json", "editing.json", "poisoning.json", "mimicry.json", "reconstruction.json", "hardening.json"):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / name).write_text(content)
         with pytest.raises(InputError, match=re.escape(name)):

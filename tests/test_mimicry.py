@@ -18,11 +18,12 @@ from srlvae.bench.mimicry import mimicry, mimics, sheet_name
 from srlvae.bench.mimicry_protocol import MimicryProtocol
 from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, Concept
 from srlvae.bench.rows import as_data, read_rows
-from srlvae.bench.styles import STYLES, Style, fit_style_judge, renderings
+from srlvae.bench.styles import STYLES, Style, classes_of, fit_style_probe, renderings
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.images import write_image
 from srlvae.metrics.features import load_features
+from srlvae.metrics.judge import Judge
 from srlvae.metrics.shares import clustered_interval
 from srlvae.report.mimicry import mimicry_table, over_styles
 from srlvae.report.page import write_report
@@ -114,7 +115,9 @@ def test_no_two_styles_are_alike():
 
 def test_the_judge_tells_renderings_of_other_photographs_apart():
     styles = (Style("halftone", 4), Style("cartoon"), Style("pencil sketch", 1))
-    judge = fit_style_judge(styles, [smooth(8), smooth(8, 100)], load_features("efficientnet-lite1"), 64)
+    features = load_features("efficientnet-lite1")
+    probe = fit_style_probe(styles, [smooth(8), smooth(8, 100)], features)
+    judge = Judge(classes_of(styles), features, *probe, size=64)
     assert judge.concepts == ["photograph", "halftone", "cartoon", "pencil sketch"]
     for number, x in enumerate(renderings(styles, smooth(8, 200))):
         assert (judge.predict(x) == number).float().mean() > 0.8

@@ -26,7 +26,7 @@ from srlvae.bench.output import claim_output
 from srlvae.bench.points import SHEETS, measure_once, run_points
 from srlvae.bench.protocol import as_written
 from srlvae.bench.rows import Access, Condition, Estimate, Row, as_data
-from srlvae.bench.styles import PHOTOGRAPH, Style, fit_style_judge, renderings
+from srlvae.bench.styles import PHOTOGRAPH, Style, classes_of, fit_style_probe, renderings
 from srlvae.events import Listener
 from srlvae.images import Images
 from srlvae.locks import holds
@@ -122,9 +122,16 @@ class MimicSweep:
 
     @functools.cached_property
     def judge(self) -> Judge:
-        """The judge of styles, which is fitted if it is asked for something."""
-        features, size = load_features(self.protocol.features), self.pictures.pipelines["original"].size
-        return fit_style_judge(self.protocol.styles, self.pictures.for_judge(), features, size)
+        """The judge of styles, which the main process fits if something is asked of it. It is the same in every process."""
+        styles, size = self.protocol.styles, self.pictures.pipelines["original"].size
+        features, key = load_features(self.protocol.features), key_of("mimicked", judge=True, **self.made_of)
+
+        def fit() -> list[Any]:
+            return [part.tolist() for part in fit_style_probe(styles, self.pictures.for_judge(), features)]
+
+        main = processes().is_main_process
+        weight, bias = self.cache.record(key, fit) if main else self.cache.record_of(key, 0)
+        return Judge(classes_of(styles), features, torch.tensor(weight), torch.tensor(bias), size)
 
     def key(self, point: Mimic) -> str:
         """The key of a fine-tuning in the cache. The hardened VAE belongs to it only if the fine-tuning uses that VAE."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from srlvae.bench.kinds import KINDS, whole_levels
 from srlvae.images import Images
 from srlvae.metrics.features import Features
-from srlvae.metrics.judge import Judge, fit_probe, soften
+from srlvae.metrics.judge import fit_probe, soften
 
 # The kinds of picture that show what the photograph shows, each in its own way.
 STYLES = ("halftone", "dithered", "pencil sketch", "line drawing", "cartoon", "pixel art")
@@ -44,11 +44,16 @@ def renderings(styles: Sequence[Style], x: Images) -> list[Images]:
     return [x, *(style.render(x) for style in styles)]
 
 
-def fit_style_judge(styles: Sequence[Style], batches: Iterable[Images], features: Features, size: int) -> Judge:
-    """A linear probe on pooled features that tells photographs and the styles apart.
+def classes_of(styles: Sequence[Style]) -> list[str]:
+    """The names of the judge's classes, in its order."""
+    return [PHOTOGRAPH, *(style.kind for style in styles)]
 
-    It is fitted on the photographs of `batches`, `n 3 size size`, and their mirror images, rendered, sharp and softened. It has
-    seen nothing that a generator made.
+
+def fit_style_probe(styles: Sequence[Style], batches: Iterable[Images], features: Features) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear probe on pooled features that tells photographs and the styles apart.
+
+    It is fitted on the photographs of `batches`, and their mirror images, rendered, sharp and softened. It has seen nothing
+    that a generator made.
     """
     pooled, labels = list[Tensor](), list[int]()
     with torch.no_grad():
@@ -56,5 +61,4 @@ def fit_style_judge(styles: Sequence[Style], batches: Iterable[Images], features
             for number, of_class in enumerate(renderings(styles, torch.cat([x, x.flip(-1)]))):
                 pooled += [features.pooled(soften(of_class, factor)) for factor in SOFTENED]
                 labels += [number] * len(of_class) * len(SOFTENED)
-    weight, bias = fit_probe(torch.cat(pooled), torch.tensor(labels), 1 + len(styles))
-    return Judge([PHOTOGRAPH, *(style.kind for style in styles)], features, weight, bias, size)
+    return fit_probe(torch.cat(pooled), torch.tensor(labels), 1 + len(styles))
