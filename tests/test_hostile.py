@@ -265,12 +265,13 @@ def spoilt(value, draw: random.Random):
     [
         ("editing-tiny-sd-quick", "editing.json"),
         ("poisoning-tiny-sd-quick", "poisoning.json"),
+        ("mimicry-tiny-sd-quick", "mimicry.json"),
         ("reconstruction-tiny-srl", "reconstruction.json"),
     ],
 )
 def test_a_report_on_a_spoilt_result_is_a_page_or_a_sentence(source, name, tmp_path):
     sound, draw = read_record(RESULTS / f"{source}.json"), random.Random(0)
-    for key in ("rows", "floor", "reconstruction"):
+    for key in ("rows", "floor", "reconstruction", "rendered", "untuned"):
         sound |= {key: sound[key][:6]} if key in sound else {}
     picture().save(tmp_path / "grid.png")
     for _ in range(8):
