@@ -61,7 +61,7 @@ from srlvae.report.rows import find_row
 from srlvae.rng import generators, named_generator, uniform_like
 from srlvae.scan import calibrate
 from srlvae.scan.evidence import evidence
-from twins import NervousJudge, PooledFeatures, SmallClip, hardened_twin
+from twins import NervousFeatures, NervousJudge, PooledFeatures, SmallClip, hardened_twin
 
 RESAMPLES = 20
 # Three of the 14 numbers of the feature network.
@@ -149,7 +149,7 @@ MIMICRY = MimicryProtocol(
 def networks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distances, "load_features", lambda name: PooledFeatures())
-        patch.setattr(mimicry_module, "load_features", lambda name: PooledFeatures())
+        patch.setattr(mimicry_module, "load_features", lambda name: NervousFeatures())
         patch.setattr(editing_module, "load_clip", lambda name, device: SmallClip())
         patch.setattr(estimates, "RESAMPLES", RESAMPLES)
         patch.setattr(distances, "load_projection", lambda name: PROJECTION)
@@ -512,8 +512,8 @@ class Mimicked:
         other = [clean.flip(-1), *(self.rendered(style, clean.flip(-1)) for style in MIMICRY.styles)]
         views = [soften(torch.cat([one, two]), factor) for one, two in zip(classes, other, strict=True) for factor in (1, 2, 3)]
         labels = torch.arange(len(classes)).repeat_interleave(3 * 2 * len(clean))
-        weight, bias = fit_probe(torch.cat([PooledFeatures().pooled(view) for view in views]), labels, len(classes))
-        return (PooledFeatures().pooled(x) @ weight.T + bias).softmax(1)
+        weight, bias = fit_probe(torch.cat([NervousFeatures().pooled(view) for view in views]), labels, len(classes))
+        return (NervousFeatures().pooled(x) @ weight.T + bias).softmax(1)
 
     def shown(self, mimic: Mimic) -> Tensor:
         """What the pipeline shows after a fine-tuning."""
