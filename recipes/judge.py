@@ -17,48 +17,18 @@ import torch
 import typer
 from rich.progress import track
 from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn import functional as F
 
 from captions import CONCEPTS, load_classes, word
 from srlvae.files import write_json
 from srlvae.metrics.bootstrap import bootstrap_interval
 from srlvae.metrics.features import load_features
-from srlvae.metrics.judge import load_judge
+from srlvae.metrics.judge import fit_probe, load_judge, soften
 from srlvae.provenance import environment
 
-FEATURES, PENALTY, ITERATIONS = "efficientnet-lite0", 1e-3, 200
+FEATURES = "efficientnet-lite0"
 # Photographs at full, half and a third of their resolution: a judge of what is there, not of how sharp it is. One that saw
 # sharp photographs alone knew 19 % of tiny-sd's soft grey cars (results/tiny-sd-sharp-judge.json).
 SOFTENED = (1, 2, 3)
-
-
-def fit(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the multinomial logistic regression, every class of the same weight, features standardised within."""
-    mean, std = features.mean(0), features.std(0) + 1e-6
-    scaled = (features - mean) / std
-    balance = 1 / torch.bincount(labels, minlength=classes).float()
-    weight = torch.zeros(classes, features.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(scaled @ weight.T + bias, labels, weight=balance) + PENALTY * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    weight, bias = weight.detach(), bias.detach()
-    return weight / std, bias - weight @ (mean / std)
-
-
-def soften(x: Tensor, factor: int) -> Tensor:
-    """`x` at 1/factor of its resolution, and back at its size."""
-    if factor == 1:
-        return x
-    small = F.interpolate(x, scale_factor=1 / factor, mode="bicubic", antialias=True)
-    return F.interpolate(small, x.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
 
 
 @torch.no_grad()
@@ -68,8 +38,7 @@ def export(images: Path, target: Path) -> None:
     views = [(view, factor) for factor in SOFTENED for view in (pixels, pixels.flip(-1))]
     parts = [(part, factor) for view, factor in views for part in view.split(64)]
     pooled = [net.pooled(soften(part.float() / 255, factor)) for part, factor in track(parts, "features")]
-    with torch.enable_grad():
-        weight, bias = fit(torch.cat(pooled), labels.repeat(len(views)), len(names))
+    weight, bias = fit_probe(torch.cat(pooled), labels.repeat(len(views)), len(names))
     target.mkdir(parents=True, exist_ok=True)
     save_file({"weight": weight.half().contiguous(), "bias": bias.half()}, target / "judge.safetensors")
     write_json(target / "judge.json", {"features": FEATURES, "concepts": [word(name) for name in names]})

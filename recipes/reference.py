@@ -42,8 +42,8 @@ Run them with `--pipeline`; `--vae` puts another autoencoder into it.
 
 {pipeline}
 ## Purifiers
-They change the image before the encoder sees it. `srlvae bench editing` and `srlvae bench poisoning` run those that a protocol
-names. What a purifier needs is named in the protocol, too.
+They change the image before the encoder sees it. `srlvae bench editing`, `srlvae bench poisoning` and `srlvae bench
+mimicry` run those that a protocol names. What a purifier needs is named in the protocol, too.
 
 {purifiers}"""
 

@@ -22,6 +22,7 @@ from srlvae.report.attacks import attacks_table
 from srlvae.report.defences import defence_table
 from srlvae.report.editing import summary_table
 from srlvae.report.encoders import encoders_table, summary_of_encoder
+from srlvae.report.mimicry import mimicry_table
 from srlvae.report.overview import overview_table
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
@@ -34,7 +35,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = (
     "README.md",
     "docs/index.md",
-    *(f"docs/results/{name}.md" for name in ("index", "attacks", "encoders", "editing", "poisoning", "scan", "speed")),
+    *(
+        f"docs/results/{name}.md"
+        for name in ("index", "attacks", "encoders", "editing", "poisoning", "mimicry", "scan", "speed")
+    ),
 )
 MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # What tables call the results by.
@@ -92,6 +96,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "poison-counts": alone(counts_table),
     "poison-pairs": alone(pairs_table),
     "poison-defences": alone(defences_table),
+    "mimicry": alone(mimicry_table),
     "scan": named(scan_table),
     "scan-handled": named(handled_table),
     "scan-kinds": named(kinds_table),

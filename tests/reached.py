@@ -30,6 +30,7 @@ WORK = {
     "bench editing": "srlvae.bench.editing.editing",
     "bench all": "srlvae.bench.leaderboard.bench_all",
     "bench poisoning": "srlvae.bench.poisoning.poisoning",
+    "bench mimicry": "srlvae.bench.mimicry.mimicry",
     "report": "srlvae.report.page.write_report",
     "app": "srlvae.app.page.serve",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,11 +18,16 @@ from srlvae.attacks.engine.pgd import Loop
 from srlvae.attacks.table import NOISES
 from srlvae.bench import distances, estimates
 from srlvae.bench import edited as editing_module
+from srlvae.bench import mimicry as mimicry_module
 from srlvae.bench.cache import key_of_image
 from srlvae.bench.cells import Cell
 from srlvae.bench.editing import editing
 from srlvae.bench.editing_plan import conditions as editing_conditions
 from srlvae.bench.hardening import hardening
+from srlvae.bench.kinds import KINDS
+from srlvae.bench.mimicry import mimicry, mimics
+from srlvae.bench.mimicry_protocol import MimicryProtocol
+from srlvae.bench.mimics import Mimic
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.poisoning import poisoning, tunings
 from srlvae.bench.poisons import Poison
@@ -37,11 +43,13 @@ from srlvae.bench.protocol import (
 from srlvae.bench.reconstruction import conditions as reconstruction_conditions
 from srlvae.bench.reconstruction import reconstruction
 from srlvae.bench.rows import VAE_OF, Estimate, access_of, read_rows
+from srlvae.bench.styles import Style
 from srlvae.finetune import FinetuneConfig, encode_images, tune
 from srlvae.images import to_levels, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval, interval_about, resamples
 from srlvae.metrics.clip import clip_i, clip_t
 from srlvae.metrics.frechet import frechet_distance
+from srlvae.metrics.judge import fit_probe, soften
 from srlvae.metrics.kernel import KernelDistance
 from srlvae.metrics.pairwise import feature_distance, psnr, ssim
 from srlvae.metrics.projection import Projection
@@ -53,7 +61,7 @@ from srlvae.report.rows import find_row
 from srlvae.rng import generators, named_generator, uniform_like
 from srlvae.scan import calibrate
 from srlvae.scan.evidence import evidence
-from twins import NervousJudge, PooledFeatures, SmallClip, hardened_twin
+from twins import NervousFeatures, NervousJudge, PooledFeatures, SmallClip, hardened_twin
 
 RESAMPLES = 20
 # Three of the 14 numbers of the feature network.
@@ -106,11 +114,33 @@ POISONING = PoisoningProtocol(
     scan_rate=0.5,
     clean_each=2,
     attack_steps=2,
+    more_steps=1,
     steps=1,
     batch_size=4,
     learning_rate=1e-2,
     generated=3,
     others=2,
+    denoising_steps=2,
+)
+MIMICRY = MimicryProtocol(
+    pipeline="sd15",
+    hardened="hardened",
+    styles=(Style("halftone", 2), Style("pencil sketch", 1)),
+    attacks=(
+        ChosenAttack("photoguard-encoder", (EPS,), steps=2, white_box=True),
+        ChosenAttack("photoguard-encoder", (EPS,), steps=3, preset="app"),
+    ),
+    concepts=(Concept("cats", "cat"), Concept("dogs", "dog")),
+    purifiers=(ChosenPurifier("jpeg", settings={"quality": 20}),),
+    each=1,
+    judged=3,
+    held_out=1,
+    seeds=(5,),
+    attack_seed=3,
+    steps=1,
+    batch_size=4,
+    learning_rate=1e-2,
+    generated=2,
     denoising_steps=2,
 )
 
@@ -119,6 +149,7 @@ POISONING = PoisoningProtocol(
 def networks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distances, "load_features", lambda name: PooledFeatures())
+        patch.setattr(mimicry_module, "load_features", lambda name: NervousFeatures())
         patch.setattr(editing_module, "load_clip", lambda name, device: SmallClip())
         patch.setattr(estimates, "RESAMPLES", RESAMPLES)
         patch.setattr(distances, "load_projection", lambda name: PROJECTION)
@@ -389,7 +420,8 @@ class Tuned:
         sources = spare[likeness.argsort(descending=True)]
         prompt = f"a photo of a {poison.target}"
         options = {"prompt": prompt, "eps": poison.eps}
-        return attacked("nightshade", sources, self.pipelines[poison.made_on], 0, POISONING.attack_steps, **options)[order]
+        steps = poison.steps or POISONING.attack_steps
+        return attacked("nightshade", sources, self.pipelines[poison.made_on], 0, steps, **options)[order]
 
     def images(self, poison: Poison, defence: str, seed: int) -> tuple[Tensor, list[str]]:
         """What is trained on."""
@@ -452,3 +484,105 @@ def test_a_row_of_poisoning_is_what_the_judge_calls_the_images_of_its_fine_tunin
 def test_no_two_fine_tunings_are_equal(poisoned):
     values = [row["measures"]["clip_t"]["value"] for row in poisoned["rows"]]
     assert len(set(values)) == len(values) == len(list(tunings(POISONING)))
+
+
+# --- mimicry
+
+
+@dataclasses.dataclass
+class Mimicked:
+    """Fine-tunings on pictures in a style, and the judge of styles, by public functions alone."""
+
+    pipelines: dict[str, Pipeline]
+    folder: Path
+
+    def photographs(self, first: int, last: int) -> Tensor:
+        size = self.pipelines["original"].size
+        return torch.cat([load_photographs(self.folder / name, 10**6, size, 0)[0][first:last] for name in ("cats", "dogs")])
+
+    def rendered(self, style: Style, x: Tensor) -> Tensor:
+        pictures = [KINDS[style.kind](one.permute(1, 2, 0).double().numpy(), np.random.default_rng(style.seed)) for one in x]
+        return to_levels(torch.stack([torch.tensor(one).clamp(0, 1).permute(2, 0, 1) for one in pictures])).float() / 255
+
+    def judge(self, x: Tensor) -> Tensor:
+        """The probability of a photograph and of each style."""
+        clean = self.photographs(1, 4)
+        classes = [clean, *(self.rendered(style, clean) for style in MIMICRY.styles)]
+        # A rendering of the mirrored picture is another picture than the mirrored rendering.
+        other = [clean.flip(-1), *(self.rendered(style, clean.flip(-1)) for style in MIMICRY.styles)]
+        views = [soften(torch.cat([one, two]), factor) for one, two in zip(classes, other, strict=True) for factor in (1, 2, 3)]
+        labels = torch.arange(len(classes)).repeat_interleave(3 * 2 * len(clean))
+        weight, bias = fit_probe(torch.cat([NervousFeatures().pooled(view) for view in views]), labels, len(classes))
+        return (NervousFeatures().pooled(x) @ weight.T + bias).softmax(1)
+
+    def shown(self, mimic: Mimic) -> Tensor:
+        """What the pipeline shows after a fine-tuning."""
+        style, cell, defence = mimic.style, mimic.cell, mimic.defence
+        x = self.rendered(style, self.photographs(0, MIMICRY.each))
+        if cell.attack != "none":
+            model, steps = self.pipelines[cell.made_on], 3 if cell.preset else 2
+            x = attacked(cell.attack, x, model, MIMICRY.attack_seed, steps, preset=cell.preset)
+        if defence == "jpeg":
+            x = to_levels(jpeg_20(x)).float() / 255
+        pipeline = self.pipelines[VAE_OF.get(defence, "original")]
+        rates = {"batch_size": MIMICRY.batch_size, "learning_rate": MIMICRY.learning_rate}
+        config = FinetuneConfig(steps=MIMICRY.steps, seed=mimic.seed, **rates)
+        captions = [f"a {style.kind} of a cat", f"a {style.kind} of a dog"]
+        return self.asked(tune(pipeline, encode_images(pipeline, x, mimic.seed), captions, config), style, mimic.seed)
+
+    def asked(self, pipeline: Pipeline, style: Style, seed: int) -> Tensor:
+        prompts = [f"a {style.kind} of a {word}" for word in ("cat", "dog") for _ in range(MIMICRY.generated)]
+        return pipeline.generate(prompts, generators(seed + 1000, range(len(prompts))), steps=MIMICRY.denoising_steps)
+
+
+@pytest.fixture(scope="module")
+def mimicked(vaes, folder) -> Mimicked:
+    pipeline = little(vaes["original"])
+    return Mimicked({"original": pipeline, "hardened": pipeline.with_vae(vaes["hardened"])}, folder)
+
+
+@pytest.fixture(scope="module")
+def mimicry_result(mimicked, vaes, folder) -> dict:
+    return mimicry(mimicked.pipelines["original"], vaes["hardened"], folder, folder.parent / "mimicry", MIMICRY)
+
+
+def check_style(measures: dict[str, Estimate], judged: Tensor, style: Style) -> None:
+    number, called = 1 + MIMICRY.styles.index(style), judged.argmax(1)
+    wanted = {"in_style": (called == number).float().mean(), "photograph": (called == 0).float().mean()}
+    wanted["probability"] = judged[:, number].mean()
+    found = {name: measures[name].value for name in wanted}
+    # A probe that was fitted in batches of another size.
+    assert found == pytest.approx({name: value.item() for name, value in wanted.items()}, abs=2e-3)
+
+
+@pytest.mark.parametrize("mimic", list(mimics(MIMICRY)), ids=str)
+def test_a_row_of_mimicry_is_what_the_judge_says_of_the_images_of_its_fine_tuning(mimic, mimicry_result, mimicked):
+    row = find_row(read_rows(mimicry_result["rows"]), **mimic.condition(), defence=mimic.defence, access=mimic.access())
+    shown = mimicked.shown(mimic)
+    check_style(row.measures, mimicked.judge(shown), mimic.style)
+    assert row.n == len(shown) == 4
+
+
+@pytest.mark.parametrize("attack", ["none", "photoguard-encoder", "photoguard-encoder:app"])
+def test_the_best_of_all_methods_is_the_one_with_the_most_of_the_style_image_by_image(attack, mimicry_result, mimicked):
+    style = MIMICRY.styles[1]
+    tried = [m for m in mimics(MIMICRY) if m.style == style and m.cell.name == attack and m.cell.made_on != "hardened"]
+    judged = torch.stack([mimicked.judge(mimicked.shown(mimic)) for mimic in tried if mimic.defence != "none"])
+    best = judged[judged[:, :, 2].argmax(0), torch.arange(judged.shape[1])]
+    row = find_row(read_rows(mimicry_result["rows"]), attack=attack, style=style.kind, defence="best of 2")
+    check_style(row.measures, best, style)
+    assert len(judged) == 2 and row.access == ("none" if attack == "none" else "transfer")
+
+
+def test_the_baselines_of_mimicry_are_renderings_of_other_photographs_and_the_pipeline_as_it_comes(mimicry_result, mimicked):
+    for row, style in zip(read_rows(mimicry_result["rendered"]), MIMICRY.styles, strict=True):
+        check_style(row.measures, mimicked.judge(mimicked.rendered(style, mimicked.photographs(4, 5))), style)
+    for row, style in zip(read_rows(mimicry_result["untuned"]), MIMICRY.styles, strict=True):
+        shown = mimicked.asked(mimicked.pipelines["original"], style, MIMICRY.seeds[0])
+        check_style(row.measures, mimicked.judge(shown), style)
+
+
+def test_no_two_fine_tunings_on_a_style_are_equal(mimicry_result):
+    rows = [row for row in read_rows(mimicry_result["rows"]) if not row.defence.startswith("best")]
+    values = [row.measures["probability"].value for row in rows]
+    assert len(set(values)) == len(values) == len(list(mimics(MIMICRY)))

@@ -369,12 +369,14 @@ def test_an_image_is_kept_under_its_own_levels():
 @pytest.mark.parametrize(
     ("changed", "stages"),
     [
-        ("attacks/engine/pgd.py", {"attacked", "poisoned"}),
-        ("attacks/contrast.py", {"noisy", "attacked", "poisoned"}),
-        ("bench/distances.py", {"compared", "reconstructed", "poisoned"}),
+        ("attacks/engine/pgd.py", {"attacked", "poisoned", "mimicked"}),
+        ("attacks/contrast.py", {"noisy", "attacked", "poisoned", "mimicked"}),
+        ("bench/distances.py", {"compared", "reconstructed", "poisoned", "mimicked"}),
         ("bench/editor.py", {"edited"}),
-        ("bench/attacked.py", {"attacked", "noisy", "poisoned"}),
+        ("bench/attacked.py", {"attacked", "noisy", "poisoned", "mimicked"}),
         ("bench/poison_tuning.py", {"poisoned"}),
+        ("bench/points.py", {"poisoned", "mimicked"}),
+        ("bench/kinds_drawn.py", {"mimicked"}),
         ("rng.py", set(STAGES)),
         ("report/plots.py", set()),
     ],

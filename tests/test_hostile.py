@@ -220,7 +220,7 @@ def test_evidence_that_is_no_number_is_looked_for_anew(cell, tmp_path):
 
 @pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000, "\0"])
 def test_records_of_runs_that_are_none_are_a_sentence(content, tmp_path, monkeypatch, capsys):
-    for name in ("scan.json", "editing.json", "poisoning.json", "reconstruction.json", "hardening.json"):
+    for name in ("scan.json", "editing.json", "poisoning.json", "mimicry.json", "reconstruction.json", "hardening.json"):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / name).write_text(content)
         with pytest.raises(InputError, match=re.escape(name)):
@@ -265,12 +265,13 @@ def spoilt(value, draw: random.Random):
     [
         ("editing-tiny-sd-quick", "editing.json"),
         ("poisoning-tiny-sd-quick", "poisoning.json"),
+        ("mimicry-tiny-sd-quick", "mimicry.json"),
         ("reconstruction-tiny-srl", "reconstruction.json"),
     ],
 )
 def test_a_report_on_a_spoilt_result_is_a_page_or_a_sentence(source, name, tmp_path):
     sound, draw = read_record(RESULTS / f"{source}.json"), random.Random(0)
-    for key in ("rows", "floor", "reconstruction"):
+    for key in ("rows", "floor", "reconstruction", "rendered", "untuned"):
         sound |= {key: sound[key][:6]} if key in sound else {}
     picture().save(tmp_path / "grid.png")
     for _ in range(8):

@@ -46,6 +46,12 @@ def place(tmp_path_factory) -> Path:
         'concepts = [{ folder = "a", word = "airplane" }, { folder = "b", word = "watch" },'
         ' { folder = "c", word = "chandelier" }]\n'
     )
+    (folder / "mimicry.toml").write_text(
+        f'pipeline = "{folder / "pipe"}"\nhardened = "{folder / "other"}"\nsteps = 1\nbatch_size = 2\neach = 1\njudged = 2\n'
+        'held_out = 1\ngenerated = 1\ndenoising_steps = 2\nstyles = [{ kind = "halftone" }]\n'
+        'attacks = [{ name = "latent", eps = ["8/255"], steps = 1 }]\n'
+        'concepts = [{ folder = "a", word = "airplane" }, { folder = "b", word = "watch" }]\n'
+    )
     return folder
 
 
@@ -62,12 +68,13 @@ def words(command: str, place: Path, images: Path, out: Path) -> list[object]:
         "reconstruction": ["bench", "reconstruction", *vaes, "--images", images, "--protocol", place / "reconstruction.toml"],
         "editing": ["bench", "editing", "--images", images, "--protocol", place / "editing.toml"],
         "poisoning": ["bench", "poisoning", "--images", images, "--protocol", place / "poisoning.toml"],
+        "mimicry": ["bench", "mimicry", "--images", images, "--protocol", place / "mimicry.toml"],
     }
     return [*known[command], "--out", out]
 
 
 COMMANDS = ("attack", "edit", "finetune", "scan", "harden", "reconstruction")
-LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("editing", "poisoning")]
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("editing", "poisoning", "mimicry")]
 every_command = pytest.mark.parametrize("command", [*COMMANDS, *LONG])
 
 
@@ -89,7 +96,7 @@ def patience():
 
 def folder_for(command: str, folder: Path, make: Callable[[Path], object]) -> Path:
     """A folder with what `make` makes in it, or in each of the class folders that a command needs."""
-    for part in ("a", "b", "c") if command == "poisoning" else (".",):
+    for part in ("a", "b", "c") if command in ("poisoning", "mimicry") else (".",):
         (folder / part).mkdir(parents=True, exist_ok=True)
         make(folder / part)
     return folder

@@ -210,6 +210,7 @@ def test_a_legitimate_scan_of_many_pixels_is_let_in(tmp_path, monkeypatch, capsy
         ("bench", "hardening", "IN", "--original", "tiny", "--images", "IN"),
         ("bench", "editing", "--images", "IN"),
         ("bench", "poisoning", "--images", "IN"),
+        ("bench", "mimicry", "--images", "IN"),
     ],
     ids=lambda words: " ".join(words[:2]),
 )

@@ -39,6 +39,7 @@ BASE: dict[str, tuple[object, ...]] = {
     "bench speed": ("--images", FOLDER, "--out", OUT),
     "bench editing": ("--images", FOLDER, "--out", OUT),
     "bench poisoning": ("--images", FOLDER, "--out", OUT),
+    "bench mimicry": ("--images", FOLDER, "--out", OUT),
     "bench all": ("--vae", "a", "--images", FOLDER, "--out", OUT),
     "report": (FOLDER,),
     "app": (),
@@ -290,6 +291,15 @@ ROWS: dict[str, dict[str, Row]] = {
         "--follow-links": LINKS,
     },
     "bench poisoning": {
+        "--images": Row(("--images", NEW), "folder", NEW),
+        "--out": Row(("--out", NEW), "out", NEW),
+        "--protocol": Row(("--protocol", "full"), of("protocol", "seeds"), (0, 1, 2)),
+        "--pipeline": Row(("--pipeline", "other"), of("pipeline", "source"), "other"),
+        "--hardened": Row(("--hardened", "other"), of("hardened", "source"), "other"),
+        "--device": Row(("--device", "meta"), of("pipeline", "device"), META),
+        "--follow-links": LINKS,
+    },
+    "bench mimicry": {
         "--images": Row(("--images", NEW), "folder", NEW),
         "--out": Row(("--out", NEW), "out", NEW),
         "--protocol": Row(("--protocol", "full"), of("protocol", "seeds"), (0, 1, 2)),

@@ -146,6 +146,7 @@ def base(words: tuple[str, ...], out: Path) -> list[str]:
         ("bench", "editing"): [*photographs, "--pipeline", "pipe", "--hardened", "other", "--n", "2"],
         ("bench", "all"): [*photographs, "--pipeline", "pipe", "--vae", "other"],
         ("bench", "poisoning"): [*photographs, "--pipeline", "pipe", "--hardened", "other"],
+        ("bench", "mimicry"): [*photographs, "--pipeline", "pipe", "--hardened", "other"],
     }
     return [*words, *known[words], *([] if words in (("push",), ("app",), ("models",), ("doctor",)) else ["--out", str(out)])]
 

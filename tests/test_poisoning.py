@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from conftest import small_kl
 from pipelines import little
+from srlvae.attacks.engine.trace import Trace
 from srlvae.bench.cache import Cache
 from srlvae.bench.load_protocol import poisoning_protocol
 from srlvae.bench.poison_defences import ScanFilter, TrainingDefences
-from srlvae.bench.poisoning import poisoning, sheet_name, tunings
+from srlvae.bench.poisoning import doubts_of, poisoning, sheet_name, tunings
 from srlvae.bench.poisons import Poison, Poisons
 from srlvae.bench.protocol import ChosenPurifier, Concept, Pair, PoisoningProtocol
 from srlvae.bench.rows import read_rows
@@ -140,6 +141,17 @@ def test_a_named_protocol_begins_without_poison(name):
     assert {t.defence for t in tunings(protocol) if not t.poison.number} == {"none", "hardened"}
 
 
+def test_nightshade_with_more_steps_is_tried_at_the_largest_count_and_budget_with_either_vae():
+    plan = list(tunings(dataclasses.replace(PROTOCOL, counts=(1, 3), eps=(5 / 255, TEN), attack_steps=80, more_steps=40)))
+    longer = [tuning for tuning in plan if tuning.poison.steps]
+    assert {(t.defence, t.poison.made_on, t.poison.eps, t.poison.number) for t in longer} == {
+        (defence, "original", TEN, 3) for defence in ("none", "hardened")
+    }
+    said = longer[0].condition()
+    assert (said["attack"], said["of"], said["steps"]) == ("nightshade, 120 steps", "nightshade", 120)
+    assert str(longer[0]) == "cat → dog, 3 nightshade, 120 steps 10/255 white-box, none, seed 0"
+
+
 # --- the images
 
 
@@ -260,3 +272,34 @@ def test_scan_looks_at_an_image_once(folder, monkeypatch):
     found = scan.evidence(torch.cat([x, x]))
     assert len(looked) == len(x) and torch.equal(found, torch.cat([scan.evidence(x)] * 2))
     assert len(looked) == len(x)
+
+
+# --- whether Nightshade has converged
+
+
+def test_a_trace_says_how_far_the_objective_fell_in_the_last_quarter():
+    trace = Trace()
+    for value in (10.0, 8.0, 6.0, 5.0, 4.0, 4.0, 4.0, 3.0):
+        trace(torch.tensor([value, 2.0, -value]), None)
+    # Of eight steps the last quarter goes from the sixth, 4, to the eighth, 3.
+    assert [trace.fell_at_last(i) for i in range(3)] == [0.25, 0.0, None]
+    assert Trace().fell_at_last(0) is None
+
+
+def test_an_objective_that_still_falls_is_a_doubt():
+    still, flat = ({"doubts": ["a reason"], "fell": fell} for fell in (0.12, 0.05))
+    assert doubts_of(still) == ["a reason", "the objective still fell by 12% in the last quarter of the steps"]
+    assert doubts_of(flat) == ["a reason"] == doubts_of({**flat, "fell": None})
+
+
+def test_rows_of_nightshade_say_how_far_its_objective_still_fell(folder):
+    protocol = dataclasses.replace(FEW, attack_steps=4, more_steps=4)
+    rows, made = read_rows(sweep(folder, protocol)["rows"]), made_of(folder, protocol)
+    for tuning, row in zip(tunings(protocol), rows, strict=True):
+        notes = [note["fell"] for note in made.notes(tuning.poison)]
+        assert len(notes) == (2 if tuning.poison.number else 0) == (row.measures["fell"].n if "fell" in row.measures else 0)
+        if notes:
+            assert row.measures["fell"].value == pytest.approx(sum(notes) / 2)
+            assert len(row.doubts) >= sum(fell > 0.05 for fell in notes)
+    longer, usual = (made.notes(dataclasses.replace(nightshade(2), steps=steps)) for steps in (8, 0))
+    assert longer[0]["steps"] == 8 and usual[0]["steps"] == 4

@@ -34,6 +34,13 @@ class PooledFeatures(RandomFeatures):
         return torch.cat([column.mean((2, 3)) for column in self.columns(x)], dim=1)
 
 
+class NervousFeatures(PooledFeatures):
+    """Pooled vectors that are others for any other image, so that a probe says other things of it."""
+
+    def pooled(self, x):
+        return (300 * super().pooled(x)).sin()
+
+
 class SmallClip(Clip):
     """Colour averages as vectors of images, and a direction of its own for every prompt."""
 

@@ -12,7 +12,9 @@ from srlvae.provenance import code_digest
 IMAGE_CODE = ("images", "rng", "models")
 MEASURE_CODE = ("metrics", "bench/distances", "bench/estimates", "bench/rows")
 TUNING_CODE = ("attacks", "purify", "training", "finetune", "scan", "bench/attacked", "bench/purifiers")
-POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning")
+POISON_CODE = ("bench/poisons", "bench/poison_defences", "bench/poison_tuning", "bench/points")
+STYLE_CODE = ("bench/kinds", "bench/kinds_drawn", "bench/kinds_shared", "bench/styles")
+MIMIC_CODE = ("bench/mimics", "bench/points")
 STAGES = {
     "noisy": ("images", "rng", "attacks/noise", "attacks/table", "attacks/contrast", "bench/attacked"),
     "attacked": (*IMAGE_CODE, "attacks", "purify", "scan/evading", "scan/evidence", "bench/attacked"),
@@ -23,6 +25,7 @@ STAGES = {
     "compared": (*IMAGE_CODE, *MEASURE_CODE),
     "reconstructed": (*IMAGE_CODE, *MEASURE_CODE, "bench/reconstructed"),
     "poisoned": (*IMAGE_CODE, *MEASURE_CODE, *TUNING_CODE, *POISON_CODE),
+    "mimicked": (*IMAGE_CODE, *MEASURE_CODE, *TUNING_CODE, *STYLE_CODE, *MIMIC_CODE),
 }
 
 

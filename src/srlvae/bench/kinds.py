@@ -47,8 +47,9 @@ def of_kind(kind: str, x: Images, seed: int) -> Images:
     """The photographs `x` turned into pictures of a kind in KINDS, in whole grey levels. Image i depends on the seed and i."""
     draws = (np.random.default_rng((seed, i)) for i in range(len(x)))
     found = [KINDS[kind](image.permute(1, 2, 0).numpy().astype(np.float64), draw) for image, draw in zip(x, draws, strict=True)]
-    return torch.stack([_levels(picture) for picture in found])
+    return torch.stack([whole_levels(picture) for picture in found])
 
 
-def _levels(x: Picture) -> Tensor:
+def whole_levels(x: Picture) -> Tensor:
+    """The picture as a tensor `3 h w` of whole grey levels in [0,1]."""
     return to_levels(torch.from_numpy(np.ascontiguousarray(x.clip(0, 1))).permute(2, 0, 1)).float() / 255

@@ -12,7 +12,9 @@ from typing import Any
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.request import Request
 from srlvae.bench.cells import MADE_ON
+from srlvae.bench.mimicry_protocol import MimicryProtocol
 from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol, PoisoningProtocol, ReconstructionProtocol
+from srlvae.bench.styles import STYLES
 from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, Range, check_numbers, read_toml
 from srlvae.errors import InputError
 from srlvae.images import check_eps
@@ -23,20 +25,18 @@ from srlvae.purify import PURIFIERS
 # What a purifier may need without a pipeline besides the protocol's.
 OWN_MODELS = ("nothing", "vae", "pipeline")
 
-# The bounds of the numbers in protocols.
+# The numbers of images in protocols of which at least one is needed, and the bounds of all numbers.
+IMAGES = ("images", "clean_images", "prompts_an_image", "clean_each", "sources", "generated", "each", "held_out", "batch_size")
 RANGES: dict[str, Range] = {
+    **{name: (1, MOST_IMAGES) for name in IMAGES},
     "steps": (1, MOST_STEPS),
     "attack_steps": (0, MOST_STEPS),
+    "more_steps": (0, MOST_STEPS),
     "denoising_steps": (1, MOST_STEPS_OF_NOISE),
-    "images": (1, MOST_IMAGES),
-    "clean_images": (1, MOST_IMAGES),
-    "prompts_an_image": (1, MOST_IMAGES),
     "counts": (0, MOST_IMAGES),
-    "clean_each": (1, MOST_IMAGES),
-    "sources": (1, MOST_IMAGES),
-    "generated": (1, MOST_IMAGES),
+    "judged": (2, MOST_IMAGES),
+    "attack_seed": (0, MOST_SEED),
     "others": (0, MOST_IMAGES),
-    "batch_size": (1, MOST_IMAGES),
     # SSIM is a mean over windows of 11 pixels.
     "size": (16, MOST_PIXELS),
     "seed": (0, MOST_SEED),
@@ -74,21 +74,25 @@ def editing_protocol(name: str, **changed: Any) -> EditingProtocol:
     _check_numbers(name, protocol)
     steps_run(protocol.steps, protocol.strength)
     _not_empty(name, prompts=protocol.prompts, attacks=protocol.attacks)
-    _known(name, "attack", [chosen.label for chosen in protocol.attacks], ATTACKS)
     _check_networks(name, protocol.pairs, protocol.sets)
     _check_purifiers(name, protocol.purifiers)
     if not protocol.twin:
         # Without a twin nothing is made on one; the result says so.
         own = (dataclasses.replace(c, also_on=tuple(on for on in c.also_on if on != "twin")) for c in protocol.attacks)
         protocol = dataclasses.replace(protocol, attacks=tuple(own))
-    for chosen in protocol.attacks:
-        _not_empty(f"{name}: {chosen.name}", eps=chosen.eps)
-        _check_budgets(f"{name}: {chosen.name}", chosen.eps)
-        _check_variants(f"{name}: {chosen.label}", chosen, protocol)
+    _check_attacks(name, protocol)
     return protocol
 
 
-def _check_variants(where: str, chosen: ChosenAttack, protocol: EditingProtocol) -> None:
+def _check_attacks(where: str, protocol: EditingProtocol | MimicryProtocol) -> None:
+    _known(where, "attack", [chosen.label for chosen in protocol.attacks], ATTACKS)
+    for chosen in protocol.attacks:
+        _not_empty(f"{where}: {chosen.name}", eps=chosen.eps)
+        _check_budgets(f"{where}: {chosen.name}", chosen.eps)
+        _check_variants(f"{where}: {chosen.label}", chosen, protocol)
+
+
+def _check_variants(where: str, chosen: ChosenAttack, protocol: EditingProtocol | MimicryProtocol) -> None:
     """Check what an attack is to be made on and through besides. Its request is checked by itself."""
     attack = ATTACKS[chosen.name]
     if chosen.preset and chosen.preset not in attack.presets:
@@ -119,9 +123,27 @@ def poisoning_protocol(name: str, **changed: Any) -> PoisoningProtocol:
             f"{name}: measuring what poison does to other concepts needs at least 3 concepts, and `others` of at least 1"
         )
     _check_budgets(name, protocol.eps)
-    _check_purifiers(name, protocol.purifiers)
-    if own := [chosen.name for chosen in protocol.purifiers if PURIFIERS[chosen.name].needs not in OWN_MODELS]:
-        raise InputError(f"{name}: {own[0]} needs an extra pipeline, which this benchmark does not load")
+    _check_purifiers(name, protocol.purifiers, loads=False)
+    return protocol
+
+
+def mimicry_protocol(name: str, **changed: Any) -> MimicryProtocol:
+    """Load the mimicry protocol that is called `name`, or is in the TOML file `name`.
+
+    `changed` are settings in place of its own. Raises InputError for an unknown name, and for whatever is wrong in the file.
+    """
+    protocol = dataclasses.replace(read_toml(_find("mimicry", name), MimicryProtocol), **changed)
+    _check_numbers(name, protocol)
+    _not_empty(name, concepts=protocol.concepts, styles=protocol.styles, attacks=protocol.attacks, seeds=protocol.seeds)
+    _known(name, "style", [style.kind for style in protocol.styles], STYLES)
+    for style in protocol.styles:
+        check_numbers(style, f"{name}: {style.kind}: ", seed=(0, MOST_SEED))
+    for chosen in protocol.attacks:
+        if chosen.also_on or chosen.parts or chosen.through or chosen.sweep or chosen.starts:
+            raise InputError(f"{name}: {chosen.label}: variants of attacks are for the editing benchmark alone; leave them out")
+    _check_attacks(name, protocol)
+    _check_networks(name, protocol.features)
+    _check_purifiers(name, protocol.purifiers, loads=False)
     return protocol
 
 
@@ -168,11 +190,14 @@ def _check_networks(where: str, *names: str) -> None:
             raise InputError(f"{where}: unknown feature network {name!r}; choose from {', '.join(FEATURES)}")
 
 
-def _check_purifiers(where: str, purifiers: Sequence[ChosenPurifier]) -> None:
+def _check_purifiers(where: str, purifiers: Sequence[ChosenPurifier], loads: bool = True) -> None:
+    """Check purifiers. A benchmark that `loads` no models besides the protocol's takes none that needs others."""
     _known(where, "purifier", [chosen.name for chosen in purifiers], PURIFIERS)
     for chosen in purifiers:
         purifier = PURIFIERS[chosen.name]
         _check_budgets(f"{where}: {chosen.name}", chosen.eps)
+        if purifier.needs not in OWN_MODELS and not loads:
+            raise InputError(f"{where}: {chosen.name} needs an extra pipeline, which this benchmark does not load")
         if purifier.needs not in OWN_MODELS and not chosen.source:
             raise InputError(f"{where}: {chosen.name} needs `source`, the folder or hub id of a pipeline, or a remover's file")
         settings = set(inspect.signature(purifier.run).parameters) - {"x", "generators", purifier.needs.replace("-", "_")}

@@ -17,7 +17,6 @@ from srlvae.bench.purifiers import Purifiers
 from srlvae.bench.rows import VAE_OF
 from srlvae.images import Images
 from srlvae.models.vae import VAE
-from srlvae.purify import PURIFIERS
 from srlvae.scan import EVIDENCE, Normal, calibrate, check_enough
 from srlvae.scan.evidence import evidence
 
@@ -62,7 +61,7 @@ class TrainingDefences:
         if defence == SCAN:
             return {"evidence": EVIDENCE}
         chosen = self.chosen.get(defence)
-        return {**PURIFIERS[chosen.name].settings, **chosen.settings} if chosen else {}
+        return self.purifiers.settings_of(chosen) if chosen else {}
 
     def _other_photographs(self, concept: str) -> list[Photographs]:
         """Photographs of other concepts, which are not trained on."""

@@ -44,7 +44,7 @@ class Tuning:
 
     def __str__(self) -> str:
         poison, access = self.poison, self.poison.access(self.defence)
-        kind = poison.attack if access == "none" else f"{poison.attack} {budget(poison.eps)} {access}"
+        kind = poison.attack if access == "none" else f"{poison.name} {budget(poison.eps)} {access}"
         said = f"{poison.number} {kind}" if poison.number else "no poison"
         return f"{poison.concept} → {poison.target}, {said}, {self.defence}, seed {self.seed}"
 

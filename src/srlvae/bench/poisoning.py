@@ -9,23 +9,24 @@ throughout.
 from __future__ import annotations
 
 import itertools
-import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from srlvae.bench.cache import CACHE, Cache, announce, key_of
+from srlvae.bench.estimates import mean_estimate
 from srlvae.bench.output import claim_output
+from srlvae.bench.points import SHEETS, measure_once, run_points
 from srlvae.bench.poison_defences import SCAN, TrainingDefences
 from srlvae.bench.poison_tuning import PoisonJudge, Tuner, Tuning
 from srlvae.bench.poisons import DIRTY_LABEL, NIGHTSHADE, Poison, Poisons, check_concepts
 from srlvae.bench.protocol import PoisoningProtocol, as_written
-from srlvae.bench.rows import Access, Condition, Estimate, Row, as_data, read_measures
+from srlvae.bench.rows import Access, Condition, Estimate, Row, read_measures
 from srlvae.events import Listener
-from srlvae.files import write_atomically, write_json
-from srlvae.images import tile, write_image
+from srlvae.images import Images
 from srlvae.locks import holds
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
@@ -33,14 +34,16 @@ from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 from srlvae.training.precision import automatic_precision
-from srlvae.training.processes import processes
 
-RESULT, SHEETS = "poisoning.json", "sheets"
+RESULT = "poisoning.json"
+# An attack has converged if its objective falls by no more than this share in the last quarter of its steps.
+CONVERGED = 0.05
 # The defences that use the hardened VAE.
 USES_HARDENED = ("hardened", SCAN)
 # Settings that are not part of a fine-tuning's key as they are, so that a longer sweep keeps what a shorter one made. What a
 # fine-tuning takes from them is in its own fields, and networks count by their weights instead of their names.
-SWEPT_SETTINGS = ("pairs", "counts", "eps", "white_box", "dirty_label", "seeds", "purifiers", "pipeline", "hardened")
+SWEPT_SETTINGS = ("pairs", "counts", "eps", "more_steps", "white_box", "dirty_label")
+SWEPT_SETTINGS += ("seeds", "purifiers", "pipeline", "hardened")
 
 
 def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:
@@ -48,15 +51,17 @@ def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:
 
     Without a defence and with the hardened VAE, poison made on the original VAE is swept over two settings: over its number,
     from none at all, at the largest ε; and over ε, at the largest number. Other kinds of poison and other defences are run at
-    the largest number and the largest ε alone.
+    the largest number and the largest ε alone, and so is Nightshade with more steps.
     """
     most, widest = max(protocol.counts), max(protocol.eps)
-    nightshade = (NIGHTSHADE, widest, most, "original")
-    swept = [("none", 0.0, 0, ""), *((NIGHTSHADE, widest, count, "original") for count in protocol.counts if count)]
-    swept += [(NIGHTSHADE, eps, most, "original") for eps in protocol.eps if eps != widest]
+    longer = protocol.attack_steps + protocol.more_steps
+    nightshade = (NIGHTSHADE, widest, most, "original", 0)
+    swept = [("none", 0.0, 0, "", 0), *((NIGHTSHADE, widest, count, "original", 0) for count in protocol.counts if count)]
+    swept += [(NIGHTSHADE, eps, most, "original", 0) for eps in protocol.eps if eps != widest]
+    swept += [(NIGHTSHADE, widest, most, "original", longer)] * (protocol.more_steps > 0)
     # Poison made on the hardened VAE is only tried on that VAE. Wrong captions are the same for both VAEs.
-    poisons = {"none": swept + [(DIRTY_LABEL, 0.0, most, "")] * protocol.dirty_label}
-    poisons["hardened"] = swept + [(NIGHTSHADE, widest, most, "hardened")] * protocol.white_box
+    poisons = {"none": swept + [(DIRTY_LABEL, 0.0, most, "", 0)] * protocol.dirty_label}
+    poisons["hardened"] = swept + [(NIGHTSHADE, widest, most, "hardened", 0)] * protocol.white_box
     others = [chosen.name for chosen in protocol.purifiers] + [SCAN] * (protocol.scan_rate > 0)
     poisons |= {name: [nightshade] for name in others}
     for seed, (defence, own) in itertools.product(protocol.seeds, poisons.items()):
@@ -90,7 +95,7 @@ def poisoning(
     Raises InputError for concepts that the judge or the protocol does not know, and for folders with too few photographs.
     """
     check_concepts(protocol, judge.concepts)
-    listener, state = listener or Listener(), processes()
+    listener = listener or Listener()
     pipeline = pipeline.without_safety_checker()
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     claim_output(out, "poisoning", RESULT)
@@ -102,19 +107,7 @@ def poisoning(
     result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned), "rows": []}
     make_poisons(poisons, planned)
     announce(poisons.cache.folder)
-    for number, tuning in enumerate(planned, 1):
-        if number % state.num_processes == state.process_index:
-            sweep.measure(tuning, listener)
-            if state.is_main_process:
-                result["rows"] = as_data(sweep.row(done) for done in planned if sweep.is_measured(done))
-                write_json(out / RESULT, result)
-        listener.at("rows", number, len(planned), str(tuning))
-    if not state.is_main_process:
-        return {}
-    made_by = [(tuning, number % state.num_processes) for number, tuning in enumerate(planned, 1)]
-    result["rows"] = as_data(sweep.row(tuning, process) for tuning, process in made_by)
-    write_json(out / RESULT, result)
-    return result
+    return run_points(sweep, planned, result, out / RESULT, listener)
 
 
 def make_poisons(poisons: Poisons, planned: list[Tuning]) -> None:
@@ -157,29 +150,35 @@ class Sweep:
         settings = self.defences.settings_of(tuning.defence)
         return key_of("poisoned", vaes=used, purifier=settings, tuning=asdict(tuning), **self.made_of)
 
-    def is_measured(self, tuning: Tuning) -> bool:
-        """Whether the measures of a fine-tuning are in the cache."""
-        return self.cache.has_record(self.key(tuning))
-
     def measure(self, tuning: Tuning, listener: Listener) -> None:
         """Fine-tune and measure, unless that was done before, and copy the contact sheet to this run's sheets."""
-        key = self.key(tuning)
-        kept = self.cache.path(key, ".webp")
 
-        def make() -> dict[str, Any]:
-            started = time.perf_counter()
+        def make() -> tuple[dict[str, Any], Images]:
             measures, shown = self.poison_judge.measure(self.tuner.tuned(tuning, listener), tuning)
-            write_image(kept, tile([list(shown[i : i + 8]) for i in range(0, len(shown), 8)]))
-            measures["seconds"] = Estimate(time.perf_counter() - started, None, None, 1)
-            return {name: asdict(found) for name, found in measures.items()}
+            return {name: asdict(found) for name, found in measures.items()}, shown
 
-        self.cache.record(key, make, picture=kept)
         access = tuning.poison.access(tuning.defence)
         sheet = self.out / SHEETS / sheet_name(tuning.condition(), access, tuning.defence)
-        write_atomically(sheet, lambda file: shutil.copyfile(kept, file))
+        measure_once(self.cache, self.key(tuning), make, sheet)
 
-    def row(self, tuning: Tuning, process: int = 0) -> Row:
-        """The row of a fine-tuning. Waits for it if another `process` measures it."""
-        measures = read_measures(self.cache.record_of(self.key(tuning), process))
-        access, n = tuning.poison.access(tuning.defence), measures["target"].n
-        return Row(tuning.condition(), access, tuning.defence, n, measures)
+    def rows(self, points: Sequence[Tuning]) -> list[Row]:
+        """The rows of fine-tunings that are measured."""
+        return [self._row(tuning) for tuning in points]
+
+    def _row(self, tuning: Tuning) -> Row:
+        record = self.cache.record_of(self.key(tuning), 0)
+        seconds = Estimate(record.pop("seconds"), None, None, 1)
+        measures = {**read_measures(record), "seconds": seconds}
+        access = tuning.poison.access(tuning.defence)
+        fell = [note["fell"] for note in self.poisons.notes(tuning.poison) if note["fell"] is not None]
+        if fell:
+            measures["fell"] = mean_estimate(torch.tensor(fell), seed=0)
+        doubts = [doubt for note in self.poisons.notes(tuning.poison) for doubt in doubts_of(note)]
+        return Row(tuning.condition(), access, tuning.defence, measures["target"].n, measures, doubts)
+
+
+def doubts_of(note: dict[str, Any]) -> list[str]:
+    """What speaks against believing a poisoned image, by the note that was kept with it."""
+    if note["fell"] is None or note["fell"] <= CONVERGED:
+        return note["doubts"]
+    return [*note["doubts"], f"the objective still fell by {note['fell']:.0%} in the last quarter of the steps"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from srlvae.attacks.papers.nightshade import likeness
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
-from srlvae.bench.attacked import attacked_images, photograph_set
+from srlvae.bench.attacked import ImageSet, attacked_images, photograph_set
 from srlvae.bench.cache import Cache
 from srlvae.bench.photographs import Photographs, find_photographs
 from srlvae.bench.protocol import PoisoningProtocol
@@ -39,6 +40,7 @@ class Poison:
     - eps: the budget of Nightshade in [0,1] units; 0 for the others.
     - number: how many poisons are added.
     - made_on: the VAE that Nightshade was made on, `original` or `hardened`; blank for the others.
+    - steps: those of Nightshade where they are not the protocol's, and otherwise 0.
     """
 
     concept: str
@@ -47,11 +49,17 @@ class Poison:
     eps: float
     number: int
     made_on: str
+    steps: int = 0
+
+    @property
+    def name(self) -> str:
+        """What rows call the attack."""
+        return f"{self.attack}, {self.steps} steps" if self.steps else self.attack
 
     def condition(self) -> Condition:
         """The part of a row's condition that the poison decides."""
-        about = {"attack": self.attack, "eps": budget(self.eps), "concept": self.concept, "target": self.target}
-        return {**about, "poisons": self.number}
+        about = {"attack": self.name, "eps": budget(self.eps), "concept": self.concept, "target": self.target}
+        return {**about, "poisons": self.number, **({"of": self.attack, "steps": self.steps} if self.steps else {})}
 
     def access(self, defence: str) -> Access:
         """What the poison's maker knew of the VAE that encodes the training images under `defence`."""
@@ -82,6 +90,7 @@ class Poisons:
             )
         self.photographs = {c.word: find_photographs(folder / c.folder, size, 0, self.left_out) for c in protocol.concepts}
         self._sources: dict[str, Images] = {}
+        self._notes: dict[Poison, list[dict[str, Any]]] = {}
         in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
         for concept in protocol.concepts:
             found, needed = len(self.photographs[concept.word]), protocol.clean_each + (concept.word in in_pairs)
@@ -115,14 +124,24 @@ class Poisons:
         """
         if poison.attack == DIRTY_LABEL:
             return _repeated(self.spare(poison.target)[: poison.number], poison.number)
-        return _repeated(self._nightshade(self.sources(poison.concept), poison)[: poison.number], poison.number)
+        return _repeated(self._nightshade(poison).images[: poison.number], poison.number)
 
-    def _nightshade(self, sources: Images, poison: Poison) -> Images:
+    def notes(self, poison: Poison) -> list[dict[str, Any]]:
+        """What is known of how each poisoned image was made, of Nightshade's images without repeats."""
+        if poison.attack != NIGHTSHADE:
+            return []
+        made = replace(poison, number=0)
+        if made not in self._notes:
+            self._notes[made] = self.cache.notes(self._nightshade(poison).keys)
+        return self._notes[made][: poison.number]
+
+    def _nightshade(self, poison: Poison) -> ImageSet:
         """Nightshade on all sources of a concept."""
-        steps, prompt = self.protocol.attack_steps, prompt_of(poison.target)
+        sources = self.sources(poison.concept)
+        steps, prompt = poison.steps or self.protocol.attack_steps, prompt_of(poison.target)
         request = Request(NIGHTSHADE, eps=poison.eps, steps=steps, prompt=prompt)
         attack = prepare(request, self.pipelines[poison.made_on])
-        return attacked_images(attack, photograph_set(sources), self.cache).images
+        return attacked_images(attack, photograph_set(sources), self.cache)
 
 
 def check_concepts(protocol: PoisoningProtocol, judge_knows: list[str]) -> None:

@@ -6,10 +6,13 @@ Budgets ε are in [0,1] units, and written `15/255` in TOML files.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srlvae.config import budget
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH
+
+if TYPE_CHECKING:
+    from srlvae.bench.mimicry_protocol import MimicryProtocol
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class PoisoningProtocol:
     - pairs: which concept is poisoned towards which target.
     - counts: how many poisons are added. No poison at all is always measured, too.
     - eps: the budgets of Nightshade, and `attack_steps` its steps.
+    - more_steps: how many steps more Nightshade is also run for, to see whether it has converged. At 0 that is not tried.
     - sources: from how many photographs poisons are made at most. More poisons than that are repeats.
     - white_box: whether poison is also made on the hardened VAE, and tried on it.
     - dirty_label: whether pictures of the target, captioned as the concept, are also tried.
@@ -184,6 +188,7 @@ class PoisoningProtocol:
     clean_each: int = 10
     sources: int = 60
     attack_steps: int = 80
+    more_steps: int = 0
     steps: int = 150
     batch_size: int = 12
     learning_rate: float = 2e-4
@@ -194,7 +199,7 @@ class PoisoningProtocol:
     judge: str = "judge"
 
 
-def as_written(protocol: ReconstructionProtocol | EditingProtocol | PoisoningProtocol) -> dict[str, Any]:
+def as_written(protocol: ReconstructionProtocol | EditingProtocol | PoisoningProtocol | MimicryProtocol) -> dict[str, Any]:
     """The protocol as plain data for a result file. Budgets are written as they are in TOML files, such as `15/255`."""
     return _written(asdict(protocol))
 

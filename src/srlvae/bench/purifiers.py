@@ -38,8 +38,7 @@ class Purifiers:
 
     def images(self, chosen: ChosenPurifier, given: ImageSet, names: Sequence[str], seed: int, cache: Cache) -> ImageSet:
         """The images of `given` after the purifier. Only those that the cache does not have are made."""
-        settings = {**PURIFIERS[chosen.name].settings, **chosen.settings}
-        made_by = {"purifier": chosen.name, **settings, **self.model_of(chosen)[1]}
+        made_by = {"purifier": chosen.name, **self.settings_of(chosen), **self.model_of(chosen)[1]}
         keys = [key_of("purified", **made_by, seed=seed, source=source) for source in given.keys]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
@@ -47,10 +46,14 @@ class Purifiers:
 
         return ImageSet(keys, cache.images(keys, make))
 
+    def settings_of(self, chosen: ChosenPurifier) -> dict[str, Any]:
+        """All settings of a purifier: the published ones, or those that the protocol has in their place."""
+        return {**PURIFIERS[chosen.name].settings, **chosen.settings}
+
     def through(self, chosen: ChosenPurifier) -> Through:
         """How an attack that knows a purifier goes through it."""
         model, named = self.model_of(chosen)
-        settings = {**PURIFIERS[chosen.name].settings, **chosen.settings}
+        settings = self.settings_of(chosen)
 
         def run(x: Images, generators: Generators) -> Images:
             return PURIFIERS[chosen.name](x, generators, model, **chosen.settings)

@@ -48,7 +48,8 @@ class Row:
     - access: what the attacker knew of the judged VAE: `transfer`, `white-box`, or `none` if there was no attacker. See
       `access_of`.
     - defence: `none` for the original VAE, `hardened` for the hardened one, or the name of a purifier before the original one;
-      `hardened+jpeg` is a purifier before the hardened one. In poisoning, `scan` leaves suspicious training images out.
+      `hardened+jpeg` is a purifier before the hardened one. In poisoning, `scan` leaves suspicious training images out. In
+      mimicry, `best of 4` is the method, image by image, after which the image is most in the style.
     - n: the number of images measured.
     - measures: estimates by name; see below. The result's `protocol` names the networks that measured.
     - doubts: reasons not to believe the attack, one entry for each image on which the reason was seen.
@@ -61,10 +62,12 @@ class Row:
     - `norm`: what the budget bounds, if not each pixel: `rms` is the root mean square over all of them.
     - `concept`, `target`, `poisons`, `seed`: in poisoning, which concept is poisoned towards which target, with how many
       poisons.
+    - `style`, `seed`: in mimicry, which style is learnt.
     - `run`, `step`, `images`, `seconds`, `encoder`: in hardening, the encoder's run, and what it had cost by then.
     - `handling`: in scans, what happened to the image between the attack and the scan.
     - `weight`: in scans, what a standard deviation of the score was worth to the attacker; see `scan.evading`.
-    - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`.
+    - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`. In poisoning `of`
+      and `steps` are of Nightshade with more steps.
     - `compared`: in the floor of editing, which edits of clean photographs are compared.
 
     These are the measures.
@@ -76,6 +79,9 @@ class Row:
     - `clip_i`, `clip_t`: mean cosines of CLIP embeddings, of image with image and of image with prompt.
     - `target`, `concept`, `neither`: the share of images, generated for the concept, that the judge calls the target, the
       concept or something else. `others` is the share of images of other concepts that it calls what they were generated for.
+    - `in_style`, `photograph`, `probability`: in mimicry, the share of generated images that the judge of styles calls the
+      style, or a photograph, and the mean probability that it gives the style.
+    - `fell`: the mean share by which Nightshade's objective still fell in the last quarter of its steps.
     - `seconds`: the time that a fine-tuning took.
     - `auroc`, `found`: how well a scan tells attacked images from clean ones, and the share that it detects. `unlike` is the
       share that it calls unlike the clean images, `score` the mean score.

@@ -1,4 +1,4 @@
-"""`srlvae bench editing` and `srlvae bench poisoning`."""
+"""`srlvae bench editing`, `srlvae bench poisoning` and `srlvae bench mimicry`."""
 
 from __future__ import annotations
 
@@ -114,5 +114,45 @@ def bench_poisoning(
         return
     show_table(*counts_table(result))
     show_table(*defences_table(result))
+    console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
+    end(bars.omissions, [out])
+
+
+@sensible
+@holds("out")
+def bench_mimicry(
+    images: Annotated[Path, typer.Option(help="Class folders of photographs, of which pictures in a style are made.")],
+    out: Annotated[Path, typer.Option(help="Folder for rows, cache, sheets and report. " + ResumesHelp)],
+    protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
+    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
+    hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
+    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
+) -> None:
+    """Measure whether a style can be learnt from protected pictures.
+
+    Fine-tunes on pictures under Glaze, Mist and Anti-DreamBooth, with either encoder and behind purifiers.
+    A judge says which images generated afterwards are in the style.
+
+    For example:
+      srlvae bench mimicry --images class-folders --out mimicry
+    """
+    from srlvae.bench.load_protocol import mimicry_protocol
+    from srlvae.bench.mimicry import mimicry
+    from srlvae.cli.drawing import Bars
+    from srlvae.models.vae import load_vae
+    from srlvae.report.mimicry import mimicry_table
+    from srlvae.report.page import write_report
+
+    begin(out, follow_links)
+    given = {"pipeline": pipeline, "hardened": hardened}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = mimicry_protocol(protocol, **changed)
+    loaded = pipeline_of(settings.pipeline, None, device)
+    with Bars(console) as bars:
+        result = mimicry(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, bars)
+    if not result:
+        return
+    show_table(*mimicry_table(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])

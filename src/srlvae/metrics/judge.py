@@ -18,6 +18,9 @@ from srlvae.images import Images, check_images
 from srlvae.metrics.features import FEATURES, Features, load_features
 from srlvae.zoo import bundled
 
+# Of the weights in a probe's loss, and the most steps of L-BFGS.
+PENALTY, ITERATIONS = 1e-3, 200
+
 
 class Judge:
     """A classifier of images: a linear probe, `weight` and `bias`, on pooled features.
@@ -69,3 +72,35 @@ def load_judge(source: str | Path = "judge") -> Judge:
     ):
         raise InputError(f"the judge in {folder} has weights that are not finite, or not of its {len(concepts)} concepts")
     return Judge(concepts, load_features(features), weight, bias)
+
+
+def fit_probe(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], classes: int) -> tuple[Tensor, Tensor]:
+    """Weight `c d` and bias `c` of the multinomial logistic regression that tells classes apart by pooled features.
+
+    Every class has the same weight, and features are standardised within.
+    """
+    mean, std = features.mean(0), features.std(0) + 1e-6
+    scaled = (features - mean) / std
+    balance = 1 / torch.bincount(labels, minlength=classes).float()
+    weight = torch.zeros(classes, features.shape[1], requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(scaled @ weight.T + bias, labels, weight=balance) + PENALTY * weight.square().sum()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    weight, bias = weight.detach(), bias.detach()
+    return weight / std, bias - weight @ (mean / std)
+
+
+def soften(x: Images, factor: int) -> Images:
+    """`x` at 1/factor of its resolution, and back at its size."""
+    if factor == 1:
+        return x
+    small = F.interpolate(x, scale_factor=1 / factor, mode="bicubic", antialias=True)
+    return F.interpolate(small, x.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)

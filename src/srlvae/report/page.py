@@ -8,6 +8,7 @@ from pathlib import Path
 from srlvae.bench.editing import RESULT as EDITING
 from srlvae.bench.hardening import RESULT as HARDENING
 from srlvae.bench.leaderboard import LEADERBOARD, read_leaderboard
+from srlvae.bench.mimicry import RESULT as MIMICRY
 from srlvae.bench.poisoning import RESULT as POISONING
 from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
@@ -18,6 +19,8 @@ from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
 from srlvae.report.hardening import cost_shares_table, curves, hardening_table
 from srlvae.report.leaderboard import about_models, flags_of, leaderboard_tables
+from srlvae.report.mimicry import mimicry_table
+from srlvae.report.mimicry_page import mimicry_parts
 from srlvae.report.plots import plot_hardening, plot_reconstruction
 from srlvae.report.poisoning import poisoning_table
 from srlvae.report.poisoning_page import poisoning_parts
@@ -59,6 +62,8 @@ def _write(folders: list[Path], page: Path) -> Path:
         raise InputError("only results of the editing benchmark can be compared on one page; give one folder")
     if (first / POISONING).is_file():
         return write_poisoning(first, page)
+    if (first / MIMICRY).is_file():
+        return write_mimicry(first, page)
     if (first / RECONSTRUCTION).is_file():
         return write_reconstruction(first, page)
     if (first / HARDENING).is_file():
@@ -83,6 +88,13 @@ def write_poisoning(folder: Path, page: Path) -> Path:
     result = read_record(folder / POISONING)
     _write_tables(folder, poisoning_table(result))
     return write_page(page, "poisoning", **poisoning_parts(folder, result))
+
+
+def write_mimicry(folder: Path, page: Path) -> Path:
+    """Write the page and the Markdown table of a mimicry run."""
+    result = read_record(folder / MIMICRY)
+    _write_tables(folder, mimicry_table(result))
+    return write_page(page, "mimicry", **mimicry_parts(folder, result))
 
 
 def write_reconstruction(folder: Path, page: Path) -> Path:

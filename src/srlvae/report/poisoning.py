@@ -19,6 +19,7 @@ from srlvae.report.rows import (
     format_share,
     group_rows,
     made_on,
+    main_rows,
     measured_value,
     rows_of,
 )
@@ -85,7 +86,7 @@ def swept_rows(result: Mapping[str, Any], defence: str, poisons: int, **conditio
 
     Poison is that made on the original VAE, at the largest ε unless `condition` names another.
     """
-    found = find_rows(rows_of(result), defence=defence, poisons=poisons, **condition)
+    found = find_rows(main_rows(rows_of(result)), defence=defence, poisons=poisons, **condition)
     if not poisons:
         return found
     eps = condition.get("eps", largest_budget(result))
@@ -145,6 +146,8 @@ def _against_most(result: Mapping[str, Any]) -> dict[str, list[Row]]:
     found |= {vae: swept_rows(result, defence, number) for defence, vae in VAE_OF.items()}
     for eps in sorted(set(result["protocol"]["eps"]) - {largest_budget(result)}, key=fraction):
         found |= {f"{vae}, {eps}": swept_rows(result, defence, number, eps=eps) for defence, vae in VAE_OF.items()}
+    for attack in dict.fromkeys(row.condition["attack"] for row in rows if "of" in row.condition):
+        found |= {f"{vae}, {attack}": find_rows(rows, defence=defence, attack=attack) for defence, vae in VAE_OF.items()}
     others = [defence for defence in distinct_values(rows, "defence") if defence not in VAE_OF]
     found |= {defence: swept_rows(result, defence, number) for defence in others}
     found["filtered by scan"] = found.pop(SCAN, [])
@@ -177,7 +180,7 @@ def _pair_of(row: Row) -> tuple[Any, Any]:
 def curves(result: Mapping[str, Any], eps: str) -> dict[str, dict[str, list[Point]]]:
     """Curves at one ε: for each pair, by the label of the defence and poison, the share called the target over the number."""
     return {
-        f"{pair['concept']} → {pair['target']}": _lines(find_rows(rows_of(result), **pair), eps)
+        f"{pair['concept']} → {pair['target']}": _lines(find_rows(main_rows(rows_of(result)), **pair), eps)
         for pair in result["protocol"]["pairs"]
     }
 

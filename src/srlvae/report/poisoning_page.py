@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from srlvae.bench.poisoning import SHEETS, sheet_name
+from srlvae.bench.points import SHEETS
+from srlvae.bench.poisoning import sheet_name
 from srlvae.bench.rows import Row
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, poisoning_table

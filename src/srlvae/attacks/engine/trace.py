@@ -42,6 +42,16 @@ class Trace:
         """The objective of an image at the first and at the last step; empty for a run of no steps."""
         return [self.values[step][image].item() for step in (0, -1)] if self.values else []
 
+    def fell_at_last(self, image: int) -> float | None:
+        """The share by which the objective of an image, which is to be small, fell in the last quarter of the steps.
+
+        Of a run that has converged it is near 0. None for fewer than four steps, and for values that are not above 0.
+        """
+        if len(self.values) < 4:
+            return None
+        before, last = (self.values[step][image].item() for step in (-1 - len(self.values) // 4, -1))
+        return (before - last) / before if before > 0 else None
+
     def doubts(self, count: int) -> list[list[str]]:
         """What speaks against believing the attack, for each of `count` images. A run of one step raises no doubts."""
         if len(self.values) < 2:
