@@ -129,7 +129,7 @@ def bench_mimicry(
     device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
-    """Measure whether a style can be learnt from protected pictures.
+    """Measure whether protected pictures teach a style.
 
     Fine-tunes on pictures under Glaze, Mist and Anti-DreamBooth, with either encoder and behind purifiers.
     A judge says which images generated afterwards are in the style.
