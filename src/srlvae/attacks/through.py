@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -13,6 +13,7 @@ from srlvae.images import Images
 from srlvae.rng import Generators
 
 
+@runtime_checkable
 class Knowledge(Protocol):
     """What an attacker knows of a defence."""
 
