@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,17 @@ def test_importing_loads_libraries_of_models_only_when_a_model_is_loaded(module)
 @pytest.mark.parametrize("name", srlvae.__all__)
 def test_public_names_are_there(name):
     assert getattr(srlvae, name) is not None
+
+
+def test_protocols_can_be_checked_while_a_program_runs():
+    """Checks of arguments, which CI switches on, fail on others when a module is imported."""
+    for path in ROOT.rglob("*.py"):
+        classes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
+        protocols = [
+            node for node in classes if any(re.match(r"(typing\.)?Protocol\b", ast.unparse(base)) for base in node.bases)
+        ]
+        for node in protocols:
+            assert "runtime_checkable" in map(ast.unparse, node.decorator_list), f"{path}: {node.name}"
 
 
 def test_other_names_are_not():

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from srlvae.bench.cache import Cache
 from srlvae.bench.rows import Row, as_data
@@ -20,6 +20,7 @@ Point = TypeVar("Point", contravariant=True)
 SHEETS, ACROSS = "sheets", 8
 
 
+@runtime_checkable
 class Sweep(Protocol[Point]):
     """What a benchmark says of its points: their keys in the cache, how one is measured, and the rows of those measured."""
 
