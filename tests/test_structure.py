@@ -137,9 +137,7 @@ def test_protocols_can_be_checked_while_a_program_runs():
     """Checks of arguments, which CI switches on, fail on others when a module is imported."""
     for path in ROOT.rglob("*.py"):
         classes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
-        protocols = [
-            node for node in classes if any(re.match(r"(typing\.)?Protocol\b", ast.unparse(base)) for base in node.bases)
-        ]
+        protocols = [node for node in classes if any(re.match(r"Protocol\b", ast.unparse(base)) for base in node.bases)]
         for node in protocols:
             assert "runtime_checkable" in map(ast.unparse, node.decorator_list), f"{path}: {node.name}"
 
