@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import os
 import re
@@ -18,6 +19,7 @@ from archives import BROKEN, as_png, write_tar
 from conftest import small_kl
 from heard import Heard
 from srlvae.errors import InputError, UnreadableError
+from srlvae.harden.photographs import open_photographs
 from srlvae.images import to_pil, to_tensor, write_image
 from srlvae.images.shards import find_shards, read_samples
 from srlvae.report.scan import write_shards_page
@@ -95,6 +97,19 @@ def test_shards_are_read_in_a_store(shards):
     assert list(read_samples(found[0])) == list(read_samples(str(shards / "00000.tar")))
     with pytest.raises(InputError, match="needs a package|cannot open"):
         find_shards("nowhere://bucket/*.tar")
+
+
+@pytest.mark.parametrize("source", ["hf://", "hf://a", "github://", "zip://", "zip://x.tar::none.zip"])
+def test_a_store_that_is_named_in_half_is_an_error_that_names_it(source):
+    for asked in (find_shards, functools.partial(open_photographs, at_least=64)):
+        with pytest.raises(InputError, match=re.escape(source)):
+            asked(source)
+
+
+def test_an_id_of_the_hub_is_no_store(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="cannot load the dataset a/b"):
+        open_photographs("hf://a/b", 64)
 
 
 def test_pictures_of_a_table_are_those_of_the_column_with_bytes(tmp_path):

@@ -16,7 +16,7 @@ from srlvae.harden.stream import StreamPhotographs
 from srlvae.images import LeftOut, digest_of_picture, find_images, image_size, read_picture
 from srlvae.images.shards import find_shards
 from srlvae.opened import open_file
-from srlvae.trust.ids import HUB, check_id
+from srlvae.trust.ids import HUB, check_id, is_hub_id
 
 __all__ = ["MAX_UNREADABLE", "FolderPhotographs", "HubPhotographs", "Photographs", "StreamPhotographs", "open_photographs"]
 # Of folders of so many photographs all are read before a run, to name the broken ones; of larger ones the beginnings of files.
@@ -121,7 +121,7 @@ def open_photographs(
     """
     folder = Path(source)
     saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
-    shards = [] if saved else find_shards(source)
+    shards = [] if saved or is_hub_id(source) else find_shards(source)
     if folder.exists() and not saved and not streaming and not (shards and _images_none(folder)):
         return FolderPhotographs(folder, at_least)
     if not folder.exists() and not shards:

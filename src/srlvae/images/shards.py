@@ -48,7 +48,7 @@ def find_shards(source: str) -> list[str]:
     try:
         found = files.ls(folder, detail=False) if files.isdir(folder) else files.glob(folder) if "*" in folder else [folder]
         shards = sorted(file for file in found if reader_of(file) and files.isfile(file))
-    except OSError as error:
+    except Exception as error:  # every store raises its own kinds
         raise InputError(f"cannot list {source}: {error}") from error
     archives = {file.removesuffix(".tar") for file in shards}
     kept = [file for file in shards if not (file.endswith(".parquet") and file.removesuffix(".parquet") in archives)]
@@ -60,7 +60,7 @@ def version_of(shard: str) -> str:
     files, path = _store(shard)
     try:
         return str(files.ukey(path))
-    except OSError as error:
+    except Exception as error:  # every store raises its own kinds
         raise UnreadableError(shard, f"a shard that cannot be opened ({error})") from error
 
 
@@ -92,7 +92,7 @@ def _store(source: str) -> tuple[Any, str]:
         return url_to_fs(source)
     except ImportError as error:
         raise InputError(f"{source} needs a package that is not installed: {error}") from error
-    except ValueError as error:
+    except Exception as error:  # every store raises its own kinds
         raise InputError(f"cannot open {source}: {error}") from error
 
 

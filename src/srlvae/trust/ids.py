@@ -40,6 +40,11 @@ def hub_id(text: str, what: str) -> str:
     return text
 
 
+def is_hub_id(text: str) -> bool:
+    """Whether a text is `hf://owner/name`. Other texts that begin so are paths in a repository."""
+    return text.startswith(HUB) and bool(_ID.fullmatch(text.removeprefix(HUB)))
+
+
 def _cached(text: str) -> bool:
     """Whether the hub's cache has a repository of this name: then it was meant before, and is there without a network."""
     from huggingface_hub import constants
