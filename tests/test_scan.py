@@ -30,6 +30,7 @@ from srlvae.images import write_image
 from srlvae.models.vae import VAE, load_vae
 from srlvae.report.scan import write_scan_page
 from srlvae.scan import Calibration, Encoders, Normal, Score, calibrate, count, scan, score, write_summary, write_verdicts
+from srlvae.scan.calibration import calibrate_looks
 from srlvae.scan.evading import Evading
 from srlvae.scan.evidence import EVIDENCE, PATCH, SIGNS, TILE, evidence, evidence_of_image, scrambled
 from srlvae.scan.familiar import Familiar
@@ -285,6 +286,11 @@ def test_too_few_clean_images_are_refused(n, rate, needed):
     with pytest.raises(InputError, match=f"give {needed} or more"):
         calibrate(clean[:n], rate)
     calibrate(clean[:needed], rate)
+
+
+def test_no_clean_image_at_all_is_too_few():
+    with pytest.raises(InputError, match="0 clean images are too few"):
+        calibrate_looks([], 0.2)
 
 
 def test_a_higher_rate_has_a_lower_threshold_up_to_all_images():

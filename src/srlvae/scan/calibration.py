@@ -12,8 +12,9 @@ from torch import Tensor
 
 from srlvae.errors import InputError
 from srlvae.scan.copies import distinct
-from srlvae.scan.evidence import SIGNS, TINY
+from srlvae.scan.evidence import EVIDENCE, SIGNS, TINY
 from srlvae.scan.familiar import Familiar, familiar
+from srlvae.scan.likeness import TRAITS
 from srlvae.scan.look import Look
 from srlvae.scan.surroundings import Surroundings
 
@@ -139,5 +140,7 @@ def calibrate_looks(looks: list[Look], rate: float) -> Calibration:
     Raises InputError if there are too few for the rate.
     """
     kept = [looks[i] for i in distinct([look.thumbnail for look in looks])]
-    evidence, traits = (torch.tensor(columns) for columns in ([one.evidence for one in kept], [one.likeness for one in kept]))
+    # Of no image, too, with all columns.
+    evidence = torch.tensor([one.evidence for one in kept]).reshape(len(kept), len(EVIDENCE))
+    traits = torch.tensor([one.likeness for one in kept]).reshape(len(kept), len(TRAITS))
     return calibrate_scan(evidence, traits, rate, copies=len(looks) - len(kept))
