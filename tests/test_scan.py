@@ -28,6 +28,7 @@ from srlvae.attacks.request import Request
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.models.vae import VAE, load_vae
+from srlvae.provenance import code_digest
 from srlvae.report.scan import write_scan_page
 from srlvae.scan import Calibration, Encoders, Normal, Score, calibrate, count, scan, score, write_summary, write_verdicts
 from srlvae.scan.calibration import calibrate_looks
@@ -425,3 +426,5 @@ def test_an_attacker_who_knows_the_scan_lowers_the_score_for_less_of_his_aim(vae
     assert score_of(knows).mean() < score_of(plain).mean() and aim(knows).mean() > aim(plain).mean()
     said = dataclasses.replace(prepare(Request("latent"), vae), knows=knowing(vae, other, 2.0)).settings()["evading"]
     assert (said["hardened"], said["weight"]) == (other.fingerprint(), 2.0)
+    # Of all attacks these alone depend on how a scan scores.
+    assert said["code"] == code_digest("scan")

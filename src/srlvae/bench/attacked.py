@@ -123,8 +123,8 @@ def attacked_images(attack: PreparedAttack, clean: ImageSet, cache: Cache) -> Im
     """The photographs under an attack. Only those that the cache does not have are made.
 
     With each image the cache keeps a note of the attack's settings, of the doubts about its run, and of how far the objective
-    `fell` in its last quarter. Attacks compute in float32
-    on every device: neither a gradient nor the choice of the best iterate is rounded to bfloat16.
+    `fell` in its last quarter. Attacks compute in float32 on every device: neither a gradient nor the choice of the best
+    iterate is rounded to bfloat16.
     """
     settings = attack.made_from()
     keys = [key_of("attacked", **settings, source=key) for key in clean.keys]

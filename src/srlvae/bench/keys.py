@@ -17,7 +17,7 @@ STYLE_CODE = ("bench/kinds", "bench/kinds_drawn", "bench/kinds_shared", "bench/s
 MIMIC_CODE = ("bench/mimics", "bench/points")
 STAGES = {
     "noisy": ("images", "rng", "attacks/noise", "attacks/table", "attacks/contrast", "bench/attacked"),
-    "attacked": (*IMAGE_CODE, "attacks", "purify", "scan/evading", "scan/evidence", "bench/attacked"),
+    "attacked": (*IMAGE_CODE, "attacks", "purify", "bench/attacked"),
     "looked": (*IMAGE_CODE, "scan/evidence"),
     "purified": (*IMAGE_CODE, "purify", "bench/purifiers"),
     "edited": (*IMAGE_CODE, "bench/editor"),

@@ -14,15 +14,13 @@ from srlvae.bench.attacked import Attacker, ImageSet, photograph_set
 from srlvae.bench.cache import Cache
 from srlvae.bench.cells import Cell
 from srlvae.bench.mimicry_protocol import MimicryProtocol
-from srlvae.bench.photographs import find_photographs
+from srlvae.bench.photographs import find_class_folders
 from srlvae.bench.purifiers import Purifiers
 from srlvae.bench.rows import VAE_OF, Access, Condition, vae_of
 from srlvae.bench.styles import Style
-from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.finetune import FinetuneConfig, encode_images, tune
 from srlvae.images import Images, LeftOut
-from srlvae.links import leads_out
 from srlvae.models.pipeline import Pipeline
 from srlvae.rng import generators
 
@@ -69,16 +67,10 @@ class Pictures:
         self.pipelines, self.protocol, self.cache = pipelines, protocol, cache
         self.words = [concept.word for concept in protocol.concepts]
         self.left_out = LeftOut(cache.listener)
-        self.photographs, needed = {}, protocol.each + protocol.judged + protocol.held_out
-        for concept in protocol.concepts:
-            if leads_out(folder / concept.folder, folder):
-                raise InputError(
-                    f"the protocol has the folder {concept.folder}, which does not lie in {folder} (--follow-links lets it in)"
-                )
-            found = find_photographs(folder / concept.folder, pipelines["original"].size, 0, self.left_out)
-            if len(found) < needed:
-                raise InputError(f"{folder / concept.folder} has {len(found)} readable photographs, {needed} are needed")
-            self.photographs[concept.word] = found
+        size, needed = pipelines["original"].size, protocol.each + protocol.judged + protocol.held_out
+        folders = dict.fromkeys((concept.folder for concept in protocol.concepts), needed)
+        found = find_class_folders(folder, folders, size, self.left_out)
+        self.photographs = {concept.word: found[concept.folder] for concept in protocol.concepts}
         self.keys = {word: list(found.keys[:needed]) for word, found in self.photographs.items()}
         steps = {chosen.label: chosen.steps or None for chosen in protocol.attacks}
         self.attacker = Attacker(pipelines, steps.__getitem__, protocol.attack_seed, cache)

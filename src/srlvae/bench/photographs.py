@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from srlvae.bench.kept import key_of_image
 from srlvae.errors import InputError, UnreadableError
 from srlvae.images import Images, LeftOut, find_images, fit, read_picture
+from srlvae.links import leads_out
 
 
 def load_photographs(
@@ -73,6 +74,22 @@ def find_photographs(folder: Path, size: int, seed: int, left_out: LeftOut | Non
     _check_enough(folder, size, len(found), left_out)
     paths, keys = zip(*found, strict=True)
     return Photographs(paths, keys, size)
+
+
+def find_class_folders(folder: Path, needed: Mapping[str, int], size: int, left_out: LeftOut) -> dict[str, Photographs]:
+    """All photographs in folders of classes below `folder`. needed: how many each of them must have, by its name.
+
+    Raises InputError for a folder that does not lie in `folder`, and for one with fewer photographs.
+    """
+    if outside := [name for name in needed if leads_out(folder / name, folder)]:
+        raise InputError(
+            f"the protocol has the folder {outside[0]}, which does not lie in {folder} (--follow-links lets it in)"
+        )
+    found = {name: find_photographs(folder / name, size, 0, left_out) for name in needed}
+    for name, photographs in found.items():
+        if len(photographs) < needed[name]:
+            raise InputError(f"{folder / name} has {len(photographs)} readable photographs, {needed[name]} are needed")
+    return found
 
 
 def _squares(folder: Path, size: int, seed: int, left_out: LeftOut) -> Iterator[tuple[Path, Tensor]]:

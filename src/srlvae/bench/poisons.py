@@ -14,13 +14,12 @@ from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
 from srlvae.bench.attacked import ImageSet, attacked_images, photograph_set
 from srlvae.bench.cache import Cache
-from srlvae.bench.photographs import Photographs, find_photographs
+from srlvae.bench.photographs import Photographs, find_class_folders
 from srlvae.bench.protocol import PoisoningProtocol
 from srlvae.bench.rows import Access, Condition, access_of
 from srlvae.config import budget
 from srlvae.errors import InputError
 from srlvae.images import Images, LeftOut
-from srlvae.links import leads_out
 from srlvae.metrics.clip import Clip
 from srlvae.models.pipeline import Pipeline
 from srlvae.training.processes import told
@@ -84,18 +83,12 @@ class Poisons:
         self.words = [concept.word for concept in protocol.concepts]
         size = pipelines["original"].size
         self.left_out = LeftOut(cache.listener)
-        if outside := [c.folder for c in protocol.concepts if leads_out(folder / c.folder, folder)]:
-            raise InputError(
-                f"the protocol has the folder {outside[0]}, which does not lie in {folder} (--follow-links lets it in)"
-            )
-        self.photographs = {c.word: find_photographs(folder / c.folder, size, 0, self.left_out) for c in protocol.concepts}
+        in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
+        needed = {concept.folder: protocol.clean_each + (concept.word in in_pairs) for concept in protocol.concepts}
+        found = find_class_folders(folder, needed, size, self.left_out)
+        self.photographs = {concept.word: found[concept.folder] for concept in protocol.concepts}
         self._sources: dict[str, Images] = {}
         self._notes: dict[Poison, list[dict[str, Any]]] = {}
-        in_pairs = {word for pair in protocol.pairs for word in (pair.concept, pair.target)}
-        for concept in protocol.concepts:
-            found, needed = len(self.photographs[concept.word]), protocol.clean_each + (concept.word in in_pairs)
-            if found < needed:
-                raise InputError(f"{folder / concept.folder} has {found} readable photographs, {needed} are needed")
         self.keys = {word: list(found.keys) for word, found in self.photographs.items()}
 
     def clean(self) -> tuple[Images, list[str]]:

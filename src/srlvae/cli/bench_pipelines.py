@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +24,21 @@ from srlvae.cli.shared import (
 )
 from srlvae.locks import holds
 
+# What the three commands have in common.
+PipelineOption = Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)]
+HardenedOption = Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)]
+DeviceOption = Annotated[str, typer.Option(help=DeviceHelp)]
+LinksOption = Annotated[bool, typer.Option("--follow-links", help=LinksHelp)]
+
+
+def _loaded(protocol_of: Callable[..., Any], name: str, device: str, **given: Any) -> tuple[Any, Any, Any]:
+    """The protocol with what is given in place of its own, its pipeline, and its hardened VAE."""
+    from srlvae.models.vae import load_vae
+
+    settings = protocol_of(name, **{key: value for key, value in given.items() if value is not None})
+    pipeline = pipeline_of(settings.pipeline, None, device)
+    return settings, pipeline, load_vae(settings.hardened, pipeline.device)
+
 
 @sensible
 @holds("out")
@@ -30,12 +46,12 @@ def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
     out: Annotated[Path, typer.Option(help="Folder for rows, cache, sheets and report. " + ResumesHelp)],
     protocol: Annotated[str, typer.Option(help="`quick`, `full`, `fifteen`, `curves`, `sd15`, or a TOML file.")] = "quick",
-    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
+    pipeline: PipelineOption = None,
+    hardened: HardenedOption = None,
     twin: Annotated[str | None, typer.Option(help="A VAE hardened with another seed, to make attacks on.")] = None,
     count: Annotated[int | None, typer.Option("--n", help="Photographs to edit. By default as the protocol says.")] = None,
-    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
-    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
+    device: DeviceOption = "auto",
+    follow_links: LinksOption = False,
 ) -> None:
     r"""Measure edits of attacked photographs under each defence. This is the paper's main table.
 
@@ -57,10 +73,7 @@ def bench_editing(
 
     begin(out, follow_links)
     given = {"pipeline": pipeline, "hardened": hardened, "images": count, "twin": twin}
-    changed = {key: value for key, value in given.items() if value is not None}
-    settings = editing_protocol(protocol, **changed)
-    loaded = pipeline_of(settings.pipeline, None, device)
-    own = load_vae(settings.hardened, loaded.device)
+    settings, loaded, own = _loaded(editing_protocol, protocol, device, **given)
     other = load_vae(settings.twin, loaded.device) if settings.twin else None
     with Bars(console) as bars:
         result = editing(loaded, own, images, out, settings, bars, other)
@@ -80,10 +93,10 @@ def bench_poisoning(
     images: Annotated[Path, typer.Option(help="Class folders of photographs that the pipeline may be trained on.")],
     out: Annotated[Path, typer.Option(help="Folder for rows, cache and sheets. " + ResumesHelp)],
     protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
-    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
-    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
-    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
+    pipeline: PipelineOption = None,
+    hardened: HardenedOption = None,
+    device: DeviceOption = "auto",
+    follow_links: LinksOption = False,
 ) -> None:
     """Measure whether poisoned training images take hold.
 
@@ -97,19 +110,14 @@ def bench_poisoning(
     from srlvae.cli.drawing import Bars
     from srlvae.metrics.clip import load_clip
     from srlvae.metrics.judge import load_judge
-    from srlvae.models.vae import load_vae
     from srlvae.report.page import write_report
     from srlvae.report.poisoning import counts_table, defences_table
 
     begin(out, follow_links)
-    given = {"pipeline": pipeline, "hardened": hardened}
-    changed = {key: value for key, value in given.items() if value is not None}
-    settings = poisoning_protocol(protocol, **changed)
-    loaded = pipeline_of(settings.pipeline, None, device)
-    models = loaded, load_vae(settings.hardened, loaded.device)
+    settings, loaded, own = _loaded(poisoning_protocol, protocol, device, pipeline=pipeline, hardened=hardened)
     judges = load_clip(settings.clip), load_judge(settings.judge)
     with Bars(console) as bars:
-        result = poisoning(*models, images, out, *judges, settings, bars)
+        result = poisoning(loaded, own, images, out, *judges, settings, bars)
     if not result:
         return
     show_table(*counts_table(result))
@@ -124,10 +132,10 @@ def bench_mimicry(
     images: Annotated[Path, typer.Option(help="Class folders of photographs, of which pictures in a style are made.")],
     out: Annotated[Path, typer.Option(help="Folder for rows, cache, sheets and report. " + ResumesHelp)],
     protocol: Annotated[str, typer.Option(help="`quick`, `full`, or a TOML file.")] = "quick",
-    pipeline: Annotated[str | None, typer.Option(help="The pipeline, in place of the protocol's. " + PipelineHelp)] = None,
-    hardened: Annotated[str | None, typer.Option(help="The hardened VAE, in place of the protocol's. " + VaeHelp)] = None,
-    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
-    follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
+    pipeline: PipelineOption = None,
+    hardened: HardenedOption = None,
+    device: DeviceOption = "auto",
+    follow_links: LinksOption = False,
 ) -> None:
     """Measure whether protected pictures teach a style.
 
@@ -140,17 +148,13 @@ def bench_mimicry(
     from srlvae.bench.load_protocol import mimicry_protocol
     from srlvae.bench.mimicry import mimicry
     from srlvae.cli.drawing import Bars
-    from srlvae.models.vae import load_vae
     from srlvae.report.mimicry import mimicry_table
     from srlvae.report.page import write_report
 
     begin(out, follow_links)
-    given = {"pipeline": pipeline, "hardened": hardened}
-    changed = {key: value for key, value in given.items() if value is not None}
-    settings = mimicry_protocol(protocol, **changed)
-    loaded = pipeline_of(settings.pipeline, None, device)
+    settings, loaded, own = _loaded(mimicry_protocol, protocol, device, pipeline=pipeline, hardened=hardened)
     with Bars(console) as bars:
-        result = mimicry(loaded, load_vae(settings.hardened, loaded.device), images, out, settings, bars)
+        result = mimicry(loaded, own, images, out, settings, bars)
     if not result:
         return
     show_table(*mimicry_table(result))

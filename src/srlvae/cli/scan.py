@@ -115,6 +115,8 @@ def scan(
     shards = shards_in(images)
     if not shards:
         find_images(Path(images))
+        if image_column is not None:
+            raise InputError(f"--image-column names a column of shards, but {images} has single images; leave it out")
     check_enough(len(find_images(clean)), rate)
     chosen = _engine(engine, workers)
     where = device_of(device)

@@ -15,6 +15,7 @@ import torch
 from srlvae.attacks.engine.pgd import Loop, Objective
 from srlvae.images import Images, pad_to_multiple
 from srlvae.models.vae import VAE
+from srlvae.provenance import code_digest
 from srlvae.rng import Generators
 from srlvae.scan.calibration import Calibration
 from srlvae.scan.evidence import SIGNS, evidence, signs
@@ -34,11 +35,12 @@ class Evading:
     weight: float
 
     def settings(self) -> Mapping[str, Any]:
-        """What the attacked images depend on by it."""
+        """What the attacked images depend on by it: the scan's own code, too, which no other attack depends on."""
         if not self.weight:
             return {}
-        scan = {"original": self.original.fingerprint(), "hardened": self.hardened.fingerprint()}
-        return {"evading": {**scan, "calibration": self.calibration.fingerprint(), "weight": self.weight}}
+        vaes = {"original": self.original.fingerprint(), "hardened": self.hardened.fingerprint()}
+        scan = {"calibration": self.calibration.fingerprint(), "code": code_digest("scan")}
+        return {"evading": {**vaes, **scan, "weight": self.weight}}
 
     def used(self, loop: Loop, x: Images, generators: Generators) -> Loop:
         """The loop with the penalty for images `x`."""
