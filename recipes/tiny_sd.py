@@ -9,7 +9,7 @@ photograph, and the embeddings of all captions, are computed once and kept in th
 half a second a step of two cores. The bundled weights had three runs: 6,400 steps with mirrored crops and two concepts more
 (laptop and minaret, whose photographs are few or turned in black frames), 5,500 steps as below that went on from them with
 --begin, and 2,400 more from a rate of 4e-4 with an average of .998 (--seed 1).
-With --vae madebyollin/taesd --begin src/srlvae/zoo/tiny-sd/unet it makes a pipeline around TAESD.
+With --vae madebyollin/taesd --begin src/srlvae/zoo/tiny-sd/unet it makes a pipeline around TAESD. On a GPU give --batch 256.
 The UNet predicts v (Salimans and Ho 2022, arXiv 2202.00512) on a schedule whose last step has no signal left (Lin et al. 2023,
 arXiv 2305.08891); a tenth of the captions are empty, for guidance.
 """
@@ -35,6 +35,7 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import CLIPTextModel
 
 from captions import CONCEPTS, TEMPLATES, load_classes, tokenize, word
+from srlvae.devices import default_device, fast_products, onto
 from srlvae.metrics.clip import Clip, load_clip
 from srlvae.models.vae import VAE, load_vae
 from srlvae.rng import generators
@@ -43,6 +44,7 @@ from srlvae.training.schedule import update_average, warm_cosine
 
 STEPS, BATCH, WARMUP, LR, EMA = 5500, 32, 200, 6e-4, 0.999
 CROPS, EMPTY = 6, 0.1
+DEVICE = default_device()
 SAVE_EVERY = 200
 SCHEDULE = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
@@ -75,7 +77,7 @@ def cached(images: Path, clip: Clip, vae: VAE, file: Path, seed: int) -> dict[st
     for i, photograph in enumerate(pixels):
         rng = np.random.default_rng((seed, i))
         x = torch.stack([crop(photograph, rng) for _ in range(CROPS)])
-        latents.append(vae.to_scaled(vae.sample(x, generators(seed, range(i * CROPS, (i + 1) * CROPS)))))
+        latents.append(vae.to_scaled(vae.sample(onto(x, DEVICE), generators(seed, range(i * CROPS, (i + 1) * CROPS)))).cpu())
     texts = [template.format(word(name)) for name in names for template in TEMPLATES]
     embeds = embed(clip, [*texts, ""])
     data = {"latents": torch.stack(latents), "labels": labels, "empty": embeds[-1]}
@@ -86,7 +88,7 @@ def cached(images: Path, clip: Clip, vae: VAE, file: Path, seed: int) -> dict[st
 
 
 def embed(clip: Clip, texts: list[str]) -> Tensor:
-    return clip.model.text_model(**tokenize(clip.tokenizer, texts)).last_hidden_state
+    return clip.model.text_model(**tokenize(clip.tokenizer, texts).to(DEVICE)).last_hidden_state.cpu()
 
 
 def crop(photograph: Tensor, rng: np.random.Generator) -> Tensor:
@@ -97,54 +99,57 @@ def crop(photograph: Tensor, rng: np.random.Generator) -> Tensor:
     return F.interpolate(x, (128, 128), mode="bicubic", antialias=True, align_corners=False)[0].clamp(0, 1)
 
 
-def batch_at(step: int, data: dict[str, Tensor], members: list[np.ndarray], seed: int) -> tuple[Tensor, ...]:
+def batch_at(step: int, data: dict[str, Tensor], members: list[np.ndarray], batch: int, seed: int) -> tuple[Tensor, ...]:
     """Latents, embeddings, timesteps and noise of a step: a function of (seed, step), so a resumed run goes on as it was."""
     rng, draw = np.random.default_rng((seed, step)), torch.Generator().manual_seed(seed * 10**7 + step)
-    concepts = rng.integers(len(members), size=BATCH)
+    concepts = rng.integers(len(members), size=batch)
     photographs = torch.from_numpy(np.array([rng.choice(members[c]) for c in concepts]))
-    z = data["latents"][photographs, torch.from_numpy(rng.integers(CROPS, size=BATCH))]
-    embeds = data["embeds"][torch.from_numpy(concepts), torch.from_numpy(rng.integers(len(TEMPLATES), size=BATCH))].clone()
-    embeds[torch.from_numpy(rng.random(BATCH) < EMPTY)] = data["empty"]
-    t = torch.from_numpy(rng.integers(SCHEDULE["num_train_timesteps"], size=BATCH))
-    return z, embeds, t, torch.randn(z.shape, generator=draw)
+    z = data["latents"][photographs, torch.from_numpy(rng.integers(CROPS, size=batch))]
+    embeds = data["embeds"][torch.from_numpy(concepts), torch.from_numpy(rng.integers(len(TEMPLATES), size=batch))].clone()
+    embeds[torch.from_numpy(rng.random(batch) < EMPTY)] = data["empty"]
+    t = torch.from_numpy(rng.integers(SCHEDULE["num_train_timesteps"], size=batch))
+    return tuple(onto(part, DEVICE) for part in (z, embeds, t, torch.randn(z.shape, generator=draw)))
 
 
 def loss_of(unet, scheduler: DDPMScheduler, z: Tensor, embeds: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     noisy, target = scheduler.add_noise(z, noise, t), scheduler.get_velocity(z, noise, t)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(DEVICE.type, torch.bfloat16):
         output = unet(noisy, t, embeds).sample
     return F.mse_loss(output.float(), target)
 
 
-def train(images: Path, out: Path, clip: Clip, vae: VAE, begin: Path | None, steps: int, seed: int) -> None:
+def train(images: Path, out: Path, clip: Clip, vae: VAE, begin: Path | None, steps: int, batch: int, seed: int) -> None:
     torch.manual_seed(seed)
     data = cached(images, clip, vae, out / "cache.safetensors", seed)
     members = [np.flatnonzero(data["labels"].numpy() == c) for c in range(len(CONCEPTS))]
     scheduler: DDPMScheduler = DDPMScheduler(**SCHEDULE)
     unet = UNet2DConditionModel.from_pretrained(begin, torch_dtype=torch.float32) if begin else build_unet()
-    unet.to(memory_format=torch.channels_last)
-    # Plain attention: its backward pass is the faster one on CPUs.
-    unet.set_attn_processor(AttnProcessor())
+    unet.to(DEVICE, memory_format=torch.channels_last)
+    if DEVICE.type == "cpu":  # where the backward pass of plain attention is the faster one
+        unet.set_attn_processor(AttnProcessor())
     average = copy.deepcopy(unet).requires_grad_(False)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=LR, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=LR, betas=(0.9, 0.99), weight_decay=0.01, fused=DEVICE.type == "cuda" or None
+    )
     state = out / "checkpoint.safetensors"
     step = load_checkpoint(state, {"unet": unet, "average": average}, optimizer)["step"] if state.exists() else 0
     board, started, recent = SummaryWriter(str(out / "log")), time.time(), []
     while step < steps:
         for group in optimizer.param_groups:
             group["lr"] = LR * warm_cosine(step, steps, WARMUP)
-        loss = loss_of(unet, scheduler, *batch_at(step, data, members, seed))
+        loss = loss_of(unet, scheduler, *batch_at(step, data, members, batch, seed))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         step += 1
         update_average(average.parameters(), unet.parameters(), step, EMA)
-        recent.append(loss.item())
-        board.add_scalar("train/loss", recent[-1], step)
+        recent.append(loss.detach())  # as a number it would have to be waited for
         if step % SAVE_EVERY == 0 or step == steps:
             save_checkpoint(state, {"unet": unet, "average": average}, optimizer, {"step": step})
-            print(step, f"{(time.time() - started) / 60:.1f} min", f"loss {np.mean(recent):.4f}", flush=True)
+            mean = torch.stack(recent).mean().item()
+            board.add_scalar("train/loss", mean, step)
+            print(step, f"{(time.time() - started) / 60:.1f} min", f"loss {mean:.4f}", flush=True)
             recent.clear()
 
 
@@ -195,12 +200,14 @@ def main(
     begin: Annotated[Path | None, typer.Option(help="A UNet's folder to go on from; without, weights are drawn.")] = None,
     export_to: Annotated[Path | None, typer.Option("--export", help="Write the pipeline as float16 here instead.")] = None,
     steps: int = STEPS,
+    batch: int = BATCH,
     seed: int = 0,
 ) -> None:
     if export_to:
         export(out, load_clip(clip), load_vae(vae), export_to)
     else:
-        train(images, out, load_clip(clip), load_vae(vae), begin, steps, seed)
+        fast_products()
+        train(images, out, load_clip(clip, DEVICE), load_vae(vae, DEVICE), begin, steps, batch, seed)
 
 
 if __name__ == "__main__":

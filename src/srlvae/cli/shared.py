@@ -58,13 +58,13 @@ def device_of(name: str) -> Any:
     """The torch device called `name`; for `auto` a GPU if there is one. Raises InputError for a device that is not there."""
     import torch
 
-    from srlvae.devices import fast_products
-    from srlvae.training.processes import processes
+    from srlvae.devices import default_device, fast_products
+    from srlvae.training.processes import processes, too_few_gpus
 
     fast_products()
     if name == "auto":
-        # Of processes that run together each has a GPU of its own.
-        return processes().device if torch.accelerator.is_available() else torch.device("cpu")
+        # Of processes that run together each has a GPU of its own, or all of them share the first.
+        return default_device() if too_few_gpus() or not torch.accelerator.is_available() else processes().device
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from srlvae.errors import InputError
 from srlvae.precision import computing, dtype_of, settled
-from srlvae.training.processes import on_cpu, told
+from srlvae.training.processes import neighbours, told, too_few_gpus
 
 
 class MixedAccelerator:
@@ -81,7 +81,11 @@ def automatic_precision() -> str:
 
 def _processes() -> Accelerator:
     # The precision of accelerate's shared state cannot be changed; a caller's own accelerator may have set one.
-    accelerator = Accelerator(cpu=on_cpu(), mixed_precision=None if is_initialized() else "no")
+    if too_few_gpus() and torch.accelerator.is_available():
+        raise InputError(
+            f"{neighbours()} processes were started to train on {torch.accelerator.device_count()} GPUs; start one for each GPU"
+        )
+    accelerator = Accelerator(cpu=too_few_gpus(), mixed_precision=None if is_initialized() else "no")
     if accelerator.mixed_precision != "no":
         raise InputError(
             f"accelerate was set up with mixed_precision={accelerator.mixed_precision!r} in this process; "

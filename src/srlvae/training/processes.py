@@ -21,14 +21,14 @@ PATIENCE = timedelta(hours=6)
 def processes() -> PartialState:
     """The state of this process among those that were started together; alone, it is the main one.
 
-    Without a GPU they talk over gloo, which accelerate has to be told: left to itself it takes each of them for the only one.
+    Without a GPU for each they talk over gloo, which accelerate has to be told: left to itself it takes each for the only one.
     """
-    return PartialState(cpu=on_cpu())
+    return PartialState(cpu=too_few_gpus())
 
 
-def on_cpu() -> bool:
-    """Whether several processes were started on a machine without a GPU or the like."""
-    return "LOCAL_RANK" in os.environ and not torch.accelerator.is_available()
+def too_few_gpus() -> bool:
+    """Whether more processes were started on this machine than it has GPUs or the like."""
+    return "LOCAL_RANK" in os.environ and torch.accelerator.device_count() < neighbours()
 
 
 def neighbours() -> int:
