@@ -72,7 +72,7 @@ def bench_reconstruction(
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings, where = reconstruction_protocol(protocol, **changed), device_of(device)
     with Bars(console) as bars:
-        vaes = (load_vae(source, where) for source in (original, hardened))
+        vaes = load_vae(original, where), load_vae(hardened, where)
         result = reconstruction(*vaes, images, out, settings, bars)
     if not result:
         return
