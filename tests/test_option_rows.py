@@ -243,6 +243,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--steps": Row(("--steps", 3), of("protocol", "steps"), 3),
         "--size": Row(("--size", 64), of("protocol", "size"), 64),
         "--seed": Row(("--seed", 5), of("protocol", "seed"), 5),
+        "--device": Row(("--device", "meta"), of("hardened", "device"), META),
         "--follow-links": LINKS,
     },
     "bench hardening": {
@@ -251,6 +252,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--images": Row(("--images", NEW), "folder", NEW),
         "--out": Row(("--out", NEW), "out", NEW),
         "--protocol": Row(("--protocol", "PROTOCOL"), of("protocol", "images"), 77),
+        "--device": Row(("--device", "meta"), of("original", "device"), META),
         "--follow-links": LINKS,
     },
     "bench speed": {

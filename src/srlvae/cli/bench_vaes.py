@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from srlvae.cli.shared import (
+    DeviceHelp,
     LinksHelp,
     ResumesHelp,
     VaeHelp,
     begin,
     console,
+    device_of,
     end,
     named,
     sensible,
@@ -44,6 +46,7 @@ def bench_reconstruction(
         int | None,
         typer.Option(help="Random seed for the choice of photographs and the attacks. By default as the protocol says."),
     ] = None,
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     r"""Measure latents and reconstructions, clean and attacked.
@@ -67,9 +70,10 @@ def bench_reconstruction(
     budgets = tuple(check_eps(fraction(text, "--eps")) for text in eps or ())
     given = {"eps": budgets or None, "images": count, "clean_images": clean_count, "steps": steps, "size": size, "seed": seed}
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    settings = reconstruction_protocol(protocol, **changed)
+    settings, where = reconstruction_protocol(protocol, **changed), device_of(device)
     with Bars(console) as bars:
-        result = reconstruction(load_vae(original), load_vae(hardened), images, out, settings, bars)
+        vaes = load_vae(original, where), load_vae(hardened, where)
+        result = reconstruction(*vaes, images, out, settings, bars)
     if not result:
         return
     show_table(*reconstruction_table(result))
@@ -85,6 +89,7 @@ def bench_hardening(
     images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
     out: Annotated[Path, typer.Option(help="Folder for rows, curves and report. " + ResumesHelp)],
     protocol: Annotated[str, typer.Option(help="`full`, or a TOML file like the reconstruction benchmark's.")] = "full",
+    device: Annotated[str, typer.Option(help=DeviceHelp)] = "auto",
     follow_links: Annotated[bool, typer.Option("--follow-links", help=LinksHelp)] = False,
 ) -> None:
     r"""Measure how fast hardening works.
@@ -105,7 +110,7 @@ def bench_hardening(
     begin(out, follow_links)
     settings = reconstruction_protocol(protocol, "hardening")
     with Bars(console) as bars:
-        result = hardening(load_vae(original), runs, images, out, settings, bars)
+        result = hardening(load_vae(original, device_of(device)), runs, images, out, settings, bars)
     show_table(*hardening_table(result))
     if shares := cost_shares_table(result):
         show_table(*shares)

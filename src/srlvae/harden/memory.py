@@ -95,7 +95,8 @@ def ways(networks: Networks) -> list[bool]:
 def needed(networks: Networks, terms: tuple[Term, ...], batch: int, micro: int, checkpointing: bool) -> int | None:
     """The bytes that steps need beside the networks, or None where the network does not let itself be counted."""
     half = networks.accelerator.dtype is not None
-    features = networks.features if networks.config.objective.uses_features else None
+    # On the CPU, as all that is counted.
+    features = copy.deepcopy(networks.features).cpu() if networks.features and networks.config.objective.uses_features else None
     try:
         return step_memory(networks.original, networks.config, terms, batch, micro, checkpointing, half, features)
     except InputError:

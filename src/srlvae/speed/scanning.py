@@ -37,7 +37,7 @@ def scan_works(original: VAE, hardened: VAE, x: Images, folder: Path) -> list[Wo
 
     def alone() -> None:
         for path in paths:
-            image = to_tensor(open_rgb(path))[None]
+            image = to_tensor(open_rgb(path))[None].to(original.device)
             evidence(original, hardened, image)
             likeness(image)
             thumbnail(image[0])
