@@ -198,17 +198,17 @@ def main(
     fast_products()
     console, began = Console(), time.perf_counter()
     found: list[Row] = []
-    card = torch.cuda.get_device_name() if DEVICE.type == "cuda" else DEVICE.type
+    facts = {"environment": environment(), "complete": False, "rows": found}
     for row, work in works():
-        if complete := time.perf_counter() - began < 60 * minutes:
-            found.append(row | tried(work))
-            console.print(found[-1])
-            if DEVICE.type == "cuda":
-                torch.cuda.empty_cache()
-        facts = {"card": card, "environment": environment(), "complete": complete, "rows": found}
-        write_json(result, facts)
-        if not complete:
+        if time.perf_counter() - began > 60 * minutes:
             break
+        found.append(row | tried(work))
+        console.print(found[-1])
+        write_json(result, facts)
+        if DEVICE.type == "cuda":
+            torch.cuda.empty_cache()
+    else:
+        write_json(result, {**facts, "complete": True})
 
 
 if __name__ == "__main__":

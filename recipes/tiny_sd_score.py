@@ -19,6 +19,7 @@ from rich.progress import track
 from torch import Tensor
 
 from captions import CONCEPTS, load_classes, word
+from srlvae.devices import default_device, fast_products
 from srlvae.files import write_json
 from srlvae.images import tile, write_image
 from srlvae.metrics.bootstrap import bootstrap_interval
@@ -43,23 +44,27 @@ def measure(images: Path, name: str, result: Path) -> None:
     generated images, of reconstructions of other photographs, and of those photographs themselves, which is the floor. Edits
     are of one photograph a concept towards the next concept.
     """
-    pipeline, judge, net = load_pipeline(name), load_judge(), load_features("efficientnet-lite0")
+    fast_products()
+    pipeline, judge = load_pipeline(name, device=default_device()), load_judge()
+    net = load_features("efficientnet-lite0").to(pipeline.device)
     names, pixels, labels = load_classes(images, CONCEPTS)
     halves = [
         torch.cat([pixels[labels == c][part] for c in range(len(names))]) for part in (slice(EACH), slice(EACH, 2 * EACH))
     ]
     other, real = (half.float() / 255 for half in halves)
     prompts = [f"a photo of a {word(name)}" for name in names]
-    made = [pipeline.generate([prompt] * EACH, generators(0, range(EACH))) for prompt in track(prompts, "generating")]
+    made = [pipeline.generate([prompt] * EACH, generators(0, range(EACH))).cpu() for prompt in track(prompts, "generating")]
     calls = torch.cat([judge.predict(y[:JUDGED]) for y in made]).unflatten(0, (len(names), JUDGED))
     right = (calls == torch.arange(len(names))[:, None]).float()
 
     def pooled(x: Tensor) -> Tensor:
-        return torch.cat([net.pooled(part) for part in x.split(32)])
+        return torch.cat([net.pooled(part.to(pipeline.device)).cpu() for part in x.split(32)])
 
     sets = {
         "generated": torch.cat(made),
-        "reconstructed by its VAE": torch.cat([pipeline.vae.reconstruct(part) for part in other.split(32)]),
+        "reconstructed by its VAE": torch.cat(
+            [pipeline.vae.reconstruct(part.to(pipeline.device)).cpu() for part in other.split(32)]
+        ),
         "other photographs": other,
     }
     scores = {
@@ -85,7 +90,7 @@ def measure_edits(pipeline: Pipeline, judge: Judge, x: Tensor, prompts: list[str
     wanted = (torch.arange(len(x)) + 1) % len(x)
     by_strength, columns = {}, [x]
     for strength in (0.3, 0.5, 0.7):
-        y = pipeline.edit(x, prompts, generators(0, range(len(x))), strength=strength)
+        y = pipeline.edit(x.to(pipeline.device), prompts, generators(0, range(len(x))), strength=strength).cpu()
         columns.append(y)
         calls = judge.predict(y)
         by_strength[str(strength)] = {
@@ -94,7 +99,7 @@ def measure_edits(pipeline: Pipeline, judge: Judge, x: Tensor, prompts: list[str
             "PSNR to the photograph": psnr(y, x).mean().item(),
         }
     started = time.perf_counter()
-    pipeline.edit(x[:1], prompts[:1], generators(0, [0]), strength=1.0)
+    pipeline.edit(x[:1].to(pipeline.device), prompts[:1], generators(0, [0]), strength=1.0)
     cost = {"seconds an edit, all 25 steps": time.perf_counter() - started, "threads": torch.get_num_threads()}
     captions = ("photograph", "strength 0.3", "strength 0.5", "strength 0.7")
     return {"n": len(x), "strength": by_strength, **cost}, tile(list(zip(*columns, strict=True)), captions)

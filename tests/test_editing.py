@@ -131,7 +131,7 @@ def test_every_set_is_tried_under_every_defence_that_takes_it():
     assert Cell("advdm", 15 / 255, "hardened") not in {cell for cell, _ in plan}
 
 
-@pytest.mark.parametrize("name", ["quick", "full", "fifteen", "curves", "sd15"])
+@pytest.mark.parametrize("name", ["quick", "paper", "full", "fifteen", "curves", "sd15"])
 def test_a_named_protocol_has_the_paper_s_budget_for_every_attack(name):
     protocol = editing_protocol(name)
     assert all(15 / 255 in chosen.eps for chosen in protocol.attacks)
@@ -139,7 +139,7 @@ def test_a_named_protocol_has_the_paper_s_budget_for_every_attack(name):
 
 
 def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(InputError, match="'fast'.*curves, fifteen, full, quick, sd15"):
+    with pytest.raises(InputError, match="'fast'.*curves, fifteen, full, paper, quick, sd15"):
         editing_protocol("fast")
     (tmp_path / "own.toml").write_text('pipeline = "tiny-sd"\nbudget = 3\n')
     with pytest.raises(InputError, match="'budget'"):

@@ -30,8 +30,10 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def environment() -> dict[str, str]:
-    """The versions of Python and of the packages that affect results, and the kind of machine."""
+    """The versions of Python and of the packages that affect results, the kind of machine, and its GPU if it has one."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
     for package in ("srlvae", "torch", "diffusers", "transformers", "accelerate", "numpy", "pillow"):
         try:
             found[package] = version(package)

@@ -45,7 +45,9 @@ def _loaded(protocol_of: Callable[..., Any], name: str, device: str, **given: An
 def bench_editing(
     images: Annotated[Path, typer.Option(help="A folder of photographs that were not trained on.")],
     out: Annotated[Path, typer.Option(help="Folder for rows, cache, sheets and report. " + ResumesHelp)],
-    protocol: Annotated[str, typer.Option(help="`quick`, `full`, `fifteen`, `curves`, `sd15`, or a TOML file.")] = "quick",
+    protocol: Annotated[
+        str, typer.Option(help="`quick`, `paper`, `full`, `fifteen`, `curves`, `sd15`, or a TOML file.")
+    ] = "quick",
     pipeline: PipelineOption = None,
     hardened: HardenedOption = None,
     twin: Annotated[str | None, typer.Option(help="A VAE hardened with another seed, to make attacks on.")] = None,
