@@ -28,7 +28,7 @@ from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
 from srlvae.report.rows import Table
 from srlvae.report.scan_tables import handled_table, kinds_table, knowing_table, scan_table
-from srlvae.report.speed import billion_table, speed_table
+from srlvae.report.speed import billion_table, gpu_table, speed_table
 from srlvae.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ MARKED = re.compile(r"(<!-- (\S+) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NAMES = {
     "reconstruction-tiny-srl": "`tiny-srl`",
     "reconstruction-taesd-srl": "`taesd-srl`",
-    "reconstruction-taef1-1500": "TAEF1, not shipped",
+    "reconstruction-taef1-srl": "`taef1-srl`",
     "scan-tiny": "`tiny`",
     "scan-taesd": "TAESD",
     "scan-kinds-tiny": "`tiny`",
@@ -57,10 +57,10 @@ NAMES = {
 METHOD = "arXiv 2504.17219"
 ENTRIES = {
     "reconstruction-tiny-srl": Entry("tiny-srl", "srlvae", METHOD),
-    # Edits were measured with encoders that older settings made.
-    "editing-tiny-sd": Entry("tiny-srl, an earlier encoder", "srlvae", METHOD),
+    "editing-tiny-sd": Entry("tiny-srl", "srlvae", METHOD),
     "reconstruction-taesd-srl": Entry("taesd-srl", "srlvae", METHOD),
-    "editing-taesd": Entry("taesd-srl, an earlier encoder", "srlvae", METHOD),
+    "editing-taesd": Entry("taesd-srl", "srlvae", METHOD),
+    "reconstruction-taef1-srl": Entry("taef1-srl", "srlvae", METHOD),
 }
 Results = dict[str, dict[str, Any]]
 
@@ -102,6 +102,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "scan-kinds": named(kinds_table),
     "scan-knows": alone(knowing_table),
     "speed": alone(speed_table),
+    "gpu": alone(gpu_table),
     "billion": lambda results: billion_table(*results.values()),
 }
 

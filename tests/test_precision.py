@@ -12,9 +12,34 @@ from conftest import small_kl
 from pipelines import sd15
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
+from srlvae.cli.shared import device_of
 from srlvae.errors import InputError
+from srlvae.harden import HardenConfig
+from srlvae.harden.trainer import Trainer
 from srlvae.precision import computing, settled
 from srlvae.training.precision import keep_norms_float32, make_accelerator
+from srlvae.training.processes import too_few_gpus
+
+
+@pytest.fixture
+def four_processes_on_one_gpu(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+
+
+@pytest.mark.usefixtures("four_processes_on_one_gpu")
+def test_processes_share_a_gpu_but_do_not_train_together_on_it(monkeypatch):
+    monkeypatch.setattr("srlvae.devices.default_device", lambda: torch.device("meta"))
+    assert too_few_gpus() and device_of("auto").type == "meta"
+    with pytest.raises(InputError, match="4 processes were started on a machine with 1 GPUs"):
+        Trainer(small_kl(), HardenConfig(), torch.rand(2, 3, 64, 64))
+
+
+def test_an_accelerator_computes_on_the_device_that_it_is_given():
+    given = make_accelerator("bf16", torch.device("meta"))
+    assert given.device.type == "meta" and make_accelerator("no").device.type == "cpu"
 
 
 def test_group_norms_compute_in_float32_and_convolutions_do_not():

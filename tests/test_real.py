@@ -57,10 +57,12 @@ def test_one_step_on_real_photographs_moves_the_encoder_only(name, tmp_path):
 
 
 @needs_shared
-def test_the_published_encoder_is_the_one_that_ships_on_its_base():
-    hardened = apply_encoder("taesd-srl", load_vae(SHARED / "models" / "taesd")).fingerprint()
-    published = json.loads((RESULTS / "reconstruction-taesd-srl.json").read_text(encoding="utf-8"))
-    assert hardened == published["hardened"] == read_encoder("taesd-srl").facts["hardened"]
+@pytest.mark.parametrize("base", CHANNELS)
+def test_the_published_encoder_is_the_one_that_ships_on_its_base(base):
+    name = f"{base}-srl"
+    hardened = apply_encoder(name, load_vae(SHARED / "models" / base)).fingerprint()
+    published = json.loads((RESULTS / f"reconstruction-{name}.json").read_text(encoding="utf-8"))
+    assert hardened == published["hardened"] == read_encoder(name).facts["hardened"]
 
 
 def test_the_published_tiny_srl_is_the_one_that_ships():

@@ -41,7 +41,7 @@ def test_everything_bundled_has_a_card_with_a_licence_and_weights(name):
 
 def test_bundled_encoders_name_their_base_and_its_licence_and_are_small():
     files = sorted((FOLDER / "encoders").glob("*.safetensors"))
-    assert [path.stem for path in files] == ["taesd-srl"]
+    assert [path.stem for path in files] == ["taef1-srl", "taesd-srl"]
     for path in files:
         facts = read_encoder(path.stem).facts
         assert facts["base"]["licence"] == "MIT" and facts["base"]["hub"].startswith("madebyollin/")

@@ -129,7 +129,7 @@ class Tuner:
     """The UNet in training and its optimiser. `pipeline` is left as it was."""
 
     def __init__(self, pipeline: Pipeline, config: FinetuneConfig):
-        self.config, self.accelerator = config, make_accelerator(config.precision)
+        self.config, self.accelerator = config, make_accelerator(config.precision, pipeline.device)
         self.unet = trainable_copy(pipeline.pipe.unet, config)
         self.pipeline = pipeline.with_unet(self.unet)
         self.weights = nn.ParameterList(p for p in self.unet.parameters() if p.requires_grad)

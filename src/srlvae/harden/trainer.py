@@ -26,6 +26,7 @@ from srlvae.harden.terms import Encoded, Term, next_log_weight, outer_loss, shif
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.training.precision import make_accelerator
+from srlvae.training.processes import neighbours, too_few_gpus
 from srlvae.training.recompute import checkpoint_layers
 
 T = TypeVar("T")
@@ -36,11 +37,14 @@ LossPart = tuple[str, float, Tensor]
 class Trainer:
     """Everything that a step needs and changes. `original` is frozen and float32, and `held_out` are photographs set apart.
 
-    Raises InputError if a batch does not divide into processes and micro-batches.
+    Raises InputError if a batch does not divide into processes and micro-batches, or if some processes have no GPU of their own.
     """
 
     def __init__(self, original: VAE, config: HardenConfig, held_out: Images, listener: Listener | None = None):
         self.config, self.objective, self.listener = config, config.objective, listener or Listener()
+        if too_few_gpus() and torch.accelerator.is_available():
+            count = torch.accelerator.device_count()
+            raise InputError(f"{neighbours()} processes were started on a machine with {count} GPUs; start one for each GPU")
         self.accelerator = make_accelerator(config.precision)
         self.device, self.processes = self.accelerator.device, self.accelerator.processes
         self.per_process, rest = divmod(config.batch_size, self.processes.num_processes)

@@ -10,6 +10,7 @@ from srlvae.bench.rows import Row
 from srlvae.report.rows import Table, rows_of
 
 BILLION, CORES, DAY = 1e9, 64, 86400
+AT_ONCE = (16, 1)
 
 
 def speed_table(result: Mapping[str, Any]) -> Table:
@@ -30,6 +31,25 @@ def _alone(row: Row, result: Mapping[str, Any]) -> str:
     """1 for what others are compared with, blank where there is nothing to compare."""
     work = row.condition["work"]
     return "1" if any("faster" in other.measures for other in rows_of(result) if other.condition["work"] == work) else ""
+
+
+def gpu_table(result: Mapping[str, Any]) -> Table:
+    """A line for each work, network and size that `recipes/gpu.py` measured, with 16 images and with one at once.
+
+    Gigabytes are those that PyTorch held beyond the weights; in brackets what `harden` or the attack had said before.
+    """
+    lines: dict[tuple[str, str], list[str]] = {}
+    for row in result["rows"]:
+        how = ", gradient checkpointing" if row.get("gradient_checkpointing") else ""
+        work = f"{row['work']}, {row['model']}{how}{', compiled' if row.get('compiled') else ''}"
+        cells = lines.setdefault((work, str(row["pixels"])), [""] * 2 * len(AT_ONCE))
+        if row["at_once"] in AT_ONCE:
+            place = 2 * AT_ONCE.index(row["at_once"])
+            said = f" ({row['estimated_bytes'] / 1e9:.3g})" if row.get("estimated_bytes") else ""
+            told = [f"{row['peak_bytes'] / 1e9:.3g}{said}", f"{row['images_per_second']:.3g}"]
+            cells[place : place + 2] = told if "failed" not in row else [row["failed"], ""]
+    header = [name for n in AT_ONCE for name in (f"GB, {n} at once (estimated)", "images a second")]
+    return ["", "pixels", *header], [[*key, *cells] for key, cells in lines.items()]
 
 
 def billion_table(scanned: Mapping[str, Any], timed: Mapping[str, Any]) -> Table:

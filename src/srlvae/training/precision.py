@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from srlvae.errors import InputError
 from srlvae.precision import computing, dtype_of, settled
-from srlvae.training.processes import neighbours, told, too_few_gpus
+from srlvae.training.processes import told, too_few_gpus
 
 
 class MixedAccelerator:
@@ -21,18 +21,15 @@ class MixedAccelerator:
 
     accelerate offers autocast and a gradient scaler as well, but it keeps one precision for the whole process. Here every run
     has its own. `processes` is accelerate's object, which knows of no precision. `mixed_precision` is "no", "bf16" or "fp16".
-    `scaler` scales the loss for float16 and is None otherwise. On CPUs, "fp16" computes in float32.
+    `scaler` scales the loss for float16 and is None otherwise. On CPUs, "fp16" computes in float32. `device` is by default the
+    one that this process has among those that were started together.
     """
 
-    def __init__(self, mixed_precision: str):
+    def __init__(self, mixed_precision: str, device: torch.device | None = None):
         self.processes, self.mixed_precision = _processes(), mixed_precision
+        self.device = device or self.processes.device
         self.dtype = dtype_of(mixed_precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.dtype == torch.float16 else None
-
-    @property
-    def device(self) -> torch.device:
-        """The device of this process."""
-        return self.processes.device
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """A context in which networks compute in the run's precision."""
@@ -57,12 +54,14 @@ class MixedAccelerator:
             optimizer.step()
 
 
-def make_accelerator(precision: str) -> MixedAccelerator:
+def make_accelerator(precision: str, device: torch.device | None = None) -> MixedAccelerator:
     """An accelerator that computes in a `Precision`; "auto" is bfloat16 where the machine multiplies it in hardware.
+
+    `device` is as in `MixedAccelerator`.
 
     Raises InputError for an unknown precision, or if the caller has set accelerate up for a precision of its own.
     """
-    return MixedAccelerator(chosen_precision(precision))
+    return MixedAccelerator(chosen_precision(precision), device)
 
 
 def chosen_precision(precision: str) -> str:
@@ -81,10 +80,6 @@ def automatic_precision() -> str:
 
 def _processes() -> Accelerator:
     # The precision of accelerate's shared state cannot be changed; a caller's own accelerator may have set one.
-    if too_few_gpus() and torch.accelerator.is_available():
-        raise InputError(
-            f"{neighbours()} processes were started to train on {torch.accelerator.device_count()} GPUs; start one for each GPU"
-        )
     accelerator = Accelerator(cpu=too_few_gpus(), mixed_precision=None if is_initialized() else "no")
     if accelerator.mixed_precision != "no":
         raise InputError(

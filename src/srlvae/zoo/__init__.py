@@ -17,6 +17,7 @@ ABOUT = {
     "tiny-clip": "a small CLIP, which compares images and prompts",
     "tiny-sd": "a pipeline like Stable Diffusion's in miniature, for images of 128 pixels",
     "tiny-srl": "tiny with a hardened encoder; the scores are original → hardened",
+    "taef1-srl": "a hardened encoder for madebyollin/taef1; srlvae apply puts it onto that autoencoder",
     "taesd-srl": "a hardened encoder for madebyollin/taesd; srlvae apply puts it onto that autoencoder",
 }
 
