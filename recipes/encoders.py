@@ -1,6 +1,6 @@
 """Put what `srlvae harden` made into the package: on a bundled base as a whole VAE, on any other as an encoder file.
 
-    srlvae harden madebyollin/taesd --preset cpu --batch-size 64 --steps 10000 --images caltech101-128/train --out runs/taesd-srl
+    srlvae harden madebyollin/taesd --preset cpu --batch-size 64 --steps 10000 --images photographs --out runs/taesd-srl
     python recipes/encoders.py --run runs/taesd-srl --base madebyollin/taesd
 
 A base that is bundled gives a folder in half precision, a base on the hub an encoder file that names it.

@@ -158,7 +158,8 @@ def apply(
     encoder: Annotated[
         str,
         typer.Argument(
-            help="An encoder file, a folder that `harden` wrote, or a bundled name (`taesd-srl`, `taef1-srl`).", metavar="ENCODER"
+            help="An encoder file, a folder that `harden` wrote, or a bundled name (`taesd-srl`, `taef1-srl`).",
+            metavar="ENCODER",
         ),
     ],
     to: Annotated[str, typer.Option(help="The VAE that the encoder was made from. " + VaeHelp)],

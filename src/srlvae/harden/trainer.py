@@ -37,7 +37,7 @@ LossPart = tuple[str, float, Tensor]
 class Trainer:
     """Everything that a step needs and changes. `original` is frozen and float32, and `held_out` are photographs set apart.
 
-    Raises InputError if a batch does not divide into processes and micro-batches, or if some processes have no GPU of their own.
+    Raises InputError if a batch does not divide into processes and micro-batches, or if some have no GPU of their own.
     """
 
     def __init__(self, original: VAE, config: HardenConfig, held_out: Images, listener: Listener | None = None):
