@@ -28,7 +28,7 @@ from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
 from srlvae.report.rows import Table
 from srlvae.report.scan_tables import handled_table, kinds_table, knowing_table, scan_table
-from srlvae.report.speed import billion_table, gpu_table, speed_table
+from srlvae.report.speed import billion_table, gpu_table, growth_table, speed_table
 from srlvae.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +104,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "scan-knows": alone(knowing_table),
     "speed": alone(speed_table),
     "gpu": alone(gpu_table),
+    "growth": alone(growth_table),
     "billion": lambda results: billion_table(*results.values()),
 }
 

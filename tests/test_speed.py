@@ -18,7 +18,7 @@ from srlvae.bench.rows import as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.harden.trainer import Trainer
 from srlvae.images import write_image
-from srlvae.report.speed import billion_table, speed_table
+from srlvae.report.speed import billion_table, gpu_table, growth_table, speed_table
 from srlvae.speed import PARTS, SpeedSettings, attacks, metrics, speed
 from srlvae.speed.hardening import hardening_works
 from srlvae.speed.rounds import Work, median_estimate, processor_seconds, rows_of_work
@@ -214,6 +214,22 @@ def test_a_billion_images_cost_what_one_costs_a_billion_times():
     # 64 ms an image: 6.4e7 seconds, 17,778 hours, 11.6 days of 64 cores.
     assert lines[1] == ["128", "15.6", "17,778", "12", "", "", ""]
     assert all(len(line) == len(header) for line in lines)
+
+
+def test_what_grows_with_the_square_of_a_size_has_the_power_two():
+    seconds = {"8": 1.0, "16": 5.0, "32": 20.0}
+    clock = iter([0.0, 0.0, 0.0, *(moment for found in seconds.values() for moment in (0.0, found))])
+    rows = rows_of_work(Work("attack: side", 1, {size: lambda: None for size in seconds}), 1, clock.__next__)
+    shuffled = {"rows": as_data(rows)[::-1]}
+    assert growth_table(shuffled)[1] == [["attack: side", "8: 1, 16: 5, 32: 20", "2.00"]]
+
+
+def test_a_line_of_a_gpu_has_many_images_and_one():
+    row = {"work": "harden", "model": "TAESD", "pixels": 256, "gradient_checkpointing": True}
+    many = {**row, "at_once": 16, "peak_bytes": 3e9, "estimated_bytes": 4e9, "images_per_second": 20.0}
+    header, lines = gpu_table({"rows": [many, {**many, "at_once": 4}, {**row, "at_once": 1, "failed": "out of memory"}]})
+    assert lines == [["harden, TAESD, gradient checkpointing", "256", "3 (4)", "20", "out of memory", ""]]
+    assert len(header) == len(lines[0])
 
 
 @pytest.mark.parametrize("wrong", [{"parts": ("all",)}, {"rounds": 0}, {"images": 1}, {"size": 1}, {"steps": 0}])

@@ -33,6 +33,21 @@ def _alone(row: Row, result: Mapping[str, Any]) -> str:
     return "1" if any("faster" in other.measures for other in rows_of(result) if other.condition["work"] == work) else ""
 
 
+def growth_table(result: Mapping[str, Any]) -> Table:
+    """A line for each work of `recipes/growth.py`: seconds at each size, and the power of the size between the largest two."""
+    seconds: dict[str, dict[str, float]] = {}
+    for row in rows_of(result):
+        found = row.measures["seconds"].value or 0.0
+        seconds.setdefault(str(row.condition["work"]), {})[str(row.condition["way"])] = found
+    lines = []
+    for work, by_size in seconds.items():
+        ordered = sorted((int(size), found) for size, found in by_size.items())
+        (size, before), (larger, after) = ordered[-2:]
+        told = ", ".join(f"{size}: {found:.2g}" for size, found in ordered)
+        lines.append([work, told, f"{math.log(after / before) / math.log(larger / size):.2f}"])
+    return ["", "seconds", "grows as the power"], lines
+
+
 def gpu_table(result: Mapping[str, Any]) -> Table:
     """A line for each work, network and size that `recipes/gpu.py` measured, with 16 images and with one at once.
 
@@ -45,11 +60,17 @@ def gpu_table(result: Mapping[str, Any]) -> Table:
         cells = lines.setdefault((work, str(row["pixels"])), [""] * 2 * len(AT_ONCE))
         if row["at_once"] in AT_ONCE:
             place = 2 * AT_ONCE.index(row["at_once"])
-            said = f" ({row['estimated_bytes'] / 1e9:.3g})" if row.get("estimated_bytes") else ""
-            told = [f"{row['peak_bytes'] / 1e9:.3g}{said}", f"{row['images_per_second']:.3g}"]
-            cells[place : place + 2] = told if "failed" not in row else [row["failed"], ""]
+            cells[place : place + 2] = _on_gpu(row)
     header = [name for n in AT_ONCE for name in (f"GB, {n} at once (estimated)", "images a second")]
     return ["", "pixels", *header], [[*key, *cells] for key, cells in lines.items()]
+
+
+def _on_gpu(row: Mapping[str, Any]) -> list[str]:
+    """Gigabytes, with what was estimated, and images a second; or why there are none."""
+    if "failed" in row:
+        return [row["failed"], ""]
+    said = f" ({row['estimated_bytes'] / 1e9:.3g})" if row.get("estimated_bytes") else ""
+    return [f"{row['peak_bytes'] / 1e9:.3g}{said}", f"{row['images_per_second']:.3g}"]
 
 
 def billion_table(scanned: Mapping[str, Any], timed: Mapping[str, Any]) -> Table:
