@@ -98,9 +98,9 @@ def images(count: int, side: int) -> torch.Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def measured(run: Callable[[], object], count: int, brief: Callable[[], object] | None = None) -> Measures:
-    """Peak memory and images a second of `run` over `count` images, after once that does not count, or after `brief`."""
-    (brief or run)()
+def measured(run: Callable[[], object], count: int) -> Measures:
+    """Peak memory and images a second of `run` over `count` images, after once that does not count."""
+    run()
     began = synchronised()
     peak = peak_memory(run, DEVICE)
     return {"peak_bytes": peak, "images_per_second": count / (synchronised() - began)}
