@@ -946,8 +946,8 @@ MUTANTS = (
     Mutant(
         "bench reconstruction has its VAEs swapped",
         "cli/bench_vaes.py",
-        "reconstruction(load_vae(original), load_vae(hardened), images",
-        "reconstruction(load_vae(hardened), load_vae(original), images",
+        "vaes = load_vae(original, where), load_vae(hardened, where)",
+        "vaes = load_vae(hardened, where), load_vae(original, where)",
         f"{OPTIONS} reconstruction",
     ),
     Mutant(
