@@ -1,9 +1,10 @@
-"""Draw README's picture: edits of attacked photographs on tiny-sd, with the original VAE and with a hardened one.
+"""Draw README's picture: edits of attacked photographs, with the original VAE and with a hardened one.
 
-    python recipes/readme_picture.py --images caltech101-128/test --hardened tiny-srl --out docs/pictures/tiny-sd.webp
+    srlvae apply taesd-srl --to madebyollin/taesd --out runs/taesd-srl
+    python recipes/readme_picture.py --images caltech101-128/test --pipeline runs/taesd-sd --hardened runs/taesd-srl
 
-A row a photograph: the photograph and its edit, the photograph under Mist's fused attack, which is made on the original VAE
-(transfer), and the edits of that with either VAE, all from the same noise. The photographs are the first of their classes.
+A row a photograph: the photograph and its edit, the photograph under an attack, which is made on the original VAE (transfer),
+and the edits of that with either VAE, all from the same noise. The photographs are the first of their classes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from srlvae.images import tile, write_image
 from srlvae.models.load import load_pipeline
 from srlvae.rng import generators
 
-# Photographs of the first are edited towards the second.
-PAIRS = (("sunflower", "starfish"), ("motorbikes", "car_side"))
+# What the photographs show, and what the prompts say.
+SHOWN = ("motorbikes", "hawksbill", "sunflower")
 CAPTIONS = ("photograph", "its edit", "attacked", "edit, original", "edit, hardened")
 # Pixels of a cell.
 SIDE = 208
@@ -31,25 +32,26 @@ SIDE = 208
 
 def main(
     images: Annotated[Path, typer.Option(help="A folder of class folders of 128-pixel photographs, none trained on.")],
-    hardened: Annotated[Path, typer.Option(help="The hardened VAE.")],
-    out: Annotated[Path, typer.Option(help="The picture.")] = Path("docs/pictures/tiny-sd.webp"),
-    attack: Annotated[str, typer.Option(help="The attack, at its default preset.")] = "mist-fused",
+    pipeline: Annotated[str, typer.Option(help="A pipeline; its VAE is attacked.")],
+    hardened: Annotated[str, typer.Option(help="The hardened VAE.")],
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("docs/pictures/edits.webp"),
+    attack: Annotated[str, typer.Option(help="The attack, at its default preset.")] = "photoguard-encoder",
 ) -> None:
-    original, twin = load_pipeline("tiny-sd"), load_pipeline("tiny-sd", hardened)
+    original, twin = load_pipeline(pipeline), load_pipeline(pipeline, hardened)
     names, pixels, labels = load_classes(images, CONCEPTS)
-    x = torch.stack([pixels[labels == names.index(source)][0] for source, _ in PAIRS]).float() / 255
-    prompts = [f"a photo of a {word(target)}" for _, target in PAIRS]
+    x = torch.stack([pixels[labels == names.index(source)][0] for source in SHOWN]).float() / 255
+    prompts = [f"a photo of a {word(source)}" for source in SHOWN]
 
     def draws():
         return generators(0, range(len(x)))
 
-    made = [pipeline.generate(prompts, draws()) for pipeline in (original, twin)]
+    made = [either.generate(prompts, draws()) for either in (original, twin)]
     if not torch.equal(*made):
         raise SystemExit("the two VAEs do not have the same decoder: their generated images differ")
-    attacked = prepare(Request(attack), original).perturb(x, [source for source, _ in PAIRS])
+    attacked = prepare(Request(attack), original).perturb(x, list(SHOWN))
     edits = [
-        pipeline.edit(images_, prompts, draws())
-        for pipeline, images_ in ((original, x), (original, attacked), (twin, attacked))
+        either.edit(given, prompts, draws())
+        for either, given in ((original, x), (original, attacked), (twin, attacked))
     ]
     columns = [F.interpolate(cells, SIDE, mode="bicubic") for cells in (x, edits[0], attacked, *edits[1:])]
     write_image(out, tile(list(zip(*columns, strict=True)), CAPTIONS))
