@@ -49,10 +49,7 @@ def main(
     if not torch.equal(*made):
         raise SystemExit("the two VAEs do not have the same decoder: their generated images differ")
     attacked = prepare(Request(attack), original).perturb(x, list(SHOWN))
-    edits = [
-        either.edit(given, prompts, draws())
-        for either, given in ((original, x), (original, attacked), (twin, attacked))
-    ]
+    edits = [either.edit(given, prompts, draws()) for either, given in ((original, x), (original, attacked), (twin, attacked))]
     columns = [F.interpolate(cells, SIDE, mode="bicubic") for cells in (x, edits[0], attacked, *edits[1:])]
     write_image(out, tile(list(zip(*columns, strict=True)), CAPTIONS))
 

@@ -52,6 +52,7 @@ NAMES = {
     "scan-kinds-tiny": "`tiny`",
     "scan-kinds-taesd": "TAESD",
     "editing-tiny-sd": "tiny-sd",
+    "editing-taesd": "TAESD",
     "poisoning-taesd": "TAESD",
 }
 # Whose the models of results are, for the leaderboard.

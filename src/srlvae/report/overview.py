@@ -46,15 +46,15 @@ SCANNED_BUDGET = "8/255"
 
 
 def overview_table(editing: Mapping[str, Result], poisoning: Mapping[str, Result], scans: Mapping[str, Result]) -> Table:
-    """A line for each claim, with the original VAE beside the hardened one.
+    """A line for each claim, with the original VAE beside the hardened one. Edits that were not measured have none.
 
     Each argument has the results of one benchmark, by the name of the model that they were measured on.
     """
     lines = []
     for name, result in editing.items():
         for words, attack, eps, measure, spec in EDIT_LINES:
-            found = find_pair(rows_of(result), attack=attack, eps=eps)
-            lines.append([words.format(name=name), *_pair_cells(found, measure, spec)])
+            if found := find_pair(rows_of(result), attack=attack, eps=eps):
+                lines.append([words.format(name=name), *_pair_cells(found, measure, spec)])
     for name, result in poisoning.items():
         found = [swept_rows(result, defence, largest_count(result)) for defence in VAE_OF]
         shares = [format_share(pooled_share(rows, "target")) for rows in found]
@@ -67,8 +67,8 @@ def overview_table(editing: Mapping[str, Result], poisoning: Mapping[str, Result
     return ["", "original", "hardened"], lines
 
 
-def _pair_cells(found: tuple[Row, Row] | None, measure: str, spec: str) -> list[str]:
-    return [format_estimate(row.measures[measure], spec, interval=False) for row in found] if found else ["", ""]
+def _pair_cells(found: tuple[Row, Row], measure: str, spec: str) -> list[str]:
+    return [format_estimate(row.measures[measure], spec, interval=False) for row in found]
 
 
 def _scanned(result: Result) -> Row | None:
