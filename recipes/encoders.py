@@ -3,6 +3,8 @@
     srlvae harden madebyollin/taesd --preset cpu --batch-size 64 --steps 10000 --images photographs --out runs/taesd-srl
     python recipes/encoders.py --run runs/taesd-srl --base madebyollin/taesd
 
+TAEF1's is made in the same way from madebyollin/taef1, `tiny-srl` from `tiny` in 20,000 steps of 8 images.
+
 A base that is bundled gives a folder in half precision, a base on the hub an encoder file that names it.
 """
 
@@ -34,6 +36,7 @@ def main(
         return
     export = FOLDER / "encoders" / f"{run.name}.safetensors"
     facts = {key: value for key, value in read_encoder(run).facts.items() if key not in ("base", "dtype", "versions")}
+    facts["trained_with"] = record["versions"]
     hub = {"hub": base, "licence": "MIT"}
     original = load_vae(local or base)
     write_encoder(export, load_vae(run), original, facts, torch.float16, hub)

@@ -99,7 +99,7 @@ def images(count: int, side: int) -> torch.Tensor:
 
 
 def measured(run: Callable[[], object], count: int) -> Measures:
-    """Peak memory and images a second of `run` over `count` images, after once that does not count."""
+    """Peak memory and images a second of `run` over `count` images, after one run that does not count."""
     run()
     began = synchronised()
     peak = peak_memory(run, DEVICE)
@@ -107,7 +107,7 @@ def measured(run: Callable[[], object], count: int) -> Measures:
 
 
 def harden(vae: VAE, side: int, at_once: int, checkpointing: bool, compiled: bool) -> Measures:
-    """Two steps on a batch, after the batch was taken in and two steps more. A batch is taken in anew after `visits` steps."""
+    """Times two steps on a batch, after it was taken in and two steps were run. Taking it in is shared out to its `visits`."""
     objective = preset("default").objective
     config = preset("default", batch_size=at_once, micro_batch=at_once, resolution=side, features="none", steps=100)
     config = dataclasses.replace(

@@ -8,7 +8,7 @@ need tiny-clip to be bundled or given as --clip; `tiny_sd_score.py` measures wha
 photograph, and the embeddings of all captions, are computed once and kept in the folder. Time: eight minutes for those, then
 half a second a step of two cores. The bundled weights had four runs: 6,400 steps with mirrored crops and two concepts more
 (laptop and minaret, whose photographs are few or turned in black frames), 5,500 steps as below that went on from them with
---begin, 2,400 more from a rate of 4e-4 with an average of .998 (--seed 1), and 2,500 on a GPU (--batch 256 --seed 3).
+--begin, 2,400 more with 4e-4 for LR and .998 for EMA (--seed 1), and 2,500 on a GPU (--batch 256 --seed 3).
 With --vae madebyollin/taesd --begin src/srlvae/zoo/tiny-sd/unet it makes a pipeline around TAESD.
 The UNet predicts v (Salimans and Ho 2022, arXiv 2202.00512) on a schedule whose last step has no signal left (Lin et al. 2023,
 arXiv 2305.08891); a tenth of the captions are empty, for guidance.

@@ -138,7 +138,7 @@ def test_an_edit_is_that_of_the_cpu():
     torch.testing.assert_close(*edited, rtol=0, atol=1 / 255)
 
 
-def test_a_gradient_is_that_of_the_cpu():
+def test_two_steps_stay_finite_and_the_original_encodes_as_on_the_cpu():
     trainer = trainer_of(small_kl(), 64, 4)
     two_steps(trainer)
     found = [p.detach().cpu() for p in trainer.parameters]

@@ -33,7 +33,7 @@ def four_processes_on_one_gpu(monkeypatch):
 def test_processes_share_a_gpu_but_do_not_train_together_on_it(monkeypatch):
     monkeypatch.setattr("srlvae.devices.default_device", lambda: torch.device("meta"))
     assert too_few_gpus() and device_of("auto").type == "meta"
-    with pytest.raises(InputError, match="4 processes were started on a machine with 1 GPUs"):
+    with pytest.raises(InputError, match="4 processes were started that see 1 GPUs"):
         Trainer(small_kl(), HardenConfig(), torch.rand(2, 3, 64, 64))
 
 

@@ -44,7 +44,9 @@ class Trainer:
         self.config, self.objective, self.listener = config, config.objective, listener or Listener()
         if too_few_gpus() and torch.accelerator.is_available():
             count = torch.accelerator.device_count()
-            raise InputError(f"{neighbours()} processes were started on a machine with {count} GPUs; start one for each GPU")
+            raise InputError(
+                f"{neighbours()} processes were started that see {count} GPUs; start one for each, and let all see all"
+            )
         self.accelerator = make_accelerator(config.precision)
         self.device, self.processes = self.accelerator.device, self.accelerator.processes
         self.per_process, rest = divmod(config.batch_size, self.processes.num_processes)

@@ -1,4 +1,4 @@
-"""README's first table: what hardening does to edits, to poisoning and to scans."""
+"""The overview of docs/results/index.md: what hardening does to edits, to poisoning and to scans."""
 
 from __future__ import annotations
 
