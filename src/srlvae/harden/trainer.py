@@ -26,7 +26,7 @@ from srlvae.harden.terms import Encoded, Term, next_log_weight, outer_loss, shif
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.training.precision import make_accelerator
-from srlvae.training.processes import neighbours, too_few_gpus
+from srlvae.training.processes import check_own_gpu
 from srlvae.training.recompute import checkpoint_layers
 
 T = TypeVar("T")
@@ -42,11 +42,7 @@ class Trainer:
 
     def __init__(self, original: VAE, config: HardenConfig, held_out: Images, listener: Listener | None = None):
         self.config, self.objective, self.listener = config, config.objective, listener or Listener()
-        if too_few_gpus() and torch.accelerator.is_available():
-            count = torch.accelerator.device_count()
-            raise InputError(
-                f"{neighbours()} processes were started that see {count} GPUs; start one for each, and let all see all"
-            )
+        check_own_gpu()
         self.accelerator = make_accelerator(config.precision)
         self.device, self.processes = self.accelerator.device, self.accelerator.processes
         self.per_process, rest = divmod(config.batch_size, self.processes.num_processes)

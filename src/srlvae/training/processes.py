@@ -31,6 +31,15 @@ def too_few_gpus() -> bool:
     return "LOCAL_RANK" in os.environ and torch.accelerator.device_count() < neighbours()
 
 
+def check_own_gpu() -> None:
+    """Raise InputError if there are GPUs, but not one for each process of this machine: they cannot train together then."""
+    if too_few_gpus() and torch.accelerator.is_available():
+        count = torch.accelerator.device_count()
+        raise InputError(
+            f"{neighbours()} processes were started that see {count} GPUs; start one for each, and let all see all"
+        )
+
+
 def neighbours() -> int:
     """How many processes were started together on this machine, this one among them."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
