@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,8 @@ from srlvae.rng import generators
 
 BATCH = 8
 SHOWN = 4
+# Of a curve over the steps.
+POINTS = 20
 
 
 def photographs(images: Path, count: int) -> tuple[Tensor, list[str]]:
@@ -96,7 +99,17 @@ class Bench:
         seconds = (time.time() - started) / len(self.x)
         said = {"preset": next(iter(ATTACKS[name].presets)), "eps_255": preset.ball.eps * 255, "steps": preset.ball.steps}
         ends = [sum(trace.values[k].mean().item() for trace in traces) / len(traces) for k in (0, -1)]
-        return said | {"objective": ends, "seconds_an_image": seconds}, torch.cat(found)
+        return said | {"objective": ends, "curve": curve(traces), "seconds_an_image": seconds}, torch.cat(found)
+
+
+def curve(traces: list[Trace]) -> list[list[float]]:
+    """The objective, which is to be small, over the steps: its mean over all images and over the steps since the point before.
+
+    Means over a few steps, as the objective of attacks that draw noise or timesteps jumps from step to step.
+    """
+    values = torch.cat([torch.stack(trace.values) for trace in traces], dim=1).mean(1)
+    parts = values.tensor_split(min(POINTS, len(values)))
+    return [[end, part.mean().item()] for end, part in zip(accumulate(map(len, parts)), parts, strict=True)]
 
 
 def score(images: Path, result: Path, count: int, only: list[str]) -> None:
