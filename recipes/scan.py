@@ -2,7 +2,7 @@
 pictures of other kinds.
 
     python recipes/scan.py --images caltech101-128/test --result results/scan-tiny.json
-    python recipes/scan.py --images caltech101-128/test --result results/scan-kinds-tiny.json --no-attacks
+    python recipes/scan.py --images caltech101-128/test --result kinds-tiny.json --no-attacks
 
 Attacked photographs are kept by what they were made from: a run that was cut off makes those that are missing. A picture of the
 curves goes beside the result.
