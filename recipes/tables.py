@@ -18,7 +18,7 @@ import typer
 
 from srlvae.bench.leaderboard import LEADERBOARD, Entry, add_rows, flat_rows
 from srlvae.files import write_text
-from srlvae.report.attacks import attacks_table
+from srlvae.report.attacks import attacks_table, plot_curves
 from srlvae.report.defences import defence_table
 from srlvae.report.editing import summary_table
 from srlvae.report.encoders import encoders_table, summary_of_encoder
@@ -139,6 +139,7 @@ def main(
     for path, page in pages.items():
         write_text(path, filled(page))
     write_leaderboard()
+    write_text(ROOT / "results/attacks-tiny-sd/curves.svg", plot_curves(load("results/attacks-tiny-sd.json")))
     for path in (ROOT / "results").glob("poisoning-*.json"):
         result = load(f"results/{path.name}")
         if len(result["protocol"]["counts"]) > 1:

@@ -388,3 +388,12 @@ def test_what_an_attacker_who_knows_the_scan_keeps_is_beside_what_is_detected():
     titles, lines = knowing_table({"rows": as_data([clean, *found, *kept])})
     assert len(titles) == 7 and [line[:2] for line in lines] == [["latent 8/255", "0"], ["latent 8/255", "0.5"]]
     assert lines[1][2] == "0.88" and lines[1][3].startswith("50 % [") and lines[1][5:] == ["75 %", "50 %"]
+
+
+def test_the_share_of_an_attacks_fall_by_half_of_its_steps_and_a_panel_for_each():
+    from srlvae.report.attacks import half_way, plot_curves
+
+    assert half_way([[10, 4.0], [20, 1.0], [30, 0.5], [40, 0.0]]) == "75%"
+    assert half_way([[10, 1.0], [20, 2.0]]) == "none"
+    drawn = plot_curves({"rows": {name: {"curve": [[1, 2.0], [2, 1.0]]} for name in ("one", "two")}})
+    assert "one" in drawn and "two" in drawn

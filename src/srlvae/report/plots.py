@@ -40,7 +40,7 @@ def plot_reconstruction(result: dict, path: Path) -> None:
     Shaded bands are 95 % bootstrap intervals over images.
     """
     attacks, rows = result["protocol"]["attacks"], rows_of(result)
-    figure, axes = _grid(len(RECONSTRUCTION_MEASURES), len(attacks))
+    figure, axes = grid(len(RECONSTRUCTION_MEASURES), len(attacks))
     for j, attack in enumerate(attacks):
         for i, (measure, label) in enumerate(RECONSTRUCTION_MEASURES.items()):
             for (defence, access), style in STYLES.items():
@@ -61,7 +61,7 @@ def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str
     - lines: for each attack, for each measure, for each of `STYLES`, the points of a curve.
     - labels: the names of the measures.
     """
-    figure, axes = _grid(len(labels), len(lines))
+    figure, axes = grid(len(labels), len(lines))
     for j, (attack, measures) in enumerate(lines.items()):
         for i, by_style in enumerate(measures):
             for points, style in zip(by_style, STYLES.values(), strict=True):
@@ -70,7 +70,7 @@ def plot_editing(lines: dict[str, list[list[list[tuple]]]], labels: Sequence[str
         axes[0][j].set_title(attack)
         axes[-1][j].set_xlabel(x)
     axes[0][0].legend(fontsize="small", framealpha=0.3)
-    return _svg(figure, axes)
+    return svg(figure, axes)
 
 
 def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str:
@@ -82,7 +82,7 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
     rows = math.ceil(len(curves) / 3)
     columns = math.ceil(len(curves) / rows)
     # A single panel is wider, since the legend needs the space.
-    figure, axes = _grid(rows, columns, width=4.0 if columns > 1 else 8.0)
+    figure, axes = grid(rows, columns, width=4.0 if columns > 1 else 8.0)
     most = max((n for lines in curves.values() for points in lines.values() for n, *_ in points), default=1)
     lengths = {label: len(points) for lines in curves.values() for label, points in lines.items()}
     # Longer curves come first, so that they have the same colours whatever single points there are.
@@ -104,7 +104,7 @@ def plot_poisoning(curves: dict[str, dict[str, list[tuple]]], title: str) -> str
     for row in axes:
         row[0].set_ylabel("share called the target")
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False)
-    return _svg(figure, axes)
+    return svg(figure, axes)
 
 
 def plot_hardening(curves: dict[str, dict[str, list[tuple]]]) -> str:
@@ -113,14 +113,14 @@ def plot_hardening(curves: dict[str, dict[str, list[tuple]]]) -> str:
     `curves` has, for each measure, by the name of the run, points whose x is in seconds.
     """
     rows = math.ceil(len(curves) / 4)
-    figure, axes = _grid(rows, math.ceil(len(curves) / rows), width=3.4, share_y=False)
+    figure, axes = grid(rows, math.ceil(len(curves) / rows), width=3.4, share_y=False)
     for axis, (label, lines) in zip(axes.flat, curves.items(), strict=False):
         for colour, (run, points) in zip(PALETTE, lines.items(), strict=False):
             draw_line(axis, [(seconds / 60, *rest) for seconds, *rest in points], (run, colour, "-"))
         axis.set_title(label)
         axis.set_xlabel("processor minutes")
     axes[0][0].legend(fontsize="small", framealpha=0.3)
-    return _svg(figure, axes)
+    return svg(figure, axes)
 
 
 def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
@@ -128,7 +128,7 @@ def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
 
     `points` has the name of each defence, the seconds that it adds for each image, and its gain, which `label` describes.
     """
-    figure, axes = _grid(1, 1, width=7.0)
+    figure, axes = grid(1, 1, width=7.0)
     axis, least = axes[0][0], 1e-4
     for name, seconds, gain in points:
         colour = STYLES["hardened", "transfer"][1] if name == "hardened" else INK
@@ -140,7 +140,7 @@ def plot_costs(points: Sequence[tuple[str, float, float]], label: str) -> str:
     axis.set_ylabel(label)
     axis.axhline(0, color=INK, linewidth=0.8)
     axis.grid(alpha=0.3)
-    return _svg(figure, axes)
+    return svg(figure, axes)
 
 
 def _as_written(figure) -> None:
@@ -151,11 +151,12 @@ def _as_written(figure) -> None:
         text.set_parse_math(False)
 
 
-def _grid(rows: int, columns: int, width: float = 4.0, share_y: bool = True) -> tuple[Any, Any]:
+def grid(rows: int, columns: int, width: float = 4.0, share_x: bool = True, share_y: bool = True) -> tuple[Any, Any]:
+    """A figure of panels, `width` inches wide each, and their axes. Panels share the scales of their columns and rows."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, 3.2 * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row" if share_y else False)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey="row" if share_y else False)
 
 
 def draw_line(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
@@ -184,8 +185,8 @@ def draw_last_point(axis, points: list[tuple], style: tuple[str, str, str]) -> N
     axis.errorbar([x], [value], sides, color=colour, label=label, marker="D", markersize=5, capsize=3, linestyle="none")
 
 
-def _svg(figure, axes) -> str:
-    """The figure without a background, in an ink that is legible on white and on black."""
+def svg(figure, axes) -> str:
+    """The figure as text, without a background, in an ink that is legible on white and on black."""
     for axis in axes.flat:
         axis.set_facecolor("none")
         axis.tick_params(colors=INK)
