@@ -17,6 +17,7 @@ from srlvae.bench.rows import Estimate, Row, access_of, as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.images import write_image
 from srlvae.metrics.shares import wilson_interval
+from srlvae.report.attacks import half_way, plot_curves
 from srlvae.report.defences import defence_table, share_removed
 from srlvae.report.editing import (
     editing_table,
@@ -391,9 +392,8 @@ def test_what_an_attacker_who_knows_the_scan_keeps_is_beside_what_is_detected():
 
 
 def test_the_share_of_an_attacks_fall_by_half_of_its_steps_and_a_panel_for_each():
-    from srlvae.report.attacks import half_way, plot_curves
-
-    assert half_way([[10, 4.0], [20, 1.0], [30, 0.5], [40, 0.0]]) == "75%"
-    assert half_way([[10, 1.0], [20, 2.0]]) == "none"
+    start = [[10, 4.0], [20, 1.0], [30, 0.5], [40, 0.0]]
+    assert half_way(start, 40) == half_way([*start, [50, 4.0], [60, 3.0], [70, 2.0], [80, 1.0]], 40) == "75%"
+    assert half_way([[10, 1.0], [20, 2.0]], 20) == "none"
     drawn = plot_curves({"rows": {name: {"curve": [[1, 2.0], [2, 1.0]]} for name in ("one", "two")}})
     assert "one" in drawn and "two" in drawn

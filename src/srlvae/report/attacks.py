@@ -23,17 +23,18 @@ def attacks_table(result: Mapping[str, Any]) -> Table:
     lines = []
     for name, row in result["rows"].items():
         pairs = [f"{row['attacked'][key]:.{n}f} ({row['noise'][key]:.{n}f})" for key, n in MEASURES.values()]
-        lines.append([name, f"{row['eps_255']:.3g}/255", str(row["steps"]), half_way(row["curve"]), *pairs])
+        lines.append([name, f"{row['eps_255']:.3g}/255", str(row["steps"]), half_way(row["curve"], row["steps"]), *pairs])
     return ["attack", "ε", "steps", "fall by half of them", *MEASURES], lines
 
 
-def half_way(curve: Sequence[Sequence[float]]) -> str:
-    """How much of its fall the objective, which is to be small, has behind it after half of the steps.
+def half_way(curve: Sequence[Sequence[float]], steps: int) -> str:
+    """How much of its fall the objective, which is to be small, has behind it after half of the steps of the first start.
 
-    Near 100 % the attack has converged.
+    `curve` has all starts, of `steps` each, one after another. Near 100 % the attack has converged.
     """
-    first, last = curve[0][1], curve[-1][1]
-    half = next(value for step, value in curve if 2 * step >= curve[-1][0])
+    start = [point for point in curve if point[0] <= steps]
+    first, last = start[0][1], start[-1][1]
+    half = next(value for step, value in start if 2 * step >= start[-1][0])
     return f"{(first - half) / (first - last):.0%}" if last < first else "none"
 
 
@@ -42,7 +43,7 @@ def plot_curves(result: Mapping[str, Any]) -> str:
     columns = 5
     figure, axes = grid(math.ceil(len(result["rows"]) / columns), columns, width=2.6, share_x=False, share_y=False)
     for axis, (name, row) in zip(axes.flat, result["rows"].items(), strict=False):
-        axis.plot(*zip(*row["curve"], strict=True), color=PALETTE[0], marker="o", markersize=3)
+        axis.plot(*zip(*row["curve"], strict=True), color=PALETTE[0])
         axis.set_title(name)
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(result["rows"]) :]:
