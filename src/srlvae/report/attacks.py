@@ -27,7 +27,7 @@ def attacks_table(result: Mapping[str, Any]) -> Table:
     return ["attack", "ε", "steps", "fall by half of them", *MEASURES], lines
 
 
-def half_way(curve: Sequence[Sequence[float]], steps: int) -> str:
+def half_way(curve: Sequence[Sequence[int | float]], steps: int) -> str:
     """How much of its fall the objective, which is to be small, has behind it after half of the steps of the first start.
 
     `curve` has all starts, of `steps` each, one after another. Near 100 % the attack has converged.
