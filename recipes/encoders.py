@@ -1,6 +1,7 @@
-"""Put what `srlvae harden` made into the package: on a bundled base as a whole VAE, on any other as an encoder file.
+r"""Put what `srlvae harden` made into the package: on a bundled base as a whole VAE, on any other as an encoder file.
 
-    srlvae harden madebyollin/taesd --preset cpu --batch-size 64 --steps 10000 --images photographs --out runs/taesd-srl
+    srlvae harden madebyollin/taesd --preset cpu --closeness 0.11 --batch-size 64 --steps 10000 \
+        --images photographs --out runs/taesd-srl
     python recipes/encoders.py --run runs/taesd-srl --base madebyollin/taesd
 
 TAEF1's is made in the same way from madebyollin/taef1, `tiny-srl` from `tiny` in 20,000 steps of 8 images.

@@ -103,7 +103,8 @@ def test_help_of_harden_has_the_defaults_of_the_presets():
     for name, value in (("held_out", 32), ("seed", 0), ("features", "efficientnet-lite0"), ("learning_rate", 2e-4)):
         assert all(getattr(one, name) == value for one in PRESETS.values())
         assert f"[default: {'2e-4' if name == 'learning_rate' else value}]" in said_of[name]
-    assert f"[default: {Objective().closeness}]" in said_of["closeness"]
+    cpu, gpu = (PRESETS[preset].objective.closeness for preset in ("cpu", "default"))
+    assert f"[cpu: {cpu}, default: {gpu}]" in said_of["closeness"]
     assert max(attack.eps for attack in Objective().attacks) == 16 / 255 and "up to 16/255" in said_of["eps"]
 
 

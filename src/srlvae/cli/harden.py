@@ -45,7 +45,7 @@ def harden(
         float | None,
         typer.Option(
             help="How far clean latents may move, as a share of their norm. More gives more robustness and less fidelity.  "
-            "[default: 0.11]"
+            "[cpu: 0.14, default: 0.11]"
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, in place of a preset.")] = None,
