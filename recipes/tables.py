@@ -46,7 +46,6 @@ NAMES = {
     "reconstruction-tiny-srl": "`tiny-srl`",
     "reconstruction-taesd-srl": "`taesd-srl`",
     "reconstruction-taef1-srl": "`taef1-srl`",
-    "reconstruction-taesd-20000x8": "TAESD, 20,000 × 8, not shipped",
     "scan-tiny": "`tiny`",
     "scan-taesd": "TAESD",
     "editing-tiny-sd": "tiny-sd",

@@ -69,7 +69,15 @@ PROJECTION = Projection(torch.full((14,), 0.1), torch.eye(14)[[2, 5, 11]])
 EPS = 15 / 255
 # A batch takes all images, so that sums come in one order, here and there.
 RECONSTRUCTION = ReconstructionProtocol(
-    attacks=("latent",), eps=(EPS,), steps=2, images=3, clean_images=4, size=32, seed=3, pairs="random", sets="random"
+    attacks=("latent", "photoguard-encoder"),
+    eps=(EPS,),
+    steps=2,
+    images=3,
+    clean_images=4,
+    size=32,
+    seed=3,
+    pairs="random",
+    sets="random",
 )
 EDITING = EditingProtocol(
     pipeline="sd15",
@@ -194,6 +202,14 @@ def noisy(x: Tensor, name: str, eps: float | Tensor, seed: int) -> Tensor:
     return to_levels((x + eps * draw).clamp(0, 1)).float() / 255
 
 
+def part_of(part: str, x: Tensor, whole: Tensor, seed: int) -> Tensor:
+    """What one part of the perturbations of `whole` makes of the photographs."""
+    delta = whole - x
+    if part == "signs":
+        return noisy(x, "random-signs", delta.square().mean((1, 2, 3), keepdim=True).sqrt(), seed)
+    return to_levels((x + split_contrast(x, delta)[part == "rest"]).clamp(0, 1)).float() / 255
+
+
 def check(found: Estimate, values: Tensor, seed: int, groups: Tensor | None = None) -> None:
     """An estimate is the mean of the finite values with their interval."""
     kept = values.isfinite()
@@ -229,6 +245,7 @@ def test_a_row_of_reconstruction_is_what_its_vae_makes_of_its_images(cell, defen
         given = noisy(x, cell.attack, EPS, seed)
     else:
         given = x if cell.attack == "none" else attacked(cell.attack, x, vaes[cell.made_on], seed, RECONSTRUCTION.steps)
+        given = part_of(cell.part, x, given, seed) if cell.part else given
     vae, rows = vaes[VAE_OF[defence]], read_rows(reconstructed["rows"])
     row = find_row(rows, **cell.condition(), defence=defence, access=access_of(cell.made_on, defence))
     with torch.no_grad():
@@ -310,14 +327,7 @@ class Edits:
         if cell.restarts:
             options["loop"] = Loop(restarts=cell.restarts)
         whole = attacked(cell.attack, self.x, model, EDITING.seed, steps, preset=cell.preset, **options)
-        return self.part(cell.part, whole) if cell.part else whole
-
-    def part(self, part: str, whole: Tensor) -> Tensor:
-        delta = whole - self.x
-        if part == "signs":
-            rms = delta.square().mean((1, 2, 3), keepdim=True).sqrt()
-            return noisy(self.x, "random-signs", rms, EDITING.seed)
-        return to_levels((self.x + split_contrast(self.x, delta)[part == "rest"]).clamp(0, 1)).float() / 255
+        return part_of(cell.part, self.x, whole, EDITING.seed) if cell.part else whole
 
     def edit(self, given: Tensor, vae: str, seed: int = EDITING.seed) -> Tensor:
         names = [key_of_image(self.x[i]) + prompt for i, prompt in zip(self.photograph, self.prompts, strict=True)]

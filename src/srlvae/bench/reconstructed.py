@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from srlvae.attacks import ATTACKS
 from srlvae.bench.attacked import Attacker, ImageSet, photograph_set
 from srlvae.bench.cache import Cache, key_of
-from srlvae.bench.cells import CLEAN, Cell
+from srlvae.bench.cells import CLEAN, PARTS, Cell
 from srlvae.bench.distances import Networks, judges_of, load_networks
 from srlvae.bench.estimates import mean_estimate, set_values
 from srlvae.bench.protocol import ReconstructionProtocol
@@ -24,6 +25,15 @@ from srlvae.models.vae import VAE
 def attack_cells(protocol: ReconstructionProtocol, *made_on: str) -> list[Cell]:
     """A cell for every attack, every ε, and each of the VAEs that the attack is made on."""
     return [Cell(attack, eps, on) for attack in protocol.attacks for eps in protocol.eps for on in made_on]
+
+
+def part_cells(protocol: ReconstructionProtocol) -> list[Cell]:
+    """A cell for each of PARTS of the perturbations that pull latents to a target and are made on the original VAE.
+
+    Pulling to zero partly takes contrast out of the picture itself, which no faithful encoder can give back.
+    """
+    pulling = [cell for cell in attack_cells(protocol, "original") if ATTACKS[cell.attack].takes("target")]
+    return [replace(cell, part=part) for cell in pulling for part in PARTS]
 
 
 class Reconstructions:

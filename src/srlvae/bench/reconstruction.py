@@ -4,7 +4,8 @@ Both VAEs are measured on clean photographs, and under each attack and ε, in tr
 and its reconstruction is always compared with the clean x. The shift of latents is ‖E(x′) − E₀(x)‖ / ‖E₀(x)‖, with E₀ the
 original encoder; in the clean row of the hardened VAE it is how far hardening itself moved latents. Fréchet distances are
 between the reconstructions of all images and the clean images. They are biased upwards for few images, so they can be compared
-only at equal n. An attack should do more damage than uniform noise of the same ε, which has rows of its own.
+only at equal n. An attack should do more damage than uniform noise of the same ε, which has rows of its own. An attack that
+pulls latents to a target has further rows for the parts of its perturbations; see `attacks.contrast`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from srlvae.bench.cells import CLEAN, Cell, noise_cells
 from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
-from srlvae.bench.reconstructed import Reconstructions, attack_cells
+from srlvae.bench.reconstructed import Reconstructions, attack_cells, part_cells
 from srlvae.bench.rows import VAE_OF, as_data
 from srlvae.config import budget
 from srlvae.events import Listener
@@ -40,7 +41,7 @@ def conditions(protocol: ReconstructionProtocol) -> list[tuple[Cell, str]]:
 
     What is made on the hardened VAE says nothing about the original one, so it is measured on the hardened VAE alone.
     """
-    cells = [CLEAN, *noise_cells(list(protocol.eps)), *attack_cells(protocol, "original", "hardened")]
+    cells = [CLEAN, *noise_cells(list(protocol.eps)), *attack_cells(protocol, "original", "hardened"), *part_cells(protocol)]
     return [(cell, vae) for cell in cells for vae in VAE_OF if cell.made_on != "hardened" or vae == "hardened"]
 
 

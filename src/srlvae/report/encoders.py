@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from srlvae.bench.cells import PARTS
 from srlvae.bench.rows import Access
 from srlvae.report.rows import Table, attack_label, find_pair, find_rows, format_pair, made_on, main_budget, rows_of
 
@@ -19,6 +20,14 @@ ENCODER_LINES: tuple[tuple[str, str, Access, str, str], ...] = (
     ("the same, white-box", "latent", "white-box", "shift", ".3f"),
     ("latents pulled to zero, transfer: shift ↓", "photoguard-encoder", "transfer", "shift", ".3f"),
     ("the same, white-box", "photoguard-encoder", "white-box", "shift", ".3f"),
+    (
+        "its contrast part alone, transfer: shift ↓",
+        f"photoguard-encoder, {PARTS['contrast']}",
+        "transfer",
+        "shift",
+        ".3f",
+    ),
+    ("the same without its contrast part", f"photoguard-encoder, {PARTS['rest']}", "transfer", "shift", ".3f"),
     ("reconstruction attacked, transfer: PSNR dB", "reconstruction", "transfer", "psnr", ".2f"),
     ("the same, white-box", "reconstruction", "white-box", "psnr", ".2f"),
 )
