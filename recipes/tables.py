@@ -1,4 +1,4 @@
-"""The tables of README.md and docs, and the poisoning curves, from `results/`.
+"""The tables of README.md and docs, and their curves, from `results/`.
 
     python recipes/tables.py            # write them
     python recipes/tables.py --check    # only say where they are not what `results/` says
@@ -22,9 +22,11 @@ from srlvae.report.attacks import attacks_table, plot_curves
 from srlvae.report.defences import defence_table
 from srlvae.report.editing import summary_table
 from srlvae.report.encoders import encoders_table, summary_of_encoder
+from srlvae.report.hardening import cost_shares_table, hardening_table
+from srlvae.report.hardening import curves as hardening_curves
 from srlvae.report.mimicry import mimicry_table
 from srlvae.report.overview import overview_table
-from srlvae.report.plots import plot_poisoning
+from srlvae.report.plots import plot_hardening, plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, largest_budget, pairs_table
 from srlvae.report.rows import Table
 from srlvae.report.scan_tables import handled_table, kinds_table, knowing_table, scan_table
@@ -89,6 +91,8 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "summary": alone(summary_of_encoder),
     "encoders": named(encoders_table),
     "overview": overview,
+    "hardening": alone(hardening_table),
+    "hardening-costs": alone(cost_shares_table),
     "attacks": alone(attacks_table),
     "editing": alone(summary_table),
     "purifiers": alone(defence_table),
@@ -139,6 +143,7 @@ def main(
         write_text(path, filled(page))
     write_leaderboard()
     write_text(ROOT / "results/attacks-tiny-sd/curves.svg", plot_curves(load("results/attacks-tiny-sd.json")))
+    write_text(ROOT / "results/hardening-taesd.svg", plot_hardening(hardening_curves(load("results/hardening-taesd.json"))))
     for path in (ROOT / "results").glob("poisoning-*.json"):
         result = load(f"results/{path.name}")
         if len(result["protocol"]["counts"]) > 1:
