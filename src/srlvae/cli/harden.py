@@ -49,7 +49,7 @@ def harden(
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with all settings, in place of a preset.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.  [cpu: 4000, default: 20000]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.  [cpu: 5000, default: 20000]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a step, over all processes.  [cpu: 8, default: 16]")] = None,
     micro_batch: Annotated[
         str | None,

@@ -166,7 +166,7 @@ PRESETS: dict[str, HardenConfig] = {
     # Two cores, an encoder of TAESD's size, photographs of about 128 pixels: half an hour. In so short a run a tight bound on
     # clean latents costs most of the robustness.
     "cpu": HardenConfig(
-        steps=4000, batch_size=8, resolution=96, checkpoint_every=100, workers=0, objective=Objective(closeness=0.14)
+        steps=5000, batch_size=8, resolution=96, checkpoint_every=100, workers=0, objective=Objective(closeness=0.14)
     ),
 }
 
