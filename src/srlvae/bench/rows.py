@@ -66,8 +66,8 @@ class Row:
     - `run`, `step`, `images`, `seconds`, `encoder`: in hardening, the encoder's run, and what it had cost by then.
     - `handling`: in scans, what happened to the image between the attack and the scan.
     - `weight`: in scans, what a standard deviation of the score was worth to the attacker; see `scan.evading`.
-    - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`. In poisoning `of`
-      and `steps` are of Nightshade with more steps.
+    - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`. In
+      reconstruction `of` alone. In poisoning `of` and `steps` are of Nightshade with more steps.
     - `compared`: in the floor of editing, which edits of clean photographs are compared.
 
     These are the measures.
