@@ -16,7 +16,6 @@ from PIL import Image
 from conftest import small_kl
 from heard import Heard
 from srlvae.attacks import ATTACKS
-from srlvae.attacks.table import NOISES
 from srlvae.bench import distances
 from srlvae.bench.attacked import photograph_set
 from srlvae.bench.cache import Cache
