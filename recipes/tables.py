@@ -21,6 +21,7 @@ from srlvae.files import write_text
 from srlvae.report.attacks import attacks_table, plot_curves
 from srlvae.report.defences import defence_table
 from srlvae.report.editing import summary_table
+from srlvae.report.editing_variants import variants_table, white_box_table, worst_table
 from srlvae.report.encoders import encoders_table, summary_of_encoder
 from srlvae.report.hardening import cost_shares_table, hardening_table
 from srlvae.report.hardening import curves as hardening_curves
@@ -95,6 +96,9 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "hardening-costs": alone(cost_shares_table),
     "attacks": alone(attacks_table),
     "editing": alone(summary_table),
+    "white-box": alone(white_box_table),
+    "worst": alone(worst_table),
+    "variants": alone(variants_table),
     "purifiers": alone(defence_table),
     "poison-counts": alone(counts_table),
     "poison-pairs": alone(pairs_table),

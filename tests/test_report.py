@@ -27,7 +27,7 @@ from srlvae.report.editing import (
     summary_table,
 )
 from srlvae.report.editing_page import doubts
-from srlvae.report.editing_variants import square_doubts, steps_table, variants_table, worst_table
+from srlvae.report.editing_variants import square_doubts, steps_table, variants_table, white_box_table, worst_table
 from srlvae.report.page import write_report
 from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
 from srlvae.report.rows import find_rows, format_factor
@@ -185,6 +185,11 @@ def test_variants_the_worst_case_and_steps_have_tables_of_their_own(tmp_path):
     }
     worst = [line[:5] for line in worst_table(result)[1]]
     assert worst[0] == ["none", "white-box", "15/255", "2", "120.0 [108.0, 132.0]"] and len(worst) == 3
+    # Both by KID and by pairs: an attack that knows the hardened VAE, and the worst of all attacks.
+    assert white_box_table(result)[1] == [
+        ["photoguard-encoder", "100.0 → 60.0", "60 %", "1.000 → 0.600", "60 %"],
+        ["worst case", "120.0 → 70.0", "58 %", "1.200 → 0.700", "58 %"],
+    ]
     # The attack as it is chosen, with 100 steps, is the last point.
     said = ["photoguard-encoder", "original", "25: 0.800; 50: 0.970; 100: 1.000", "+3%, flat"]
     assert steps_table(result)[1] == [said]
@@ -192,6 +197,8 @@ def test_variants_the_worst_case_and_steps_have_tables_of_their_own(tmp_path):
     summary = {line[0]: line for line in summary_table(result)[1]}
     assert list(summary) == ["none", "photoguard-encoder", "worst case"]
     assert summary["worst case"][2:4] == ["4.0", "70.0 [63.0, 77.0]"]
+    # What of a perturbation is contrast stands in its attack's line.
+    assert [line[-1] for line in summary.values()] == ["– not split", "100.0 → 40.0", "– not split"]
     lines = {(line[0], line[2]): line[3:] for line in editing_table(result, measures_of(result)["kid"], intervals=False)[1]}
     assert lines["photoguard-encoder, through jpeg", "white-box"] == ["– made through jpeg"] * 2 + ["90.0"]
     assert lines["photoguard-encoder, on both VAEs", "white-box"][:2] == ["100.0", "80.0"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srlvae.bench.cells import PARTS
 from srlvae.bench.editing import RESULT
 from srlvae.bench.rows import VAE_OF, Row, vae_of
 from srlvae.errors import InputError
@@ -139,12 +140,14 @@ def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
     """The main table: for each attack, how far edits are from clean edits, written original → hardened.
 
     The columns are, at the main budget and for KID and a Fréchet distance: the distances (with 95 % intervals if `intervals`),
-    the factor between the two VAEs, and the distance of the hardened VAE white-box. CLIP-I and KID at other budgets follow.
+    the factor between the two VAEs, and the distance of the hardened VAE white-box. CLIP-I and KID at other budgets follow. If
+    perturbations were split, the last column has the KID of their contrast part alone, which no encoder can give back.
     """
-    rows, (kid, frechet, likeness) = main_rows(rows_of(result)), headline_measures(result).values()
+    everything, (kid, frechet, likeness) = rows_of(result), headline_measures(result).values()
+    rows = main_rows(everything)
     first = main_budget(rows)
     rest = [eps for eps in budgets(rows) if eps != first]
-    lines = []
+    parts, lines = _contrast_pairs(everything, first), []
     for attack in distinct_values(rows, "attack"):
         eps = "0" if attack == "none" else first
         own = find_rows(rows, attack=attack)
@@ -153,11 +156,20 @@ def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
         cells = [cell for measure in (kid, frechet) for cell in _distance_cells(both, white_box, measure, intervals)]
         cells += [format_pair(both, likeness.key, likeness.spec)]
         cells += [format_pair(find_pair(own, eps=other), kid.key, kid.spec) for other in rest]
+        cells += [format_pair(parts[attack], kid.key, kid.spec) if attack in parts else "– not split"] if parts else []
         missing = "– no attack" if attack in NO_ATTACK else "– not run"
         lines.append(["none" if attack == "none" else attack_label(own[0]), *(cell or missing for cell in cells)])
-    lines += [[attack, *[f"– {reason}"] * (7 + len(rest))] for attack, reason in result.get("not_run", {}).items()]
     columns = [title for m in (kid, frechet) for title in (f"{m.title}, {first}", "factor", "white-box")]
-    return ["attack", *columns, f"{likeness.label}, {first}", *(f"{kid.title}, {eps}" for eps in rest)], lines
+    columns += [f"{likeness.label}, {first}", *(f"{kid.title}, {eps}" for eps in rest)]
+    columns += [f"{PARTS['contrast']}: {kid.title}"] if parts else []
+    lines += [[attack, *[f"– {reason}"] * len(columns)] for attack, reason in result.get("not_run", {}).items()]
+    return ["attack", *columns], lines
+
+
+def _contrast_pairs(rows: list[Row], eps: str) -> dict[str, tuple[Row, Row]]:
+    """By attack, the rows of both VAEs under the contrast part of its perturbations alone."""
+    of = {attack: f"{attack}, {PARTS['contrast']}" for attack in distinct_values(rows, "of")}
+    return {attack: both for attack, part in of.items() if (both := find_pair(rows, attack=part, eps=eps))}
 
 
 def _distance_cells(both: tuple[Row, Row] | None, white_box: Row | None, measure: Measure, intervals: bool) -> list[str]:

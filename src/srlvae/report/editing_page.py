@@ -18,7 +18,7 @@ from srlvae.report.editing import (
     measures_of,
     summary_table,
 )
-from srlvae.report.editing_variants import square_doubts, step_curves, steps_table, variants_table, worst_table
+from srlvae.report.editing_variants import square_doubts, step_curves, steps_table, variants_table, white_box_table, worst_table
 from srlvae.report.plots import STYLES, Point, plot_costs, plot_editing, point
 from srlvae.report.render import inline_sheet
 from srlvae.report.rows import (
@@ -100,6 +100,7 @@ def page_parts(run: Run) -> dict[str, Any]:
         "tables": [(f"{m.title} {m.better}", *editing_table(result, m)) for m in measures_of(result).values()],
         "costs": defence_table(result),
         "variants": variants_table(result),
+        "white_box": white_box_table(result),
         "worst": worst_table(result),
         "steps": steps_table(result),
         "fidelity": fidelity_table(result),

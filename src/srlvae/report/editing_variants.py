@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from srlvae.bench.rows import Row
+from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.editing import Measure, headline_measures, measures_of
 from srlvae.report.plots import STYLES, Point, point
 from srlvae.report.rows import (
@@ -17,6 +17,7 @@ from srlvae.report.rows import (
     format_estimate,
     format_factor,
     format_pair,
+    format_share_left,
     main_budget,
     main_rows,
     measured_value,
@@ -55,6 +56,23 @@ def worst_table(result: dict[str, Any]) -> Table:
         cells = [format_estimate(row.measures[m.key], m.spec) for m in measures]
         lines.append([row.defence, row.access, str(row.condition["eps"]), str(row.condition["attacks"]), *cells])
     return ["defence", "access", "ε", "attacks", *(m.title for m in measures)], lines
+
+
+def white_box_table(result: dict[str, Any]) -> Table:
+    """What attacks made on the hardened VAE keep, at the main budget, of what the same attacks do to the original one.
+
+    For each attack, and for the worst case image by image: KID and the distance between pairs, original → hardened, and the
+    share that is left of each.
+    """
+    rows, measures = main_rows(rows_of(result)), [measures_of(result)[key] for key in ("kid", "distance")]
+    lines = []
+    for attack in distinct_values(rows, "attack"):
+        wanted = {"attack": attack, "eps": main_budget(rows), "access": "white-box"}
+        before, after = (find_row(rows, defence=defence, **wanted) for defence in VAE_OF)
+        if before and after:
+            cells = [(format_pair((before, after), m.key, m.spec), format_share_left(before, after, m.key)) for m in measures]
+            lines.append([attack_label(before), *(cell for pair in cells for cell in pair)])
+    return ["attack", *(title for m in measures for title in (m.title, "left"))], lines
 
 
 def steps_table(result: dict[str, Any]) -> Table:

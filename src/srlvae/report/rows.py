@@ -120,6 +120,11 @@ def share_left(before: Row, after: Row, measure: str) -> float:
     return measured_value(after, measure) / measured_value(before, measure)
 
 
+def format_share_left(before: Row, after: Row, measure: str) -> str:
+    """The share that is left, as text in percent."""
+    return f"{_format_number(100 * share_left(before, after, measure), '.0f')} %"
+
+
 def main_budget(rows: Iterable[Row]) -> str:
     """The budget that a table puts first: MAIN_BUDGET, or the largest one if the rows lack that."""
     found = budgets(rows)
