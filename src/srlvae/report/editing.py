@@ -141,7 +141,8 @@ def summary_table(result: dict[str, Any], intervals: bool = True) -> Table:
 
     The columns are, at the main budget and for KID and a Fréchet distance: the distances (with 95 % intervals if `intervals`),
     the factor between the two VAEs, and the distance of the hardened VAE white-box. CLIP-I and KID at other budgets follow. If
-    perturbations were split, the last column has the KID of their contrast part alone, which no encoder can give back.
+    perturbations were split, the last column has the KID of their contrast part alone: what an attack takes out of the picture
+    itself, no encoder can put back.
     """
     everything, (kid, frechet, likeness) = rows_of(result), headline_measures(result).values()
     rows = main_rows(everything)
