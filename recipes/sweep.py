@@ -1,6 +1,7 @@
 """Find the settings: hardening runs of equal compute, over the ablations and over single settings.
 
-    python recipes/sweep.py --vae tiny --images caltech101-128/train --out runs/sweep-tiny --result results/sweep-tiny.json
+    python recipes/sweep.py --vae madebyollin/taesd --images caltech101-128/train --out runs/sweep \\
+      --result results/sweep-taesd.json
 
 Every row gets `--minutes` of processor time, counted after a few steps have told what a step costs. Every 40th photograph of
 the folder is set apart and judged on, by EfficientNet-Lite1, which no row trains on. A row that is done is not run again.
@@ -21,14 +22,14 @@ import typer
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import write_json
-from srlvae.harden import OBJECTIVES, HardenConfig, InnerAttack, Interrupted, Term, harden, preset
+from srlvae.harden import OBJECTIVES, HardenConfig, InnerAttack, Interrupted, harden, preset
 from srlvae.harden.photographs import FolderPhotographs
 from srlvae.harden.scores import scores
 from srlvae.images import read_square
 from srlvae.metrics.features import load_features
 from srlvae.models.vae import VAE, load_vae
 from srlvae.provenance import environment
-from srlvae.training.precision import bf16_pays
+from srlvae.precision import bf16_pays
 
 BASE = preset("cpu")
 # Steps that tell what a step costs: as many as it takes for batches to be replaced at the usual rate.
@@ -43,34 +44,35 @@ def attacks(*found: InnerAttack, **changes) -> HardenConfig:
     return objective(attacks=found, **changes)
 
 
-AWAY, TARGET = InnerAttack(), InnerAttack("target", steps=1)
-TRANSFER = InnerAttack("target", "original", steps=4, step_size=0.6)
+AWAY, PUSHED, PULLED = BASE.objective.attacks
 TERMS = BASE.objective.terms
 
 ROWS: dict[str, HardenConfig] = {
     "srl": BASE,
-    "closeness 0.05": objective(closeness=0.05),
+    "closeness 0.1": objective(closeness=0.1),
     "closeness 0.2": objective(closeness=0.2),
     # Which attacks.
     "away alone": attacks(AWAY),
-    "half begin at a target": attacks(AWAY, TARGET),
-    "half transfer": attacks(AWAY, TRANSFER),
-    "within 8/255": attacks(InnerAttack(eps=8 / 255)),
+    "half transfer": attacks(dataclasses.replace(AWAY, share=3), dataclasses.replace(PULLED, share=3)),
+    "a third pulled, too": attacks(dataclasses.replace(AWAY, share=1), InnerAttack("target", steps=3, step_size=0.5), PULLED),
+    "a seventh noise": attacks(AWAY, InnerAttack("noise"), PUSHED, PULLED),
+    "within 8/255": attacks(*(dataclasses.replace(attack, eps=8 / 255) for attack in BASE.objective.attacks)),
     "no ramp of the radius": objective(ramp=0.0),
-    # How they are made: at the same cost a step, and by fresh starts, as is usual.
+    # How they are made: by fresh starts, as is usual, or going on.
+    "fresh attacks of 1 step": attacks(dataclasses.replace(AWAY, steps=1, step_size=1.0), PUSHED, PULLED, turns=1, visits=1),
+    "fresh attacks of 3 steps": attacks(dataclasses.replace(AWAY, steps=3, step_size=0.5), PUSHED, PULLED, turns=1, visits=1),
     "one batch at a time": objective(turns=1),
-    "64 images take turns": objective(turns=64),
     "4 visits": objective(visits=4),
     "16 visits": objective(visits=16),
-    "fresh attacks of 1 step": attacks(InnerAttack(steps=1, step_size=1.0), turns=1, visits=1),
-    "fresh attacks of 3 steps": attacks(InnerAttack(steps=3, step_size=0.5), turns=1, visits=1),
     # What is minimised.
-    "reconstructions of attacked images, too": objective(terms=(*TERMS, Term("image", "attacked", 2.0))),
-    "reconstructions of clean images, too": objective(terms=(*TERMS, Term("image", "clean", 10.0))),
+    "latents alone": objective(terms=tuple(term for term in TERMS if term.measure == "shift")),
+    "no errors of clean images": objective(terms=tuple(term for term in TERMS if term.on == "attacked")),
     # The ablations of the field.
     **{name: preset("cpu", name) for name in OBJECTIVES if name != "srl"},
     "learning rate × 2": dataclasses.replace(BASE, learning_rate=2 * BASE.learning_rate),
     "learning rate / 2": dataclasses.replace(BASE, learning_rate=BASE.learning_rate / 2),
+    "batches of 4": dataclasses.replace(BASE, batch_size=4),
+    "batches of 16": dataclasses.replace(BASE, batch_size=16),
     "crops of 64, batches of 16": dataclasses.replace(BASE, resolution=64, batch_size=16),
 }
 
