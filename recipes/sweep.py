@@ -28,8 +28,8 @@ from srlvae.harden.scores import scores
 from srlvae.images import read_square
 from srlvae.metrics.features import load_features
 from srlvae.models.vae import VAE, load_vae
-from srlvae.provenance import environment
 from srlvae.precision import bf16_pays
+from srlvae.provenance import environment
 
 BASE = preset("cpu")
 # Steps that tell what a step costs: as many as it takes for batches to be replaced at the usual rate.
@@ -53,8 +53,8 @@ ROWS: dict[str, HardenConfig] = {
     "closeness 0.2": objective(closeness=0.2),
     # Which attacks.
     "away alone": attacks(AWAY),
-    "half transfer": attacks(dataclasses.replace(AWAY, share=3), dataclasses.replace(PULLED, share=3)),
-    "a third pulled, too": attacks(dataclasses.replace(AWAY, share=1), InnerAttack("target", steps=3, step_size=0.5), PULLED),
+    "half transfer": attacks(AWAY, dataclasses.replace(PULLED, share=3.0)),
+    "a third pulled, too": attacks(dataclasses.replace(AWAY, share=1.0), InnerAttack("target", steps=3, step_size=0.5), PULLED),
     "a seventh noise": attacks(AWAY, InnerAttack("noise"), PUSHED, PULLED),
     "within 8/255": attacks(*(dataclasses.replace(attack, eps=8 / 255) for attack in BASE.objective.attacks)),
     "no ramp of the radius": objective(ramp=0.0),
