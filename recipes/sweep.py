@@ -30,6 +30,8 @@ from srlvae.metrics.features import load_features
 from srlvae.models.vae import VAE, load_vae
 from srlvae.precision import bf16_pays
 from srlvae.provenance import environment
+from srlvae.report.sweep import sweep_table
+from srlvae.report.tables import markdown
 
 BASE = preset("cpu")
 # Steps that tell what a step costs: as many as it takes for batches to be replaced at the usual rate.
@@ -103,30 +105,6 @@ def steps_for(vae: str, photographs: Subset, folder: Path, config: HardenConfig,
     return max(PROBE, round(minutes * 60 * (UNTIL - PROBE) / (clocks[-1] - clocks[PROBE - 1])))
 
 
-COLUMNS = {
-    "shift_clean": "clean shift",
-    "features_clean": "Lite1 distance",
-    "psnr_clean": "clean dB",
-    "away_transfer": "pushed away, transfer",
-    "away_white_box": "white-box",
-    "zero_transfer": "pulled to zero, transfer",
-    "zero_white_box": "white-box",
-    "psnr_transfer": "reconstruction dB, transfer",
-    "psnr_white_box": "white-box",
-}
-
-
-def as_markdown(table: dict) -> str:
-    """The rows beside the original, for the docs."""
-    rows = {"original": table["original"]} | {name: row["scores"] for name, row in table["rows"].items()}
-    lines = [["", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
-    lines += [
-        [name, *(f"{scores[key]:.2f}" if key.startswith("psnr") else f"{scores[key]:.3f}" for key in COLUMNS)]
-        for name, scores in rows.items()
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def main(
     vae: Annotated[str, typer.Option(help="What to harden.")],
     images: Annotated[Path, typer.Option(help="Training photographs of 128 pixels, at any depth.")],
@@ -158,7 +136,7 @@ def main(
         table["rows"][name] = {"config": dataclasses.asdict(config), "scores": found["hardened"]}
         write_json(result, table)
         print(f"{name}: {steps} steps", flush=True)
-    print(as_markdown(table))
+    print(markdown(sweep_table(table)))
 
 
 if __name__ == "__main__":

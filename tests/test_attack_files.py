@@ -505,6 +505,15 @@ def test_a_mask_of_other_proportions_is_refused(tmp_path, vae):
         attacked("latent", source, tmp_path / "out", vae, mask=mask, steps=1)
 
 
+def test_a_mask_that_is_transparent_in_places_is_refused(tmp_path, vae):
+    source, mask = save_noise(tmp_path / "a.png", 16, 16), tmp_path / "mask.png"
+    selection = Image.new("RGBA", (16, 16), (255, 255, 255, 255))
+    selection.paste((0, 0, 0, 0), (0, 8, 16, 16))
+    selection.save(mask)
+    with pytest.raises(InputError, match="save it without transparency"):
+        attacked("latent", source, tmp_path / "out", vae, mask=mask, steps=1)
+
+
 def test_another_unet_is_another_run(tmp_path, vae):
     source, pipeline = save_noise(tmp_path / "a.png", 16, 16), little(vae)
     attacked("advdm", source, tmp_path / "out", pipeline, steps=1)

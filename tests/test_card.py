@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from huggingface_hub import ModelCard
+from huggingface_hub.utils import filter_repo_objects
 
 from conftest import small_kl, small_tiny
 from srlvae.errors import InputError
@@ -88,7 +89,11 @@ def test_a_folder_is_pushed_without_what_the_run_left(tmp_path, monkeypatch):
     (made, how), (uploaded, what) = Hub.calls
     assert (made, how["repo_id"], how["private"]) == ("create", "me/hardened", True)
     assert (uploaded, what["repo_id"], what["folder_path"]) == ("upload", "me/hardened", tmp_path)
-    assert "checkpoints/*" in what["ignore_patterns"] and "snapshots/*" in what["ignore_patterns"]
+    result = ["README.md", "before_after.png", "config.json", "encoder.safetensors", "srlvae.json"]
+    # Names of photographs, logs and states are the user's own.
+    own = ["left-out.csv", "log.jsonl", "logs/events.out", "checkpoints/last.safetensors", "snapshots/1.safetensors", ".lock"]
+    patterns = {key: what[key] for key in ("allow_patterns", "ignore_patterns")}
+    assert list(filter_repo_objects(sorted([*result, *own]), **patterns)) == result
 
 
 def test_a_repository_that_is_none_is_refused(tmp_path):

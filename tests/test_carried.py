@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,26 @@ def test_sixteen_bits_are_rounded_and_the_record_says_so(tmp_path):
     written, record = attack(tmp_path / "a.png", tmp_path / "out")
     assert np.abs(np.asarray(open_rgb(written))[..., 0] - levels / 257).max() <= 8.5
     assert record["converted"] == ["16 bits rounded to 8"]
+
+
+def test_sixteen_bits_of_colour_are_cut_and_the_record_says_so(tmp_path):
+    levels = np.arange(24 * 24 * 3, dtype=">u2").reshape(24, 72) * 30
+    rows = b"".join(b"\0" + row.tobytes() for row in levels)
+    header = struct.pack(">IIBBBBB", 24, 24, 16, 2, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    written = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(written))
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.converted == ("16 bits cut to 8",)
+    assert (np.asarray(picture.rgb) == (levels >> 8).reshape(24, 24, 3)).all()
+
+
+def test_a_transparent_level_of_sixteen_bits_is_transparent(tmp_path):
+    levels = np.full((24, 24), 40000, dtype=np.uint16)
+    levels[:8] = 1000
+    Image.fromarray(levels).save(tmp_path / "a.png", transparency=1000)
+    alpha = read_picture(tmp_path / "a.png").alpha
+    assert alpha is not None and (np.asarray(alpha) == np.where(levels == 1000, 0, 255)).all()
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp", "tif", "png"])

@@ -157,6 +157,12 @@ def test_a_vae_that_was_hardened_with_an_open_variance_is_named_as_such(tmp_path
     (tmp_path / "srlvae.json").write_text("{}")
     with pytest.warns(UserWarning, match="hardened without holding its variance.*Harden the original again"):
         load_vae(tmp_path)
+    pipeline = tmp_path / "pipeline"
+    vae.save(pipeline / "vae")
+    (pipeline / "model_index.json").write_text("{}")
+    (pipeline / "vae" / "srlvae.json").write_text("{}")
+    with pytest.warns(UserWarning, match="hardened without holding its variance"):
+        load_vae(pipeline)
     hold_variance(vae, torch.zeros(4))
     vae.save(tmp_path)
     load_vae(tmp_path)

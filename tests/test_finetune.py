@@ -166,6 +166,8 @@ def test_a_run_that_came_to_nothing_claims_nothing(folder, tmp_path):
     with pytest.raises(InputError, match=r"none of the 1 images can be used; the first is .*a\.png: not a readable image"):
         finetune(little(small_kl()), tmp_path / "broken", tmp_path / "out", CONFIG, prompt="a cat")
     assert "a.png" in (tmp_path / "out" / "left-out.csv").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="learning_rate must be above 0"):
+        dataclasses.replace(CONFIG, learning_rate=0.0).check()
     with pytest.raises(InputError, match="precision is one of"):
         finetune(little(small_kl()), folder, tmp_path / "out", dataclasses.replace(CONFIG, precision="half"), prompt="a cat")
     finetune(little(small_kl()), folder, tmp_path / "out", CONFIG, prompt="a cat")

@@ -258,6 +258,25 @@ def test_a_tiny_autoencoder_of_diffusers_loads_without_a_config(tmp_path, x):
     assert loaded.fingerprint() == vae.fingerprint() and torch.equal(loaded.mean(x), vae.mean(x))
 
 
+def test_the_other_half_of_a_taesd_is_the_file_of_the_same_ending(tmp_path, x):
+    encoder, decoder = save_pair(tmp_path, "taesd", 4)
+    (tmp_path / "taesd_decoder.json").write_text("{}")
+    # Of another model, in the other format.
+    torch.save(tiny_encoder(4).state_dict(), tmp_path / "taesd_encoder.pth")
+    torch.save(tiny_decoder(4).state_dict(), tmp_path / "taesd_decoder.pth")
+    vae = load_vae(tmp_path / "taesd_encoder.safetensors")
+    torch.testing.assert_close(vae.decode(vae.mean(x)), decoder(encoder(x)), **CLOSE)
+
+
+def test_a_file_with_layers_that_would_be_left_out_is_refused(tmp_path):
+    model = ldm()
+    # Where FLUX.2's autoencoder has its convolution of the posterior.
+    model.encoder.quant_conv = torch.nn.Conv2d(8, 8, 1)
+    save(model, tmp_path / "flux2.safetensors")
+    with pytest.raises(InputError, match="give its folder in diffusers' layout"):
+        load_vae(tmp_path / "flux2.safetensors")
+
+
 def test_half_a_taesd_is_refused(tmp_path):
     save_pair(tmp_path, "taesd", 4)
     with pytest.raises(InputError, match="leave out :sdxl"):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from broken import encoded, make_names, picture
 from conftest import small_kl
@@ -146,6 +146,14 @@ def test_paths_that_are_exported_are_printed_as_they_are(tmp_path, monkeypatch, 
 
 
 # --- pictures
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "jpg"])
+def test_the_size_of_a_turned_picture_is_that_of_the_upright_one(kind, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (24, 16)).save(tmp_path / f"a.{kind}", exif=exif)
+    assert image_size(tmp_path / f"a.{kind}") == read_picture(tmp_path / f"a.{kind}").rgb.size == (16, 24)
 
 
 def test_a_picture_larger_than_memory_is_refused_before_it_is_decoded(tmp_path, monkeypatch):

@@ -9,8 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from conftest import small_kl, small_tiny
+from ldm import tiny_decoder, tiny_encoder
 from srlvae.errors import InputError
 from srlvae.models.vae import load_vae
 
@@ -62,6 +64,15 @@ def hub(tmp_path, monkeypatch):
     yield root, asked
     server.shutdown()
     server.server_close()
+
+
+def test_one_of_the_two_files_of_a_taesd_finds_the_other(hub):
+    root, _ = hub
+    (root / "a" / "taesd").mkdir(parents=True)
+    for half, model in (("encoder", tiny_encoder(4)), ("decoder", tiny_decoder(4))):
+        save_file(model.state_dict(), root / "a" / "taesd" / f"taesd_{half}.safetensors")
+    pair = [load_vae(f"hf://a/taesd/taesd_{half}.safetensors").fingerprint() for half in ("encoder", "decoder")]
+    assert pair[0] == pair[1]
 
 
 def test_the_autoencoder_of_a_pipeline_and_one_at_the_top_are_found(hub):

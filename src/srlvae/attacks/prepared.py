@@ -22,7 +22,7 @@ from srlvae.attacks.request import Request
 from srlvae.attacks.through import Knowledge
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.images import Images, digest_of_picture, image_size, pad_to_multiple, read_fitted, to_levels
+from srlvae.images import Images, digest_of_picture, image_size, pad_to_multiple, read_fitted, read_picture, to_levels
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
@@ -181,7 +181,7 @@ class PreparedAttack:
         if file:
             _check_shape(file, x)
         mask = (_fitted(file, x)[:, :1] > 0.5).to(x) if file else torch.ones_like(x[:1, :1])
-        # What is padded is cut off again: nothing may be hidden there.
+        # Pixels that pad the image are cut off again, so they may not change.
         return F.pad(mask, (0, width, 0, height)).repeat(len(x), 1, 1, 1)
 
     def _on_levels(self, adversarial: Images, x: Images) -> Images:
@@ -206,7 +206,9 @@ class PreparedAttack:
 
 
 def _check_shape(mask: Path, x: Images) -> None:
-    """A mask of other proportions would mark other pixels than it shows."""
+    """A mask of other proportions would mark other pixels than it shows, and a transparent one would be laid on white."""
+    if (alpha := read_picture(mask).alpha) and alpha.getextrema()[0] < 255:
+        raise InputError(f"{mask} is transparent in places; save it without transparency, white where pixels may change")
     width, height = image_size(mask) or (x.shape[-1], x.shape[-2])
     if abs(width * x.shape[-2] - height * x.shape[-1]) > max(width, height) + max(x.shape[-2:]):
         raise InputError(

@@ -69,7 +69,10 @@ class TrainingDefences:
 
 
 class ScanFilter:
-    """Finds the images that `srlvae scan` does not call suspicious.
+    """Finds the images that the score of `srlvae scan` does not find suspicious.
+
+    The command also looks for images unlike the clean ones and compares each with clean ones that are like it. Here the score
+    is compared with all clean images alike.
 
     - vaes: the VAEs called `original` and `hardened`.
     - rate: the largest share of clean images that the scan may call suspicious.
@@ -89,7 +92,7 @@ class ScanFilter:
         return calibrate(torch.cat([self.evidence(part) for part in clean]), self.rate)
 
     def evidence(self, x: Images) -> Tensor:
-        """The evidence `n 3` that the scan sees in each image; see `srlvae.scan.evidence`.
+        """The evidence `n 5` that the scan sees in each image; see `srlvae.scan.evidence`.
 
         Each image is looked at once, since fine-tunings share their clean images and repeat poisons.
         """

@@ -26,7 +26,7 @@ from srlvae.cli.shared import (
     show_table,
 )
 from srlvae.errors import InputError
-from srlvae.files import shown
+from srlvae.files import quoted
 from srlvae.locks import holds
 
 
@@ -144,5 +144,5 @@ def attack(
         for doubt in record["doubts"]:
             console.print(f"[yellow]Do not believe[/] {named(Path(record['source']).name)}: {doubt}")
     console.print(f"\nAttacked images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(out / 'sheet.png')}[/]")
-    console.print(f"Next: srlvae edit {shown(out)} --prompt … --out FOLDER", markup=False)
+    console.print(f"Next: srlvae edit {quoted(out)} --prompt … --out FOLDER", markup=False)
     end(bars.omissions, [out], images)

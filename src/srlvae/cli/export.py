@@ -9,7 +9,7 @@ import typer
 
 from srlvae.cli.shared import VaeHelp, console, named
 from srlvae.errors import InputError
-from srlvae.files import read_record, shown
+from srlvae.files import quoted, read_record, shown
 
 # Where each layout is read, for the last line.
 PLACES = {
@@ -24,7 +24,8 @@ def export_command(folder: Path) -> str:
     from srlvae.models.formats.export import OWN
 
     to = OWN.get(read_record(folder / "config.json")["_class_name"], "diffusers")
-    return f"srlvae export {folder} --to {to} --out {f'{folder.name}.safetensors' if to == 'ldm' else 'FOLDER'}"
+    out = quoted(f"{folder.resolve().name}.safetensors") if to == "ldm" else "FOLDER"
+    return f"srlvae export {quoted(folder)} --to {to} --out {out}"
 
 
 def export(

@@ -24,7 +24,7 @@ from srlvae.cli.shared import (
     named,
     pipeline_of,
 )
-from srlvae.files import shown
+from srlvae.files import quoted, shown
 from srlvae.locks import holds
 
 
@@ -95,5 +95,5 @@ def finetune(
         console.print(f'Next, in Python: pipeline.load_lora_weights("{shown(out)}")', markup=False)
         console.print(f"For A1111, Forge and ComfyUI: {shown(out / 'kohya_lora.safetensors')}", markup=False)
     else:
-        console.print(f"Next: srlvae generate --pipeline {shown(out)} --prompt … --out FOLDER", markup=False)
+        console.print(f"Next: srlvae generate --pipeline {quoted(out)} --prompt … --out FOLDER", markup=False)
     end(bars.omissions, [out], [images], known=(".txt", ".caption", ".jsonl", ".csv", ".json"))

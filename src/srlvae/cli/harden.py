@@ -24,7 +24,7 @@ from srlvae.cli.shared import (
     show_scores,
 )
 from srlvae.errors import InputError
-from srlvae.files import shown
+from srlvae.files import quoted, shown
 from srlvae.locks import holds
 
 
@@ -136,8 +136,8 @@ def harden(
         run(vae, photographs, out, settings, resume=resume, listener=listener)
     show_scores(out)
     console.print(f"\nHardened VAE: [bold]{named(out)}[/]\nIts encoder alone: [bold]{named(out / 'encoder.safetensors')}[/]")
-    console.print(f"For other programs: {shown(export_command(out))}", markup=False)
-    words = f"--original {shown(vae)} --hardened {shown(out)} --images FOLDER --out FOLDER"
+    console.print(f"For other programs: {export_command(out)}", markup=False)
+    words = f"--original {quoted(vae)} --hardened {quoted(out)} --images FOLDER --out FOLDER"
     console.print(f"Next: srlvae bench reconstruction {words}", markup=False)
     # Of shards and datasets all files were looked at.
     end(bars.omissions, [out], [photographs.folder] if isinstance(photographs, FolderPhotographs) else [])
@@ -183,5 +183,5 @@ def apply(
     vae.save(out)
     write_json(out / RECORD, {"made_by": "srlvae apply", **read.facts, "hardened": vae.fingerprint()})
     console.print(f"Hardened VAE: [bold]{named(out)}[/]\nFingerprint: {vae.fingerprint()}")
-    words = f"--original {shown(to)} --hardened {shown(out)} --images FOLDER --out FOLDER"
+    words = f"--original {quoted(to)} --hardened {quoted(out)} --images FOLDER --out FOLDER"
     console.print(f"Next: srlvae bench reconstruction {words}", markup=False)

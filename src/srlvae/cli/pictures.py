@@ -22,7 +22,7 @@ from srlvae.cli.shared import (
     named,
     pipeline_of,
 )
-from srlvae.files import shown
+from srlvae.files import quoted
 from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, EditSettings
 
@@ -57,7 +57,7 @@ def generate(
         settings = {"count": count, "steps": steps, "guidance": guidance, "seed": seed}
         sheet = generate_files(loaded, prompt, out, **settings, listener=bars)
     console.print(f"\nImages: [bold]{named(out)}[/]\nContact sheet: [bold]{named(sheet)}[/]")
-    console.print(f"Next: srlvae edit {shown(out)} --prompt … --out FOLDER", markup=False)
+    console.print(f"Next: srlvae edit {quoted(out)} --prompt … --out FOLDER", markup=False)
     end(bars.omissions, [out])
 
 

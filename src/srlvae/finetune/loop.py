@@ -56,6 +56,8 @@ class FinetuneConfig:
         ranges = {"steps": (1, MOST_STEPS), "checkpoint_every": (1, MOST_STEPS), "warmup": (0, MOST_STEPS)}
         ranges |= {"batch_size": (1, MOST_IMAGES), "lora_rank": (0, 4096), "empty_captions": (0, 1), "seed": (0, MOST_SEED)}
         check_numbers(self, "", **ranges, learning_rate=(0, 1000))
+        if self.learning_rate == 0:
+            raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
         return self
 
 

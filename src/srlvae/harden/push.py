@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from srlvae.errors import InputError
-from srlvae.harden.card import CARD
+from srlvae.harden.card import CARD, PICTURE
+from srlvae.models.vae import RECORD
 
-# What a run leaves beside its result.
-LEFT_OUT = ["checkpoints/*", "snapshots/*", ".*", "log.jsonl", "skipped.txt"]
+# What others need. All else that lies there, such as the names of photographs that were left out, is the user's own.
+PUBLIC = ["config.json", "*.safetensors", "*.safetensors.index.json", CARD, PICTURE, RECORD]
+BELOW = "*/*"
 
 
 def push(folder: Path, repository: str, *, private: bool = False) -> str:
     """Upload a folder that `srlvae harden` wrote to `repository` on the hub, which is made where it is not there.
 
-    repository: an id, owner/name. Returns the address of its page.
+    repository: an id, owner/name. Returns the address of its page. Only the files in PUBLIC are uploaded; PICTURE shows up to
+    four of the photographs that the run set apart.
     Raises InputError for a folder without model or card, and where the hub refuses.
     """
     import huggingface_hub
@@ -29,7 +32,8 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         api.upload_folder(
             repo_id=repository,
             folder_path=folder,
-            ignore_patterns=LEFT_OUT,
+            allow_patterns=PUBLIC,
+            ignore_patterns=BELOW,
             commit_message="A hardened VAE",
         )
     except HFValidationError as error:

@@ -26,10 +26,13 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
     profile, remarks = image.info.get("icc_profile"), []
     if image.mode == "F":  # Pillow would cut off the fractions, and floats have no agreed white
         raise ValueError("32-bit float pixels; save it with 8 or 16 bits")
+    level = image.info.get("transparency") if image.mode.startswith("I") else None
+    clear = None if level is None else Image.fromarray(np.where(np.asarray(image) == level, 0, 255).astype(np.uint8))
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it to white
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
         remarks.append("16 bits rounded to 8")
     image, alpha = _without_alpha(image)
+    alpha = clear or alpha
     if not profile:
         return image.convert("RGB"), alpha, remarks, []
     try:

@@ -104,7 +104,8 @@ def image_size(path: Path) -> tuple[int, int] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with open_picture(Path(path)) as image:
-                turned = _orientation(image)[0] >= 5
+                # Pillow opens TIFF files upright.
+                turned = image.format != "TIFF" and _orientation(image)[0] >= 5
                 return (image.height, image.width) if turned else image.size
     except BaseException as error:  # whatever it is, reading the picture will say so
         if isinstance(error, NO_FAULT):
@@ -144,6 +145,8 @@ def _guarded(read: Callable[[], Image.Image | None], name: str, room: int = READ
 
 
 def _decode(image: Image.Image) -> Picture:
+    # Pillow has no 16-bit colours: it takes the upper byte. Afterwards nothing tells so.
+    cut = ["16 bits cut to 8"] if not image.mode.startswith("I") and any(";16" in str(tile[3]) for tile in image.tile) else []
     lost = _later_frames(image)
     orientation, remark = _orientation(image)
     image.load()
@@ -153,7 +156,7 @@ def _decode(image: Image.Image) -> Picture:
         upright = ImageOps.exif_transpose(image)
     rgb, alpha, converted, unused = to_srgb(upright)
     turned = ["turned upright"] if orientation > 1 else []
-    return Picture(rgb, alpha, carried, (*turned, *converted), (*lost, *remark, *broken, *unused))
+    return Picture(rgb, alpha, carried, (*turned, *cut, *converted), (*lost, *remark, *broken, *unused))
 
 
 def _later_frames(image: Image.Image) -> list[str]:

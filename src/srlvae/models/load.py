@@ -15,7 +15,7 @@ from srlvae.models.hub import fetch, online, unreachable
 from srlvae.models.lazy import library
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.sources import WEIGHTS, Source, parse
-from srlvae.models.vae import VAE, checked, load_vae
+from srlvae.models.vae import VAE, checked, load_vae, warn_of_open_variance
 from srlvae.models.variants import VARIANTS, pick_variant, variants
 from srlvae.trust.budget import Budget, weights_size
 from srlvae.trust.folders import INDEX, check_index, check_pipeline
@@ -47,6 +47,8 @@ def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, devic
             checked(part, f"{source}: {name}").eval().requires_grad_(False)
     found = Pipeline(pipe)
     if vae is None:
+        if place.path:
+            warn_of_open_variance(found.vae, place.path)
         return found
     return found.with_vae(vae if isinstance(vae, VAE) else load_vae(vae, device))
 

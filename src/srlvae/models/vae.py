@@ -14,6 +14,7 @@ from srlvae.files import read_record
 from srlvae.models.autoencoder import VAE, Latents
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.formats.single import load_file, pair_in, single_files
+from srlvae.models.formats.taesd import HALVES
 from srlvae.models.hub import fetch, fetch_folder, online, unreachable
 from srlvae.models.lazy import library
 from srlvae.models.posterior import variance_is_held
@@ -44,13 +45,19 @@ def load_vae(source: str | Path, device: torch.device | str = "cpu", dtype: torc
     model = _load_from_hub(str(source), dtype) if place.path is None else _load_local(place.path, place.word, dtype)
     nn.Module.to(model, device)
     vae = VAE(model.eval().requires_grad_(False))
-    if place.path and (place.path / RECORD).is_file() and not variance_is_held(vae):
-        warnings.warn(
-            f"{source} was hardened without holding its variance: an attack on the posterior turns what is "
-            "drawn from it into noise. Harden the original again, with the objective srl.",
-            stacklevel=2,
-        )
+    if place.path:
+        warn_of_open_variance(vae, place.path)
     return vae
+
+
+def warn_of_open_variance(vae: VAE, path: Path) -> None:
+    """Warn of a VAE from `path`, its own folder or a pipeline's, that was hardened without holding its variance."""
+    if any((folder / RECORD).is_file() for folder in (path, path / "vae")) and not variance_is_held(vae):
+        warnings.warn(
+            f"{path} was hardened without holding its variance: an attack on the posterior turns what is "
+            "drawn from it into noise. Harden the original again, with the objective srl.",
+            stacklevel=3,
+        )
 
 
 def _load_encoder(name: str, device: torch.device | str, dtype: torch.dtype) -> VAE:
@@ -144,6 +151,10 @@ def _load_from_hub(name: str, dtype: torch.dtype) -> Any:
 
 def _load_hub_file(source: Source, dtype: torch.dtype, offline: bool) -> Any:
     path = fetch(source, source.inside, offline=offline)
+    for half, other in (HALVES, HALVES[::-1]):
+        before, found, after = source.inside.rpartition(half)
+        if found:  # one of TAESD's two files, which are read as a pair
+            fetch(source, f"{before}{other}{after}", offline=offline)
     if path is None and offline:
         raise unreachable(source, source.inside)
     if path is None:

@@ -6,6 +6,8 @@ import re
 
 from torch import Tensor
 
+from srlvae.errors import InputError
+
 State = dict[str, Tensor]
 
 # diffusers' names of an attention block before 0.18.
@@ -31,12 +33,21 @@ def is_ldm(state: State) -> bool:
 
 
 def from_ldm(state: State) -> State:
-    """LDM's tensors under diffusers' names, by diffusers' own conversion."""
+    """LDM's tensors under diffusers' names, by diffusers' own conversion.
+
+    Raises InputError for an autoencoder that has more layers than LDM's, such as that of FLUX.2: they would be left out.
+    """
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     levels = _count(state, r"encoder\.down\.(\d+)\.")
     kept = {name: value for name, value in state.items() if re.match(r"(encoder|decoder|quant_conv|post_quant_conv)\.", name)}
-    return convert_ldm_vae_checkpoint(kept, {"down_block_types": [""] * levels, "up_block_types": [""] * levels})
+    found = convert_ldm_vae_checkpoint(kept, {"down_block_types": [""] * levels, "up_block_types": [""] * levels})
+    if len(found) < len(kept):
+        raise InputError(
+            f"this autoencoder has layers that one of Stable Diffusion or FLUX.1 has not ({len(kept) - len(found)} tensors of "
+            f"{len(kept)}); give its folder in diffusers' layout instead of the single file"
+        )
+    return found
 
 
 def is_wan(state: State) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from srlvae.errors import InputError
 from srlvae.models.formats.layouts import State, from_taesd
 from srlvae.models.formats.stored import Stored, open_stored
+from srlvae.models.sources import WEIGHTS
 
 HALVES = ("encoder", "decoder")
 # Names that only this half has, numbered from its first layer: the decoder's is a clamp without weights.
@@ -44,9 +45,11 @@ def _is(stored: Stored, half: str, prefix: str) -> bool:
 
 
 def _partner(path: Path, half: str, other: str) -> Stored:
-    """The file of the same name with `other` in place of `half`, whatever its ending."""
+    """The file of the same name with `other` in place of `half`."""
     before, found, after = path.stem.rpartition(half)
-    for candidate in sorted(path.parent.glob(f"{before}{other}{after}.*")) if found else []:
-        return open_stored(candidate)
+    # First one of the same ending: a folder may hold the pairs of two models, in two formats.
+    for suffix in (path.suffix, *WEIGHTS) if found else ():
+        if (candidate := path.with_name(f"{before}{other}{after}{suffix}")).is_file():
+            return open_stored(candidate)
     wanted = f"{before}{other}{after}{path.suffix}" if found else f"…_{other}{path.suffix}"
     raise InputError(f"{path} is the {half} of a TAESD alone; its {other} must lie beside it as {wanted}")
