@@ -154,7 +154,7 @@ def test_sixteen_bits_are_rounded_and_the_record_says_so(tmp_path):
 
 
 def test_sixteen_bits_of_colour_are_cut_and_the_record_says_so(tmp_path):
-    levels = np.arange(24 * 24 * 3, dtype=">u2").reshape(24, 72) * 30
+    levels = (np.arange(24 * 24 * 3).reshape(24, 72) * 30).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in levels)
     header = struct.pack(">IIBBBBB", 24, 24, 16, 2, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
