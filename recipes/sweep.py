@@ -60,6 +60,7 @@ ROWS: dict[str, HardenConfig] = {
     "a seventh noise": attacks(AWAY, InnerAttack("noise"), PUSHED, PULLED),
     "within 8/255": attacks(*(dataclasses.replace(attack, eps=8 / 255) for attack in BASE.objective.attacks)),
     "no ramp of the radius": objective(ramp=0.0),
+    "half of them weaker": objective(weaker=0.5),
     # How they are made: by fresh starts, as is usual, or going on.
     "fresh attacks of 1 step": attacks(dataclasses.replace(AWAY, steps=1, step_size=1.0), PUSHED, PULLED, turns=1, visits=1),
     "fresh attacks of 3 steps": attacks(dataclasses.replace(AWAY, steps=3, step_size=0.5), PUSHED, PULLED, turns=1, visits=1),

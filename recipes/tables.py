@@ -22,7 +22,7 @@ from srlvae.report.attacks import attacks_table, plot_curves
 from srlvae.report.defences import defence_table
 from srlvae.report.editing import summary_table
 from srlvae.report.editing_variants import variants_table, white_box_table, worst_table
-from srlvae.report.encoders import encoders_table, summary_of_encoder
+from srlvae.report.encoders import budgets_table, encoders_table, summary_of_encoder
 from srlvae.report.hardening import cost_shares_table, hardening_table
 from srlvae.report.hardening import curves as hardening_curves
 from srlvae.report.mimicry import mimicry_table
@@ -50,6 +50,9 @@ NAMES = {
     "reconstruction-tiny-srl": "`tiny-srl`",
     "reconstruction-taesd-srl": "`taesd-srl`",
     "reconstruction-taef1-srl": "`taef1-srl`",
+    "weak-tiny-srl": "`tiny-srl`",
+    "weak-taesd-srl": "`taesd-srl`",
+    "weak-taef1-srl": "`taef1-srl`",
     "scan-tiny": "`tiny`",
     "scan-taesd": "TAESD",
     "editing-tiny-sd": "tiny-sd",
@@ -92,6 +95,7 @@ def overview(results: Results) -> Table:
 TABLES: dict[str, Callable[[Results], Table]] = {
     "summary": alone(summary_of_encoder),
     "encoders": named(encoders_table),
+    "budgets": named(budgets_table),
     "overview": overview,
     "sweep": alone(sweep_table),
     "hardening": alone(hardening_table),

@@ -64,7 +64,7 @@ def hardened_by_hand(folder, config: HardenConfig) -> VAE:
         if step % objective.visits == 0:
             x = torch.stack([crops[n][0] for n in numbers]).contiguous(memory_format=torch.channels_last)
             clean = CleanBatch(x, original, None)
-            delta = perturb(trained, clean, objective.attacks, numbers, config.seed, radius)
+            delta = perturb(trained, clean, objective.attacks, numbers, config.seed, radius, objective.weaker)
             if step:
                 moved = squared_shift(trained.mean(x), clean.latents).mean().item()
                 log_weight = next_log_weight(log_weight, moved, objective.bound(done))
@@ -77,7 +77,7 @@ def hardened_by_hand(folder, config: HardenConfig) -> VAE:
         optimizer.step()
         optimizer.zero_grad()
         update_average(slow, weights, step + 1, config.ema)
-        delta = go_on(delta, attacked.grad, clean, objective.attacks, numbers, radius)
+        delta = go_on(delta, attacked.grad, clean, objective.attacks, numbers, radius, objective.weaker)
     result = small_kl()
     for name, module in result.encoder_modules().items():
         module.load_state_dict(average[name].state_dict())

@@ -10,7 +10,7 @@ import torch
 
 from conftest import small_kl
 from small import RandomFeatures
-from srlvae.harden.inner import InnerAttack, choose_attacks, go_on, perturb, targets
+from srlvae.harden.inner import InnerAttack, choose_attacks, go_on, perturb, strengths, targets
 from srlvae.harden.rotation import visits
 from srlvae.harden.terms import CleanBatch, Term, outer_loss
 from srlvae.models.vae import VAE
@@ -144,6 +144,25 @@ def test_a_step_on_has_the_size_that_a_first_step_has_and_some_attacks_take_none
 def test_a_gradient_that_is_not_finite_leaves_the_perturbation_where_it_was(four):
     grey, gradient = torch.full_like(four, 0.5), torch.full_like(four, torch.nan)
     assert not go_on(torch.zeros_like(four), gradient, known(grey), [InnerAttack(eps=EPS)], range(4), 1.0).any()
+
+
+def test_half_of_the_perturbations_are_weaker_by_all_shares_alike_whatever_their_attack():
+    found = strengths(0.5, range(6000)).flatten()
+    assert strengths(0.0, range(9)).eq(1).all() and ((found == 1).float().mean() - 0.5).abs() < 0.01
+    kinds = torch.tensor(choose_attacks([InnerAttack(share=3.0), InnerAttack("target", steps=1)], range(6000)))
+    for kind in (0, 1):
+        weak = found[(found < 1) & (kinds == kind)]
+        assert weak.sort().values.sub(torch.linspace(0, 1, len(weak))).abs().max() < 0.05
+
+
+def test_weaker_perturbations_keep_to_their_part_of_the_ball(moved, four):
+    attacks, numbers = [InnerAttack("away", eps=EPS, steps=2, step_size=1.0)], range(4, 8)
+    grey = torch.full_like(four, 0.5)
+    most = 0.5 * EPS * strengths(1.0, numbers)
+    delta = perturb(moved, known(grey), attacks, numbers, 0, 0.5, 1.0)
+    gone = go_on(delta, torch.ones_like(four), known(grey), attacks, numbers, 0.5, 1.0)
+    for found in (delta, gone):
+        assert (found.abs() <= most + 1e-6).all() and (found.abs().amax((1, 2, 3)) > 0.9 * most.flatten()).all()
 
 
 # --- which batch a step trains on

@@ -349,6 +349,13 @@ MUTANTS = (
         BY_HAND,
     ),
     Mutant(
+        "perturbations that go on are all of the whole radius",
+        "harden/inner.py",
+        "numbers_of[:, 0] *= strengths(weaker, numbers).flatten().to(delta.dtype)",
+        "",
+        "tests/test_inner.py",
+    ),
+    Mutant(
         "perturbations go down the loss",
         "harden/inner.py",
         "return _into_ball(delta + size * gradient",

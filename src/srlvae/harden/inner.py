@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from srlvae.attacks.engine.ball import Ball
@@ -22,8 +23,9 @@ from srlvae.images import Images
 from srlvae.models.vae import VAE, Latents
 from srlvae.rng import Generators, generators, uniform_like
 
-# Turns by the golden ratio: any few neighbours in a run share the attacks about as all images do.
-GOLDEN = (5**0.5 - 1) / 2
+# Turns by the golden ratio: any few neighbours in a run share the attacks about as all images do. Strengths turn by another
+# ratio, so that every attack comes in all of them.
+GOLDEN, SILVER = (5**0.5 - 1) / 2, 2**0.5 - 1
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,28 @@ def choose_attacks(attacks: Sequence[InnerAttack], numbers: Sequence[int]) -> li
     return torch.searchsorted(bounds, places, right=True).clamp(max=len(attacks) - 1).tolist()
 
 
+def strengths(weaker: float, numbers: Sequence[int]) -> Float[Tensor, "b 1 1 1"]:
+    """The share of the radius that each image's perturbation has: 1, or for the share `weaker` of the images a uniform one.
+
+    It follows from the image's number in the run, as its attack does.
+    """
+    turns = torch.tensor(numbers, dtype=torch.float64).mul(SILVER).frac()
+    return (turns / weaker if weaker else torch.ones_like(turns)).clamp(max=1).float()[:, None, None, None]
+
+
 def perturb(
-    vae: VAE, clean: CleanBatch, attacks: Sequence[InnerAttack], numbers: Sequence[int], seed: int, radius: float = 1.0
+    vae: VAE,
+    clean: CleanBatch,
+    attacks: Sequence[InnerAttack],
+    numbers: Sequence[int],
+    seed: int,
+    radius: float = 1.0,
+    weaker: float = 0.0,
 ) -> Images:
-    """Make perturbations `b 3 h w` of new images, each by its attack. Every attack's `eps` is multiplied by `radius`."""
+    """Make perturbations `b 3 h w` of new images, each by its attack. Every attack's `eps` is multiplied by `radius`.
+
+    Those that are `weaker` are made at the whole radius and then scaled down; see `strengths`.
+    """
     delta = torch.zeros_like(clean.x)
     if not attacks:
         return delta
@@ -75,7 +95,7 @@ def perturb(
         if len(own):
             draws = generators(seed, [numbers[i] for i in own.tolist()])
             delta[own] = _attack(attack, vae, clean.part(own), draws, radius * attack.eps)
-    return delta
+    return delta * strengths(weaker, numbers).to(delta)
 
 
 def _attack(attack: InnerAttack, vae: VAE, clean: CleanBatch, draws: Generators, eps: float) -> Images:
@@ -102,11 +122,18 @@ def targets(clean: CleanBatch, draws: Generators) -> Latents:
 
 
 def go_on(
-    delta: Images, gradient: Tensor, clean: CleanBatch, attacks: Sequence[InnerAttack], numbers: Sequence[int], radius: float
+    delta: Images,
+    gradient: Tensor,
+    clean: CleanBatch,
+    attacks: Sequence[InnerAttack],
+    numbers: Sequence[int],
+    radius: float,
+    weaker: float = 0.0,
 ) -> Images:
     """Move perturbations one step up the gradient of the loss, if their attack goes on, and into the present ball."""
     own = [attacks[kind] for kind in choose_attacks(attacks, numbers)]
     numbers_of = torch.tensor([[radius * attack.eps, attack.step_size * attack.goes_on] for attack in own], dtype=delta.dtype)
+    numbers_of[:, 0] *= strengths(weaker, numbers).flatten().to(delta.dtype)
     eps, share = onto(numbers_of, delta.device).T[:, :, None, None, None]
     size = share * eps
     return _into_ball(delta + size * gradient.sign().nan_to_num(), clean.x, eps)

@@ -39,6 +39,9 @@ class Objective:
       twice this value and is reached after four fifths of the run, as at a high learning rate nothing holds still. 0 leaves the
       term out.
     - `ramp` is the share of the run over which the radii of the attacks grow from a quarter to all of their `eps`.
+    - `weaker` is the share of images whose perturbations are weaker than that, by a factor that is uniform in [0,1]. Without
+      them an encoder may learn to tell attacked images from clean ones, be close to the original on clean ones alone, and move
+      further under the grain of a photograph than under a strong attack.
     - `turns` is the number of images that take turns, in batches. With fewer, the encoder learns them by heart.
     - `visits` is how many times a batch is trained on before a new one takes its place. With more, it is learnt by heart.
     - `hold_variance` makes the variance of the posterior a constant that no image can change: the original's mean.
@@ -49,6 +52,7 @@ class Objective:
     attacks: tuple[InnerAttack, ...] = ATTACKS
     closeness: float = 0.11
     ramp: float = 0.5
+    weaker: float = 0.0
     turns: int = 256
     visits: int = 8
     hold_variance: bool = True
@@ -69,7 +73,7 @@ class Objective:
     def check(self) -> None:
         """Raise InputError for a value out of its range, or if there is nothing to minimise."""
         ranges = {"decode_every": (1, MOST_IMAGES), "turns": (1, MOST_IMAGES), "visits": (1, MOST_STEPS)}
-        check_numbers(self, "", **ranges, closeness=(0, math.inf), ramp=(0, math.inf))
+        check_numbers(self, "", **ranges, closeness=(0, math.inf), ramp=(0, math.inf), weaker=(0, 1))
         for term in self.terms:
             check_numbers(term, "of a term: ")
         for attack in self.attacks:

@@ -115,7 +115,8 @@ class Trainer:
         with self.accelerator.autocast():
             clean = self.networks.clean(x)
             if delta is None:
-                delta = perturb(self.vae, clean, self.objective.attacks, numbers, self.config.seed, radius)
+                attacks, weaker = self.objective.attacks, self.objective.weaker
+                delta = perturb(self.vae, clean, attacks, numbers, self.config.seed, radius, weaker)
         return MicroBatch(clean, numbers, delta)
 
     def _halving(self, work: Callable[[], T]) -> T:
@@ -147,10 +148,11 @@ class Trainer:
         """Take one optimiser step on the batch in `place`, and move its perturbations on. Returns the parts of the loss."""
         parts, gradients = self._halving(lambda: self._gradients(progress, place))
         losses = self._update(progress, parts)
-        radius = self.objective.radius(progress.step / self.config.steps)
+        objective, radius = self.objective, self.objective.radius(progress.step / self.config.steps)
         for part, gradient in zip(self.held[place], gradients, strict=True):
             if gradient is not None:
-                part.delta = go_on(part.delta, gradient, part.clean, self.objective.attacks, part.numbers, radius)
+                attacks, weaker = objective.attacks, objective.weaker
+                part.delta = go_on(part.delta, gradient, part.clean, attacks, part.numbers, radius, weaker)
         progress.step += 1
         return losses
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from srlvae.bench.cells import PARTS
 from srlvae.bench.rows import Access
-from srlvae.report.rows import Table, attack_label, find_pair, find_rows, format_pair, made_on, main_budget, rows_of
+from srlvae.report.rows import Table, attack_label, budgets, find_pair, find_rows, format_pair, made_on, main_budget, rows_of
 
 # The attack that pulls latents to zero.
 PULLS = "photoguard-encoder"
@@ -68,6 +68,26 @@ def encoders_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         cells = [_cell(result, attack, access, measure, spec) for result in results.values()]
         lines.append([label.format(pairs=pairs), *cells])
     return header, lines
+
+
+def budgets_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The shift of latents over the budget, weak perturbations first, for several encoders.
+
+    A line for each kind of perturbation and budget, a column for each result. Cells are written original → hardened.
+    """
+    kinds: tuple[tuple[str, str, Access], ...] = (
+        ("random signs", "random-signs", "none"),
+        ("pushed away, transfer", "latent", "transfer"),
+        ("pushed away, white-box", "latent", "white-box"),
+    )
+    rows = {name: rows_of(result) for name, result in results.items()}
+    every = budgets(row for own in rows.values() for row in own)
+    lines = [
+        [label, eps, *(format_pair(find_pair(own, access, attack=attack, eps=eps), "shift", ".3f") for own in rows.values())]
+        for label, attack, access in kinds
+        for eps in every
+    ]
+    return ["shift of the latents ↓", "ε", *rows], lines
 
 
 def summary_of_encoder(result: Mapping[str, Any]) -> Table:
