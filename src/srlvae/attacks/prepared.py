@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -207,7 +208,7 @@ class PreparedAttack:
 
 def _check_shape(mask: Path, x: Images) -> None:
     """A mask of other proportions would mark other pixels than it shows, and a transparent one would be laid on white."""
-    if (alpha := read_picture(mask).alpha) and alpha.getextrema()[0] < 255:
+    if (alpha := read_picture(mask).alpha) and np.asarray(alpha).min() < 255:
         raise InputError(f"{mask} is transparent in places; save it without transparency, white where pixels may change")
     width, height = image_size(mask) or (x.shape[-1], x.shape[-2])
     if abs(width * x.shape[-2] - height * x.shape[-1]) > max(width, height) + max(x.shape[-2:]):

@@ -145,8 +145,9 @@ def _guarded(read: Callable[[], Image.Image | None], name: str, room: int = READ
 
 
 def _decode(image: Image.Image) -> Picture:
-    # Pillow has no 16-bit colours: it takes the upper byte. Afterwards nothing tells so.
-    cut = ["16 bits cut to 8"] if not image.mode.startswith("I") and any(";16" in str(tile[3]) for tile in image.tile) else []
+    # Pillow has no 16-bit colours: it takes the upper byte. Once it is loaded, nothing tells so.
+    deep = not image.mode.startswith("I") and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    cut = ["16 bits cut to 8"] if deep else []
     lost = _later_frames(image)
     orientation, remark = _orientation(image)
     image.load()
