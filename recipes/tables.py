@@ -32,7 +32,6 @@ from srlvae.report.poisoning import counts_table, curves, defences_table, larges
 from srlvae.report.rows import Table
 from srlvae.report.scan_tables import handled_table, kinds_table, knowing_table, scan_table
 from srlvae.report.speed import billion_table, gpu_table, growth_table, speed_table
-from srlvae.report.sweep import sweep_table
 from srlvae.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +96,6 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "encoders": named(encoders_table),
     "budgets": named(budgets_table),
     "overview": overview,
-    "sweep": alone(sweep_table),
     "hardening": alone(hardening_table),
     "hardening-costs": alone(cost_shares_table),
     "attacks": alone(attacks_table),
