@@ -442,8 +442,8 @@ MUTANTS = (
     Mutant(
         "inner attacks ignore the seed",
         "harden/trainer.py",
-        "self.objective.attacks, numbers, self.config.seed, radius)",
-        "self.objective.attacks, numbers, 0, radius)",
+        "attacks, numbers, self.config.seed, radius, weaker)",
+        "attacks, numbers, 0, radius, weaker)",
         BY_HAND,
     ),
     Mutant(
