@@ -8,7 +8,6 @@ import json
 import os
 import re
 import secrets
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,11 +175,6 @@ def shown(text: object) -> str:
     """
     said = str(text).encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
-
-
-def quoted(text: object) -> str:
-    """A path or a text, printed as `shown` does, as one word of a command that a reader may copy."""
-    return shlex.quote(shown(text))
 
 
 def digest(path: Path) -> str:

@@ -23,7 +23,7 @@ from srlvae.attacks.request import Request
 from srlvae.attacks.through import Knowledge
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.images import Images, digest_of_picture, image_size, pad_to_multiple, read_fitted, read_picture, to_levels
+from srlvae.images import Images, digest_of_picture, pad_to_multiple, read_fitted, read_picture, to_levels
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
@@ -174,15 +174,14 @@ class PreparedAttack:
         return given
 
     def _mask(self, x: Images) -> Float[Tensor, "b 1 _ _"] | None:
-        """Where pixels may change, in the size of the images, padded like them; None for everywhere."""
+        """Where pixels may change, padded like the images: not in the padding, which is cut off again. None for everywhere."""
         file, factor = self.request.mask, self.vae.factor
         height, width = -x.shape[-2] % factor, -x.shape[-1] % factor
         if not (file or height or width):
             return None
         if file:
-            _check_shape(file, x)
+            _check_mask(file, x)
         mask = (_fitted(file, x)[:, :1] > 0.5).to(x) if file else torch.ones_like(x[:1, :1])
-        # Pixels that pad the image are cut off again, so they may not change.
         return F.pad(mask, (0, width, 0, height)).repeat(len(x), 1, 1, 1)
 
     def _on_levels(self, adversarial: Images, x: Images) -> Images:
@@ -206,15 +205,15 @@ class PreparedAttack:
         return size_of(adversarial - x, self.ball.norm)
 
 
-def _check_shape(mask: Path, x: Images) -> None:
+def _check_mask(mask: Path, x: Images) -> None:
     """A mask of other proportions would mark other pixels than it shows, and a transparent one would be laid on white."""
-    if (alpha := read_picture(mask).alpha) and np.asarray(alpha).min() < 255:
+    picture = read_picture(mask)
+    if picture.alpha and np.asarray(picture.alpha).min() < 255:
         raise InputError(f"{mask} is transparent in places; save it without transparency, white where pixels may change")
-    width, height = image_size(mask) or (x.shape[-1], x.shape[-2])
+    width, height = picture.rgb.size
     if abs(width * x.shape[-2] - height * x.shape[-1]) > max(width, height) + max(x.shape[-2:]):
-        raise InputError(
-            f"{mask} is {width} x {height}, and an image {x.shape[-1]} x {x.shape[-2]}: give it the same proportions"
-        )
+        sizes = f"{width} x {height}, and an image {x.shape[-1]} x {x.shape[-2]}"
+        raise InputError(f"{mask} is {sizes}: give it the same proportions")
 
 
 def _fitted(path: Path, x: Images) -> Images:

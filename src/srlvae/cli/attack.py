@@ -22,11 +22,11 @@ from srlvae.cli.shared import (
     let_in,
     named,
     pipeline_of,
+    quoted,
     show_json,
     show_table,
 )
 from srlvae.errors import InputError
-from srlvae.files import quoted
 from srlvae.locks import holds
 
 

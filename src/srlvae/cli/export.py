@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from srlvae.cli.shared import VaeHelp, console, named
+from srlvae.cli.shared import VaeHelp, console, named, quoted
 from srlvae.errors import InputError
-from srlvae.files import quoted, read_record, shown
+from srlvae.files import read_record, shown
 
 # Where each layout is read, for the last line.
 PLACES = {

@@ -23,8 +23,9 @@ from srlvae.cli.shared import (
     let_in,
     named,
     pipeline_of,
+    quoted,
 )
-from srlvae.files import quoted, shown
+from srlvae.files import shown
 from srlvae.locks import holds
 
 

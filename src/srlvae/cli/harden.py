@@ -21,10 +21,11 @@ from srlvae.cli.shared import (
     end,
     let_in,
     named,
+    quoted,
     show_scores,
 )
 from srlvae.errors import InputError
-from srlvae.files import quoted, shown
+from srlvae.files import shown
 from srlvae.locks import holds
 
 

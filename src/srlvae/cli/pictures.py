@@ -21,8 +21,8 @@ from srlvae.cli.shared import (
     let_in,
     named,
     pipeline_of,
+    quoted,
 )
-from srlvae.files import quoted
 from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, EditSettings
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -121,6 +122,11 @@ def _check_number(option: str, value: Any) -> None:
 def named(path: Any) -> str:
     """A path, or a text with one, to be printed as it is, in one line: without what the console or a terminal would obey."""
     return escape(shown(path))
+
+
+def quoted(text: object) -> str:
+    """A path or a text, printed as `shown` does, as one word of a command that a reader may copy."""
+    return shlex.quote(shown(text))
 
 
 def let_in(max_pixels: int | None = None, follow_links: bool = False) -> None:
