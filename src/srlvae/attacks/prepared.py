@@ -195,10 +195,8 @@ class PreparedAttack:
 
     def keeps_budget(self, adversarial: Float[Tensor, "3 _ _"], x: Float[Tensor, "3 _ _"]) -> bool:
         """Whether an attacked image is as large as the image `x`, and within the budget of it."""
-        eps = self.request.changed.ball.eps
-        if adversarial.shape != x.shape:
-            return False
-        return eps is None or self.size(adversarial[None], x[None]).item() <= eps + 1e-6
+        eps, same = self.request.changed.ball.eps, adversarial.shape == x.shape
+        return same and (eps is None or self.size(adversarial[None], x[None]).item() <= eps + 1e-6)
 
     def size(self, adversarial: Images, x: Images) -> Float[Tensor, " b"]:
         """How large the perturbations are, in the norm of the budget."""
