@@ -15,6 +15,7 @@ from heard import Heard
 from pipelines import little, sd15, sdxl
 from srlvae.errors import InputError
 from srlvae.finetune import CHECKPOINT, FinetuneConfig, finetune, read_captions, tune
+from srlvae.finetune.loop import Tuner
 from srlvae.images import write_image
 from srlvae.models.load import load_pipeline
 from srlvae.provenance import fingerprint
@@ -63,6 +64,13 @@ def test_a_run_that_is_cut_off_ends_as_one_that_is_not(latents, tmp_path):
         tune(little(small_kl()), latents, captions, CONFIG, checkpoint=checkpoint, listener=Heard(stop_at=3))
     again = tune(little(small_kl()), latents, captions, CONFIG, checkpoint=checkpoint, listener=heard)
     assert heard.numbers == [4] and fingerprint(again.pipe.unet) == fingerprint(whole.pipe.unet)
+
+
+def test_a_run_goes_on_with_the_scale_of_float16(tmp_path):
+    before, after = Tuner(little(small_kl()), CONFIG), Tuner(little(small_kl()), CONFIG)
+    before.accelerator.scaler, after.accelerator.scaler = (torch.amp.GradScaler("cpu", init_scale=x) for x in (256.0, 65536.0))
+    before.save(tmp_path / CHECKPOINT, 2)
+    assert after.restore(tmp_path / CHECKPOINT) == 2 and after.accelerator.scaler.get_scale() == 256
 
 
 def test_an_sdxl_is_tuned_too(latents):

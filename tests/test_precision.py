@@ -143,6 +143,18 @@ def float16_step(gradient: float) -> tuple[torch.Tensor, float]:
     return weight.detach(), accelerator.scaler.get_scale()
 
 
+def test_a_checkpoint_keeps_the_scale_of_float16():
+    first, second = make_accelerator("no"), make_accelerator("no")
+    assert first.scaling() == {}
+    first.scaler, second.scaler = torch.amp.GradScaler("cpu", init_scale=256.0), torch.amp.GradScaler("cpu")
+    # A scaler has a scale from its first loss on.
+    second.scaler.scale(torch.ones(()))
+    second.restore_scaling({})
+    assert second.scaler.get_scale() == 65536
+    second.restore_scaling(first.scaling())
+    assert second.scaler.get_scale() == 256
+
+
 def test_gradients_are_unscaled_before_they_are_clipped():
     # A quarter is below the norm of one half, 1024 times it is not.
     weight, scale = float16_step(0.25)

@@ -158,15 +158,19 @@ class Tuner:
         return loss.item()
 
     def save(self, checkpoint: Path, step: int) -> None:
-        """Write the trained weights and the optimiser's state after `step` steps."""
-        save_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer, {"step": step})
+        """Write the trained weights, the optimiser's state and float16's scaling after `step` steps."""
+        progress = {"step": step, "scaler": self.accelerator.scaling()}
+        save_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer, progress)
 
     def restore(self, checkpoint: Path) -> int:
         """Go on from a checkpoint, and return how many steps were taken before it. Raises InputError for a damaged one."""
         with damage_to(checkpoint):
-            step = load_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer)["step"]
-            if type(step) is not int or step < 0:
+            progress = load_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer)
+            # Runs before this was kept have no scaling.
+            step, scaling = progress["step"], progress.get("scaler", {})
+            if type(step) is not int or step < 0 or not isinstance(scaling, dict):
                 raise ValueError("its progress is none of a run")
+            self.accelerator.restore_scaling(scaling)
         return step
 
     def result(self) -> Pipeline:

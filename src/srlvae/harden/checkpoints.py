@@ -19,8 +19,7 @@ def write_checkpoint(trainer: Trainer, path: Path, progress: Progress) -> None:
     for rows in gathered(progress.rows):
         progress.rows |= rows
     if trainer.is_main:
-        if trainer.accelerator.scaler is not None:
-            progress.scaler = trainer.accelerator.scaler.state_dict()
+        progress.scaler = trainer.accelerator.scaling()
         save_checkpoint(path, trainer.modules, trainer.optimizer, vars(progress), tensors)
 
 
@@ -31,8 +30,7 @@ def restore(trainer: Trainer, path: Path) -> tuple[Progress, dict[int, Tensor]]:
     """
     with damage_to(path):
         progress = Progress(**load_checkpoint(path, trainer.modules, trainer.optimizer)).check()
-        if trainer.accelerator.scaler is not None and progress.scaler:
-            trainer.accelerator.scaler.load_state_dict(progress.scaler)
+        trainer.accelerator.restore_scaling(progress.scaler)
         found = {int(place): tensor for place, tensor in load_more(path).items()}
         shape = (trainer.config.batch_size, 3, trainer.config.resolution, trainer.config.resolution)
         if any(tuple(tensor.shape) != shape or not tensor.isfinite().all() for tensor in found.values()):

@@ -53,6 +53,15 @@ class MixedAccelerator:
         else:
             optimizer.step()
 
+    def scaling(self) -> dict[str, float]:
+        """The state of float16's scaler, for a checkpoint. It is empty in other precisions."""
+        return self.scaler.state_dict() if self.scaler else {}
+
+    def restore_scaling(self, state: dict[str, float]) -> None:
+        """Go on with the state of a checkpoint. An empty one, which a run of another precision left, changes nothing."""
+        if self.scaler and state:
+            self.scaler.load_state_dict(state)
+
 
 def make_accelerator(precision: str, device: torch.device | None = None) -> MixedAccelerator:
     """An accelerator that computes in a `Precision`; "auto" is bfloat16 where the machine multiplies it in hardware.
