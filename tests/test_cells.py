@@ -206,7 +206,12 @@ def part_of(part: str, x: Tensor, whole: Tensor, seed: int) -> Tensor:
     """What one part of the perturbations of `whole` makes of the photographs."""
     delta = whole - x
     if part == "signs":
-        return noisy(x, "random-signs", delta.square().mean((1, 2, 3), keepdim=True).sqrt(), seed)
+        levels = 255 * delta.square().mean((1, 2, 3), keepdim=True).sqrt()
+        draws = [named_generator(seed, key_of_image(image)) for image in x]
+        sign, share = uniform_like(x, draws), (uniform_like(x, draws) + 1) / 2
+        # One level more in so many places that the mean square is right.
+        more = share * (2 * levels.floor() + 1) < levels**2 - levels.floor() ** 2
+        return to_levels((x + sign.sign() * (levels.floor() + more) / 255).clamp(0, 1)).float() / 255
     return to_levels((x + split_contrast(x, delta)[part == "rest"]).clamp(0, 1)).float() / 255
 
 
@@ -387,11 +392,10 @@ def test_the_worst_case_is_the_furthest_edit_of_all_attacks_image_by_image(defen
     if access == "transfer":
         cells = [cell for cell in cells if cell.made_on in ("original", "twin")]
     tried = [edits.under(defence, edits.given(cell)) for cell in cells]
-    furthest = torch.stack([pairwise(y, edits.reference)["distance"] for y in tried]).argmax(0)
-    worst = torch.stack([tried[k][i] for i, k in enumerate(furthest.tolist())])
+    furthest = torch.stack([pairwise(y, edits.reference)["distance"] for y in tried]).amax(0)
     row = find_row(read_rows(edited["rows"]), attack="worst case", defence=defence, access=access)
-    assert row.condition["attacks"] == len(cells) > 1
-    check_edits(row.measures, worst, edits)
+    assert row.condition["attacks"] == len(cells) > 1 and list(row.measures) == ["distance"]
+    assert row.measures["distance"].value == pytest.approx(furthest.mean().item(), rel=1e-4)
 
 
 def test_no_two_rows_of_editing_are_equal(edited):

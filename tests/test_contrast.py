@@ -7,7 +7,8 @@ import torch
 
 from srlvae.attacks.contrast import bands, contrast_share, split_contrast
 from srlvae.attacks.engine.pgd import size_of
-from srlvae.attacks.noise import NOISES, eps_of_rms, noisy
+from srlvae.attacks.noise import noisy, signs_of_rms
+from srlvae.images import to_levels
 from srlvae.rng import generators
 
 
@@ -48,13 +49,21 @@ def test_a_flat_picture_has_brightness_alone():
     assert contrast_share(flat, torch.zeros_like(flat)).tolist() == [0.0]
 
 
-@pytest.mark.parametrize("name", NOISES)
-def test_noise_has_its_size_by_either_measure(name):
+@pytest.mark.parametrize(("name", "rms"), [("uniform-noise", 3**-0.5), ("random-signs", 1.0)])
+def test_noise_has_its_size(name, rms):
     grey, draws = torch.full((2, 3, 64, 64), 0.5), generators(0, [0, 1])
     found = noisy(grey, name, 8 / 255, draws) - grey
     assert found.abs().max() <= 8 / 255 + 1e-6
     # 12,288 draws an image.
-    assert size_of(found, "rms").tolist() == pytest.approx([8 / 255 * NOISES[name]] * 2, rel=0.02)
-    wanted = torch.tensor([0.01, 0.03])
-    other = noisy(grey, name, eps_of_rms(name, wanted), generators(0, [0, 1])) - grey
-    assert size_of(other, "rms").tolist() == pytest.approx(wanted.tolist(), rel=0.02)
+    assert size_of(found, "rms").tolist() == pytest.approx([8 / 255 * rms] * 2, rel=0.02)
+
+
+def test_random_signs_have_the_size_of_an_attack_once_they_are_in_a_file():
+    grey, wanted = torch.full((3, 3, 64, 64), 128 / 255), torch.tensor([0.4, 3.4, 12.0]) / 255
+    found = signs_of_rms(grey, wanted, generators(0, [0, 1, 2]))
+    levels = to_levels(found).float() / 255
+    torch.testing.assert_close(levels, found)
+    assert size_of(levels - grey, "rms").tolist() == pytest.approx(wanted.tolist(), rel=0.02)
+    # As many up as down, and none but the two levels around it.
+    assert (255 * (levels[1] - grey[1])).round().unique().tolist() == [-4, -3, 3, 4]
+    assert abs((levels[2] > grey[2]).float().mean() - 0.5) < 0.02

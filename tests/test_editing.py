@@ -194,7 +194,7 @@ def test_every_row_is_there_and_is_written_as_returned(result, folder):
     others = [("15/255", 2, "transfer", "jpeg"), ("15/255", 2, "white-box", "none")]
     assert worst == [*((*found, "hardened") for found in own), *others]
     assert {row.n for row in rows} == {4} and {made_on(row) for row in rows} == {"", "original", "hardened"}
-    for row in rows:
+    for row in rows[: len(planned)]:
         likeness = row.measures["clip_i"]
         assert likeness.low - 1e-6 <= likeness.value <= likeness.high + 1e-6
         assert np.isfinite([measured_value(row, measure) for measure in ("frechet", "kid", "clip_t")]).all()
@@ -247,9 +247,8 @@ def test_another_judge_measures_anew(pipeline, hardened, folder, result):
     shutil.copytree(folder.parent / "out" / "cache", folder.parent / "judge" / "cache")
     before = kept(folder.parent / "judge").keys()
     run(pipeline, hardened, folder, dataclasses.replace(PROTOCOL, sets="another"), out="judge")
-    # A record a row, and one of another draw of noise. Two worst cases may be one set of edits.
-    found = len(kept(folder.parent / "judge").keys() - before)
-    assert len(conditions(PROTOCOL)) + 1 < found <= len(result["rows"]) + 1
+    # A record a row, and one of another draw of noise.
+    assert len(kept(folder.parent / "judge").keys() - before) == len(conditions(PROTOCOL)) + 1
 
 
 def test_an_image_does_not_depend_on_how_many_there_are(pipeline, hardened, folder, result):
@@ -449,9 +448,12 @@ def test_transfer_that_hurts_more_than_white_box_is_a_doubt(pipeline, hardened, 
     x, _ = load_photographs(folder, 4, pipeline.size, 0)
     rows = bench.EditedRows(Editor(pipeline, hardened, x, PROTOCOL, Cache(folder.parent / "out" / "cache", 3)))
     own, other = (Cell("photoguard-encoder", 15 / 255, made_on) for made_on in ("hardened", "original"))
-    rows.pair_distances = {(own, "hardened"): [1.0, 1.0], (other, "hardened"): [2.0, 0.5]}
-    (doubt,) = rows.white_box_doubts()
-    assert doubt.startswith("photoguard-encoder at 15/255: transfer is stronger than white-box on 50%")
+    given = next(row for row in rows_of(result) if row.access == "white-box" and row.defence == "hardened")
+    assert not any("too weak" in doubt for doubt in given.doubts)
+    rows.pair_distances[other, "hardened"] = [100.0, 100.0, 0.0, 0.0] * 2
+    found = rows.row(own, "hardened")
+    # Once for each photograph, of which each has two edits.
+    assert sum("too weak" in doubt for doubt in found.doubts) == 2
 
 
 def pictures(seed: int) -> torch.Tensor:

@@ -35,8 +35,9 @@ def test_there_is_a_flat_row_for_each_number_that_says_all_about_it(tmp_path):
     wanted = {"attack": "photoguard-encoder", "eps": "15/255", "access": "white-box", "defence": "hardened", "measure": "kid"}
     (found,) = [row for row in rows if wanted.items() <= row.items()]
     about = {"model": "mine", "who": "me", "paper": "arXiv 1", "benchmark": "editing", "pipeline": "p", "judge": "net", "n": 2}
-    assert about.items() <= found.items() and found["value"] == 0.06 and found["flags"] == ["it is flat (1 of 2)"]
-    biased = [row["flags"] for row in rows if row["measure"] == "frechet" and row["attack"] == "none"]
+    assert about.items() <= found.items() and found["value"] == 0.06
+    assert found["flags"] == ["another doubt", "it is flat (photographs: 1)"]
+    biased = [row["flags"][1:] for row in rows if row["measure"] == "frechet" and row["attack"] == "none"]
     assert biased == [["biased upwards at n = 2"]] * 2
 
 
@@ -54,7 +55,7 @@ def test_a_model_that_is_added_again_takes_the_place_of_its_rows(tmp_path):
 def test_the_table_has_a_line_an_attack_and_what_its_maker_knew_and_columns_a_model(tmp_path):
     rows = [*entry_of(tmp_path), *entry_of(tmp_path, 70.0, "other")]
     title, (header, lines) = leaderboard_tables(rows)[0]
-    assert title == "editing: 1000 × kid (net)"
+    assert title == "editing: 1000 × kid (net), n = 2"
     assert header == ["attack", "ε", "access", "mine: original", "mine: hardened", "other: original", "other: hardened"]
     found = {tuple(line[:3]): [cell.split()[0] for cell in line[3:]] for line in lines}
     assert found["photoguard-encoder", "15/255", "transfer"] == ["100.0", "20.0", "100.0", "70.0"]

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from srlvae.attacks.table import NOISES
 from srlvae.images import Images
 from srlvae.rng import Generators, uniform_like
 
@@ -21,6 +20,14 @@ def noisy(x: Images, name: str, eps: float | Float[Tensor, " b"], generators: Ge
     return (x + torch.as_tensor(eps).to(x).view(-1, 1, 1, 1) * draw).clamp(0, 1)
 
 
-def eps_of_rms(name: str, rms: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """The eps at which noise has that root mean square, before it is clamped; see `size_of` for an attack's own."""
-    return rms / NOISES[name]
+def signs_of_rms(x: Images, rms: Float[Tensor, " b"], generators: Generators) -> Images:
+    """The images with noise of random sign of that root mean square; see `size_of` for an attack's own. Clamped to [0,1].
+
+    It is made of whole grey levels, to which 8-bit images would be rounded: each pixel is moved by the level below or the level
+    above the root mean square, drawn so that the mean square is as wanted.
+    """
+    sign, draw = (uniform_like(x, generators) for _ in range(2))
+    wanted = 255 * rms.view(-1, 1, 1, 1)
+    below = wanted.floor()
+    above = (draw + 1) / 2 < (wanted**2 - below**2) / (2 * below + 1)
+    return (x + torch.where(sign < 0, -1.0, 1.0) * (below + above) / 255).clamp(0, 1)

@@ -90,6 +90,7 @@ class PreparedAttack:
         request, preset = self.request, self.request.changed
         ball = replace(preset.ball, perceptual=self.ball.perceptual)
         said = {"attack": request.name, "vae": self.vae.fingerprint(), **asdict(ball), "eps": ball.radius}
+        said["sampling"] = (self.model if request.attack.needs == "pipeline" else self.vae).settings()
         said |= {"options": dict(preset.options), "restarts": preset.restarts, "repeats": preset.repeats, "seed": request.seed}
         if request.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
             said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}
@@ -100,7 +101,7 @@ class PreparedAttack:
         if self.knows:
             said |= self.knows.settings()
         if self.also:
-            said["also"] = [vae.fingerprint() for vae in self.also]
+            said["also"] = [{"vae": vae.fingerprint(), **vae.settings()} for vae in self.also]
         if self.features or ball.perceptual:
             said["features"] = self.features.name if self.features else f"{NETWORK}, whose scale is not that of LPIPS"
         pictures = {key: path for key, path in (("target", request.target), ("mask", request.mask)) if path}
@@ -108,10 +109,7 @@ class PreparedAttack:
 
     def made_from(self) -> dict[str, Any]:
         """The settings without the place of the pipeline, so that the same weights in another folder give the same images."""
-        made_from = {key: value for key, value in self.settings().items() if key != "pipeline"}
-        if self.request.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
-            made_from["sampling"] = self.model.settings()
-        return made_from
+        return {key: value for key, value in self.settings().items() if key != "pipeline"}
 
     def perturb(self, x: Images, names: Sequence[str], watch: Trace | None = None) -> Images:
         """Attack images of any size. Returns whole grey levels within the budget.

@@ -11,7 +11,7 @@ from torch import Tensor
 from srlvae.attacks.contrast import split_contrast
 from srlvae.attacks.engine.pgd import size_of
 from srlvae.attacks.engine.trace import Trace
-from srlvae.attacks.noise import eps_of_rms, noisy
+from srlvae.attacks.noise import noisy, signs_of_rms
 from srlvae.attacks.prepared import PreparedAttack, prepare
 from srlvae.attacks.request import Request
 from srlvae.attacks.table import NOISES
@@ -110,7 +110,7 @@ def part_images(part: str, attacked: ImageSet, clean: ImageSet, seed: int, cache
         x, draws = clean.images[chosen], [named_generator(seed, clean.keys[i]) for i in chosen]
         delta = attacked.images[chosen] - x
         if part == "signs":
-            found = noisy(x, "random-signs", eps_of_rms("random-signs", size_of(delta, "rms")), draws)
+            found = signs_of_rms(x, size_of(delta, "rms"), draws)
         else:
             contrast, rest = split_contrast(x, delta)
             found = (x + (contrast if part == "contrast" else rest)).clamp(0, 1)

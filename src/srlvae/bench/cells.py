@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.table import NOISES
@@ -57,6 +57,11 @@ class Cell:
         said = [MADE_ON.get(self.made_on, ""), PARTS.get(self.part, ""), f"through {self.through}" if self.through else ""]
         said += [f"{self.steps} steps" if self.steps else "", f"{self.restarts} starts" if self.restarts else ""]
         return ", ".join([self.chosen, *filter(None, said)])
+
+    @property
+    def transferred(self) -> Cell | None:
+        """The same attack made on the original VAE, of one that is made on the hardened VAE."""
+        return replace(self, made_on="original") if self.made_on == "hardened" else None
 
     def condition(self) -> Condition:
         """The part of a row's condition that this cell decides: the attack and its budget, written `15/255`.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from srlvae.attacks.engine.trace import transfer_doubts
 from srlvae.bench.attacked import ImageSet
@@ -13,13 +13,11 @@ from srlvae.bench.cache import key_of
 from srlvae.bench.cells import CLEAN, Cell
 from srlvae.bench.distances import EditDistances, judges_of, load_networks, reconstruction_estimates
 from srlvae.bench.editor import Editor
-from srlvae.bench.rows import VAE_OF, Access, Condition, Row, as_data, read_measures
+from srlvae.bench.estimates import mean_estimate
+from srlvae.bench.rows import VAE_OF, WORST_CASE, Access, Condition, Row, as_data, read_measures
 from srlvae.config import budget
 from srlvae.metrics.clip import load_clip
 from srlvae.training.processes import processes
-
-# What rows call the worst of all attacks, image by image.
-WORST_CASE = "worst case"
 
 
 class EditedRows:
@@ -28,8 +26,7 @@ class EditedRows:
     def __init__(self, editor: Editor):
         protocol, device = editor.protocol, editor.pipelines["original"].device
         self.editor = editor
-        self.pair_distances: dict[tuple[Cell, str], list[float]] = {}
-        self._keys: dict[tuple[Cell, str], list[str]] = {}
+        self.pair_distances: dict[tuple[Cell | None, str], list[float]] = {}
         self.reference = editor.edits(editor.clean)
         self.others = editor.edits(editor.clean, seed=protocol.seed + 1)
         if not processes().is_main_process:
@@ -44,10 +41,10 @@ class EditedRows:
     def row(self, cell: Cell, defence: str) -> Row:
         """The row of a cell under a defence."""
         given = self.editor.attacked(cell)
-        edits = self.editor.edits_under(defence, given)
-        found, self._keys[cell, defence] = self._compared(edits), edits.keys
+        found = self._compared(self.editor.edits_under(defence, given))
         self.pair_distances[cell, defence] = found["distances"]
-        measures, doubts = read_measures(found["measures"]), self.editor.attacker.doubts(given)
+        measures = read_measures(found["measures"])
+        doubts = [*self.editor.attacker.doubts(given), *self._weaker_than_transfer(cell, defence)]
         return Row(cell.condition(), cell.access(defence), defence, len(self.editor.photograph_of), measures, doubts)
 
     def _compared(self, edits: ImageSet) -> dict[str, Any]:
@@ -78,26 +75,24 @@ class EditedRows:
         measures = reconstruction_estimates(self.networks, vae, x, self.editor.protocol.seed)
         return Row(CLEAN.condition(), "none", defence, len(x), measures)
 
-    def white_box_doubts(self) -> list[str]:
-        """A doubt for each white-box attack that hurts the hardened VAE less than the transferred attack does.
+    def _weaker_than_transfer(self, cell: Cell, defence: str) -> list[str]:
+        """Doubts about an attack on the hardened VAE that hurts it less than the transferred one did in a row before."""
+        own, transfer = (self.pair_distances.get((made, defence)) for made in (cell, cell.transferred))
+        return transfer_doubts(self._of_photographs(transfer), self._of_photographs(own)) if own and transfer else []
 
-        Such an attack did not do its best on the hardened VAE. Only the rows so far are looked at.
-        """
-        found = []
-        for (cell, defence), own in self.pair_distances.items():
-            transfer = self.pair_distances.get((dataclasses.replace(cell, made_on="original"), defence))
-            if cell.made_on == "hardened" and transfer:
-                doubts = transfer_doubts(torch.tensor(transfer), torch.tensor(own))
-                found += [f"{cell.name} at {budget(cell.eps)}: {doubt}" for doubt in doubts]
-        return found
+    def _of_photographs(self, values: list[float]) -> Tensor:
+        """The mean over the edits of each photograph."""
+        return torch.tensor(values).view(-1, self.editor.protocol.prompts_an_image).mean(1)
 
     def worst_cases(self) -> list[Row]:
         """The rows of the worst case: of each edit the one, of all attacks of an ε, that lies furthest from its clean edit.
 
+        Their only measure is that distance, by which they are chosen.
+
         There is one for each ε and defence with at least two attacks. Those in transfer choose among attacks that did not know
         the defence, and those in white-box among all. Only the rows so far are looked at.
         """
-        found, attacks = [], [(cell, defence) for cell, defence in self.pair_distances if _counts(cell)]
+        found, attacks = [], [(cell, defence) for cell, defence in self.pair_distances if cell and _counts(cell)]
         for eps, defence in sorted({(cell.eps, defence) for cell, defence in attacks}):
             cells = [cell for cell, other in attacks if (cell.eps, other) == (eps, defence)]
             unknowing = [cell for cell in cells if cell.access(defence) == "transfer"]
@@ -108,12 +103,11 @@ class EditedRows:
         return found
 
     def _worst(self, cells: list[Cell], defence: str, access: Access) -> Row:
-        furthest = torch.tensor([self.pair_distances[cell, defence] for cell in cells]).argmax(0).tolist()
-        keys = [self._keys[cells[k], defence][i] for i, k in enumerate(furthest)]
-        edits = ImageSet(keys, self.editor.kept(keys))
-        measures = read_measures(self._compared(edits)["measures"])
+        furthest = torch.tensor([self.pair_distances[cell, defence] for cell in cells]).amax(0)
         about: Condition = {"attack": WORST_CASE, "eps": budget(cells[0].eps), "attacks": len(cells)}
-        return Row(about, access, defence, len(keys), measures)
+        photographs = torch.tensor(self.editor.photograph_of)
+        measures = {"distance": mean_estimate(furthest, self.editor.protocol.seed, photographs)}
+        return Row(about, access, defence, len(furthest), measures)
 
 
 def _counts(cell: Cell) -> bool:

@@ -59,7 +59,7 @@ def editing(
     missing. If several processes run together, the main one measures and writes, and the others return {}. `seconds` in the
     result counts this run alone, without what earlier runs had made.
 
-    Raises InputError for unusable images.
+    Raises InputError for unusable images, and for VAEs that do not belong together.
     """
     started, listener = time.perf_counter(), listener or Listener()
     protocol, not_run = attackable(protocol, pipeline.vae)
@@ -76,13 +76,13 @@ def editing(
         return {}
     result = {"benchmark": "editing", **editor.vaes, "networks": editor.networks, "protocol": as_written(protocol)}
     result |= {"images": names, "versions": environment(), **edited.baselines(), "costs": {}, "rows": []}
-    result |= {"not_run": not_run}
+    result |= {"not_run": not_run, "doubts": pipeline.vae.differences(hardened)}
     for number, (cell, defence) in enumerate(planned, 1):
         result["rows"] += as_data([edited.row(cell, defence)])
         write_json(out / RESULT, result)
         listener.at("rows", number, len(planned), f"{cell}, {defence}")
     result["rows"] += as_data(edited.worst_cases())
-    result |= {"doubts": edited.white_box_doubts(), "costs": defence_costs(editor)}
+    result["costs"] = defence_costs(editor)
     for chosen in protocol.attacks:
         cell = Cell(chosen.name, max(chosen.eps), "original", chosen.preset)
         write_sheet(editor, cell, edited.reference.images, out / SHEETS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +13,6 @@ from srlvae.bench.cells import BEFORE_HARDENED, Cell
 from srlvae.bench.protocol import ChosenPurifier, EditingProtocol
 from srlvae.bench.purifiers import Purifiers
 from srlvae.bench.rows import VAE_OF, vae_of
-from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
@@ -95,14 +93,6 @@ class Editor:
         chosen = self._purifier(defence.removeprefix(BEFORE_HARDENED))
         purified = self.purifiers.images(chosen, given, self.clean.keys, self.protocol.seed, self.cache)
         return self.edits(purified, vae_of(defence))
-
-    def kept(self, keys: list[str]) -> Images:
-        """Edits that were made before, by their keys."""
-
-        def missing(part: list[int]) -> tuple[Tensor, list[Any]]:
-            raise InputError(f"{self.cache.path(keys[part[0]])} is missing or broken; start the same command again")
-
-        return replace(self.cache, shared=False).images(keys, missing)
 
     def _purifier(self, name: str) -> ChosenPurifier:
         return next(chosen for chosen in self.protocol.purifiers if chosen.name == name)

@@ -6,6 +6,8 @@ what the attacker knew, and which flags speak against believing the number.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,8 +27,10 @@ from srlvae.models.vae import VAE
 LEADERBOARD = "leaderboard.json"
 # By which network of a protocol a measure is made.
 JUDGES = {"distance": "pairs", "kid": "sets", "frechet": "sets", "frechet_pca": "sets", "clip_i": "clip", "clip_t": "clip"}
-# Images below which a Fréchet distance in all dimensions is mostly the noise of finite sets.
-ENOUGH = 2048
+# Images below which a Fréchet distance is mostly the noise of finite sets: in all dimensions, and in 32.
+ENOUGH = {"frechet": 2048, "frechet_pca": 320}
+# What of a protocol does not change a number, or is named beside it.
+NAMED = ("pipeline", "hardened", "twin", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -71,25 +75,32 @@ def bench_all(
 
 
 def flat_rows(result: dict[str, Any], entry: Entry) -> list[dict[str, Any]]:
-    """The rows of a benchmark's result as flat rows of plain data, one for each number."""
+    """The rows of a benchmark's result as flat rows of plain data, one for each number.
+
+    `protocol` in them is a digest of the settings. Only numbers that have the same one compare.
+    """
     protocol = result["protocol"]
     about = {**asdict(entry), "original": result["original"], "hardened": result["hardened"]}
-    about |= {"benchmark": result["benchmark"], "pipeline": protocol.get("pipeline", "")}
+    about |= {"benchmark": result["benchmark"], "pipeline": protocol.get("pipeline", ""), "protocol": digest_of(protocol)}
     found = []
     for row in read_rows(result["rows"]):
-        said = {"attack": row.condition["attack"], "eps": row.condition["eps"], "access": row.access, "defence": row.defence}
+        said = {**row.condition, "access": row.access, "defence": row.defence}
         for measure, estimate in row.measures.items():
-            judge = protocol.get(JUDGES.get(measure, ""), "")
-            found.append(
-                {**about, **said, "measure": measure, "judge": judge, **asdict(estimate), "flags": flags(row, measure)}
-            )
+            judge, doubts = protocol.get(JUDGES.get(measure, ""), ""), [*result.get("doubts", []), *flags(row, measure)]
+            found.append({**about, **said, "measure": measure, "judge": judge, **asdict(estimate), "flags": doubts})
     return found
+
+
+def digest_of(protocol: dict[str, Any]) -> str:
+    """Eight digits that are the same for protocols with the same settings, whatever models they name."""
+    settings = {key: value for key, value in protocol.items() if key not in NAMED}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def flags(row: Row, measure: str) -> list[str]:
     """What speaks against believing a number of a row."""
-    found = [f"{doubt} ({count} of {row.n})" for doubt, count in Counter(row.doubts).items()]
-    return found + ([f"biased upwards at n = {row.n}"] if measure == "frechet" and row.n < ENOUGH else [])
+    found = [f"{doubt} (photographs: {count})" for doubt, count in Counter(row.doubts).items()]
+    return found + ([f"biased upwards at n = {row.n}"] if row.n < ENOUGH.get(measure, 0) else [])
 
 
 def add_rows(path: Path, rows: list[dict[str, Any]]) -> None:

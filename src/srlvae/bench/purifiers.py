@@ -24,16 +24,18 @@ class Purifiers:
     def __init__(self, pipeline: Pipeline):
         self.pipeline, self.loaded = pipeline, dict[str, Any]()
         self.vae, self.networks = pipeline.vae.fingerprint(), pipeline.fingerprint()
+        self.sampling = pipeline.settings()
 
     def run(self, chosen: ChosenPurifier, x: Images, names: Sequence[str], seed: int, brief: bool = False) -> Images:
         """Purify a batch of images `n 3 h w` in [0,1].
 
-        - names: a name for each image, which decides its random draws together with `seed`.
+        - names: a name for each image, which decides its random draws together with `seed`. They are not those of an attack
+          on it with the same seed, whose start they would take back in part.
         - brief: whether to run a round or two only, which is enough to measure memory.
         """
         purifier, device = PURIFIERS[chosen.name], self.pipeline.device
         changed = {**chosen.settings, **(purifier.short_settings if brief else {})}
-        draws = [named_generator(seed, name) for name in names]
+        draws = [named_generator(seed, f"purified {name}") for name in names]
         return purifier(x.to(device), draws, self.model_of(chosen)[0], **changed).cpu()
 
     def images(self, chosen: ChosenPurifier, given: ImageSet, names: Sequence[str], seed: int, cache: Cache) -> ImageSet:
@@ -60,7 +62,7 @@ class Purifiers:
 
         return Through({"purifier": chosen.name, **settings, **named}, run, chosen.draws)
 
-    def model_of(self, chosen: ChosenPurifier) -> tuple[Any, dict[str, str]]:
+    def model_of(self, chosen: ChosenPurifier) -> tuple[Any, dict[str, Any]]:
         """The model that a purifier runs on, None if it needs none, and what names the model in keys."""
         needs = PURIFIERS[chosen.name].needs
         if needs == "nothing":
@@ -68,7 +70,7 @@ class Purifiers:
         if needs == "vae":
             return self.pipeline.vae, {"vae": self.vae}
         if needs == "pipeline":
-            return self.pipeline, {"vae": self.vae, "networks": self.networks}
+            return self.pipeline, {"vae": self.vae, "networks": self.networks, "sampling": self.sampling}
         if chosen.source not in self.loaded:
             self.loaded[chosen.source] = load_model(needs, chosen.source, self.pipeline.device)
         return self.loaded[chosen.source], {"model": identity(chosen.source)}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from srlvae.attacks import ATTACKS
+from srlvae.attacks.engine.trace import transfer_doubts
 from srlvae.bench.attacked import Attacker, ImageSet, photograph_set
 from srlvae.bench.cache import Cache, key_of
 from srlvae.bench.cells import CLEAN, PARTS, Cell
@@ -47,6 +48,7 @@ class Reconstructions:
 
     def __init__(self, original: VAE, x: Images, protocol: ReconstructionProtocol, cache: Cache):
         self.original, self.protocol, self.cache = original, protocol, cache
+        self.pair_distances: dict[tuple[Cell | None, str], list[float]] = {}
         self.clean = photograph_set(x)
 
     @functools.cached_property
@@ -78,7 +80,11 @@ class Reconstructions:
         """
         (given, doubts), vae = self.attacked(cell, hardened), hardened if defence == "hardened" else self.original
         about: Condition = {**cell.condition(), **condition}
-        measures = read_measures(self._measured(vae, given))
+        found, name = self._measured(vae, given), vae.fingerprint()
+        self.pair_distances[cell, name] = found["distances"]
+        if transfer := self.pair_distances.get((cell.transferred, name)):
+            doubts = [*doubts, *transfer_doubts(torch.tensor(transfer), torch.tensor(found["distances"]))]
+        measures = read_measures(found["measures"])
         return Row(about, access_of(cell.made_on, defence), defence, len(given.keys), measures, doubts)
 
     def _measured(self, vae: VAE, given: ImageSet) -> dict[str, Any]:
@@ -95,4 +101,7 @@ class Reconstructions:
         values = networks.pairwise(y, x) | {"shift": squared_shift(latents, self.latents[:n]).sqrt()}
         measures = {name: mean_estimate(found, self.protocol.seed) for name, found in values.items()}
         measures |= set_values(networks.pooled(y), self.pooled[:n], (numbers, numbers), networks.projection)
-        return {name: asdict(found) for name, found in measures.items()}
+        return {
+            "measures": {name: asdict(found) for name, found in measures.items()},
+            "distances": values["distance"].tolist(),
+        }

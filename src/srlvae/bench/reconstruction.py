@@ -60,9 +60,10 @@ def reconstruction(
     another protocol, makes only what is missing. If several processes run together, the main one measures and writes, and the
     others return {}.
 
-    Raises InputError for unusable images.
+    Raises InputError for unusable images, and for VAEs that do not belong together.
     """
     listener = listener or Listener()
+    original.check_like(hardened)
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
     claim_output(out, "reconstruction", RESULT)
@@ -70,7 +71,8 @@ def reconstruction(
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}
-    result |= {"protocol": as_written(protocol), "images": names, "versions": environment(), "rows": []}
+    result |= {"protocol": as_written(protocol), "images": names, "versions": environment()}
+    result |= {"doubts": original.differences(hardened), "rows": []}
     planned, is_main = conditions(protocol), processes().is_main_process
     for number, (cell, defence) in enumerate(planned, 1):
         if is_main:

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from srlvae.errors import InputError
 
 Access = Literal["none", "transfer", "white-box"]
+# What rows call the worst of all attacks, image by image.
+WORST_CASE = "worst case"
 Condition = dict[str, str | int | float]
 
 # The two defences that are a VAE alone, without a purifier, and which VAE each of them is.
@@ -56,8 +58,9 @@ class Row:
 
     Every condition has two keys, and benchmarks add what else they vary.
 
-    - `attack`: the name of an attack, `none` for clean images, or that of a noise, such as `uniform-noise`. In poisoning,
-      `dirty-label` is wrong captions.
+    - `attack`: the name of an attack, `none` for clean images, or that of a noise, such as `uniform-noise`. In editing,
+      `worst case` is of each edit the one that lies furthest, and such rows have its `distance` alone: a mixture of attacks
+      may be nearer to the clean edits, as a set, than any attack in it. In poisoning, `dirty-label` is wrong captions.
     - `eps`: the budget of the attack in [0,1] units, written `15/255`, or `0`.
     - `norm`: what the budget bounds, if not each pixel: `rms` is the root mean square over all of them.
     - `concept`, `target`, `poisons`, `seed`: in poisoning, which concept is poisoned towards which target, with how many
@@ -66,6 +69,7 @@ class Row:
     - `run`, `step`, `images`, `seconds`, `encoder`: in hardening, the encoder's run, and what it had cost by then.
     - `handling`: in scans, what happened to the image between the attack and the scan.
     - `weight`: in scans, what a standard deviation of the score was worth to the attacker; see `scan.evading`.
+    - `attacks`: in the row of a worst case, from how many attacks each edit was chosen.
     - `of`, `made_on`, `steps`, `restarts`: in editing, of which attack a row is a variant; see `bench.cells`. In
       reconstruction `of` alone. In poisoning `of` and `steps` are of Nightshade with more steps.
     - `compared`: in the floor of editing, which edits of clean photographs are compared.

@@ -23,6 +23,7 @@ from srlvae.cli.shared import (
     named,
     pipeline_of,
     quoted,
+    show_doubts,
     show_json,
     show_table,
 )
@@ -140,9 +141,7 @@ def attack(
         made = attack_files(prepare(request, model), images, out, batch=batch, resume=resume, listener=bars)
     header, lines = attacked_table(made)
     show_table(header, [[named(cell) for cell in line] for line in lines])
-    for record in made:
-        for doubt in record["doubts"]:
-            console.print(f"[yellow]Do not believe[/] {named(Path(record['source']).name)}: {doubt}")
+    show_doubts(f"{Path(record['source']).name}: {doubt}" for record in made for doubt in record["doubts"])
     console.print(f"\nAttacked images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(out / 'sheet.png')}[/]")
     console.print(f"Next: srlvae edit {quoted(out)} --prompt … --out FOLDER", markup=False)
     end(bars.omissions, [out], images)

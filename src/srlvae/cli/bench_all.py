@@ -63,6 +63,6 @@ def bench_all(
         rows = board.bench_all(loaded, load_vae(vae, loaded.device), images, out, protocols, entry, leaderboard, bars)
     if not rows:
         return
-    for folder in (out / "reconstruction", out / "editing", leaderboard.parent if leaderboard else out):
-        console.print(f"Report: [bold]{named(write_report([folder]))}[/]")
+    for result in (out / "reconstruction", out / "editing", leaderboard or out):
+        console.print(f"Report: [bold]{named(write_report([result]))}[/]")
     end(bars.omissions, [out])

@@ -20,6 +20,7 @@ from srlvae.cli.shared import (
     named,
     pipeline_of,
     sensible,
+    show_doubts,
     show_table,
 )
 from srlvae.locks import holds
@@ -71,6 +72,7 @@ def bench_editing(
     from srlvae.report.defences import defence_table
     from srlvae.report.editing import summary_table
     from srlvae.report.page import write_report
+    from srlvae.report.rows import doubts_of
     from srlvae.report.verdicts import verdicts
 
     begin(out, follow_links)
@@ -85,6 +87,7 @@ def bench_editing(
     show_table(*defence_table(result))
     for true, text in verdicts(result):
         console.print(f"[green]✓[/] {named(text)}" if true else f"[yellow]✗[/] {named(text)}", markup=True)
+    show_doubts(doubts_of(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])
 

@@ -18,6 +18,7 @@ from srlvae.cli.shared import (
     end,
     named,
     sensible,
+    show_doubts,
     show_table,
 )
 from srlvae.locks import holds
@@ -65,6 +66,7 @@ def bench_reconstruction(
     from srlvae.models.vae import load_vae
     from srlvae.report.encoders import reconstruction_table
     from srlvae.report.page import write_report
+    from srlvae.report.rows import doubts_of
 
     begin(out, follow_links)
     budgets = tuple(check_eps(fraction(text, "--eps")) for text in eps or ())
@@ -77,6 +79,7 @@ def bench_reconstruction(
     if not result:
         return
     show_table(*reconstruction_table(result))
+    show_doubts(doubts_of(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])
 

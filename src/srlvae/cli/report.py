@@ -12,7 +12,9 @@ from srlvae.locks import hold
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Folders that `srlvae bench` wrote.", metavar="DIR…")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders that `srlvae bench` wrote, or the file of a leaderboard.", metavar="DIR…")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder for the page; by default the first DIR.")] = None,
 ) -> None:
     """Write the page of a benchmark again, or one of several runs.
@@ -25,5 +27,6 @@ def report(
     """
     from srlvae.report.page import write_report
 
-    with hold(out or folders[0]):
+    first = folders[0]
+    with hold(out or (first.parent if first.is_file() else first)):
         console.print(f"Report: [bold]{named(write_report(folders, out))}[/]")

@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
@@ -183,6 +183,12 @@ def show_scores(folder: Path) -> None:
 def show_json(value: Any) -> None:
     """Print a value for scripts, as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_doubts(doubts: Iterable[str]) -> None:
+    """Print what speaks against believing attacks."""
+    for doubt in doubts:
+        console.print(f"[yellow]Do not believe[/] {named(doubt)}")
 
 
 def show_table(header: list[str], rows) -> None:

@@ -20,6 +20,8 @@ ENCODER_MODULES = ("encoder", "quant_conv")
 # Autoencoders for video that models of images use, too: an image is a video of one frame. They clamp what they decode.
 OF_ONE_FRAME = ("AutoencoderKLQwenImage", "AutoencoderKLWan")
 
+# Settings that latents are scaled by.
+SCALING = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 # Nothing that scales latents is larger.
 LARGEST = 1e6
 
@@ -78,6 +80,25 @@ class VAE:
         if height % self.factor or width % self.factor:
             raise InputError(f"{height} x {width} pixels: this VAE takes multiples of {self.factor}")
 
+    def check_like(self, other: VAE) -> None:
+        """Raise InputError if the latents of `other` have another shape, so that neither VAE can take the other's place."""
+        if (self.channels, self.factor) != (other.channels, other.factor):
+            latents = (f"{vae.channels} channels, {vae.factor} times smaller than the image" for vae in (self, other))
+            raise InputError(
+                f"the two VAEs do not belong together: one has latents of {' and the other of '.join(latents)}; give a VAE "
+                "that was hardened from the original"
+            )
+
+    def differences(self, other: VAE) -> list[str]:
+        """What two VAEs differ in besides their encoders, in sentences; nothing for a hardened VAE and its original."""
+        kept = [[part for name, part in vae.model.named_children() if name not in ENCODER_MODULES] for vae in (self, other)]
+        found = []
+        if fingerprint(*kept[0]) != fingerprint(*kept[1]):
+            found.append("the two VAEs do not share a decoder: what is measured is not their encoders alone")
+        if self.settings() != other.settings():
+            found.append("the two VAEs scale their latents differently")
+        return found
+
     def _encode(self, x: Images, checked: bool = True):
         x = ((check_images(x) if checked else x) * 2 - 1).to(self.dtype)
         return self.model.encode(x.unsqueeze(2) if self.has_frames else x)
@@ -126,6 +147,10 @@ class VAE:
             return scaled / self.scaling_factor + self.shift_factor
         mean, std = (part.to(scaled) for part in self.statistics)
         return scaled * std / self.scaling_factor + mean + self.shift_factor
+
+    def settings(self) -> dict[str, Any]:
+        """What images depend on besides weights, as plain data: the scaling of latents."""
+        return {key: self.model.config.get(key) for key in SCALING}
 
     def decode(self, latents: Latents) -> Images:
         """Images of unscaled latents, in float32 and *not* clamped, as a clamp would stop the gradient."""

@@ -30,8 +30,6 @@ NEEDED = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 LONGEST = 2**16
 # A mask and latents, side by side.
 Kept = Float[Tensor, "b seen hf wf"]
-# Settings of an autoencoder that its latents are scaled by.
-SCALING = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 # Settings that pipelines of one family share, beside their networks.
 SWITCHES = ("requires_safety_checker", "force_zeros_for_empty_prompt")
 
@@ -95,11 +93,12 @@ class Pipeline:
     def settings(self) -> dict[str, Any]:
         """What images depend on besides weights, as plain data: the scheduler's settings and the scaling of latents."""
         scheduler = {key: value for key, value in self.pipe.scheduler.config.items() if key[0] != "_"}
-        scaling = {key: self.vae.model.config.get(key) for key in SCALING}
-        return json.loads(json.dumps({"scheduler": type(self.pipe.scheduler).__name__, **scheduler, **scaling}, default=str))
+        found = {"scheduler": type(self.pipe.scheduler).__name__, **scheduler, **self.vae.settings()}
+        return json.loads(json.dumps(found, default=str))
 
     def with_vae(self, vae: VAE) -> Pipeline:
-        """The same networks with another VAE."""
+        """The same networks with another VAE. Raises InputError for one whose latents have another shape."""
+        self.vae.check_like(vae)
         return Pipeline(self._build(type(self.pipe), vae=vae.model), self.precision)
 
     def with_unet(self, unet: nn.Module) -> Pipeline:

@@ -28,6 +28,7 @@ from srlvae.report.rows import (
     format_pair,
     group_rows,
     heading,
+    is_worst_case,
     made_on,
     main_budget,
     main_rows,
@@ -109,9 +110,9 @@ def editing_table(result: dict[str, Any], measure: Measure, intervals: bool = Tr
     """One measure under every attack and every defence.
 
     There is a line for each attack, budget and access to the hardened VAE, and a column for each defence. Cells have 95 %
-    intervals if `intervals`.
+    intervals if `intervals`. The worst case has a table of its own.
     """
-    rows, lines = rows_of(result), []
+    rows, lines = [row for row in rows_of(result) if not is_worst_case(row)], []
     defences = distinct_values(rows, "defence")
     sets = group_rows(rows, lambda row: (row.condition["attack"], row.condition["eps"], _known(row)))
     for (attack, eps, where), found in sets.items():
@@ -196,7 +197,7 @@ def side_by_side(runs: list[Run]) -> Table:
 
     Cells have KID and CLIP-I, each written original → hardened.
     """
-    rows = [rows_of(run.result) for run in runs]
+    rows = [[row for row in rows_of(run.result) if not is_worst_case(row)] for run in runs]
     sets = [(row.condition["attack"], row.condition["eps"]) for own in rows for row in find_rows(own, access="transfer")]
     lines = []
     for attack, eps in dict.fromkeys(sets):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 
 from srlvae.bench.editing import SHEETS
@@ -25,10 +24,10 @@ from srlvae.report.rows import (
     NO_ATTACK,
     budgets,
     distinct_values,
+    doubts_of,
     find_row,
     find_rows,
     format_estimate,
-    made_on,
     main_rows,
     rows_of,
 )
@@ -39,7 +38,7 @@ def doubts(run: Run) -> list[str]:
     """Sentences on what limits the numbers of a run, and on attacks that should not be believed."""
     result, rows = run.result, rows_of(run.result)
     n, sets = rows[0].n, result["protocol"]["sets"]
-    found = [] if "doubts" in result else ["The run is not finished. The same command resumes it."]
+    found = [] if "seconds" in result else ["The run is not finished. The same command resumes it."]
     if other := find_row(rows_of(result, "floor"), compared="other noise"):
         moved = ", ".join(
             f"{m.title} {format_estimate(other.measures[m.key], m.spec, interval=False)}"
@@ -53,13 +52,7 @@ def doubts(run: Run) -> list[str]:
         found.append(f"Fréchet distances of {n} images in all dimensions are biased upwards; compare those in few, or KID.")
     if sets != INCEPTION:
         found.append(f"No number here is FID: the network is {sets}.")
-    of_attacks = Counter(
-        f"{row.condition['attack']} at {row.condition['eps']} made on the {made_on(row)} VAE: {doubt}"
-        for row in find_rows(rows, defence="hardened")
-        for doubt in row.doubts
-    )
-    found += [f"{name} ({count} of {len(result['images'])} photographs)" for name, count in of_attacks.items()]
-    return found + square_doubts(result) + result.get("doubts", [])
+    return found + doubts_of(result) + square_doubts(result)
 
 
 def plots(result: dict[str, Any]) -> list[str]:

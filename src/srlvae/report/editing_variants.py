@@ -18,6 +18,7 @@ from srlvae.report.rows import (
     format_factor,
     format_pair,
     format_share_left,
+    is_worst_case,
     main_budget,
     main_rows,
     measured_value,
@@ -51,28 +52,33 @@ def adaptive_cell(rows: list[Row], defence: str, measure: Measure) -> str:
 
 def worst_table(result: dict[str, Any]) -> Table:
     """The worst case image by image, at each budget: a line for each defence, by what the attacker knew of it."""
-    measures, lines = [*headline_measures(result).values(), measures_of(result)["distance"]], []
-    for row in find_rows(rows_of(result), attack="worst case"):
-        cells = [format_estimate(row.measures[m.key], m.spec) for m in measures]
-        lines.append([row.defence, row.access, str(row.condition["eps"]), str(row.condition["attacks"]), *cells])
-    return ["defence", "access", "ε", "attacks", *(m.title for m in measures)], lines
+    distance, lines = measures_of(result)["distance"], []
+    for row in filter(is_worst_case, rows_of(result)):
+        about = [row.defence, row.access, str(row.condition["eps"]), str(row.condition["attacks"])]
+        lines.append([*about, format_estimate(row.measures[distance.key], distance.spec)])
+    return ["defence", "access", "ε", "attacks", distance.title], lines
 
 
 def white_box_table(result: dict[str, Any]) -> Table:
     """What attacks made on the hardened VAE keep, at the main budget, of what the same attacks do to the original one.
 
-    For each attack, and for the worst case image by image: KID and the distance between pairs, original → hardened, and the
-    share that is left of each.
+    For each attack: KID and the distance between pairs, original → hardened, and the share that is left of each. For the worst
+    case image by image: the distance, by which it is chosen.
     """
-    rows, measures = main_rows(rows_of(result)), [measures_of(result)[key] for key in ("kid", "distance")]
-    lines = []
+    everything, (kid, distance) = rows_of(result), (measures_of(result)[key] for key in ("kid", "distance"))
+    rows, lines = [*main_rows(everything), *filter(is_worst_case, everything)], []
     for attack in distinct_values(rows, "attack"):
         wanted = {"attack": attack, "eps": main_budget(rows), "access": "white-box"}
         before, after = (find_row(rows, defence=defence, **wanted) for defence in VAE_OF)
         if before and after:
-            cells = [(format_pair((before, after), m.key, m.spec), format_share_left(before, after, m.key)) for m in measures]
-            lines.append([attack_label(before), *(cell for pair in cells for cell in pair)])
-    return ["attack", *(title for m in measures for title in (m.title, "left"))], lines
+            of_sets = ["– not of a mixture"] * 2 if is_worst_case(before) else _kept((before, after), kid)
+            lines.append([attack_label(before), *of_sets, *_kept((before, after), distance)])
+    return ["attack", kid.title, "left", distance.title, "left"], lines
+
+
+def _kept(both: tuple[Row, Row], measure: Measure) -> list[str]:
+    """A measure original → hardened, and the share that is left of it."""
+    return [format_pair(both, measure.key, measure.spec), format_share_left(*both, measure.key)]
 
 
 def steps_table(result: dict[str, Any]) -> Table:

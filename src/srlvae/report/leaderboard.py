@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from srlvae.bench.rows import Estimate
-from srlvae.report.rows import THOUSANDTHS, Table, format_estimate, heading
+from srlvae.report.rows import THOUSANDTHS, Table, format_estimate, heading, label
 
 # The benchmark and the measure of each table, with the format of its numbers.
 SHOWN = (
@@ -23,14 +23,19 @@ FlatRow = dict[str, Any]
 
 
 def leaderboard_tables(rows: Iterable[FlatRow]) -> list[tuple[str, Table]]:
-    """A table for each benchmark and measure that there are rows of, with its title."""
-    rows = list(rows)
+    """A table for each benchmark, measure and protocol that there are rows of, with its title.
+
+    Numbers by other protocols, such as those of fewer images, do not stand side by side.
+    """
+    groups: dict[tuple[str, str, str], list[FlatRow]] = {}
+    for row in rows:
+        groups.setdefault((row["benchmark"], row["measure"], row.get("protocol", "")), []).append(row)
     found = []
     for benchmark, measure, spec in SHOWN:
-        own = [row for row in rows if (row["benchmark"], row["measure"]) == (benchmark, measure)]
-        if own:
+        for own in (own for key, own in groups.items() if key[:2] == (benchmark, measure)):
             judges = ", ".join(sorted({row["judge"] for row in own if row["judge"]}))
-            found.append((f"{benchmark}: {heading(measure, spec)}" + (f" ({judges})" if judges else ""), _table(own, spec)))
+            title = f"{benchmark}: {heading(measure, spec)}" + (f" ({judges})" if judges else "")
+            found.append((f"{title}, n = {max(row['n'] for row in own)}", _table(own, spec)))
     return found
 
 
@@ -45,7 +50,8 @@ def _table(rows: list[FlatRow], spec: str) -> Table:
     for row in rows:
         known = "transfer" if row["defence"] == "none" and row["access"] == "white-box" else row["access"]
         access = "" if known == "none" else known
-        cells = lines.setdefault((row["attack"], row["eps"], access), {})
+        attack = label(row["attack"], row.get("norm"))
+        cells = lines.setdefault((attack, row["eps"], access), {})
         estimate = Estimate(row["value"], row["low"], row["high"], row["n"])
         cells[row["model"], row["defence"]] = format_estimate(estimate, spec) + (" *" if row["flags"] else "")
     body = [[*key, *(cells.get(column, "– not run") for column in columns)] for key, cells in lines.items()]

@@ -25,7 +25,7 @@ from srlvae.report.plots import plot_hardening, plot_reconstruction
 from srlvae.report.poisoning import poisoning_table
 from srlvae.report.poisoning_page import poisoning_parts
 from srlvae.report.render import inline, within, write_page
-from srlvae.report.rows import Table
+from srlvae.report.rows import Table, doubts_of
 from srlvae.report.tables import markdown
 from srlvae.runs import claim
 
@@ -37,7 +37,8 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
     """Write the page of a benchmark's result folder, and return its path.
 
     Several folders of the editing benchmark are compared on one page. The page is written to `out`, or to the first folder, and
-    the tables are also written in Markdown beside the rows.
+    the tables are also written in Markdown beside the rows. In place of a folder there may be the file of a leaderboard; its
+    page and tables lie beside it, under its name.
 
     Raises InputError for folders without rows, with other results than a benchmark of this version writes, or if `out` holds
     something else.
@@ -45,6 +46,8 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
     if out and out not in folders:
         claim(out, RECORD, {"made_by": "srlvae report"})
     try:
+        if folders[0].is_file():
+            return _write_board(folders, out)
         return _write(folders, (out or folders[0]) / PAGE)
     except InputError:
         raise
@@ -52,6 +55,14 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
         where = " or ".join(map(str, folders))
         reason = f"{type(error).__name__}: {shortened(str(error))}"
         raise InputError(f"{where} has no result of a benchmark of this version ({reason}); run the benchmark again") from error
+
+
+def _write_board(files: list[Path], out: Path | None) -> Path:
+    """The page of a leaderboard's file."""
+    if len(files) > 1:
+        raise InputError(f"{files[0]} is a file; give one leaderboard alone, or folders of results")
+    page = out / PAGE if out else files[0].with_suffix(".html")
+    return write_leaderboard(files[0], page, page.with_suffix(".md"))
 
 
 def _write(folders: list[Path], page: Path) -> Path:
@@ -69,7 +80,7 @@ def _write(folders: list[Path], page: Path) -> Path:
     if (first / HARDENING).is_file():
         return write_hardening(first, page)
     if (first / LEADERBOARD).is_file():
-        return write_leaderboard(first, page)
+        return write_leaderboard(first / LEADERBOARD, page, first / TABLE)
     raise InputError(f"{first} has no result of a benchmark; run: srlvae bench … --out {first}")
 
 
@@ -109,6 +120,7 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
         n=len(result["images"]),
         attacked=min(result["protocol"]["images"], len(result["images"])),
         steps=result["protocol"]["steps"],
+        doubts=doubts_of(result),
         header=header,
         lines=lines,
         grid=inline(within(folder / GRID, folder).read_bytes()),
@@ -117,11 +129,11 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
     )
 
 
-def write_leaderboard(folder: Path, page: Path) -> Path:
-    """Write the page and the Markdown tables of a leaderboard."""
-    rows = read_leaderboard(folder / LEADERBOARD)
+def write_leaderboard(board: Path, page: Path, table: Path) -> Path:
+    """Write the page of a leaderboard, and its tables in Markdown."""
+    rows = read_leaderboard(board)
     tables, models = leaderboard_tables(rows), about_models(rows)
-    _write_tables(folder, models, *(numbers for _, numbers in tables))
+    write_text(table, "\n".join(markdown(numbers) for numbers in (models, *(numbers for _, numbers in tables))))
     return write_page(page, "leaderboard", models=models, tables=tables, flags=flags_of(rows))
 
 

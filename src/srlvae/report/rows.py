@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from srlvae.attacks.table import NOISES
 from srlvae.bench.cells import BEFORE_HARDENED, MADE_ON
-from srlvae.bench.rows import Access, Estimate, Row, read_rows, vae_of
+from srlvae.bench.rows import WORST_CASE, Access, Estimate, Row, read_rows, vae_of
 from srlvae.config import fraction
 from srlvae.metrics.shares import wilson_interval
 
@@ -17,6 +18,8 @@ Table = tuple[list[str], list[list[str]]]
 MAIN_BUDGETS = ("15/255", "16/255")
 MAIN_BUDGET = "15/255"
 NO_ATTACK = ("none", *NOISES)
+# In place of a factor or a share of a distance that is not above zero, as an unbiased one of equal sets may be.
+NO_DAMAGE = "– no distance to begin with"
 # The format of KID, whose numbers are small: readers see a thousand times as much.
 THOUSANDTHS = "1000×.1f"
 
@@ -58,8 +61,12 @@ def _field(row: Row, key: str) -> Any:
 
 
 def attack_label(row: Row) -> str:
-    """The name of a row's attack for readers: with the norm of its budget, if that is no bound on each pixel."""
-    attack, norm = row.condition["attack"], row.condition.get("norm")
+    """The name of a row's attack for readers."""
+    return label(row.condition["attack"], row.condition.get("norm"))
+
+
+def label(attack: Any, norm: Any = None) -> str:
+    """The name of an attack for readers: with the norm of its budget, if that is no bound on each pixel."""
     return f"{attack} ({norm})" if norm else str(attack)
 
 
@@ -71,8 +78,26 @@ def made_on(row: Row) -> str:
 
 
 def main_rows(rows: Iterable[Row]) -> list[Row]:
-    """The rows of attacks as they are chosen, without variants of them."""
-    return [row for row in rows if "of" not in row.condition]
+    """The rows of attacks as they are chosen, without variants of them and without the worst cases of several."""
+    return [row for row in rows if "of" not in row.condition and not is_worst_case(row)]
+
+
+def is_worst_case(row: Row) -> bool:
+    """Whether a row is of the edits that are chosen, image by image, from those of several attacks."""
+    return row.condition["attack"] == WORST_CASE
+
+
+def doubts_of(result: Mapping[str, Any]) -> list[str]:
+    """What speaks against believing a run as a whole, and its attacks, with the number of photographs on which it was seen.
+
+    Only the hardened VAE's rows are looked at, which every attack has.
+    """
+    seen = Counter(
+        f"{row.condition['attack']} at {row.condition['eps']} made on the {made_on(row)} VAE: {doubt}"
+        for row in find_rows(rows_of(result), defence="hardened")
+        for doubt in row.doubts
+    )
+    return [*result.get("doubts", []), *(f"{doubt} (photographs: {count})" for doubt, count in seen.items())]
 
 
 def find_pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any) -> tuple[Row, Row] | None:
@@ -108,8 +133,13 @@ def factor(before: Row, after: Row, measure: str) -> float:
 
 
 def format_factor(before: Row, after: Row, measure: str) -> str:
-    """The factor as text. Where the second number is none that is above zero, it is the least that its interval leaves."""
+    """The factor as text, if the first number is above zero.
+
+    Where the second one is not, the factor is the least that its interval leaves.
+    """
     value, high = measured_value(after, measure), after.measures[measure].high
+    if measured_value(before, measure) <= 0:
+        return NO_DAMAGE
     if value > 0:
         return f"{factor(before, after, measure):.1f}"
     return f"> {measured_value(before, measure) / high:.1f}" if high and high > 0 else "no distance left"
@@ -121,7 +151,9 @@ def share_left(before: Row, after: Row, measure: str) -> float:
 
 
 def format_share_left(before: Row, after: Row, measure: str) -> str:
-    """The share that is left, as text in percent."""
+    """The share that is left, as text in percent, if there was anything."""
+    if measured_value(before, measure) <= 0:
+        return NO_DAMAGE
     return f"{_format_number(100 * share_left(before, after, measure), '.0f')} %"
 
 

@@ -18,7 +18,6 @@ from srlvae.report.rows import (
     format_factor,
     format_pair,
     heading,
-    made_on,
     main_rows,
     measured_value,
     rows_of,
@@ -93,7 +92,7 @@ def _clean_verdicts(result: dict[str, Any]) -> list[Verdict]:
 def _purifier_verdicts(result: dict[str, Any], rows: list[Row]) -> list[Verdict]:
     found = []
     for defence in distinct_values(rows, "defence"):
-        own = [row for row in find_rows(rows, defence=defence) if row.condition["eps"] in MAIN_BUDGETS and made_on(row)]
+        own = [row for row in find_rows(rows, defence=defence, access="transfer") if row.condition["eps"] in MAIN_BUDGETS]
         if defence in VAE_OF or not own:
             continue
         worse = [row.condition["attack"] for row in own if _beats_hardening(rows, row)]

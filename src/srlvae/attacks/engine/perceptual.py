@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from srlvae.attacks.engine.ball import Ball
@@ -20,14 +22,20 @@ def perceptual_pgd(
 ) -> Images:
     """Search from `x` itself: with Adam and a penalty if the ball has a perceptual budget, and else by plain `pgd`.
 
-    `features` is the network of P, by default EfficientNet-Lite0. The papers have LPIPS.
+    `features` is the network of P, by default EfficientNet-Lite0. The papers have LPIPS. The budget is one of the images
+    themselves, also where the loop has a view.
     """
-    budget = ball.perceptual
+    budget, loop = ball.perceptual, loop or Loop()
     if budget is None:
         return pgd(x, objective, ball, loop=loop)
     features = features or load_features(NETWORK).to(x.device)
-    penalty = perceptual_penalty(x, features, budget.budget)
-    found = pgd(x, lambda images: objective(images) + budget.weight * penalty(images), ball, loop=loop, rule=Adam)
+    beyond, others = perceptual_penalty(x, features, budget.budget), loop.penalty
+
+    def penalty(images: Images) -> PerImage:
+        own = budget.weight * beyond(images)
+        return own + others(images) if others else own
+
+    found = pgd(x, objective, ball, loop=replace(loop, penalty=penalty), rule=Adam)
     return within_budget(found, x, features, budget.budget) if budget.hard else found
 
 

@@ -75,9 +75,9 @@ class Trace:
 def transfer_doubts(transfer: Float[Tensor, " b"], white_box: Float[Tensor, " b"]) -> list[str]:
     """A doubt if attacks made on another model hurt more, on average, than those made on the model itself.
 
-    `transfer` and `white_box` are the harm done to each image, larger for worse.
+    `transfer` and `white_box` are the harm done to each image, larger for worse. There is an entry for each image on which the
+    transferred attack is stronger.
     """
     if transfer.mean() <= white_box.mean():
         return []
-    share = (transfer > white_box).float().mean()
-    return [f"transfer is stronger than white-box on {share:.0%} of the images: the white-box attack is too weak"]
+    return ["the same attack in transfer is stronger: this one is too weak"] * int((transfer > white_box).sum())
