@@ -13,7 +13,7 @@ from PIL import Image
 
 from conftest import small_kl
 from heard import Heard
-from pipelines import little
+from pipelines import little, sd15
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.pgd import pgd
@@ -125,7 +125,7 @@ def test_a_second_vae_is_named_in_the_record_and_has_to_fit(tmp_path, vae):
     source, twin = save_noise(tmp_path / "in" / "a.png", 16, 16), small_kl(channels=16)
     twin.save(tmp_path / "twin")
     (record,) = run(source.parent, vae, also=str(tmp_path / "twin"))
-    assert record["also"] == [twin.fingerprint()]
+    assert record["also"] == [{"vae": twin.fingerprint(), **twin.settings()}]
     with pytest.raises(InputError, match="reduces images by 8 and the first by 4"):
         prepare(Request("latent", also="tiny"), vae)
     with pytest.raises(InputError, match="takes one VAE; leave out --also"):
@@ -200,6 +200,16 @@ def test_another_vae_is_another_run(folder, vae):
     vae.model.encoder.conv_in.weight.mul_(1.1)
     with pytest.raises(InputError, match="vae was"):
         run(folder, vae)
+
+
+@pytest.mark.parametrize("name", ["advdm", "photoguard-encoder"])
+def test_another_sampling_is_another_run(name):
+    first = sd15(small_kl(), little=True)
+    second = sd15(small_kl(), "v_prediction" if name == "advdm" else "epsilon", little=True)
+    if name != "advdm":
+        second.pipe.vae.register_to_config(shift_factor=0.2)
+    attacks = [prepare(Request(name, steps=1), pipeline) for pipeline in (first, second)]
+    assert attacks[0].settings() != attacks[1].settings() and attacks[0].made_from() != attacks[1].made_from()
 
 
 def test_an_image_of_another_folder_replaces_none_of_the_same_name(folder, vae):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from conftest import small_kl
 from heard import Heard
-from pipelines import little, pixel
+from pipelines import little, pixel, sd15
 from small import RandomFeatures
 from srlvae import provenance
 from srlvae.bench import cache, distances, estimates
@@ -42,6 +42,7 @@ from srlvae.images import read_image
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.report.rows import find_row, find_rows, made_on, measured_value
+from srlvae.rng import named_generator, uniform_like
 from twins import PooledFeatures, SmallClip, hardened_twin
 
 PROTOCOL = EditingProtocol(
@@ -335,6 +336,39 @@ def test_a_living_process_shows_it(tmp_path, monkeypatch):
     assert sign.stat().st_mtime > 0
 
 
+def test_a_vae_of_another_shape_is_refused_and_one_with_another_decoder_is_told(pipeline, hardened, folder, result):
+    with pytest.raises(InputError, match="4 channels, 4 times smaller .* and the other of 16 channels, 4 times"):
+        run(pipeline, small_kl(16), folder, out="other")
+    assert result["doubts"] == []
+    with torch.no_grad():
+        other = hardened_twin()
+        next(other.model.decoder.parameters()).add_(0.1)
+    assert pipeline.vae.differences(other) == [
+        "the two VAEs do not share a decoder: what is measured is not their encoders alone"
+    ]
+    with torch.no_grad():
+        next(other.model.decoder.parameters()).sub_(0.1)
+    other.model.register_to_config(scaling_factor=0.5)
+    assert "the two VAEs scale their latents differently" in pipeline.vae.differences(other)
+
+
+def test_the_noise_of_a_purifier_is_not_that_of_an_attack(pipeline):
+    x, names = torch.full((4, 3, 32, 32), 0.5), ["a", "b", "c", "d"]
+    start = uniform_like(x, [named_generator(0, name) for name in names])
+    noise = Purifiers(pipeline).run(ChosenPurifier("gaussian-noise"), x, names, 0) - x
+    # Of 12,288 pairs; torch makes normal draws of the very numbers of uniform ones.
+    assert abs(torch.corrcoef(torch.stack([start.flatten(), noise.flatten()]))[0, 1]) < 0.05
+
+
+def test_purified_images_are_kept_under_all_that_their_pipeline_depends_on(tmp_path):
+    x, chosen, keys = torch.rand(1, 3, 32, 32), ChosenPurifier("sdedit"), set()
+    for kind in ("epsilon", "v_prediction"):
+        purifiers = Purifiers(sd15(small_kl(), kind, little=True))
+        keys |= {*purifiers.images(chosen, ImageSet(["a"], x), ["a"], 0, Cache(tmp_path / "cache", 1)).keys}
+        keys.add(str(purifiers.through(chosen).settings()))
+    assert len(keys) == 4
+
+
 def test_images_behind_a_purifier_with_a_pipeline_of_its_own_are_kept(pipeline, tmp_path, monkeypatch):
     pixel().save_pretrained(tmp_path / "ddpm")
     chosen, x = ChosenPurifier("diffpure", str(tmp_path / "ddpm"), {"t": 2}), torch.rand(2, 3, 16, 16)
@@ -448,12 +482,9 @@ def test_transfer_that_hurts_more_than_white_box_is_a_doubt(pipeline, hardened, 
     x, _ = load_photographs(folder, 4, pipeline.size, 0)
     rows = bench.EditedRows(Editor(pipeline, hardened, x, PROTOCOL, Cache(folder.parent / "out" / "cache", 3)))
     own, other = (Cell("photoguard-encoder", 15 / 255, made_on) for made_on in ("hardened", "original"))
-    given = next(row for row in rows_of(result) if row.access == "white-box" and row.defence == "hardened")
-    assert not any("too weak" in doubt for doubt in given.doubts)
-    rows.pair_distances[other, "hardened"] = [100.0, 100.0, 0.0, 0.0] * 2
-    found = rows.row(own, "hardened")
-    # Once for each photograph, of which each has two edits.
-    assert sum("too weak" in doubt for doubt in found.doubts) == 2
+    for transfer, count in (([0.0] * 4, 0), ([100.0, 100.0, 0.0, 0.0], 2)):
+        rows.pair_distances[other, "hardened"] = transfer
+        assert sum("too weak" in doubt for doubt in rows.row(own, "hardened").doubts) == count
 
 
 def pictures(seed: int) -> torch.Tensor:

@@ -64,6 +64,36 @@ def test_the_table_has_a_line_an_attack_and_what_its_maker_knew_and_columns_a_mo
     assert any("it is flat" in flag for flag in flags_of(rows))
 
 
+def test_numbers_of_other_protocols_do_not_stand_side_by_side(tmp_path):
+    few, many = entry_of(tmp_path), entry_of(tmp_path, 70.0, "other")
+    assert {row["protocol"] for row in few} == {row["protocol"] for row in many}
+    tables = leaderboard_tables([*few, *({**row, "protocol": "another", "n": 512} for row in many)])
+    kid = [(title, header[3:]) for title, (header, _) in tables if "kid" in title]
+    assert kid == [
+        ("editing: 1000 × kid (net), n = 2", ["mine: original", "mine: hardened"]),
+        ("editing: 1000 × kid (net), n = 512", ["other: original", "other: hardened"]),
+    ]
+
+
+def test_another_norm_is_another_budget(tmp_path):
+    rows = entry_of(tmp_path)
+    _, (_, lines) = leaderboard_tables([*rows, *({**row, "norm": "rms"} for row in rows)])[0]
+    assert {line[0] for line in lines} == {"none", "photoguard-encoder", "none (rms)", "photoguard-encoder (rms)"}
+
+
+def test_a_leaderboard_of_any_name_has_a_page_beside_it(tmp_path):
+    board = tmp_path / "run" / "board.json"
+    write_run(tmp_path / "run")
+    add_rows(board, entry_of(tmp_path))
+    page = write_report([board])
+    assert page == tmp_path / "run" / "board.html" and "<h1>Leaderboard</h1>" in page.read_text(encoding="utf-8")
+    assert "| photoguard-encoder |" in (tmp_path / "run" / "board.md").read_text(encoding="utf-8")
+    # The page of what else lies there is another one.
+    assert "<h1>Leaderboard</h1>" not in write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="give one leaderboard alone"):
+        write_report([board, tmp_path / "run"])
+
+
 def test_a_file_that_is_no_leaderboard_is_an_error_that_says_so(tmp_path):
     board = tmp_path / "leaderboard.json"
     for text in ('{"rows": [1]}', '{"rows": [{"model": "a"}]}', "{}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from conftest import small_kl
 from pipelines import sd15, sdxl
 from small import RandomFeatures
 from srlvae.attacks.engine.ball import Ball, Perceptual
-from srlvae.attacks.engine.perceptual import perceptual_penalty, within_budget
-from srlvae.attacks.engine.pgd import Loop
+from srlvae.attacks.engine.perceptual import perceptual_penalty, perceptual_pgd, within_budget
+from srlvae.attacks.engine.pgd import Loop, pgd
 from srlvae.attacks.engine.surrogate import Surrogate, Tuning, copied, tune
 from srlvae.attacks.papers.ace import Settings, ace, ace_objective
 from srlvae.attacks.papers.advdm import denoising_objective
@@ -356,6 +357,23 @@ def test_attacks_with_a_perceptual_budget_need_no_ball(attack, x):
     ball = Ball(None, 3, 0.05, perceptual=Perceptual(0.01, hard=True) if attack is glaze else Perceptual(1.0))
     adversarial = attack(x, pipeline=pipeline(), ball=ball, generators=draws(), features=RandomFeatures())
     assert not torch.equal(adversarial, x) and adversarial.min() >= 0 and adversarial.max() <= 1
+
+
+def test_a_perceptual_budget_is_one_of_the_image_behind_a_view_too(x):
+    """An objective that sees the same in a mirror; the network of the budget does not."""
+    ball, features = Ball(None, 4, 0.02, perceptual=Perceptual(0.001, weight=100.0)), RandomFeatures()
+
+    def darkness(images):
+        return images.mean((1, 2, 3))
+
+    views = [Loop(view=view) for view in (lambda images: images, lambda images: images.flip(-1))]
+    seen, mirrored = (perceptual_pgd(x, darkness, ball, features=features, loop=loop) for loop in views)
+    torch.testing.assert_close(mirrored, seen)
+    assert not torch.equal(seen, pgd(x, darkness, replace(ball, perceptual=None)))
+    # What a loop adds of its own stays.
+    loop, loose = Loop(penalty=lambda images: -5 * darkness(images)), replace(ball, perceptual=Perceptual(10.0))
+    brighter = perceptual_pgd(x, darkness, loose, features=features, loop=loop)
+    assert (brighter.mean((1, 2, 3)) > x.mean((1, 2, 3))).all()
 
 
 # --- sources

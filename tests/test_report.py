@@ -30,7 +30,7 @@ from srlvae.report.editing_page import doubts
 from srlvae.report.editing_variants import square_doubts, steps_table, variants_table, white_box_table, worst_table
 from srlvae.report.page import write_report
 from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
-from srlvae.report.rows import find_rows, format_factor
+from srlvae.report.rows import find_rows, format_factor, format_share_left
 from srlvae.report.scan_tables import knowing_table
 from srlvae.report.verdicts import verdicts
 
@@ -230,6 +230,20 @@ def test_a_factor_of_what_is_not_above_zero_is_the_least_that_is_left():
     for kid, text in ((0.002, "5.0"), (-0.001, "> 2.0"), (-0.01, "no distance left")):
         after.measures["kid"] = Estimate(kid, kid - 0.006, kid + 0.006, 2)
         assert format_factor(before, after, "kid") == text
+    before.measures["kid"] = Estimate(-0.001, -0.01, 0.01, 2)
+    assert format_factor(before, after, "kid") == format_share_left(before, after, "kid") == "– no distance to begin with"
+
+
+def test_a_purifier_is_compared_where_the_attacker_knew_as_much(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    (before,) = [text for _, text in verdicts(result) if text.startswith("jpeg")]
+    # An attack through the purifier, and the worst of several: neither has a row of hardening in transfer beside it.
+    known = replace(row("photoguard-encoder", "15/255", "original", "jpeg", 1.0, 0.8), access="white-box")
+    worst = row("worst case", "15/255", "original", "jpeg", 1.0, 0.8)
+    hardened = row("worst case", "15/255", "original", "hardened", 90.0, 0.8)
+    original = replace(row("worst case", "15/255", "original", "none", 100.0, 0.8), access="white-box")
+    result["rows"] += as_data([known, worst, hardened, original])
+    assert [text for _, text in verdicts(result) if text.startswith("jpeg")] == [before]
 
 
 def test_gains_and_costs_stand_beside_each_other(tmp_path):
