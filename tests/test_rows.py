@@ -14,19 +14,17 @@ from srlvae.config import budget, fraction
 from srlvae.errors import InputError
 from srlvae.metrics.roc import shares_below
 from srlvae.metrics.shares import wilson_interval
+from srlvae.report.numbers import counted, format_estimate, format_share
 from srlvae.report.rows import (
     NO_ATTACK,
     attack_label,
     budgets,
     cost_cells,
-    counted,
     factor,
     find_pair,
     find_row,
     find_rows,
-    format_estimate,
     format_pair,
-    format_share,
     made_on,
     main_budget,
     share_left,

@@ -7,6 +7,7 @@ from typing import Any
 from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.editing import Measure, headline_measures
 from srlvae.report.editing_variants import adaptive_cell
+from srlvae.report.numbers import format_estimate
 from srlvae.report.rows import (
     MAIN_BUDGETS,
     Table,
@@ -14,7 +15,6 @@ from srlvae.report.rows import (
     distinct_values,
     find_row,
     find_rows,
-    format_estimate,
     made_on,
     main_budget,
     main_rows,

@@ -12,9 +12,9 @@ from srlvae.bench.rows import VAE_OF, Row, vae_of
 from srlvae.errors import InputError
 from srlvae.files import read_record
 from srlvae.metrics.projection import DIMENSIONS
+from srlvae.report.numbers import THOUSANDTHS, format_estimate, heading
 from srlvae.report.rows import (
     NO_ATTACK,
-    THOUSANDTHS,
     Table,
     attack_label,
     budgets,
@@ -23,11 +23,9 @@ from srlvae.report.rows import (
     find_pair,
     find_row,
     find_rows,
-    format_estimate,
     format_factor,
     format_pair,
     group_rows,
-    heading,
     is_worst_case,
     made_on,
     main_budget,
@@ -45,7 +43,7 @@ class Measure:
 
     - key: its name in the rows.
     - label: its name for readers, with the network that measured it.
-    - spec: the format of its numbers, as `report.rows.format_estimate` takes it.
+    - spec: the format of its numbers, as `report.numbers.format_estimate` takes it.
     - better: an arrow, ↓ or ↑, in the direction that is better.
     """
 

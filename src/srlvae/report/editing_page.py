@@ -18,19 +18,10 @@ from srlvae.report.editing import (
     summary_table,
 )
 from srlvae.report.editing_variants import square_doubts, step_curves, steps_table, variants_table, white_box_table, worst_table
+from srlvae.report.numbers import format_estimate
 from srlvae.report.plots import STYLES, Point, plot_costs, plot_editing, point
 from srlvae.report.render import inline_sheet
-from srlvae.report.rows import (
-    NO_ATTACK,
-    budgets,
-    distinct_values,
-    doubts_of,
-    find_row,
-    find_rows,
-    format_estimate,
-    main_rows,
-    rows_of,
-)
+from srlvae.report.rows import NO_ATTACK, budgets, distinct_values, doubts_of, find_row, find_rows, main_rows, rows_of
 from srlvae.report.verdicts import verdicts
 
 

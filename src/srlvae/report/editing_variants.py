@@ -6,6 +6,7 @@ from typing import Any
 
 from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.editing import Measure, headline_measures, measures_of
+from srlvae.report.numbers import format_estimate
 from srlvae.report.plots import STYLES, Point, point
 from srlvae.report.rows import (
     Table,
@@ -14,7 +15,6 @@ from srlvae.report.rows import (
     find_pair,
     find_row,
     find_rows,
-    format_estimate,
     format_factor,
     format_pair,
     format_share_left,

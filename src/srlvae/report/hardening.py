@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from srlvae.bench.rows import Row
+from srlvae.report.numbers import format_estimate
 from srlvae.report.plots import Point, point
-from srlvae.report.rows import Table, distinct_values, find_row, find_rows, format_estimate, measured_value, rows_of
+from srlvae.report.rows import Table, distinct_values, find_row, find_rows, measured_value, rows_of
 
 # The columns of the table: label, attack, access, measure, and whether larger numbers are better.
 MEASURES = (

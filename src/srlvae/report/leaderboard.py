@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from srlvae.bench.rows import Estimate
-from srlvae.report.rows import THOUSANDTHS, Table, format_estimate, heading, label
+from srlvae.report.numbers import THOUSANDTHS, format_estimate, heading
+from srlvae.report.rows import Table, label
 
 # The benchmark and the measure of each table, with the format of its numbers.
 SHOWN = (

@@ -8,13 +8,13 @@ from typing import Any
 
 from srlvae.bench.rows import Estimate, Row
 from srlvae.metrics.shares import clustered_interval
+from srlvae.report.numbers import format_share
 from srlvae.report.rows import (
     Table,
     attack_label,
     defence_label,
     distinct_values,
     find_rows,
-    format_share,
     group_rows,
     made_on,
     measured_value,

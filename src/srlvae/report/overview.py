@@ -6,19 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from srlvae.bench.rows import VAE_OF, Row
+from srlvae.report.numbers import THOUSANDTHS, counted, format_estimate, format_share
 from srlvae.report.poisoning import largest_count, pooled_share, swept_rows
-from srlvae.report.rows import (
-    MAIN_BUDGET,
-    THOUSANDTHS,
-    Table,
-    cost_cells,
-    counted,
-    find_pair,
-    find_row,
-    format_estimate,
-    format_share,
-    rows_of,
-)
+from srlvae.report.rows import MAIN_BUDGET, Table, cost_cells, find_pair, find_row, rows_of
 from srlvae.report.scan_tables import AS_IT_COMES
 
 Result = Mapping[str, Any]

@@ -10,13 +10,13 @@ from srlvae.bench.poison_defences import SCAN
 from srlvae.bench.rows import VAE_OF, Estimate, Row
 from srlvae.config import fraction
 from srlvae.metrics.shares import clustered_interval
+from srlvae.report.numbers import format_share
 from srlvae.report.plots import Point
 from srlvae.report.rows import (
     Table,
     defence_label,
     distinct_values,
     find_rows,
-    format_share,
     group_rows,
     made_on,
     main_rows,

@@ -1,4 +1,4 @@
-"""Finds rows of results, compares them, and formats their numbers. Everything that shows a number uses these functions."""
+"""Finds rows of results and compares them, for everything that shows numbers; `report.numbers` writes these as text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from srlvae.attacks.table import NOISES
 from srlvae.bench.cells import BEFORE_HARDENED, MADE_ON
-from srlvae.bench.rows import WORST_CASE, Access, Estimate, Row, read_rows, vae_of
+from srlvae.bench.rows import WORST_CASE, Access, Row, read_rows, vae_of
 from srlvae.config import fraction
-from srlvae.metrics.shares import wilson_interval
+from srlvae.report.numbers import format_estimate, format_number
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -20,8 +20,6 @@ MAIN_BUDGET = "15/255"
 NO_ATTACK = ("none", *NOISES)
 # In place of a factor or a share of a distance that is not above zero, as an unbiased one of equal sets may be.
 NO_DAMAGE = "– no distance to begin with"
-# The format of KID, whose numbers are small: readers see a thousand times as much.
-THOUSANDTHS = "1000×.1f"
 
 
 def rows_of(result: Mapping[str, Any], key: str = "rows") -> list[Row]:
@@ -154,7 +152,7 @@ def format_share_left(before: Row, after: Row, measure: str) -> str:
     """The share that is left, as text in percent, if there was anything."""
     if measured_value(before, measure) <= 0:
         return NO_DAMAGE
-    return f"{_format_number(100 * share_left(before, after, measure), '.0f')} %"
+    return f"{format_number(100 * share_left(before, after, measure), '.0f')} %"
 
 
 def main_budget(rows: Iterable[Row]) -> str:
@@ -174,47 +172,9 @@ def grey_levels(row: Row) -> float:
     return fraction(str(row.condition["eps"])) * 255
 
 
-def format_estimate(estimate: Estimate, spec: str, interval: bool = True) -> str:
-    """An estimate as text, with its interval if it has one and `interval` is set.
-
-    `spec` is the format of its numbers, such as `.1f` or `.0%`, or THOUSANDTHS for a thousand times the number. An estimate
-    without a value is infinite, and shown as `equal`.
-    """
-    if estimate.value is None:
-        return "equal"
-    value, *ends = (_format_number(v, spec) for v in (estimate.value, estimate.low, estimate.high) if v is not None)
-    return f"{value} [{', '.join(ends)}]" if ends and interval else value
-
-
-def heading(label: str, spec: str) -> str:
-    """The label above numbers in a format: with the factor by which they are multiplied, if they are."""
-    factor = spec.rpartition("×")[0]
-    return f"{factor} × {label}" if factor else label
-
-
-def _format_number(value: float, spec: str) -> str:
-    """The number as text, without a minus before zero."""
-    factor, _, spec = spec.rpartition("×")
-    text = format(value * float(factor or 1), spec)
-    return text[1:] if text.startswith("-") and not text.strip("-0.%") else text
-
-
 def format_pair(found: tuple[Row, Row] | None, measure: str, spec: str, interval: bool = False) -> str:
     """A measure of a pair of rows, written original → hardened. Blank if there is no pair."""
     return " → ".join(format_estimate(row.measures[measure], spec, interval) for row in found) if found else ""
-
-
-def format_share(estimate: Estimate, interval: bool = True) -> str:
-    """A share as text in percent, such as `62 % [50, 73]`."""
-    value, *ends = (_format_number(100 * v, ".0f") for v in (estimate.value, estimate.low, estimate.high) if v is not None)
-    return f"{value} % [{', '.join(ends)}]" if ends and interval else f"{value} %"
-
-
-def counted(estimate: Estimate) -> Estimate:
-    """A share of independent images with Wilson's 95 % interval, whatever interval it came with."""
-    if estimate.value is None:
-        return estimate
-    return Estimate(estimate.value, *wilson_interval(estimate.value, estimate.n), estimate.n)
 
 
 def defence_label(defence: str) -> str:

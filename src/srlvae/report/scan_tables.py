@@ -6,18 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from srlvae.bench.rows import VAE_OF, Row
-from srlvae.report.rows import (
-    NO_ATTACK,
-    Table,
-    budgets,
-    counted,
-    distinct_values,
-    find_row,
-    find_rows,
-    format_estimate,
-    format_share,
-    rows_of,
-)
+from srlvae.report.numbers import counted, format_estimate, format_share
+from srlvae.report.rows import NO_ATTACK, Table, budgets, distinct_values, find_row, find_rows, rows_of
 
 # The handling of images to which nothing happened between the attack and the scan.
 AS_IT_COMES = "as it comes"

@@ -6,18 +6,16 @@ from typing import Any
 
 from srlvae.bench.rows import VAE_OF, Row
 from srlvae.report.editing import headline_measures
+from srlvae.report.numbers import THOUSANDTHS, format_estimate, heading
 from srlvae.report.rows import (
     MAIN_BUDGETS,
-    THOUSANDTHS,
     attack_label,
     distinct_values,
     find_pair,
     find_row,
     find_rows,
-    format_estimate,
     format_factor,
     format_pair,
-    heading,
     main_rows,
     measured_value,
     rows_of,
