@@ -8,6 +8,7 @@ import signal
 
 from rich.console import Console
 
+from srlvae.cli import shared
 from srlvae.cli.drawing import Bars
 from srlvae.events import Listener
 
@@ -42,6 +43,16 @@ def test_names_in_notes_are_printed_as_they_are():
     with Bars(Console(file=log, width=120)) as bars:
         bars.at("rows", 1, 1, "[red]a.png[/red]")
     assert "[red]a.png[/red]" in log.getvalue()
+
+
+def test_a_table_too_wide_for_the_terminal_is_a_list(capsys, monkeypatch):
+    header, line = ["attack", "distance", "measured in words"], ["photoguard", "", "1.0"]
+    monkeypatch.setattr(shared.console, "width", 60)
+    shared.show_table(header, [line])
+    assert "┃" in capsys.readouterr().out
+    monkeypatch.setattr(shared.console, "width", 20)
+    shared.show_table(header, [line])
+    assert capsys.readouterr().out.splitlines() == ["photoguard", "  measured in words: 1.0"]
 
 
 def test_a_signal_asks_for_a_stop_and_handlers_are_put_back():

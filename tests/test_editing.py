@@ -22,9 +22,11 @@ from heard import Heard
 from pipelines import little, pixel, sd15
 from small import RandomFeatures
 from srlvae import provenance
+from srlvae.attacks.prepared import prepare
+from srlvae.attacks.request import Request
 from srlvae.bench import cache, distances, estimates
 from srlvae.bench import edited as bench
-from srlvae.bench.attacked import ImageSet
+from srlvae.bench.attacked import ImageSet, attacked_images, photograph_set
 from srlvae.bench.cache import STAGES, Cache, key_of, key_of_image, start_heartbeat, wait_for
 from srlvae.bench.cells import CLEAN, Cell
 from srlvae.bench.distances import EditDistances, Networks
@@ -38,7 +40,8 @@ from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol
 from srlvae.bench.purifiers import Purifiers
 from srlvae.bench.rows import Row, read_measures, read_rows
 from srlvae.errors import InputError
-from srlvae.images import read_image
+from srlvae.events import Listener
+from srlvae.images import read_image, to_levels
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.report.rows import find_row, find_rows, made_on, measured_value
@@ -325,6 +328,32 @@ def test_a_sign_of_an_earlier_run_is_none_of_this_one(tmp_path, monkeypatch):
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: (time.sleep(0.5), (tmp_path / "late.png").touch()))
         assert wait_for(tmp_path / "late.png", tmp_path, 1).exists()
+
+
+def test_a_wish_to_stop_ends_a_benchmark_after_what_was_made_and_it_goes_on(pipeline, hardened, folder, result):
+    heard = Heard(stop_at=3, bar="images")
+    with pytest.raises(KeyboardInterrupt):
+        run(pipeline, hardened, folder, out="stopped", listener=heard)
+    # A batch of three of the four photographs' edits, and no step of anything after it.
+    kept_images = list((folder.parent / "stopped" / "cache").rglob("*.png"))
+    assert heard.numbers == [3] and len(kept_images) == 3
+    again = run(pipeline, hardened, folder, out="stopped")
+    assert [row["measures"] for row in again["rows"]] == [row["measures"] for row in result["rows"]]
+
+
+def test_a_wish_to_stop_is_heard_at_every_step_of_an_attack(pipeline, hardened, tmp_path):
+    class Stopped(Listener):
+        asked = 0
+
+        def should_stop(self):
+            self.asked += 1
+            return self.asked == 2
+
+    attack = prepare(Request("photoguard-encoder", steps=9), pipeline)
+    clean, listener = photograph_set(to_levels(torch.rand(1, 3, 32, 32)) / 255), Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        attacked_images(attack, clean, Cache(tmp_path / "cache", 1, listener))
+    assert listener.asked == 2
 
 
 def test_a_living_process_shows_it(tmp_path, monkeypatch):

@@ -109,6 +109,10 @@ def test_one_call_measures_a_model_in_both_benchmarks_and_its_page_names_it(fold
     attacks = (dataclasses.replace(EDITING.attacks[1], white_box=True),)
     protocols = RECONSTRUCTION, dataclasses.replace(EDITING, attacks=attacks, purifiers=(), prompts_an_image=1)
     given = little(small_kl()), hardened_twin(), folder, tmp_path / "out", protocols, ENTRY
+    (tmp_path / "notes.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="is no leaderboard"):
+        bench_all(*given, leaderboard=tmp_path / "notes.json")
+    assert not (tmp_path / "out" / "reconstruction").exists()
     rows = bench_all(*given)
     assert {row["benchmark"] for row in rows} == {"reconstruction", "editing"}
     assert json.loads((tmp_path / "out" / "leaderboard.json").read_text(encoding="utf-8"))["rows"] == rows

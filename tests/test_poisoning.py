@@ -179,6 +179,12 @@ def test_a_concept_that_the_judge_does_not_know_is_named(folder):
         sweep(folder, dataclasses.replace(PROTOCOL, pairs=(Pair("cat", "horse"),)))
 
 
+def test_a_folder_without_the_classes_is_told_what_the_protocol_takes(folder):
+    (folder / "dogs").rename(folder / "other")
+    with pytest.raises(InputError, match="has no folder dogs; the protocol takes a folder .* for each of: cats, dogs"):
+        made_of(folder)
+
+
 def test_a_folder_of_too_few_photographs_is_named(folder):
     for file in ("2.png", "3.png"):
         (folder / "dogs" / file).unlink()

@@ -41,6 +41,13 @@ def test_another_run_is_named_and_touches_nothing(tmp_path):
     assert (tmp_path / "run.json").read_bytes() == before
 
 
+def test_of_many_differences_three_are_named(tmp_path):
+    claim(tmp_path, "run.json", {name: 0 for name in "abcde"})
+    (tmp_path / "work.bin").write_bytes(b"1")
+    with pytest.raises(InputError, match="b was 0, is 1; c was 0, is 1; and 2 more; give a new folder"):
+        claim(tmp_path, "run.json", {name: 1 for name in "abcde"})
+
+
 def test_a_record_alone_is_a_free_folder(tmp_path):
     claim(tmp_path, "run.json", RUN)
     assert claim(tmp_path, "run.json", {"vae": "other"}, resume=False) is False

@@ -85,6 +85,8 @@ def test_tables_of_what_is_known_of_an_archive_are_no_shards(shards):
     assert [Path(shard).name for shard in find_shards(str(shards))] == ["00000.tar", "00001.tar", "00002.tar"]
     assert find_shards(str(shards / "*1.tar")) == find_shards(str(shards / "00001.tar"))
     assert find_shards(str(shards / "none")) == [] and find_shards("owner/name") == []
+    with pytest.raises(InputError, match=r"no file matches .*none\*\.tar; check the folder"):
+        find_shards(str(shards / "none*.tar"))
 
 
 def test_shards_are_read_in_a_store(shards):

@@ -75,6 +75,7 @@ def generate_files(
                     else:
                         write_image(paths[i], image)
                 left_out.listener.at("images", j * count + part[-1] + 1, total)
+                left_out.listener.check()
             rows.append([path if path.exists() else None for path in paths])
         left_out.check_left(total - len(left_out.files))
     finally:
@@ -128,6 +129,7 @@ def edit_files(
             except (UnreadableError, BlackedOutError) as error:
                 left_out.add(source.path, error.reason)
             listener.at("images", number, len(found))
+            listener.check()
         left_out.check_left(len(rows))
     finally:
         left_out.write(out)

@@ -32,3 +32,8 @@ class Listener:
     def should_stop(self) -> bool:
         """Whether to stop at the next step and keep what is there."""
         return False
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the work is to stop, where nothing has to be saved before."""
+        if self.should_stop():
+            raise KeyboardInterrupt

@@ -16,6 +16,9 @@ from pathlib import Path
 from srlvae.errors import InputError
 from srlvae.files import LEFT_OUT, digest, new_name, read_record, write_json
 
+# How many differences between two runs an error names.
+NAMED = 3
+
 
 def claim(
     out: Path, record: str, run: dict, *, free: Collection[str] = (), finished: str | None = None, resume: bool = True
@@ -90,7 +93,8 @@ def earlier_record(out: Path, record: str, run: dict, free: Collection[str] = ()
     before = read_record(out / record)
     changed = _differences(before, json.loads(json.dumps(run)), free)
     if changed:
-        raise InputError(f"{out} was begun with other settings: {'; '.join(changed)}; give a new folder")
+        more = f"; and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        raise InputError(f"{out} was begun with other settings: {'; '.join(changed[:NAMED])}{more}; give a new folder")
     return before
 
 

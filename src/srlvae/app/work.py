@@ -39,11 +39,6 @@ class Watcher(Listener):
         """Whether the user has asked to stop, or has gone."""
         return self.stop.is_set()
 
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if the user has asked to stop."""
-        if self.should_stop():
-            raise KeyboardInterrupt
-
 
 def sentence(error: BaseException) -> str:
     """What the page says of an error: one sentence, without the folders in which uploads lie."""

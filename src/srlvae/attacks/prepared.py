@@ -148,8 +148,7 @@ class PreparedAttack:
 
         def stepped(step: int, objective: float) -> None:
             listener.at("steps", step, total, f"objective {objective:.4g}")
-            if listener.should_stop():
-                raise KeyboardInterrupt
+            listener.check()
 
         return Trace(stepped)
 

@@ -130,7 +130,7 @@ def attacked_images(attack: PreparedAttack, clean: ImageSet, cache: Cache) -> Im
     keys = [key_of("attacked", **settings, source=key) for key in clean.keys]
 
     def make(part: list[int]) -> tuple[Tensor, list[Any]]:
-        trace = Trace()
+        trace = Trace(lambda step, objective: cache.listener.check())
         found = attack.perturb(clean.images[part].to(attack.vae.device), [clean.keys[i] for i in part], trace)
         said = [{"doubts": doubts, "fell": trace.fell_at_last(i)} for i, doubts in enumerate(trace.doubts(len(part)))]
         return found, [{**settings, **own} for own in said]

@@ -36,7 +36,7 @@ class Cache:
     """A folder of PNG files with notes on them, and of records, which are JSON files. Every file is named by its key.
 
     - batch_size: how many images are made at a time.
-    - listener: hears of every batch that is made.
+    - listener: hears of every batch that is made, and its wish to stop raises KeyboardInterrupt once that batch is kept.
     - shared: whether processes that run together ask for the same images. If so, each makes a share of what is missing and
       waits for the others' files. If not, each process makes all the images that it asks for.
     """
@@ -80,6 +80,7 @@ class Cache:
                 if not look(i):
                     raise AssertionError(f"{self.path(keys[i])}: this must not be kept; it may be an image beyond its budget")
             self.listener.at("images", start + len(part), len(share))
+            self.listener.check()
         if self.shared and state.num_processes > 1:
             turn = finish_share(self.folder, state.process_index)
             for i in range(len(keys)):
@@ -116,6 +117,7 @@ class Cache:
         """
         if not self.has_record(key, picture):
             write_kept_record(self.path(key, ".json"), key, make())
+            self.listener.check()
         return read_kept_record(self.path(key, ".json"), key)
 
     def has_record(self, key: str, picture: Path | None = None) -> bool:

@@ -62,7 +62,12 @@ def bench_all(
 
     Both benchmarks have a folder in `out`, and go on where they were cut off. `leaderboard` is a file that may hold other
     models; by default it is one in `out`. Returns the rows of this model, or none in processes that do not write.
+
+    Raises InputError for a file that is no leaderboard, before anything is measured.
     """
+    board = leaderboard or out / LEADERBOARD
+    if board.exists():  # before hours of work, not after them
+        read_leaderboard(board)
     results = [
         reconstruction(pipeline.vae, hardened, folder, out / "reconstruction", protocols[0], listener),
         editing(pipeline, hardened, folder, out / "editing", protocols[1], listener),
@@ -70,7 +75,7 @@ def bench_all(
     if not all(results):
         return []
     rows = [flat for result in results for flat in flat_rows(result, entry)]
-    add_rows(leaderboard or out / LEADERBOARD, rows)
+    add_rows(board, rows)
     return rows
 
 

@@ -79,11 +79,15 @@ def find_photographs(folder: Path, size: int, seed: int, left_out: LeftOut | Non
 def find_class_folders(folder: Path, needed: Mapping[str, int], size: int, left_out: LeftOut) -> dict[str, Photographs]:
     """All photographs in folders of classes below `folder`. needed: how many each of them must have, by its name.
 
-    Raises InputError for a folder that does not lie in `folder`, and for one with fewer photographs.
+    Raises InputError for a folder that is not there or does not lie in `folder`, and for one with fewer photographs.
     """
     if outside := [name for name in needed if leads_out(folder / name, folder)]:
         raise InputError(
             f"the protocol has the folder {outside[0]}, which does not lie in {folder} (--follow-links lets it in)"
+        )
+    if folder.is_dir() and (missing := [name for name in needed if not (folder / name).exists()]):
+        raise InputError(
+            f"{folder} has no folder {missing[0]}; the protocol takes a folder of photographs for each of: {', '.join(needed)}"
         )
     found = {name: find_photographs(folder / name, size, 0, left_out) for name in needed}
     for name, photographs in found.items():

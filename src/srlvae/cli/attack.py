@@ -107,7 +107,9 @@ def attack(
             console.print(PASSES)
         return
     if not name or not images or out is None:
-        raise InputError("give an attack, images and --out; srlvae attack --list shows the attacks")
+        missing = {"an attack": not name, "images": not images, "--out": out is None}
+        listed = ", ".join(what for what, is_missing in missing.items() if is_missing)
+        raise InputError(f"give {listed}; srlvae attack --list shows the attacks")
     from srlvae.attacks.files import attack_files
     from srlvae.attacks.prepared import prepare
     from srlvae.attacks.request import Request

@@ -13,9 +13,11 @@ from srlvae.locks import hold
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders that `srlvae bench` wrote, or the file of a leaderboard.", metavar="DIR…")
+        list[Path], typer.Argument(help="Folders that `srlvae bench` wrote, or a leaderboard's file.", metavar="DIR…")
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for the page; by default the first DIR.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the page; by default the first DIR, or that of the file.")
+    ] = None,
 ) -> None:
     """Write the page of a benchmark again, or one of several runs.
 

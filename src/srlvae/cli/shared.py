@@ -17,6 +17,7 @@ from typing import Any, Literal, ParamSpec
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from srlvae.config import MOST_SEED
@@ -192,7 +193,8 @@ def show_doubts(doubts: Iterable[str]) -> None:
 
 
 def show_table(header: list[str], rows) -> None:
-    """Print a table: a header and lines of cells."""
+    """Print a table: a header and lines of cells. Where the terminal is too narrow for it, each line becomes a list."""
+    rows = list(rows)
     # Many columns stand close.
     table = Table(padding=(0, 1) if len(header) <= 6 else 0)
     for i, column in enumerate(header):
@@ -200,4 +202,12 @@ def show_table(header: list[str], rows) -> None:
         table.add_column(column, overflow="fold", no_wrap=(i > 0) if len(header) <= 4 else i == 0)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    # Of a table that no terminal cuts off: how wide it is with its words whole.
+    if Measurement.get(console, console.options.update(max_width=10_000), table).minimum <= console.width:
+        console.print(table)
+        return
+    for name, *cells in rows:
+        console.print(f"[bold]{name}[/]")
+        for title, cell in zip(header[1:], cells, strict=True):
+            if cell:
+                console.print(f"  {title}: {cell}")

@@ -42,7 +42,7 @@ def find_shards(source: str) -> list[str]:
     A source with a protocol, such as `s3://bucket/*.tar`, is looked up there. Tables beside archives of the same name are left
     out: img2dataset writes what is known of the pictures into them, and no pictures.
 
-    Raises InputError if the store cannot be reached.
+    Raises InputError if the store cannot be reached, or if nothing matches a pattern.
     """
     files, folder = _store(source)
     try:
@@ -50,6 +50,8 @@ def find_shards(source: str) -> list[str]:
         shards = sorted(file for file in found if reader_of(file) and files.isfile(file))
     except Exception as error:  # every store raises its own kinds
         raise InputError(f"cannot list {source}: {error}") from error
+    if "*" in folder and not found:
+        raise InputError(f"no file matches {source}; check the folder, and put the pattern in quotes")
     archives = {file.removesuffix(".tar") for file in shards}
     kept = [file for file in shards if not (file.endswith(".parquet") and file.removesuffix(".parquet") in archives)]
     return [files.unstrip_protocol(file) for file in kept] if "://" in source else kept

@@ -48,6 +48,9 @@ def parse(text: str | Path, kind: str) -> Source:
         return Source(Path(rest), word=word)
     found = _HUB.fullmatch(rest.removeprefix(HUB))
     if not found:
-        raise InputError(f"{text} is not a folder, hub id, bundled {kind} or file of weights; a hub id is written {SPELLING}")
+        raise InputError(
+            f"{text} is not a folder, hub id, bundled {kind} or file of weights; a hub id is written {SPELLING}, and "
+            "srlvae models lists what is bundled"
+        )
     hub_id(str(text), kind)
     return Source(None, found["repository"], found["inside"].strip("/"), found["revision"], word)

@@ -75,8 +75,7 @@ def scan(
                 csv.writer(table).writerows(_rows(one, files[one.path], left_out))
                 table.flush()
                 listener.at(str(folder), done, len(share))
-                if listener.should_stop():
-                    raise KeyboardInterrupt
+                listener.check()
         meet("looking at the images")
         seen = _seen(files, versions, list(read_evidence(out)))
         if lost := files.keys() - {path for path, _ in seen}:
@@ -87,6 +86,7 @@ def scan(
         for path, one in seen:
             if one.error:
                 left_out.add(path, one.error.removeprefix(f"{path}: "))
+        left_out.check_left(sum(not one.error for _, one in seen))
     finally:
         left_out.recall(out, [path for path, version in versions.items() if version in known.get(files[path], ())])
         if state.is_main_process:

@@ -85,6 +85,7 @@ def speed(
                 result["rows"] += as_data(rows_of_work(work, settings.rounds, clock_of(device)))
                 write_json(out / RESULT, result)
                 listener.at("works", len(result["rows"]), None, work.name)
+                listener.check()
     return result
 
 
