@@ -100,6 +100,8 @@ def test_a_run_without_encoders_and_one_of_another_vae_are_refused(runs, folder,
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has kept no encoders; run: srlvae harden"):
         hardening(small_kl(), [tmp_path / "empty"], folder, tmp_path / "out", SMALL)
+    with pytest.raises(InputError, match="two runs are called empty"):
+        hardening(small_kl(), [tmp_path / "empty", tmp_path / "other" / "empty"], folder, tmp_path / "out", SMALL)
     with pytest.raises(InputError, match="another base"):
         hardening(scaled(1.5), runs, folder, tmp_path / "other", SMALL)
 

@@ -52,6 +52,18 @@ def test_metadata_may_name_files_from_the_folder_above_and_whole_paths(folder):
     assert found(folder) == WANTED
 
 
+def test_names_as_other_systems_write_them_are_found(folder):
+    (folder / "cats/1.png").rename(folder / "cats/cafe\u0301.png")
+    (folder / "metadata.csv").write_text(
+        "\ufefffile_name;text\ncats/caf\u00e9.png;cat 1\ncats\\2.jpg;cat, 2\ndogs/1.png;dog 1\n"
+    )
+    assert found(folder) == {"cats/cafe\u0301.png": "cat 1", "cats/2.jpg": "cat, 2", "dogs/1.png": "dog 1"}
+    # An exact name comes first.
+    picture(7).save(folder / "cats/caf\u00e9.png")
+    with pytest.raises(InputError, match="has no line for it|has no caption"):
+        found(folder)
+
+
 def test_a_table_elsewhere_may_be_relative_to_the_images_or_to_itself(folder, tmp_path):
     (tmp_path / "table.jsonl").write_text(lines([{"file_name": f"in/{name}", "text": text} for name, text in WANTED.items()]))
     assert found(folder, tmp_path / "table.jsonl") == WANTED
@@ -106,6 +118,8 @@ def test_a_broken_image_without_a_caption_is_left_out(folder):
             "no text or caption; it has file_name, words.*column",
         ),
         ("metadata.jsonl", '{"file_name": "1.png", "text": ["a"]}', "the caption of 1.png in .* is not text"),
+        ("metadata.jsonl", '{"file_name": "1.png", "text": null}', "entry 1 has nothing in text; write a caption for 1.png"),
+        ("metadata.csv", "file_name,text\n1.png\n", "entry 1 has nothing in text"),
         ("metadata.jsonl", "[1]", "entry 1 is .1."),
         ("metadata.jsonl", "{", "cannot read captions"),
         ("metadata.csv", "file,text\n1.png,a\n", "has no file_name"),

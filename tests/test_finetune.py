@@ -63,7 +63,11 @@ def test_a_run_that_is_cut_off_ends_as_one_that_is_not(latents, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tune(little(small_kl()), latents, captions, CONFIG, checkpoint=checkpoint, listener=Heard(stop_at=3))
     again = tune(little(small_kl()), latents, captions, CONFIG, checkpoint=checkpoint, listener=heard)
-    assert heard.numbers == [4] and fingerprint(again.pipe.unet) == fingerprint(whole.pipe.unet)
+    assert (
+        heard.numbers == [4]
+        and heard.texts == ["resuming after step 3"]
+        and fingerprint(again.pipe.unet) == fingerprint(whole.pipe.unet)
+    )
 
 
 def test_a_run_goes_on_with_the_scale_of_float16(tmp_path):

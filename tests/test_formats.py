@@ -313,6 +313,26 @@ def test_a_pickle_in_a_single_file_is_refused_and_not_executed(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+def test_the_weights_of_a_training_scripts_checkpoint_are_found(tmp_path):
+    state = ldm().state_dict()
+    wanted = load_vae(save(ldm(), tmp_path / "vae.safetensors")).fingerprint()
+    for name in ("model", "vae", "model_state_dict"):
+        torch.save({name: state, "optimizer": {"state": {}}, "epoch": 3}, tmp_path / "last.pt")
+        assert load_vae(tmp_path / "last.pt").fingerprint() == wanted
+    torch.save({"weights": state, "epoch": 3}, tmp_path / "last.pt")
+    with pytest.raises(InputError, match="has no weights by name: it holds weights, epoch"):
+        load_vae(tmp_path / "last.pt")
+
+
+def test_a_whole_module_is_refused_in_plain_words(tmp_path):
+    torch.save(ldm(), tmp_path / "whole.pt")
+    with pytest.raises(
+        InputError, match=r"whole\.pt: it holds an object of [\w.]+, and not weights alone\. Only tensors"
+    ) as error:
+        load_vae(tmp_path / "whole.pt")
+    assert "\x1b" not in str(error.value)
+
+
 def test_what_is_no_autoencoder_is_refused_by_its_names(tmp_path):
     save_file({"lora_unet_down.alpha": torch.zeros(1)}, tmp_path / "lora.safetensors")
     with pytest.raises(InputError, match="holds no autoencoder .*lora_unet_down.alpha"):

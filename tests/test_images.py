@@ -82,10 +82,13 @@ def test_check_eps_returns_a_budget(eps):
 
 
 def test_find_images_goes_deep_sorts_and_leaves_out_what_is_no_image(tmp_path):
-    for name in ("b.PNG", "a/c.jpg", "notes.txt", ".hidden.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    hidden = (".hidden.png", ".Trash-1000/files/d.png", "a/.thumbnails/c.jpg", "@eaDir/c.jpg", "__MACOSX/a/c.jpg")
+    for name in ("b.PNG", "a/c.jpg", "notes.txt", *hidden):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert find_images(tmp_path) == [tmp_path / "a/c.jpg", tmp_path / "b.PNG"]
+    # What is given itself may be hidden.
+    assert find_images(tmp_path / "a/.thumbnails") == [tmp_path / "a/.thumbnails/c.jpg"]
 
 
 def test_linked_folders_are_entered_once_and_other_files_counted(tmp_path):

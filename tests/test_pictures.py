@@ -61,6 +61,10 @@ def test_what_is_there_is_kept_and_other_settings_are_refused(tmp_path, pipeline
     assert len(after) == 3 and before.items() <= after.items()
     with pytest.raises(InputError, match="other settings"):
         generate_files(pipeline, PROMPTS[:1], tmp_path, count=2, steps=3)
+    # The same pipeline elsewhere is the same.
+    pipeline.pipe.register_to_config(_name_or_path="/elsewhere")
+    generate_files(pipeline, PROMPTS[:1], tmp_path, count=3, steps=2)
+    assert times(tmp_path) == after
 
 
 def test_an_edit_does_not_depend_on_its_neighbours_and_any_size_is_taken(tmp_path, pipeline, photographs):

@@ -164,6 +164,14 @@ def test_a_scan_that_was_cut_off_looks_at_what_is_left(vae, other, folder, tmp_p
     assert len(seen) == len(all_seen) / 3 > 0
 
 
+def test_an_encoder_whose_latents_overflow_is_named(vae, x):
+    broken = small_kl()
+    with torch.no_grad():
+        next(broken.model.encoder.parameters()).fill_(torch.inf)
+    with pytest.raises(InputError, match="the hardened VAE's latents are not finite numbers"):
+        evidence(vae, broken, x)
+
+
 def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, folder, tmp_path):
     seen = scan(Encoders(vae, other), folder, tmp_path / "out")
     assert {one.file for one in seen} == {"broken.png", "deep/0.png", "deep/1.png", "deep/2.png"}

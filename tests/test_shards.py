@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from broken import picture
 from conftest import small_kl
@@ -17,6 +18,7 @@ from srlvae.harden import harden, preset
 from srlvae.harden.crops import Crops, set_apart
 from srlvae.harden.photographs import HubPhotographs, StreamPhotographs, open_photographs
 from srlvae.images import LeftOut, find_images
+from srlvae.scan.shards import shards_in
 
 SIZE = 16
 BROKEN = 3
@@ -57,6 +59,28 @@ def write_parquet(path: Path, count: int = 30, column: str = "jpg") -> Path:
     rows = [{"key": str(i), "caption": "a cat", column: content} for i, content in enumerate(encoded(count))]
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
+
+
+def test_a_folder_of_pictures_and_archives_is_refused_and_one_of_pictures_and_tables_is_not(tmp_path):
+    write_tar(tmp_path / "in" / "00000.tar")
+    Image.new("RGB", (64, 64)).save(tmp_path / "in" / "stray.png")
+    with pytest.raises(InputError, match=r"in has pictures and 1 archives such as .*00000\.tar; give .*\*\.tar in quotes"):
+        open_photographs(str(tmp_path / "in"), SIZE)
+    with pytest.raises(InputError, match="has pictures and 1 archives"):
+        shards_in(str(tmp_path / "in"))
+    (tmp_path / "in" / "00000.tar").unlink()
+    write_parquet(tmp_path / "in" / "00000.parquet")
+    assert len(open_photographs(str(tmp_path / "in"), SIZE)) == 1 and shards_in(str(tmp_path / "in")) == []
+
+
+def test_pictures_that_a_run_draws_into_the_folder_are_not_trained_on(tmp_path):
+    for name in ("a.png", "run/before_after.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+    assert open_photographs(str(tmp_path), SIZE, out=tmp_path / "run").paths == [tmp_path / "a.png"]
+    with pytest.raises(InputError, match="the only images below .* are those of the output folder"):
+        (tmp_path / "a.png").unlink()
+        open_photographs(str(tmp_path), SIZE, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -33,6 +33,8 @@ from srlvae.runs import claim, kept_record, write_record
 
 BATCH = 8
 RECORD = "pictures.json"
+# Where the pipeline lies; its weights and settings are in the record, too.
+FREE = ("pipeline",)
 # How many edits the contact sheet shows.
 ROWS = 12
 
@@ -61,7 +63,7 @@ def generate_files(
     EditSettings(steps=steps, guidance=guidance).check()
     left_out = LeftOut(listener)
     settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
-    claim(out, RECORD, settings | _names(pipeline))
+    claim(out, RECORD, settings | _names(pipeline), free=FREE)
     total, rows = len(prompts) * count, []
     try:
         for j, prompt in enumerate(prompts):
@@ -119,7 +121,7 @@ def edit_files(
     steps_run(settings.steps, settings.strength)
     if taken := next((source.path for source in found if f"{source.target}.json" == RECORD), None):
         raise InputError(f"the record of {taken} would be called {RECORD}, as the record of the whole run is; rename the image")
-    claim(out, RECORD, {"prompt": prompt, **asdict(settings), "seed": seed} | _names(pipeline))
+    claim(out, RECORD, {"prompt": prompt, **asdict(settings), "seed": seed} | _names(pipeline), free=FREE)
     rows: list[list[Tensor]] = []
     try:
         for number, source in enumerate(found, 1):

@@ -6,6 +6,7 @@ reconstruction benchmark.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,11 @@ def hardening(
     name of its run (`run`), the `step`, the number of `images` trained on, and the `seconds` of processor time. Measures are
     kept in `out`/cache, so another run can be added later.
 
-    Raises InputError for a run that kept no encoders or belongs to another VAE, and for unusable images.
+    Raises InputError for a run that kept no encoders or belongs to another VAE, for runs of one name, and for unusable images.
     """
-    listener = listener or Listener()
+    listener, run_names = listener or Listener(), Counter(run.resolve().name for run in runs)
+    if again := [name for name, count in run_names.items() if count > 1]:
+        raise InputError(f"two runs are called {again[0]}, and tables tell runs apart by the name of their folder: rename one")
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
     claim_output(out, "hardening", RESULT)

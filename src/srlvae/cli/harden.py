@@ -131,7 +131,7 @@ def harden(
     settings = read_toml(config, HardenConfig) if config else preset_of(preset or "default", objective or "srl")
     settings = settings.changed(**{name: value for name, value in given.items() if value is not None})
     let_in(max_pixels, follow_links)
-    photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming, column=image_column)
+    photographs = open_photographs(images, 2 * settings.resolution, streaming=streaming, column=image_column, out=out)
     fast_products()
     with Bars(console, strict) as bars, tracked(report_to, out, bars) as listener:
         run(vae, photographs, out, settings, resume=resume, listener=listener)

@@ -115,6 +115,8 @@ def tune(
     """
     tuner, listener = Tuner(pipeline, config), listener or Listener()
     start = tuner.restore(checkpoint) if checkpoint and checkpoint.exists() else 0
+    if start:
+        listener.says(f"resuming after step {start}")
     for step in range(start, config.steps):
         loss = tuner.step(step, latents, captions)
         listener.at("steps", step + 1, config.steps, f"loss {loss:.4f}")

@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from srlvae import opened
 from srlvae.errors import InputError
+from srlvae.images.walk import visible
 
 # Names under which tables lie in a folder of images; the first that is there counts.
 TABLES = ("metadata.jsonl", "metadata.csv", "meta_cap.json")
@@ -22,7 +24,7 @@ def find_tables(folder: Path) -> list[Path]:
     """The tables of captions in a folder and those below it, one a folder; those further up come first."""
     found = []
     for above, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
+        folders[:] = sorted(visible(folders))
         if there := [name for name in TABLES if name in names]:
             found.append(Path(above, there[0]))
     return found
@@ -32,7 +34,8 @@ def captions_of(table: Path, paths: Sequence[Path], root: Path, column: str | No
     """The captions that a table has for the images `paths`.
 
     A name in the table is a path relative to the table's folder, to `root`, or to the folder above one of the two, or a whole
-    path. Names in a .json may lack the suffix. `column` has the captions; by default it is `text` or `caption`.
+    path. Where no image has it exactly, it may have backslashes as on Windows, and accents in another form of Unicode, as macOS
+    writes them. Names in a .json may lack the suffix. `column` has the captions; by default it is `text` or `caption`.
 
     Raises InputError that names the table and what is wrong with it.
     """
@@ -40,11 +43,14 @@ def captions_of(table: Path, paths: Sequence[Path], root: Path, column: str | No
     known = {_normal(path): path for path in paths}
     if bare:
         known = {_normal(path.with_suffix("")): path for path in paths} | known
+    alike = {_alike(place): path for place, path in known.items()}
     folders = dict.fromkeys((table.parent, root, table.parent.absolute().parent, root.absolute().parent))
     found: dict[Path, str] = {}
     for name, caption in _rows(table, column):
-        places = (_normal(folder / name) for folder in folders)
-        path = next((known[place] for place in places if place in known), None)
+        places = [_normal(folder / name) for folder in folders]
+        others = [_alike(_normal(folder / name.replace("\\", "/"))) for folder in folders]
+        exact = (known[place] for place in places if place in known)
+        path = next(exact, next((alike[place] for place in others if place in alike), None))
         if path is not None:
             found[path] = caption
     return found
@@ -64,6 +70,11 @@ def _normal(path: Path) -> str:
     return os.path.abspath(path)
 
 
+def _alike(place: str) -> str:
+    """What the same name is in either form of Unicode."""
+    return unicodedata.normalize("NFC", place)
+
+
 def _rows(table: Path, column: str | None) -> Iterator[tuple[str, str]]:
     """Names and captions, line by line."""
     for number, row in enumerate(_read(table), 1):
@@ -75,6 +86,8 @@ def _rows(table: Path, column: str | None) -> Iterator[tuple[str, str]]:
             raise InputError(f"{where} has no {NAME}, which names the image; it has {_keys(row)}")
         key = column or next((key for key in TEXTS if row.get(key) is not None), None)
         if key is None or row.get(key) is None:
+            if empty := next((key for key in ([column] if column else TEXTS) if key in row), None):
+                raise InputError(f"{where} has nothing in {empty}; write a caption for {name}, or remove the line")
             wanted = column or " or ".join(TEXTS)
             raise InputError(f"{where} has no {wanted}; it has {_keys(row)}: name one with --caption-column")
         if not isinstance(row[key], str) or not _is_text(row[key]):
@@ -96,7 +109,9 @@ def _read(table: Path) -> list[Any]:
     text = read_text(table)
     try:
         if table.suffix.lower() == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline="")))
+            # Spreadsheets of many countries write semicolons.
+            delimiter = max(",;\t", key=text.partition("\n")[0].count)
+            return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
         if table.suffix.lower() == ".json":
             content = json.loads(text)
             return _kohya(content) if isinstance(content, dict) else list(content)

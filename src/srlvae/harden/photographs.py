@@ -14,7 +14,7 @@ from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs
 from srlvae.harden.shards import open_rows
 from srlvae.harden.stream import StreamPhotographs
 from srlvae.images import LeftOut, digest_of_picture, find_images, image_size, read_picture
-from srlvae.images.shards import find_shards
+from srlvae.images.shards import check_one_kind, find_shards
 from srlvae.opened import open_file
 from srlvae.trust.ids import HUB, check_id, is_hub_id
 
@@ -36,12 +36,18 @@ class Photographs(Protocol):
 class FolderPhotographs:
     """The image files below a folder, read when asked for. JPEGs may be reduced to sides of no less than `at_least` pixels.
 
-    `left_out` has what could not be looked for in the folder.
+    `left_out` has what could not be looked for in the folder. Pictures in `out`, where the run draws its own, do not count.
+
+    Raises InputError if there are no images.
     """
 
-    def __init__(self, folder: Path, at_least: int):
+    def __init__(self, folder: Path, at_least: int, out: Path | None = None):
         self.folder, self.at_least, self.left_out = folder, at_least, LeftOut()
         self.paths = find_images(folder, self.left_out)
+        if out and folder.resolve() in out.resolve().parents:
+            self.paths = [path for path in self.paths if out.resolve() not in path.resolve().parents]
+        if not self.paths and not self.left_out.files:
+            raise InputError(f"the only images below {folder} are those of the output folder {out}")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -107,23 +113,29 @@ def name_of(photographs: Photographs, index: int) -> str:
 
 
 def open_photographs(
-    source: str, at_least: int, split: str = "train", streaming: bool = False, column: str | None = None
+    source: str,
+    at_least: int,
+    split: str = "train",
+    streaming: bool = False,
+    column: str | None = None,
+    out: Path | None = None,
 ) -> Photographs:
     """Open the photographs in a folder, in shards, or of a Hugging Face dataset.
 
     Shards are .tar files as of webdataset, .parquet files with the bytes of images as of img2dataset, or .arrow files: one, a
     folder of them, or a pattern with `*`. A dataset is a folder made by `save_to_disk` or a hub id. `column` is the column with
     the images, which is otherwise guessed. JPEGs in a folder may be decoded at a reduced size, with sides of no less than
-    `at_least` pixels.
+    `at_least` pixels. Pictures in the folder `out` do not count.
 
-    Raises InputError if there is no such folder or dataset, or if it has no images. A hub id is written hf://owner/name, as a
-    folder that is written wrong must not be fetched from whoever has that name on the hub.
+    Raises InputError if there is no such folder or dataset, if it has no images, or if it has pictures and archives. A hub id
+    is written hf://owner/name, as a folder that is written wrong must not be fetched from whoever has that name on the hub.
     """
     folder = Path(source)
     saved = (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()
     shards = [] if saved or is_hub_id(source) else find_shards(source)
     if folder.exists() and not saved and not streaming and not (shards and _images_none(folder)):
-        return FolderPhotographs(folder, at_least)
+        check_one_kind(folder, shards)
+        return FolderPhotographs(folder, at_least, out)
     if not folder.exists() and not shards:
         if not source.startswith(HUB):
             raise InputError(f"no such folder: {source}; a dataset on the Hugging Face hub is written {HUB}owner/name")

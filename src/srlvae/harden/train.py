@@ -64,9 +64,10 @@ def harden(
     config.check()
     original = load_vae(vae) if isinstance(vae, str | Path) else frozen_copy(vae)
     original.check_size(config.resolution, config.resolution)
-    photographs = open_photographs(str(images), 2 * config.resolution) if isinstance(images, str | Path) else images
+    if isinstance(images, str | Path):
+        images = open_photographs(str(images), 2 * config.resolution, out=out)
     left_out = LeftOut(listener)
-    held_out, photographs, chosen = set_apart(photographs, config.held_out, config.resolution, config.seed, left_out)
+    held_out, photographs, chosen = set_apart(images, config.held_out, config.resolution, config.seed, left_out)
     trainer = Trainer(original, config, held_out, listener)
     run: dict[str, Any] = {"original": original.fingerprint(), "config": asdict(config)}
     run |= {"photographs": photographs_digest(photographs, held_out)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,18 @@ def find_shards(source: str) -> list[str]:
     archives = {file.removesuffix(".tar") for file in shards}
     kept = [file for file in shards if not (file.endswith(".parquet") and file.removesuffix(".parquet") in archives)]
     return [files.unstrip_protocol(file) for file in kept] if "://" in source else kept
+
+
+def check_one_kind(folder: Path, shards: Sequence[str]) -> None:
+    """Raise InputError for a folder of pictures that has archives, too: nobody knows which of the two are meant.
+
+    Tables beside pictures are what img2dataset knows of these.
+    """
+    if archives := [shard for shard in shards if shard.endswith(".tar")]:
+        raise InputError(
+            f"{folder} has pictures and {len(archives)} archives such as {archives[0]}; give {folder / '*.tar'} in quotes for "
+            "the archives, or a folder of pictures alone"
+        )
 
 
 def version_of(shard: str) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from srlvae.errors import InputError
 from srlvae.images.formats import SHARDS, SUFFIXES
 from srlvae.images.left_out import LeftOut
 from srlvae.links import WHY, leads_out
+
+# Folders of thumbnails of a Synology disk station, and of what macOS adds to archives.
+HIDDEN = ("@eaDir", "__MACOSX")
 
 
 def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
@@ -64,9 +67,9 @@ def _nothing(folder: Path) -> str:
 
 
 def _files(folder: Path, left_out: LeftOut) -> Iterator[Path]:
-    """Every file below a folder except hidden ones."""
+    """Every file below a folder except hidden ones, and those in hidden folders."""
     for above, _, names in _walk(folder, left_out):
-        for path in (Path(above, name) for name in names if name[0] != "."):
+        for path in (Path(above, name) for name in visible(names)):
             if os.path.islink(path) and os.path.exists(path) and leads_out(path, folder):
                 if is_image_name(path):
                     left_out.add(path, WHY)
@@ -106,5 +109,10 @@ def _walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[str, list[str], lis
             folders.clear()
             continue
         entered.add(real)
-        folders.sort()
+        folders[:] = sorted(visible(folders))
         yield above, folders, sorted(names)
+
+
+def visible(names: Iterable[str]) -> list[str]:
+    """The names of files or folders that are not hidden: bins, thumbnails and checkpoints lie in hidden folders."""
+    return [name for name in names if name[0] != "." and name not in HIDDEN]

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
+from srlvae.errors import InputError
 from srlvae.images import Images, pad_to_multiple
 from srlvae.models.vae import VAE, Latents
 
@@ -32,9 +33,17 @@ def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b e"]:
     - `disagreement` is the log of the root mean square of E₀(y) − E(y). On clean images the other two grow with it.
     - `scrambled parting` and `scrambled change` are those of y + s(x − y), where s changes the places of pixels within each
       square that a latent stands for. Noise, grain and dots do nearly as much when scrambled; a perturbation does not.
+
+    Raises InputError for an encoder whose latents are not finite.
     """
     x = pad_to_multiple(x, original.factor)
     before_x, after_x = original.mean(x), hardened.mean(x)
+    for which, latents in (("original", before_x), ("hardened", after_x)):
+        if not latents.isfinite().all():
+            raise InputError(
+                f"the {which} VAE's latents are not finite numbers; weights that overflow in float16, as those of SDXL's VAE "
+                "do, have to be loaded in float32"
+            )
     y = hardened.decode(after_x).clamp(0, 1)
     before_y, after_y = original.mean(y), hardened.mean(y)
     # In the layout of x, in which both networks are faster.

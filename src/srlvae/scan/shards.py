@@ -10,7 +10,7 @@ from pathlib import Path
 from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.images import LeftOut, find_images, open_cell, read_rgb
-from srlvae.images.shards import Sample, find_shards, read_samples, version_of
+from srlvae.images.shards import Sample, check_one_kind, find_shards, read_samples, version_of
 from srlvae.locks import holds
 from srlvae.runs import claim
 from srlvae.scan.calibration import Calibration
@@ -51,9 +51,11 @@ def shards_in(source: str) -> list[str]:
     shards = find_shards(source)
     if shards and Path(source).is_dir():
         try:
-            return [] if find_images(Path(source)) else shards
+            find_images(Path(source))
         except InputError:  # there are none
             return shards
+        check_one_kind(Path(source), shards)
+        return []
     return shards
 
 

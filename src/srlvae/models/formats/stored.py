@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from srlvae.errors import InputError
 
 # How deep a checkpoint puts its tensors below `state_dict`, at most.
 NESTED = 4
+# Names under which training scripts save the weights beside the optimiser and the like.
+WRAPPERS = ("model_state_dict", "model", "vae", "autoencoder", "module")
 
 
 @dataclass(frozen=True)
@@ -58,19 +61,37 @@ def _is_plain(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
 
 
+def _refused(error: Exception) -> str:
+    """What was wrong: the kind of object that PyTorch refused, if it was that."""
+    if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it holds an object of {found[1]}, and not weights alone"
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _unwrapped(found: Any) -> Any:
+    """The weights in a checkpoint: below `state_dict`, or below one of WRAPPERS where there are none beside it."""
+    if not isinstance(found, dict):
+        return found
+    beside = any(_is_plain(name, value) for name, value in found.items())
+    inside = (found[name] for name in ("state_dict", *(() if beside else WRAPPERS)) if isinstance(found.get(name), dict))
+    return next(inside, found)
+
+
 def _open_torch(path: Path) -> Stored:
     try:
         # Only files of today's format can be mapped, so that of a whole checkpoint no more is read than is taken.
         found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # pickle, zipfile and torch each raise their own kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"cannot read weights from {path}: {reason} Only tensors are read from such files, because other "
+            f"cannot read weights from {path}: {_refused(error)}. Only tensors are read from such files, because other "
             "objects could run code; use the .safetensors of the same model, or convert the file if you trust it"
         ) from error
     for _ in range(NESTED):
-        found = found["state_dict"] if isinstance(found, dict) and isinstance(found.get("state_dict"), dict) else found
+        found = _unwrapped(found)
     tensors = {name: value for name, value in found.items() if _is_plain(name, value)} if isinstance(found, dict) else {}
+    if not tensors:
+        has = ", ".join(map(str, list(found)[:5])) if isinstance(found, dict) else type(found).__name__
+        raise InputError(f"{path} has no weights by name: it holds {has or 'nothing'}")
     return Stored(
         path,
         frozenset(tensors),
