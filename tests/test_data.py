@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+from types import SimpleNamespace
+
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
 
+from heard import Heard
 from small import Pictures, flat_pictures, level
 from srlvae.errors import InputError
-from srlvae.harden import photographs
-from srlvae.harden.crops import Crops, batches, set_apart, training_crop
+from srlvae.harden.crops import Crops, batches, faults_of_workers, set_apart, training_crop
 from srlvae.harden.photographs import FolderPhotographs, HubPhotographs, open_photographs
-from srlvae.images import to_tensor
+from srlvae.images import LeftOut, to_tensor
 
 SIZE = 16
 
@@ -115,7 +119,7 @@ def test_a_batch_reports_what_was_skipped_for_any_of_its_samples():
 
 
 def test_photographs_that_are_all_broken_end_the_run_with_the_last_reason():
-    with pytest.raises(InputError, match=f"{photographs.MAX_UNREADABLE} images in a row.*is broken"):
+    with pytest.raises(InputError, match="6 tries in a row.*is broken"):
         crops(3, broken=(0, 1, 2))[0]
 
 
@@ -254,3 +258,44 @@ def test_a_dataset_without_images_is_refused_with_its_columns(tmp_path):
     datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "saved")
     with pytest.raises(InputError, match="no image column, only text"):
         open_photographs(str(tmp_path / "saved"), SIZE)
+
+
+def test_what_goes_wrong_in_a_process_that_reads_is_told_in_a_sentence():
+    told = "Caught InputError in DataLoader worker process 0.\nOriginal Traceback:\nsrlvae.errors.InputError: a.png: bad\n"
+    for error, said in (
+        (InputError(told), "^a.png: bad$"),
+        (InputError("a.png: bad"), "^a.png: bad$"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "give fewer --workers"),
+    ):
+        with pytest.raises(InputError, match=said), faults_of_workers():
+            raise error
+    with pytest.raises(RuntimeError, match="another"), faults_of_workers():
+        raise RuntimeError("another fault")
+
+
+def test_where_shared_memory_is_short_fewer_processes_read(tmp_path, monkeypatch):
+    pictures, heard = flat_pictures(4), Heard()
+    room = SimpleNamespace(free=3 * 4 * 3 * 16 * 16 * 2 - 1)
+    monkeypatch.setattr("srlvae.harden.crops.shutil.disk_usage", lambda folder: room)
+    monkeypatch.setattr("srlvae.harden.crops.SHARED", str(tmp_path))
+    found = list(batches(Crops(pictures, range(4), 16, 0), [[0, 1]], 2, LeftOut(heard)))
+    assert len(found) == 1 and heard.texts == [
+        "the shared memory of this machine has room for 0 processes that read photographs, not 2; a container is given more by "
+        "--shm-size"
+    ]
+
+
+def test_few_photographs_are_not_tried_for_ever():
+    with pytest.raises(InputError, match="4 tries in a row found no image that can be used"):
+        Crops(flat_pictures(2, broken=(0, 1)), range(2), 16, 0)[0]
+
+
+def test_a_signal_to_all_processes_ends_no_worker():
+    """A launcher's SIGTERM reaches the workers, too, and what they read is still handed over."""
+    crops = Crops(flat_pictures(4), range(4), 16, 0)
+    samples = batches(crops, [[n % 4] for n in range(12)], 1)
+    next(samples)
+    for child in psutil.Process().children():
+        child.send_signal(signal.SIGTERM)
+        child.send_signal(signal.SIGINT)
+    assert len(list(samples)) == 11

@@ -117,6 +117,18 @@ def test_the_limit_of_a_process_counts():
     assert free_memory(torch.device("cpu")) > 0
 
 
+@pytest.mark.parametrize("prefix", ["", "total_"])
+def test_copies_of_files_that_the_kernel_gives_back_are_free(prefix, tmp_path, monkeypatch):
+    lines = {"anon": 1000, "active_file": 2000, "inactive_file": 3000} if not prefix else {"active_file": 1, "inactive_file": 1}
+    lines |= {"total_active_file": 2000, "total_inactive_file": 3000} if prefix else {}
+    (tmp_path / "memory.stat").write_text("".join(f"{name} {count}\n" for name, count in lines.items()))
+    for name, count in (("limit", 10_000), ("used", 9_000)):
+        (tmp_path / name).write_text(f"{count}\n")
+    monkeypatch.setattr("srlvae.memory._LIMITS", (tmp_path / "limit",))
+    monkeypatch.setattr("srlvae.memory._USED", (tmp_path / "used",))
+    assert free_memory() == 6_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_the_real_configurations_take_a_step(name, tmp_path, photographs):

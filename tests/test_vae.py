@@ -52,6 +52,11 @@ def small_dc() -> VAE:
     return VAE(model.eval().requires_grad_(False))
 
 
+def test_a_pipelines_folder_of_which_the_vae_alone_is_there_is_loaded(tmp_path):
+    small_kl().save(tmp_path / "pipeline" / "vae")
+    assert load_vae(tmp_path / "pipeline").fingerprint() == small_kl().fingerprint()
+
+
 STATISTICS = {"latents_mean": [-1.0, 0.0, 0.5, 2.0], "latents_std": [0.5, 1.0, 2.0, 3.0]}
 FRAMES = {"base_dim": 4, "z_dim": 4, "dim_mult": [1, 1], "num_res_blocks": 1, "temperal_downsample": [True], **STATISTICS}
 

@@ -32,7 +32,7 @@ def _limits() -> list[int]:
     left = [sys.maxsize]
     for limit, used in zip(_LIMITS, _USED, strict=True):
         try:
-            left.append(int(limit.read_text()) - int(used.read_text()))
+            left.append(int(limit.read_text()) - int(used.read_text()) + _cached(used.with_name("memory.stat")))
         except (OSError, ValueError):  # no such limit, or `max`
             continue
     if sys.platform != "win32":
@@ -41,6 +41,14 @@ def _limits() -> list[int]:
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         left += [limit - psutil.Process().memory_info().vms] if limit != resource.RLIM_INFINITY else []
     return left
+
+
+def _cached(stat: Path) -> int:
+    """The bytes that count as used, and that the kernel gives back when they are needed: copies of files."""
+    lines = dict(line.split(" ", 1) for line in stat.read_text().splitlines()) if stat.is_file() else {}
+    # Version 1 has a second count, which includes groups below.
+    prefix = "total_" if "total_active_file" in lines else ""
+    return sum(int(lines.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
 
 
 def gigabytes(count: int) -> str:

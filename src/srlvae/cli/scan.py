@@ -137,6 +137,7 @@ def scan(
     else:
         page = write_scan_page(place, Path(images), scores, calibration, str(clean))
         written = {"Table": write_verdicts(place, scores, calibration), "Page": page}
+    console.print(f"Looked for what was made against {named(original)} (--original)")
     for line in scan_lines(counted, calibration):
         console.print(line, markup=False)
     console.print()

@@ -169,8 +169,8 @@ def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path]
         tables = " and ".join(named(out / LEFT_OUT) for out in outs if (out / LEFT_OUT).exists())
         said = f"[bold]{len(whole)} files or folders left out[/], and parts of {len(parts)} others"
         console.print(f"{said}; all are in [bold]{tables}[/]", soft_wrap=True)
-    # Of processes that run together one says so: the launcher takes it for a failure and ends the others.
-    if whole and not console.quiet:
+    # A launcher of several processes takes it for a failure.
+    if whole and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         raise typer.Exit(LEFT_FILES_OUT)
 
 

@@ -6,6 +6,11 @@ of processes sees the same images. Of a stream each process reads shards of its 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import signal
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +27,11 @@ from srlvae.errors import InputError
 from srlvae.harden.photographs import MAX_UNREADABLE, Photographs, StreamPhotographs, check_large, name_of
 from srlvae.harden.stream import Deal
 from srlvae.images import LeftOut, set_max_pixels, to_tensor
+
+# Through what processes hand over tensors on Linux.
+SHARED = "/dev/shm"
+# Seconds after which a process that reads photographs ends, if it was asked to and the main one has not ended it.
+ORPHAN_SECONDS = 120
 
 
 def training_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Float[Tensor, "3 size size"]:
@@ -69,13 +79,15 @@ class Crops(Dataset):
     def __getitem__(self, n: int) -> tuple[Tensor, int, list[tuple[str, str]]]:
         skipped: list[tuple[str, str]] = []
         rng = np.random.default_rng((self.seed, 1, n))
-        for attempt in range(MAX_UNREADABLE):
+        # Of few photographs each is among twice as many in a row, which are in two orders.
+        tries = MAX_UNREADABLE if isinstance(self.photographs, StreamPhotographs) else min(MAX_UNREADABLE, 2 * len(self.chosen))
+        for attempt in range(tries):
             index = self._index(n, attempt)
             try:
                 return training_crop(self.photographs[index], self.size, rng), n, skipped
             except InputError as error:
                 skipped.append(_skipped(self.photographs, index, error))
-        raise InputError(f"{MAX_UNREADABLE} images in a row could not be used; the last: {': '.join(skipped[-1])}")
+        raise InputError(f"{tries} tries in a row found no image that can be used; the last: {': '.join(skipped[-1])}")
 
     def _index(self, n: int, attempt: int) -> int:
         if isinstance(self.photographs, StreamPhotographs):  # which is in an order of its own
@@ -146,19 +158,56 @@ def batches(crops: Crops, numbers: Sequence[list[int]], workers: int, left_out: 
 
     Photographs that could not be used for a batch are added to `left_out` when it comes.
     """
+    left_out = left_out or LeftOut()
     # What a stream finds out about its shards is needed in this process, as it is kept in checkpoints.
     workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
-    limit = partial(_same_limit, Image.MAX_IMAGE_PIXELS)
-    options: dict[str, Any] = {"collate_fn": _collate, "num_workers": workers, "worker_init_fn": limit}
+    if workers and (room := shared_room(crops.size, len(numbers[0]) if numbers else 0)) < workers:
+        left_out.listener.says(
+            f"the shared memory of this machine has room for {room} processes that read photographs, not {workers}; a "
+            "container is given more by --shm-size"
+        )
+        workers = room
+    begin = partial(_begin, Image.MAX_IMAGE_PIXELS)
+    options: dict[str, Any] = {"collate_fn": _collate, "num_workers": workers, "worker_init_fn": begin}
     options |= {"pin_memory": torch.cuda.is_available()}
     for batch in DataLoader(crops, batch_sampler=numbers, **options):
-        name_skipped(batch.skipped, left_out or LeftOut())
+        name_skipped(batch.skipped, left_out)
         yield batch
 
 
-def _same_limit(max_pixels: int | None, worker: int) -> None:
-    """Let a process that reads images read those that this one reads."""
+def shared_room(size: int, batch: int) -> int:
+    """How many processes can hand over batches of crops through shared memory; a loader waits for ever where there is none."""
+    if not os.path.isdir(SHARED):
+        return sys.maxsize
+    # Each is two batches ahead, and one is on its way.
+    return shutil.disk_usage(SHARED).free // (3 * 4 * 3 * size * size * max(batch, 1))
+
+
+def _begin(max_pixels: int | None, worker: int) -> None:
+    """Let a process that reads images read those that this one reads, and leave it to this one when to end.
+
+    A launcher sends its signals to all processes, and a worker that dies takes the step with it that is to be kept.
+    """
     set_max_pixels(max_pixels)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(ORPHAN_SECONDS))
+
+
+@contextlib.contextmanager
+def faults_of_workers() -> Iterator[None]:
+    """Make a sentence of what goes wrong in a process that reads photographs, which may be told in the middle of a step."""
+    try:
+        yield
+    except InputError as error:  # PyTorch puts the worker's traceback before it
+        raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            "a process that reads photographs was ended, perhaps for want of memory; give fewer --workers, and the same "
+            "command resumes from the last checkpoint"
+        ) from error
 
 
 def _collate(samples: list[tuple[Tensor, int, list[tuple[str, str]]]]) -> Batch:

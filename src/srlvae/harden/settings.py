@@ -73,7 +73,7 @@ class Objective:
     def check(self) -> None:
         """Raise InputError for a value out of its range, or if there is nothing to minimise."""
         ranges = {"decode_every": (1, MOST_IMAGES), "turns": (1, MOST_IMAGES), "visits": (1, MOST_STEPS)}
-        check_numbers(self, "", **ranges, closeness=(0, math.inf), ramp=(0, math.inf), weaker=(0, 1))
+        check_numbers(self, "", **ranges, closeness=(0, 1), ramp=(0, math.inf), weaker=(0, 1))
         for term in self.terms:
             check_numbers(term, "of a term: ")
         for attack in self.attacks:

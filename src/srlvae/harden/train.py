@@ -15,7 +15,7 @@ from torch import Tensor
 from srlvae.events import Listener
 from srlvae.files import read_record
 from srlvae.harden.checkpoints import restore, write_checkpoint
-from srlvae.harden.crops import Crops, batches, name_skipped, set_apart
+from srlvae.harden.crops import Crops, batches, faults_of_workers, name_skipped, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import FolderPhotographs, Photographs, StreamPhotographs, look_through, open_photographs
 from srlvae.harden.plan import plan
@@ -85,7 +85,8 @@ def harden(
             look_through(photographs, config.resolution, left_out)
         # What an interrupted run came upon.
         name_skipped(progress.unreadable.items(), left_out)
-        train(trainer, crops, out, progress, perturbations, held_out, left_out)
+        with faults_of_workers():
+            train(trainer, crops, out, progress, perturbations, held_out, left_out)
     finally:
         if trainer.is_main:
             left_out.write(out)

@@ -86,9 +86,10 @@ def _load_local(path: Path, word: str | None, dtype: torch.dtype) -> Any:
 
 def _vae_folder(folder: Path) -> Path:
     """`folder`, or its `vae/` if it is a pipeline's; checked to hold a config and weights."""
-    if (folder / "model_index.json").is_file():
-        folder = folder / "vae"
-    config = folder / "config.json"
+    # A pipeline's folder, or of a pipeline nothing but its VAE.
+    inside, config = folder / "vae", folder / "config.json"
+    if (folder / "model_index.json").is_file() or ((inside / "config.json").is_file() and not config.is_file()):
+        folder, config = inside, inside / "config.json"
     if not config.is_file():
         files = single_files(folder) if folder.is_dir() else []
         hint = (
@@ -114,6 +115,8 @@ def _load(source: Path, dtype: torch.dtype, variant: str | None) -> Any:
             loaded = getattr(library, kind).from_pretrained(
                 str(source),
                 variant=variant,
+                # Where there are none, diffusers complains before it takes the others.
+                use_safetensors=None if any(source.glob("*.safetensors")) else False,
                 torch_dtype=dtype,
                 low_cpu_mem_usage=False,
                 output_loading_info=True,

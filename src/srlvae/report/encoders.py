@@ -33,7 +33,7 @@ SUMMARY_LINES: tuple[tuple[str, str, Access, str, str], ...] = (
     ("clean photographs: shift ↓", "none", "none", "shift", ".3f"),
     ("clean photographs: PSNR of the reconstruction, dB ↑", "none", "none", "psnr", ".2f"),
     ("attack made on the original (transfer): shift ↓", "latent", "transfer", "shift", ".3f"),
-    ("attack made on the hardened encoder itself (white-box): shift ↓", "latent", "white-box", "shift", ".3f"),
+    ("attack made on the encoder itself (white-box): shift ↓", "latent", "white-box", "shift", ".3f"),
 )
 NETWORK_NAMES = {"efficientnet-lite1": "EfficientNet-Lite1"}
 
