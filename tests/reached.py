@@ -107,5 +107,5 @@ def _model(source: object, *given: Any, **_: object) -> SimpleNamespace:
     return SimpleNamespace(source=source, vae=vae, device=device)
 
 
-def _photographs(source: str, size: int, streaming: bool = False, column: str | None = None) -> SimpleNamespace:
+def _photographs(source: str, size: int, streaming: bool, column: str | None, out: Path) -> SimpleNamespace:
     return SimpleNamespace(source=source, streaming=streaming, column=column)

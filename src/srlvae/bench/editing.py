@@ -62,6 +62,8 @@ def editing(
     Raises InputError for unusable images, and for VAEs that do not belong together.
     """
     started, listener = time.perf_counter(), listener or Listener()
+    for vae in (hardened, *([twin] if twin else [])):
+        pipeline.vae.check_like(vae)
     protocol, not_run = attackable(protocol, pipeline.vae)
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)

@@ -87,6 +87,7 @@ def mimicry(
     """
     listener = listener or Listener()
     pipeline = pipeline.without_safety_checker()
+    pipeline.vae.check_like(hardened)
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     claim_output(out, "mimicry", RESULT)
     automatic_precision()

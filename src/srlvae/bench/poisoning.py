@@ -97,6 +97,7 @@ def poisoning(
     check_concepts(protocol, judge.concepts)
     listener = listener or Listener()
     pipeline = pipeline.without_safety_checker()
+    pipeline.vae.check_like(hardened)
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     claim_output(out, "poisoning", RESULT)
     automatic_precision()

@@ -97,8 +97,7 @@ class Pipeline:
         return json.loads(json.dumps(found, default=str))
 
     def with_vae(self, vae: VAE) -> Pipeline:
-        """The same networks with another VAE. Raises InputError for one whose latents have another shape."""
-        self.vae.check_like(vae)
+        """The same networks with another VAE."""
         return Pipeline(self._build(type(self.pipe), vae=vae.model), self.precision)
 
     def with_unet(self, unet: nn.Module) -> Pipeline:
