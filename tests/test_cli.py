@@ -284,3 +284,9 @@ def test_an_error_is_printed_as_it_is(monkeypatch, capsys):
 )
 def test_benchmarks_refuse_what_is_not_there(words, monkeypatch, capsys):
     assert run(monkeypatch, *words) == 2 and "error:" in capsys.readouterr().err
+
+
+def test_a_protocol_of_ones_own_is_sent_to_the_benchmark_that_reads_it(tmp_path, monkeypatch, capsys):
+    words = ("--vae", "tiny-srl", "--images", tmp_path, "--out", tmp_path / "out", "--protocol", "own.toml")
+    assert run(monkeypatch, "bench", "all", *words) == 2
+    assert "a file of your own goes to bench editing or bench reconstruction" in " ".join(capsys.readouterr().err.split())

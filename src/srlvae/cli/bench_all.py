@@ -20,7 +20,11 @@ from srlvae.cli.shared import (
     pipeline_of,
     sensible,
 )
+from srlvae.errors import InputError
 from srlvae.locks import holds
+
+# Those that both benchmarks have.
+PROTOCOLS = ("quick", "full")
 
 
 @sensible
@@ -52,6 +56,11 @@ def bench_all(
     from srlvae.models.vae import load_vae
     from srlvae.report.page import write_report
 
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f"bench all takes the protocols {' and '.join(PROTOCOLS)}, which both benchmarks have, not {protocol}; a file of "
+            "your own goes to bench editing or bench reconstruction"
+        )
     let_in(follow_links=follow_links)
     for part in ("reconstruction", "editing"):
         announce(out / part / CACHE)

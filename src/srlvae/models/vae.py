@@ -116,7 +116,7 @@ def _load(source: Path, dtype: torch.dtype, variant: str | None) -> Any:
                 str(source),
                 variant=variant,
                 # Where there are none, diffusers complains before it takes the others.
-                use_safetensors=None if any(source.glob("*.safetensors")) else False,
+                use_safetensors=None if list(source.glob("*.safetensors")) else False,
                 torch_dtype=dtype,
                 low_cpu_mem_usage=False,
                 output_loading_info=True,
