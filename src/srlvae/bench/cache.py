@@ -37,8 +37,7 @@ class Cache:
 
     - batch_size: how many images are made at a time.
     - listener: hears of every batch that is made, and its wish to stop raises KeyboardInterrupt once that batch is kept.
-    - shared: whether processes that run together ask for the same images. If so, each makes a share of what is missing and
-      waits for the others' files. If not, each process makes all the images that it asks for.
+    - shared: whether processes that run together ask for the same images, so that each makes a share and waits for the others.
     """
 
     folder: Path
@@ -101,8 +100,7 @@ class Cache:
         return image
 
     def _broken(self, reason: object) -> None:
-        # Once, however often it is looked for.
-        if str(reason) not in self.said:
+        if str(reason) not in self.said:  # once, however often it is looked for
             self.said.add(str(reason))
             self.listener.says(f"making it again, because what was kept is broken: {reason}")
 

@@ -54,11 +54,9 @@ def harden(
 
     `vae` is a VAE, which is left as it was, or anything that `load_vae` takes. `images` is what `open_photographs` takes or
     returns. `out` is a new or an empty folder, or that of an interrupted run with the same settings. Such a run goes on, if
-    `resume` is on; its `steps` may be another number. The result is in diffusers' format. Photographs that cannot be used are
-    left out, told to the listener and listed in `out`.
+    `resume` is on, also with other `steps`. The result is in diffusers' format. Unusable photographs are listed in `out`.
 
-    Raises InputError for wrong settings or input and for a run that learnt nothing, and Interrupted if the listener asked to
-    stop.
+    Raises InputError for wrong settings, wrong input or a run that learnt nothing, and Interrupted at the listener's wish.
     """
     out, listener = Path(out), listener or Listener()
     config.check()
