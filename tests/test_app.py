@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from conftest import small_kl
 from srlvae.app import attack_tab, compare_tab, edit_tab, scan_tab
 from srlvae.app.attacking import asked, offered
 from srlvae.app.models import KEPT, Choice, Models
@@ -259,6 +260,15 @@ def test_without_a_pipeline_there_are_no_edits(listener, picture):
     assert not alone.has_pipeline and alone.original.factor == load_vae("tiny").factor
     with pytest.raises(InputError, match="--pipeline"):
         edit_tab.edit(alone, listener, picture, edit_tab.Wish("a car", 0.2, 0), REQUEST)
+
+
+def test_what_does_not_belong_together_is_told_before_there_is_a_page(tmp_path):
+    assert Models(Choice(pipeline=None, vae="tiny", hardened="tiny-srl")).load() == []
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        Models(Choice(pipeline=None, vae="tiny", hardened="nowhere")).load()
+    small_kl().save(tmp_path / "small")
+    with pytest.raises(InputError, match="do not belong together"):
+        Models(Choice(pipeline=None, vae="tiny", hardened=str(tmp_path / "small"))).load()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from srlvae.config import fraction, from_dict, read_toml
-from srlvae.errors import InputError
+from srlvae.errors import InputError, unknown
 from srlvae.harden import OBJECTIVES, PRESETS, HardenConfig, InnerAttack, Objective, Term, preset
 
 
@@ -51,7 +51,7 @@ def test_a_budget_is_a_number_or_a_fraction(tmp_path, text, value):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("stepz = 3", "a.toml: unknown setting 'stepz'; known are steps"),
+        ("stepz = 3", "a.toml: unknown setting 'stepz', perhaps steps; choose one of steps"),
         ("[inner]\nepz = 1", "a.toml: inner: unknown setting 'epz'"),
         ("steps = 3.5", "a.toml: steps must be of type int, got 3.5"),
         ('steps = "3"', "steps must be of type int, got '3'"),
@@ -162,6 +162,20 @@ def test_radius_and_bound_reach_their_ends_before_the_run_does():
     # Decimal fractions in float64.
     assert [objective.bound(p) for p in (0.0, 0.4, 0.8, 1.0)] == pytest.approx([0.2, 0.15, 0.1, 0.1], rel=1e-12)
     assert Objective(ramp=0.0).radius(0.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("photoguard", ", perhaps photoguard-encoder or photoguard-diffusion"),
+        ("mits", ", perhaps mist"),
+        ("zebra", ""),
+        ("", ""),
+    ],
+)
+def test_an_unknown_name_is_told_what_resembles_it(name, meant):
+    error = unknown("unknown attack", name, ("photoguard-encoder", "photoguard-diffusion", "mist"))
+    assert str(error) == f"unknown attack {name!r}{meant}; choose one of photoguard-encoder, photoguard-diffusion, mist"
 
 
 def test_no_change_is_the_same_settings():

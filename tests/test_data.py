@@ -16,7 +16,7 @@ from small import Pictures, flat_pictures, level
 from srlvae.errors import InputError
 from srlvae.harden.crops import Crops, batches, faults_of_workers, set_apart, training_crop
 from srlvae.harden.photographs import FolderPhotographs, HubPhotographs, open_photographs
-from srlvae.images import LeftOut, to_tensor
+from srlvae.images import LeftOut, find_images, to_tensor
 
 SIZE = 16
 
@@ -201,6 +201,15 @@ def test_too_few_readable_photographs_are_refused(count, broken):
         set_apart(flat_pictures(count, broken=broken), 4, SIZE, seed=0)
 
 
+def test_what_a_folder_did_not_let_in_is_named_where_too_few_are_left(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "in" / "a.png")
+    Image.new("RGB", (20, 20)).save(tmp_path / "out.png")
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "out.png")
+    with pytest.raises(InputError, match=r"1 more were left out, such as .*b\.png: .*follow-links"):
+        set_apart(open_photographs(str(tmp_path / "in"), SIZE), 4, SIZE, seed=0)
+
+
 # --- folders and datasets
 
 
@@ -229,6 +238,11 @@ def test_a_large_jpeg_is_decoded_small_but_large_enough(tmp_path):
 def test_a_missing_folder_is_named(source):
     with pytest.raises(InputError, match=f"no such folder: {source}"):
         open_photographs(source, SIZE)
+
+
+def test_a_pattern_where_a_folder_is_needed_is_told_so(tmp_path):
+    with pytest.raises(InputError, match="not a pattern"):
+        find_images(tmp_path / "*.png")
 
 
 def rows(pictures: Pictures) -> list[dict]:

@@ -64,6 +64,8 @@ COMMANDS = [(page, line) for page, block in blocks("sh") for line in lines(block
 # Commands that only print.
 PRINTS = ("srlvae doctor", "srlvae models", "srlvae attack --list")
 SNIPPETS = blocks("python")
+# The protocol of one's own, among settings of hardening.
+(PROTOCOL,) = (block for _, block in blocks("toml") if "prompts" in block)
 
 
 @pytest.fixture
@@ -79,8 +81,20 @@ def world(tmp_path, monkeypatch) -> Path:
     (tmp_path / "shards").mkdir()
     (tmp_path / "shards" / "00000.tar").touch()
     (tmp_path / "settings.toml").write_text("steps = 77\n")
+    (tmp_path / "mine.toml").write_text(PROTOCOL)
+    add_brightness(monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def add_brightness(patch: pytest.MonkeyPatch) -> None:
+    """Add the attack of the page on attacks of one's own as that page says."""
+    function, entry = (block for page, block in SNIPPETS if page == "attack.md")
+    module = types.ModuleType("srlvae.attacks.papers.brightness")
+    exec(compile(function, "attack.md", "exec"), module.__dict__)
+    patch.setitem(sys.modules, module.__name__, module)
+    (attack,) = eval(f"{{{entry}}}", {"Attack": Attack, "Preset": Preset, "Ball": Ball}).items()
+    patch.setitem(ATTACKS, *attack)
 
 
 def test_every_block_is_of_a_kind_that_is_tried():
@@ -131,13 +145,7 @@ def test_a_snippet_of_the_readme_runs(page, block, world, capsys):
     assert load_vae("tiny").fingerprint() in capsys.readouterr().out and load_vae(world / "my-taesd").channels == 4
 
 
-def test_an_attack_is_added_as_its_page_says(world, vae, monkeypatch):
-    function, entry = (block for page, block in SNIPPETS if page == "attack.md")
-    module = types.ModuleType("srlvae.attacks.papers.brightness")
-    exec(compile(function, "attack.md", "exec"), module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    (attack,) = eval(f"{{{entry}}}", {"Attack": Attack, "Preset": Preset, "Ball": Ball}).items()
-    monkeypatch.setitem(ATTACKS, *attack)
+def test_an_attack_is_added_as_its_page_says(world, vae):
     (record,) = attack_files(prepare(Request("brightness", steps=3), vae), [world / "photo.png"], world / "out")
     first, last = record["objective"]
     assert last < first and record["effective_eps"] != "0/255"
@@ -145,6 +153,8 @@ def test_an_attack_is_added_as_its_page_says(world, vae, monkeypatch):
 
 def test_settings_in_a_file_are_settings(tmp_path):
     for _, block in blocks("toml"):
+        if block == PROTOCOL:
+            continue
         (tmp_path / "settings.toml").write_text(block)
         assert read_toml(tmp_path / "settings.toml", HardenConfig).check() != HardenConfig()
 

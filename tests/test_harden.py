@@ -443,16 +443,35 @@ def free_port() -> int:
 def test_two_processes_take_the_step_of_one(tmp_path, photographs):
     config = CONFIG.changed(steps=1)
     harden(small_kl(), photographs, tmp_path / "one", config)
-    port = free_port()
-    run = functools.partial(harden, small_kl(), photographs, tmp_path / "two", config)
-    context = multiprocessing.get_context("fork")
-    both = [context.Process(target=as_one_of_two, args=(rank, port, run)) for rank in range(2)]
+    as_two_processes(functools.partial(harden, small_kl(), photographs, tmp_path / "two", config))
+    assert same_step(tmp_path / "one", tmp_path / "two")
+
+
+def as_two_processes(work: Callable[[], object]) -> None:
+    port, context = free_port(), multiprocessing.get_context("fork")
+    both = [context.Process(target=as_one_of_two, args=(rank, port, work)) for rank in range(2)]
     for process in both:
         process.start()
     for process in both:
         process.join(120)
     assert [process.exitcode for process in both] == [0, 0]
-    assert same_step(tmp_path / "one", tmp_path / "two")
+
+
+class EveryThirdIsBroken:
+    def __len__(self) -> int:
+        return 30
+
+    def __getitem__(self, index: int) -> Image.Image:
+        if index % 3 == 0:
+            raise InputError("broken")
+        return Image.new("RGB", (40, 40), (index, 0, 0))
+
+
+def test_what_another_process_could_not_read_is_named_too(tmp_path):
+    harden(small_kl(), EveryThirdIsBroken(), tmp_path / "one", CONFIG)
+    as_two_processes(functools.partial(harden, small_kl(), EveryThirdIsBroken(), tmp_path / "two", CONFIG))
+    one, two = (sorted((tmp_path / name / "left-out.csv").read_text().splitlines()) for name in ("one", "two"))
+    assert one == two and len(one) > 4
 
 
 def same_step(one: Path, other: Path) -> bool:

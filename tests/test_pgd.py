@@ -601,7 +601,7 @@ def test_the_layers_of_an_encoder_are_named_and_chosen(vae, x, attacked):
     parts = torch.stack([layers_objective(vae, x, [name])(attacked) for name in names])
     torch.testing.assert_close(parts.sum(0), layers_objective(vae, x)(attacked))
     assert not any(module._forward_hooks for module in vae.model.modules())
-    with pytest.raises(InputError, match="no block 'nothing'; choose from conv_in, down_blocks.0"):
+    with pytest.raises(InputError, match="no block 'nothing'; choose one of conv_in, down_blocks.0"):
         layers_objective(vae, x, ["nothing"])
 
 

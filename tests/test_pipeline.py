@@ -171,7 +171,10 @@ def test_a_saved_pipeline_loads_with_its_own_and_with_another_vae(tmp_path, phot
     assert swapped.vae.fingerprint() == small_tiny().fingerprint() != loaded.vae.fingerprint()
 
 
-@pytest.mark.parametrize(("source", "message"), [("nowhere", "not a folder, hub id, bundled"), (".", "no model_index.json")])
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("nowhere", "not a folder, hub id, bundled"), (".", "no model_index.json"), ("tiny", "single model.*--vae")],
+)
 def test_what_is_no_pipeline_is_refused(source, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):

@@ -15,6 +15,7 @@ from conftest import small_kl
 from pipelines import SIZE, frozen, pixel, sd15, text_config, tokenizer
 from small import RandomFeatures
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.metrics.pairwise import psnr
 from srlvae.purify import PURIFIERS, autoencoder
 from srlvae.purify.cost import counted_passes, measure_cost, peak_memory
@@ -283,6 +284,20 @@ def test_impress_makes_an_image_more_consistent_with_its_vae(vae, x):
     y = autoencoder.impress(x, generators=generators(0, [0, 1]), vae=vae, **settings)
     start = autoencoder.impress(x, generators=generators(0, [0, 1]), vae=vae, **{**settings, "steps": 0})
     assert inconsistent(y) < inconsistent(start)
+
+
+def test_a_wish_to_stop_is_heard_in_every_iteration_of_impress(vae, x):
+    class Stopped(Listener):
+        asked = 0
+
+        def should_stop(self):
+            self.asked += 1
+            return self.asked == 3
+
+    listener = Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        PURIFIERS["impress"](x, generators(0, [0, 1]), vae, listener, steps=9)
+    assert listener.asked == 3
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 96), (72, 64)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import functools
@@ -12,6 +13,7 @@ import os
 import resource
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -269,9 +271,19 @@ def test_scores_of_other_encoders_are_refused(vae, other, folder, tmp_path):
 def test_encoders_that_are_no_twins_are_refused(vae, folder, tmp_path):
     with pytest.raises(InputError, match="one and the same"):
         scan(Encoders(vae, vae), folder, tmp_path / "out")
-    with pytest.raises(InputError, match="different sizes"):
+    with pytest.raises(InputError, match="do not belong together: one has latents of 4 channels"):
         scan(Encoders(vae, load_vae("tiny")), folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_encoders_that_do_not_share_a_decoder_are_told(vae, other):
+    model = copy.deepcopy(other.model)
+    model.decoder.conv_in.weight += 1
+    with pytest.warns(UserWarning, match="do not share a decoder"):
+        Encoders(vae, VAE(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Encoders(vae, other)
 
 
 def test_a_threshold_keeps_its_rate_on_new_clean_images():

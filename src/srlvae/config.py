@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from srlvae.errors import InputError
+from srlvae.errors import InputError, unknown
 from srlvae.files import shortened
 from srlvae.opened import read_text
 
@@ -39,9 +39,8 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str) -> T:
     """
     assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise InputError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(hints)}")
+    if strange := sorted(set(values) - set(hints)):
+        raise unknown(f"{where}: unknown setting", strange[0], hints)
     required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [name for name in required if name not in values]:
         raise InputError(f"{where}: setting {missing[0]!r} is missing; {', '.join(required)} are needed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -10,6 +12,16 @@ class InputError(ValueError):
 
     The command line exits with code 2 on it.
     """
+
+
+def unknown(said: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a `name` that is not `known`: what is `said` of it, the known ones that resemble it, and all of them."""
+    known = list(known)
+    alike = [other for other in known if name and (name in other or other in name)] or get_close_matches(
+        name, known, cutoff=0.7
+    )
+    meant = f", perhaps {' or '.join(alike)}" if alike else ""
+    return InputError(f"{said} {name!r}{meant}; choose one of {', '.join(known)}")
 
 
 class UnreadableError(InputError):

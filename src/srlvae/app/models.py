@@ -53,6 +53,14 @@ class Models:
         self._pipelines: dict[str, Pipeline] = {}
         self._encoders: OrderedDict[str, VAE] = OrderedDict()
 
+    def load(self) -> list[str]:
+        """Load both VAEs, and return reasons to doubt that they belong together; see `VAE.differences`.
+
+        Raises InputError if one cannot be loaded, or if neither can take the other's place.
+        """
+        self.original.check_like(self.hardened)
+        return self.original.differences(self.hardened)
+
     @property
     def has_pipeline(self) -> bool:
         """Whether there is a pipeline to edit with."""

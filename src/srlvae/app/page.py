@@ -6,6 +6,7 @@ import ipaddress
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,14 +102,18 @@ def serve(
 
     started: told the address once the page is there. Sets environment variables of this process, so it is for commands.
 
-    Raises InputError if the port is taken.
+    Raises InputError if the port is taken, or if a model cannot be loaded.
     """
     with tempfile.TemporaryDirectory(prefix="srlvae-app-") as folder:
         # Read by Gradio when it is imported and when widgets are made.
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"
         typed = is_local(host) and not share
-        page = build(Models(choice), Path(tempfile.mkdtemp(dir=folder)), clean, jobs, typed)
+        models = Models(choice)
+        # Before there is a page whose visitors could not mend it.
+        for doubt in models.load():
+            warnings.warn(doubt, stacklevel=2)
+        page = build(models, Path(tempfile.mkdtemp(dir=folder)), clean, jobs, typed)
         try:
             _launch(page, host, port, share)
             started(page.share_url or page.local_url)

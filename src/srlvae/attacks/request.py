@@ -11,7 +11,7 @@ from srlvae.attacks import ATTACKS, Attack, Preset
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
 from srlvae.config import MOST_SEED, MOST_STEPS, check_numbers
-from srlvae.errors import InputError
+from srlvae.errors import InputError, unknown
 from srlvae.images import check_eps
 from srlvae.precision import settled
 
@@ -50,9 +50,9 @@ class Request:
 
     def __post_init__(self):
         if self.name not in ATTACKS:
-            raise InputError(f"unknown attack {self.name!r}; choose one of {', '.join(ATTACKS)}")
+            raise unknown("unknown attack", self.name, ATTACKS)
         if self.preset is not None and self.preset not in self.attack.presets:
-            raise InputError(f"{self.name} has no preset {self.preset!r}; choose one of {', '.join(self.attack.presets)}")
+            raise unknown(f"{self.name} has no preset", self.preset, self.attack.presets)
         self._check_taken()
         ranges = {"steps": (0, MOST_STEPS), "restarts": (1, MOST_STEPS), "draws": (1, MOST_STEPS), "seed": (0, MOST_SEED)}
         check_numbers(self, "", **ranges)
@@ -92,7 +92,7 @@ class Request:
             if getattr(self, option) is None:
                 raise InputError(f"{self.name} with this preset needs a picture as --{option}")
         if self.through not in (None, SAMPLING, *VIEWS):
-            raise InputError(f"unknown view {self.through!r}; choose one of {', '.join((*VIEWS, SAMPLING))}")
+            raise unknown("unknown view", self.through, (*VIEWS, SAMPLING))
         if self.through == SAMPLING and not self.attack.takes("sampled"):
             raise InputError(f"{self.name} cannot go through {SAMPLING}")
         if (self.restarts or 1) > 1 and (self.through or not self.attack.restarts):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from srlvae.bench.mimicry_protocol import MimicryProtocol
 from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol, PoisoningProtocol, ReconstructionProtocol
 from srlvae.bench.styles import STYLES
 from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, Range, check_numbers, read_toml
-from srlvae.errors import InputError
+from srlvae.errors import InputError, unknown
 from srlvae.images import check_eps
 from srlvae.metrics.features import FEATURES
 from srlvae.models.edit_settings import MOST_STEPS_OF_NOISE, steps_run
@@ -96,10 +95,10 @@ def _check_variants(where: str, chosen: ChosenAttack, protocol: EditingProtocol 
     """Check what an attack is to be made on and through besides. Its request is checked by itself."""
     attack = ATTACKS[chosen.name]
     if chosen.preset and chosen.preset not in attack.presets:
-        raise InputError(f"{where}: unknown preset; choose from {', '.join(attack.presets)}")
+        raise unknown(f"{where}: unknown preset", chosen.preset, attack.presets)
     for on in chosen.also_on:
         if on not in MADE_ON:
-            raise InputError(f"{where}: also_on has {on!r}; choose from {', '.join(MADE_ON)}")
+            raise unknown(f"{where}: also_on has", on, MADE_ON)
         if on == "both" and attack.needs != "vae":
             raise InputError(f"{where}: it attacks a whole pipeline, which has one VAE; take both out of also_on")
     for name in chosen.through:
@@ -169,7 +168,7 @@ def _known(where: str, what: str, names: Sequence[str], known: Any) -> None:
     """Check that every name is known, and that each is there once, since rows are told apart by it."""
     for i, name in enumerate(names):
         if name.partition(":")[0] not in known:
-            raise InputError(f"{where}: unknown {what} {name!r}; choose from {', '.join(known)}")
+            raise unknown(f"{where}: unknown {what}", name, known)
         if name in names[:i]:
             raise InputError(f"{where}: {what} {name!r} is listed twice; give all of its budgets in one list, or use two files")
 
@@ -187,7 +186,7 @@ def _check_budgets(where: str, budgets: Iterable[float]) -> None:
 def _check_networks(where: str, *names: str) -> None:
     for name in names:
         if name not in FEATURES:
-            raise InputError(f"{where}: unknown feature network {name!r}; choose from {', '.join(FEATURES)}")
+            raise unknown(f"{where}: unknown feature network", name, FEATURES)
 
 
 def _check_purifiers(where: str, purifiers: Sequence[ChosenPurifier], loads: bool = True) -> None:
@@ -200,10 +199,9 @@ def _check_purifiers(where: str, purifiers: Sequence[ChosenPurifier], loads: boo
             raise InputError(f"{where}: {chosen.name} needs an extra pipeline, which this benchmark does not load")
         if purifier.needs not in OWN_MODELS and not chosen.source:
             raise InputError(f"{where}: {chosen.name} needs `source`, the folder or hub id of a pipeline, or a remover's file")
-        settings = set(inspect.signature(purifier.run).parameters) - {"x", "generators", purifier.needs.replace("-", "_")}
-        if unknown := sorted(set(chosen.settings) - settings):
+        if strange := sorted(set(chosen.settings) - set(purifier.setting_names)):
             raise InputError(
-                f"{where}: {chosen.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(settings)) or 'none'}"
+                f"{where}: {chosen.name} has no setting {strange[0]!r}; it has {', '.join(purifier.setting_names) or 'none'}"
             )
 
 

@@ -123,8 +123,8 @@ class EditingProtocol:
     clip: str
     prompts: tuple[str, ...]
     attacks: tuple[ChosenAttack, ...]
-    purifiers: tuple[ChosenPurifier, ...]
     images: int
+    purifiers: tuple[ChosenPurifier, ...] = ()
     prompts_an_image: int = 1
     strength: float = STRENGTH
     steps: int = STEPS

@@ -11,6 +11,7 @@ from srlvae.attacks.through import Through
 from srlvae.bench.attacked import ImageSet
 from srlvae.bench.cache import Cache, key_of
 from srlvae.bench.protocol import ChosenPurifier
+from srlvae.events import Listener
 from srlvae.images import Images
 from srlvae.models.pipeline import Pipeline
 from srlvae.purify import PURIFIERS
@@ -26,17 +27,26 @@ class Purifiers:
         self.vae, self.networks = pipeline.vae.fingerprint(), pipeline.fingerprint()
         self.sampling = pipeline.settings()
 
-    def run(self, chosen: ChosenPurifier, x: Images, names: Sequence[str], seed: int, brief: bool = False) -> Images:
+    def run(
+        self,
+        chosen: ChosenPurifier,
+        x: Images,
+        names: Sequence[str],
+        seed: int,
+        brief: bool = False,
+        listener: Listener | None = None,
+    ) -> Images:
         """Purify a batch of images `n 3 h w` in [0,1].
 
         - names: a name for each image, which decides its random draws together with `seed`. They are not those of an attack
           on it with the same seed, whose start they would take back in part.
         - brief: whether to run a round or two only, which is enough to measure memory.
+        - listener: may stop a purifier of many rounds after each.
         """
         purifier, device = PURIFIERS[chosen.name], self.pipeline.device
         changed = {**chosen.settings, **(purifier.short_settings if brief else {})}
         draws = [named_generator(seed, f"purified {name}") for name in names]
-        return purifier(x.to(device), draws, self.model_of(chosen)[0], **changed).cpu()
+        return purifier(x.to(device), draws, self.model_of(chosen)[0], listener, **changed).cpu()
 
     def images(self, chosen: ChosenPurifier, given: ImageSet, names: Sequence[str], seed: int, cache: Cache) -> ImageSet:
         """The images of `given` after the purifier. Only those that the cache does not have are made."""
@@ -44,7 +54,8 @@ class Purifiers:
         keys = [key_of("purified", **made_by, seed=seed, source=source) for source in given.keys]
 
         def make(part: list[int]) -> tuple[Tensor, list[Any]]:
-            return self.run(chosen, given.images[part], [names[i] for i in part], seed), [None] * len(part)
+            x, named = given.images[part], [names[i] for i in part]
+            return self.run(chosen, x, named, seed, listener=cache.listener), [None] * len(part)
 
         return ImageSet(keys, cache.images(keys, make))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from srlvae.cli.shared import VaeHelp, console, named, quoted
-from srlvae.errors import InputError
+from srlvae.errors import unknown
 from srlvae.files import read_record, shown
 
 # Where each layout is read, for the last line.
@@ -56,7 +56,7 @@ def export(
     from srlvae.models.vae import load_vae
 
     if dtype not in DTYPES:
-        raise InputError(f"no dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
+        raise unknown("no dtype", dtype, DTYPES)
     model = load_vae(vae)
     files = run(model, to, out, dtype=DTYPES[dtype], variant=variant, name=name)
     for path in files:

@@ -16,8 +16,9 @@ from srlvae.training.processes import gathered
 def write_checkpoint(trainer: Trainer, path: Path, progress: Progress) -> None:
     """Write the checkpoint, on the main process."""
     tensors = _perturbations(trainer)
-    for rows in gathered(progress.rows):
+    for rows, unreadable in gathered((progress.rows, progress.unreadable)):
         progress.rows |= rows
+        progress.unreadable |= unreadable
     if trainer.is_main:
         progress.scaler = trainer.accelerator.scaling()
         save_checkpoint(path, trainer.modules, trainer.optimizer, vars(progress), tensors)

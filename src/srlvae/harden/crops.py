@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from srlvae.errors import InputError
-from srlvae.harden.photographs import MAX_UNREADABLE, Photographs, StreamPhotographs, check_large, name_of
+from srlvae.harden.photographs import MAX_UNREADABLE, FolderPhotographs, Photographs, StreamPhotographs, check_large, name_of
 from srlvae.harden.stream import Deal
 from srlvae.images import LeftOut, set_max_pixels, to_tensor
 
@@ -134,7 +134,9 @@ def set_apart(
                 f"the stream has only {photographs.length} rows, too few to set {wanted} apart; give a lower --held-out"
             )
     if not found or used >= len(order):
-        raise InputError(f"too few readable images: {len(found)} of {used} ({last_error})")
+        unseen = photographs.left_out.files if isinstance(photographs, FolderPhotographs) else []
+        also = f"; {len(unseen)} more were left out, such as {unseen[0].file}: {unseen[0].reason}" if unseen else ""
+        raise InputError(f"too few readable images: {len(found)} of {used} ({last_error}){also}")
     if isinstance(photographs, StreamPhotographs):
         # Wherever they are, and as often: a stream has no numbers that hold in another order.
         return torch.stack(found), photographs.dealt(Deal(), frozenset(apart), {}), order

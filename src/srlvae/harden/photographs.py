@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from PIL import Image
+from torch import Tensor
 
 from srlvae.errors import InputError, UnreadableError
 from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs
@@ -110,6 +111,19 @@ def name_of(photographs: Photographs, index: int) -> str:
     if isinstance(photographs, FolderPhotographs | HubPhotographs | StreamPhotographs):
         return photographs.name(index)
     return f"photograph {index}"
+
+
+def photographs_digest(photographs: Photographs, held_out: Tensor) -> str:
+    """A SHA-256 that tells sets of photographs apart.
+
+    It covers the photographs set apart, the number of photographs and, for a folder, the names and sizes of the files.
+    """
+    digest = hashlib.sha256(held_out.contiguous().numpy().tobytes())
+    digest.update(str(len(photographs)).encode())
+    if isinstance(photographs, FolderPhotographs):
+        for line in photographs.listing():
+            digest.update(line)
+    return digest.hexdigest()
 
 
 def open_photographs(

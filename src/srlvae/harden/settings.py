@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, check_numbers, from_dict
-from srlvae.errors import InputError
+from srlvae.errors import InputError, unknown
 from srlvae.harden.inner import InnerAttack
 from srlvae.harden.terms import Term
 from srlvae.images import check_eps
@@ -211,7 +211,7 @@ def preset(name: str, objective: str = "srl", **changes: Any) -> HardenConfig:
     """
     for kind, table, key in (("preset", PRESETS, name), ("objective", OBJECTIVES, objective)):
         if key not in table:
-            raise InputError(f"unknown {kind} {key!r}; choose one of {', '.join(table)}")
+            raise unknown(f"unknown {kind}", key, table)
     config, chosen = PRESETS[name], OBJECTIVES[objective]
     if chosen.closeness:
         chosen = dataclasses.replace(chosen, closeness=config.objective.closeness)

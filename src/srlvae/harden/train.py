@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from dataclasses import asdict
@@ -17,7 +16,14 @@ from srlvae.files import read_record
 from srlvae.harden.checkpoints import restore, write_checkpoint
 from srlvae.harden.crops import Crops, batches, faults_of_workers, name_skipped, set_apart
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
-from srlvae.harden.photographs import FolderPhotographs, Photographs, StreamPhotographs, look_through, open_photographs
+from srlvae.harden.photographs import (
+    FolderPhotographs,
+    Photographs,
+    StreamPhotographs,
+    look_through,
+    open_photographs,
+    photographs_digest,
+)
 from srlvae.harden.plan import plan
 from srlvae.harden.progress import Progress
 from srlvae.harden.rotation import visits
@@ -85,6 +91,8 @@ def harden(
         name_skipped(progress.unreadable.items(), left_out)
         with faults_of_workers():
             train(trainer, crops, out, progress, perturbations, held_out, left_out)
+        # What other processes came upon.
+        name_skipped(progress.unreadable.items(), left_out)
     finally:
         if trainer.is_main:
             left_out.write(out)
@@ -200,19 +208,6 @@ def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:
     facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
     path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
     write_encoder(path, trainer.networks.result(), trainer.networks.original, facts)
-
-
-def photographs_digest(photographs: Photographs, held_out: Tensor) -> str:
-    """A SHA-256 that tells sets of photographs apart.
-
-    It covers the photographs set apart, the number of photographs and, for a folder, the names and sizes of the files.
-    """
-    digest = hashlib.sha256(held_out.contiguous().numpy().tobytes())
-    digest.update(str(len(photographs)).encode())
-    if isinstance(photographs, FolderPhotographs):
-        for line in photographs.listing():
-            digest.update(line)
-    return digest.hexdigest()
 
 
 def frozen_copy(vae: VAE) -> VAE:

@@ -30,7 +30,8 @@ def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
         return [_no_shard(folder)]
     if not folder.is_dir():
         kind = "no such folder" if not os.path.lexists(folder) else "neither a file nor a folder"
-        raise InputError(f"{kind}: {folder}")
+        pattern = "; give the folder itself, not a pattern" if set(str(folder)) & set("*?[") else ""
+        raise InputError(f"{kind}: {folder}{pattern}")
     left_out = left_out or LeftOut()
     found = sorted(path for path in _files(folder, left_out) if is_image_name(path))
     for path in _named_as_images(folder):
@@ -62,7 +63,7 @@ def _no_shard(path: Path) -> Path:
 
 def _nothing(folder: Path) -> str:
     shards = sum(path.name.lower().endswith(SHARDS) for path in _files(folder, LeftOut()))
-    also = f"; it has {shards} archives, which have to be unpacked (srlvae harden and scan read shards)" if shards else ""
+    also = "; archives have to be unpacked first (srlvae harden and scan read shards)" if shards else ""
     return f"no images below {folder}; looked for {', '.join(sorted(SUFFIXES))}{also}"
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srlvae.errors import InputError
+from srlvae.errors import unknown
 from srlvae.extras import folder_of, need
 from srlvae.images import Images, check_images
 
@@ -165,6 +165,6 @@ def load_features(name: str) -> Features:
     Raises InputError for an unknown name, and ModuleNotFoundError that names the extra to install.
     """
     if name not in FEATURES:
-        raise InputError(f"unknown feature network {name!r}; choose one of {', '.join(FEATURES)}")
+        raise unknown("unknown feature network", name, FEATURES)
     network: Any = FEATURES[name]().eval().requires_grad_(False)
     return network.to(memory_format=torch.channels_last)

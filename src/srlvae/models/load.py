@@ -59,6 +59,8 @@ def _from_path(path: Path, word: str | None) -> Any:
     if (path / LORA).is_file():
         raise InputError(f"{path} holds only LoRA weights; load them in Python: pipeline.load_lora_weights(...)")
     if not (path / INDEX).is_file():
+        if (path / "config.json").is_file():
+            raise InputError(f"{path} is a single model; give the folder of a diffusers pipeline, and a VAE as --vae")
         raise InputError(f"{path} has no {INDEX}; give the folder of a diffusers pipeline")
     return _from_folder(path, word)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from srlvae.events import Listener
 from srlvae.images import Images
 from srlvae.metrics.features import load_features
 from srlvae.metrics.pairwise import feature_distance
@@ -31,13 +32,14 @@ def impress(
     weight: float,
     budget: float,
     sigma: float,
+    listener: Listener | None = None,
 ) -> Images:
     """Minimise MSE(D(E(x′)), x′) + weight · max(P(x′, x) − budget, 0) over x′, by Adam from `x` and noise of deviation `sigma`.
 
     IMPRESS (Cao et al. 2023, arXiv 2310.19248, eq. 5) rests on the observation that a VAE does not reproduce a protected image.
     P is LPIPS in the paper and EfficientNet-Lite0's feature distance here, whose scale is another, so that `budget` is not the
     published one. `learning_rate` and `sigma` refer to images in [0,1], so they are half of those in the authors' code, whose
-    images are in [-1,1].
+    images are in [-1,1]. The `listener` may stop it after an iteration.
     """
     features = load_features(NETWORK).to(x.device)
     with torch.no_grad():
@@ -45,6 +47,8 @@ def impress(
     y = (x + sigma * normal_like(x, generators)).clamp(0, 1).requires_grad_()
     optimizer = torch.optim.Adam([y], learning_rate)
     for _ in range(steps):
+        if listener:
+            listener.check()
         # On [-1,1], as the weight was chosen there: four times the squared error.
         inconsistent = 4 * (vae.decode(vae.mean(y)) - y).square().mean((1, 2, 3))
         beyond = (feature_distance(features.columns(y), columns) - budget).clamp_min(0)

@@ -32,14 +32,14 @@ FLAT = 0.05
 
 def variants_table(result: dict[str, Any]) -> Table:
     """Variants of attacks at the main budget, original → hardened: parts of perturbations, both VAEs at once, a twin."""
-    rows, (kid, frechet, _), lines = rows_of(result), headline_measures(result).values(), []
+    rows, (kid, frechet, clip), lines = rows_of(result), headline_measures(result).values(), []
     own = [row for row in rows if "of" in row.condition and "steps" not in row.condition]
     distance = measures_of(result)["distance"]
     for attack in distinct_values(own, "attack"):
         if both := find_pair(own, attack=attack, eps=main_budget(rows)):
-            cells = [format_pair(both, m.key, m.spec) for m in (kid, frechet, distance)]
+            cells = [format_pair(both, m.key, m.spec) for m in (kid, frechet, clip, distance)]
             lines.append([attack_label(both[0]), both[1].access, cells[0], format_factor(*both, kid.key), *cells[1:]])
-    return ["variant", "access", kid.title, "factor", frechet.label, distance.label], lines
+    return ["variant", "access", kid.title, "factor", frechet.label, clip.label, distance.label], lines
 
 
 def adaptive_cell(rows: list[Row], defence: str, measure: Measure) -> str:

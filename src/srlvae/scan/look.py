@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,12 +35,14 @@ class Look:
 class Encoders:
     """The two VAEs whose encoders a scan compares, and the precision in which they look.
 
-    Raises InputError if they are the same or have latents of different sizes, or for an unknown precision.
+    Warns where one does not look like what hardening made of the other. Raises InputError if they are the same or have latents
+    of different sizes, or for an unknown precision.
     """
 
     def __init__(self, original: VAE, hardened: VAE, precision: Precision = "auto"):
-        if (original.channels, original.factor) != (hardened.channels, hardened.factor):
-            raise InputError("the two VAEs have latents of different sizes; give a VAE and what srlvae harden made of it")
+        original.check_like(hardened)
+        for doubt in original.differences(hardened):
+            warnings.warn(doubt, stacklevel=2)
         self.original, self.hardened, self.precision = original, hardened, chosen_precision(precision)
         # Evidence of one precision is not compared with that of another.
         self.identity = {"original": original.fingerprint(), "hardened": hardened.fingerprint(), "precision": self.precision}

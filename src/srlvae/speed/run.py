@@ -14,7 +14,7 @@ from srlvae.bench.output import claim_output
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.rows import as_data
 from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_STEPS, check_numbers
-from srlvae.errors import InputError
+from srlvae.errors import unknown
 from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, LeftOut
@@ -54,8 +54,8 @@ class SpeedSettings:
         """Return self. Raises InputError for an unknown part or a number out of its range."""
         ranges = {"images": (2, MOST_IMAGES), "size": (16, MOST_PIXELS), "steps": (1, MOST_STEPS), "rounds": (1, MOST_STEPS)}
         check_numbers(self, "", **ranges)
-        if unknown := set(self.parts) - set(PARTS):
-            raise InputError(f"unknown part {min(unknown)!r}; choose some of {', '.join(PARTS)}")
+        if strange := set(self.parts) - set(PARTS):
+            raise unknown("unknown part", min(strange), PARTS)
         return self
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective, pgd
 from srlvae.attacks.engine.several import VAEs, summed
-from srlvae.errors import InputError
+from srlvae.errors import unknown
 from srlvae.images import Images
 from srlvae.models.vae import VAE
 from srlvae.rng import Generators
@@ -54,8 +54,8 @@ def layers_objective(vae: VAE, x: Images, blocks: Sequence[str] = ()) -> Objecti
     Raises InputError for a block that the encoder does not have.
     """
     known = blocks_of(vae)
-    if unknown := [name for name in blocks if name not in known]:
-        raise InputError(f"the encoder has no block {unknown[0]!r}; choose from {', '.join(known)}")
+    if strange := [name for name in blocks if name not in known]:
+        raise unknown("the encoder has no block", strange[0], known)
     chosen = [name for name in known if not blocks or name in blocks]
     with torch.no_grad():
         clean = [made.float() for made in features(vae, x, chosen)]

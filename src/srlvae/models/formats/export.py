@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from srlvae.errors import InputError
+from srlvae.errors import InputError, unknown
 from srlvae.files import write_atomically
 from srlvae.locks import holds
 from srlvae.models.autoencoder import VAE
@@ -48,7 +48,7 @@ def export(
     Raises InputError for a class of model without such a layout, weights that `dtype` cannot hold, and files that are there.
     """
     if to not in LAYOUTS:
-        raise InputError(f"no layout {to!r}; choose one of {', '.join(LAYOUTS)}")
+        raise unknown("no layout", to, LAYOUTS)
     if variant and to != "diffusers":
         raise InputError(f"a variant ({variant}) is only for --to diffusers, not for {to}; leave it out")
     if name and to != "taesd":
