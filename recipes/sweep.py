@@ -3,8 +3,9 @@
     python recipes/sweep.py --vae madebyollin/taesd --images caltech101-128/train --out runs/sweep \\
       --result results/sweep-taesd.json
 
-Every row gets `--minutes` of processor time, counted after a few steps have told what a step costs. Every 40th photograph of
-the folder is set apart and judged on, by EfficientNet-Lite1, which no row trains on. A row that is done is not run again.
+Every row gets as many floating-point operations as `--steps` of the default, counted by PyTorch: processor time depends on
+what else runs. Every 40th photograph of the folder is set apart and judged on, by EfficientNet-Lite1, which no row trains on.
+A row that is done is not run again.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+from torch.utils.flop_counter import FlopCounterMode
 
 from srlvae.errors import InputError
 from srlvae.events import Listener
@@ -34,8 +35,8 @@ from srlvae.report.sweep import sweep_table
 from srlvae.report.tables import markdown
 
 BASE = preset("cpu")
-# Steps that tell what a step costs: as many as it takes for batches to be replaced at the usual rate.
-PROBE, UNTIL = 64, 128
+# Steps that tell what a step costs, after as many as there are batches that take turns: then they are replaced evenly.
+TURNS, UNTIL = 8, 24
 
 
 def objective(**changes) -> HardenConfig:
@@ -78,32 +79,40 @@ ROWS: dict[str, HardenConfig] = {
     "batches of 16": dataclasses.replace(BASE, batch_size=16),
     "crops of 64, batches of 16": dataclasses.replace(BASE, resolution=64, batch_size=16),
 }
+# How many photographs it takes: the default on so many of them.
+FEW = {f"{number} photographs": number for number in (16, 128, 1024)}
 
 
 class Subset(FolderPhotographs):
-    """The photographs of a folder that are, or are not, among every 40th."""
+    """The photographs of a folder that are, or are not, among every 40th; with `only`, so many of them, spread evenly."""
 
-    def __init__(self, folder: Path, held_out: bool):
+    def __init__(self, folder: Path, held_out: bool, only: int | None = None):
         super().__init__(folder, at_least=256)
         self.paths = [path for i, path in enumerate(self.paths) if (i % 40 == 0) == held_out]
+        if only:
+            self.paths = self.paths[:: len(self.paths) // only][:only]
 
 
-def steps_for(vae: str, photographs: Subset, folder: Path, config: HardenConfig, minutes: float) -> int:
-    """How many steps `minutes` of processor time pay for."""
-    clocks: list[float] = []
+def cost_of_step(vae: str, photographs: Subset, folder: Path, config: HardenConfig) -> float:
+    """Floating-point operations of a step. Fewer batches than in a run take turns; each is replaced after as many visits."""
+    counted: list[int] = []
 
-    class Clock(Listener):
+    class Counting(Listener):
         def at(self, bar, number, total=None, note=""):
-            clocks.append(time.process_time())
+            counted.append(counter.get_total_flops())
 
         def should_stop(self):
-            return len(clocks) == UNTIL
+            return len(counted) == UNTIL
 
+    shutil.rmtree(folder, ignore_errors=True)  # of a row that was cut off
+    turns = min(config.objective.turns, TURNS * config.batch_size)
+    config = dataclasses.replace(config, steps=10**4, objective=dataclasses.replace(config.objective, turns=turns))
     try:
-        harden(vae, photographs, folder, dataclasses.replace(config, steps=10**4), listener=Clock())
+        with FlopCounterMode(display=False) as counter:
+            harden(vae, photographs, folder, config, listener=Counting())
     except Interrupted:
         shutil.rmtree(folder)
-    return max(PROBE, round(minutes * 60 * (UNTIL - PROBE) / (clocks[-1] - clocks[PROBE - 1])))
+    return (counted[-1] - counted[TURNS - 1]) / (UNTIL - TURNS)
 
 
 def main(
@@ -111,12 +120,11 @@ def main(
     images: Annotated[Path, typer.Option(help="Training photographs of 128 pixels, at any depth.")],
     out: Annotated[Path, typer.Option(help="Folder for the runs.")],
     result: Annotated[Path, typer.Option(help="JSON of the rows.")],
-    minutes: Annotated[float, typer.Option(help="Processor minutes a row.")] = 4,
+    steps: Annotated[int, typer.Option(help="Steps of the default, whose operations every row gets.")] = 400,
     only: Annotated[list[str] | None, typer.Option(help="Rows to run; all by default.")] = None,
     attacked: Annotated[int, typer.Option(help="Photographs for the scores.")] = 32,
 ) -> None:
-    training, judged = Subset(images, held_out=False), Subset(images, held_out=True)
-    x = torch.stack([read_square(path, 128) for path in judged.paths[:: len(judged.paths) // attacked][:attacked]])
+    x = torch.stack([read_square(path, 128) for path in Subset(images, held_out=True, only=attacked).paths])
     original, judge = load_vae(vae), load_features("efficientnet-lite1")
 
     def scored(hardened: VAE) -> dict:
@@ -124,19 +132,20 @@ def main(
             return scores(original, hardened, x, 0, judge)
 
     table = json.loads(result.read_text()) if result.exists() else {"rows": {}}
-    table |= {"vae": original.fingerprint(), "minutes": minutes, "photographs": len(x), "versions": environment()}
-    for name, config in ROWS.items():
+    table |= {"vae": original.fingerprint(), "steps": steps, "photographs": len(x), "versions": environment()}
+    budget = steps * cost_of_step(vae, Subset(images, held_out=False), out / "probe", BASE)
+    for name, config in (ROWS | dict.fromkeys(FEW, BASE)).items():
         if name in table["rows"] or (only and name not in only):
             continue
+        training = Subset(images, held_out=False, only=FEW.get(name))
         folder = out / name.replace(" ", "_").replace("/", "-")
-        shutil.rmtree(folder, ignore_errors=True)  # of a row that was cut off
-        steps = steps_for(vae, training, folder, config, minutes)
-        config = dataclasses.replace(config, steps=steps, held_out=8, checkpoint_every=steps)
+        afforded = round(budget / cost_of_step(vae, training, folder, config))
+        config = dataclasses.replace(config, steps=afforded, held_out=8, checkpoint_every=afforded)
         found = scored(harden(vae, training, folder, config))
         table["original"] = found["original"]
         table["rows"][name] = {"config": dataclasses.asdict(config), "scores": found["hardened"]}
         write_json(result, table)
-        print(f"{name}: {steps} steps", flush=True)
+        print(f"{name}: {afforded} steps", flush=True)
     print(markdown(sweep_table(table)))
 
 
