@@ -42,8 +42,9 @@ Run them with `--pipeline`; `--vae` puts another autoencoder into it.
 
 {pipeline}
 ## Purifiers
-They change the image before the encoder sees it. `srlvae bench editing`, `srlvae bench poisoning` and `srlvae bench
-mimicry` run those that a protocol names. What a purifier needs is named in the protocol, too.
+They change the image before the encoder sees it. `srlvae bench editing` runs those that a protocol names; what a purifier
+needs is named in the protocol, too. `srlvae bench poisoning` and `srlvae bench mimicry` run those that need nothing, the VAE
+or the pipeline.
 
 {purifiers}"""
 

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from srlvae.bench.leaderboard import LEADERBOARD, Entry, add_rows, flat_rows
-from srlvae.files import write_text
+from srlvae.bench.leaderboard import LEADERBOARD, Entry, flat_rows, read_leaderboard
+from srlvae.files import write_json, write_text
 from srlvae.report.attacks import attacks_table, plot_curves
 from srlvae.report.defences import defence_table
 from srlvae.report.editing import summary_table
@@ -134,9 +134,11 @@ def filled(page: str) -> str:
 
 
 def write_leaderboard() -> None:
-    """The rows of the bundled models' results; those of other models stay."""
-    for stem, entry in ENTRIES.items():
-        add_rows(ROOT / "results" / LEADERBOARD, flat_rows(load(f"results/{stem}.json"), entry))
+    """The rows of the bundled models' results, in place of all that are there; those of other models stay."""
+    path, own = ROOT / "results" / LEADERBOARD, {entry.model for entry in ENTRIES.values()}
+    kept = [row for row in read_leaderboard(path) if row["model"] not in own]
+    found = [row for stem, entry in ENTRIES.items() for row in flat_rows(load(f"results/{stem}.json"), entry)]
+    write_json(path, {"rows": [*kept, *found]})
 
 
 def main(

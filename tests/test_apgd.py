@@ -165,6 +165,16 @@ def test_a_failing_attack_is_doubted_image_by_image():
     assert trace.ends(0) == [1.0, 3.0]
 
 
+def test_of_several_starts_each_is_compared_with_itself():
+    trace = Trace()
+    # Each start improves, and the second begins where the first began.
+    for value in (4.0, 3.0, 2.0, 1.0, 6.0, 5.0, 4.0, 3.0):
+        trace(torch.tensor([value]), torch.ones(1, 3, 4, 4))
+    assert trace.doubts(1) == [["the objective did not improve with the steps"]]
+    trace.starts = 2
+    assert trace.doubts(1) == [[]] and trace.ends(0) == [5.0, 2.0] and trace.fell_at_last(0) == pytest.approx(1 / 3)
+
+
 def test_a_run_of_one_step_says_nothing():
     assert watched([[1.0]], torch.zeros(1, 3, 4, 4)).doubts(1) == [[]] and Trace().doubts(2) == [[], []]
 

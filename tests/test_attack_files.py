@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import small_kl
+from conftest import small_kl, small_tiny
 from heard import Heard
 from pipelines import little, sd15
 from small import RandomFeatures
@@ -25,6 +25,7 @@ from srlvae.attacks.written import write_attacked
 from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.images import read_image, read_picture, to_tensor
+from srlvae.rng import generators
 
 SIZES = {"a.png": (37, 53), "b.jpg": (64, 30), "c.webp": (5, 7)}
 EPS = 8 / 255
@@ -447,11 +448,36 @@ def test_a_run_without_a_gradient_says_so(tmp_path, vae, monkeypatch):
         ({"name": "photoguard-diffusion", "preset": "notebook"}, "needs a picture as --mask"),
         ({"name": "photoguard-diffusion", "preset": "notebook", "mask": Path("m.png"), "eps": -1.0}, "eps is -1"),
         ({"name": "advdm"}, "advdm attacks a whole pipeline"),
+        ({"draws": 8}, "draws are of a view; give --through"),
+        ({"name": "nightshade", "features": "lpips-alex"}, "no perceptual budget to measure; leave out --features"),
+        ({"name": "glaze", "prompt": "a cat", "target": Path("a.png")}, "would not look at its prompt"),
     ],
 )
 def test_what_an_attack_has_not_is_refused(options, message, folder, vae):
     with pytest.raises(InputError, match=message):
         run(folder, vae, **options)
+
+
+def test_draws_of_a_posterior_that_is_not_there_are_refused(vae):
+    assert prepare(Request("latent", through="sampling"), vae).settings()["draws"] == 4
+    with pytest.raises(InputError, match="no posterior to draw from; leave out --through sampling"):
+        prepare(Request("latent", through="sampling"), small_tiny())
+
+
+def test_a_view_takes_no_repeats_from_a_published_setting(x, vae, tmp_path):
+    mask = tmp_path / "mask.png"
+    Image.new("L", (32, 32), 255).save(mask)
+    attack = prepare(Request("photoguard-diffusion", preset="notebook", mask=mask, through="jpeg"), little(vae))
+    assert attack._loop(x, generators(0, [0, 1]), None).repeats == attack.settings()["repeats"] == 10
+
+
+def test_a_budget_that_rounding_takes_back_is_a_doubt(folder, tmp_path, vae):
+    mask = tmp_path / "mask.png"
+    Image.new("L", (32, 36), 255).save(mask)
+    request = Request("photoguard-diffusion", preset="notebook", mask=mask, eps=1 / 255, steps=1)
+    (record, *_) = attack_files(prepare(request, little(vae)), [save_noise(tmp_path / "b.png", 32, 36)], tmp_path / "out")
+    assert record["effective_eps"] == "0 (ℓ2)" and "no pixel has changed" in record["doubts"][-1]
+    assert "that of the whole image" in record["doubts"][-1]
 
 
 def test_outputs_lie_in_the_sub_folders_of_their_sources(tmp_path, vae):
@@ -479,7 +505,7 @@ def test_a_folder_of_nothing_but_attacked_images_has_none_to_attack(tmp_path, va
 
 
 def test_an_unknown_attack_is_refused_with_the_known_ones(folder, vae):
-    with pytest.raises(InputError, match="unknown attack 'mist'; choose one of .*photoguard-encoder"):
+    with pytest.raises(InputError, match="'mist', perhaps mist-textural or .*; choose one of .*photoguard"):
         run(folder, vae, "mist")
 
 

@@ -264,7 +264,7 @@ def test_scan_writes_a_table_and_a_page(folder, monkeypatch, capsys):
     assert run(monkeypatch, *words) == 2 and "99 or more" in capsys.readouterr().err
     assert run(monkeypatch, *words, "--image-column", "jpg") == 2 and "has single images" in capsys.readouterr().err
     assert run(monkeypatch, *words, "--rate", 0.1) == 0
-    assert "1 other files were not looked at" in capsys.readouterr().out
+    assert "not those of images: 1 file (1 .doc)" in capsys.readouterr().out
     assert len((folder / "scanned" / "scan.csv").read_text(encoding="utf-8").splitlines()) == 13
     assert (folder / "scanned" / "scan.html").exists()
 

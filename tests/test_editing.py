@@ -35,13 +35,14 @@ from srlvae.bench.editing_plan import conditions
 from srlvae.bench.editor import Editor
 from srlvae.bench.estimates import frechet_interval, mean_estimate
 from srlvae.bench.load_protocol import editing_protocol
-from srlvae.bench.photographs import load_photographs
+from srlvae.bench.photographs import digest_of_keys, load_photographs, shortage
 from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol
 from srlvae.bench.purifiers import Purifiers
 from srlvae.bench.rows import Row, read_measures, read_rows
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.images import read_image, to_levels
+from srlvae.images import LeftOut, read_image, to_levels
+from srlvae.models.pairs import differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.report.rows import find_row, find_rows, made_on, measured_value
@@ -163,6 +164,11 @@ def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
         ('purifiers = [{ name = "jpeg" }, { name = "jpeg", settings = { quality = 30 } }]', "'jpeg' is listed twice"),
         ('purifiers = [{ name = "jpeg", settings = { strength = 3 } }]', "jpeg has no setting 'strength'; it has quality"),
         ('purifiers = [{ name = "pdm-pure" }]', "pdm-pure needs `source`"),
+        ('purifiers = [{ name = "jpeg", settings = { quality = "x" } }]', "jpeg: quality must be a whole number, got 'x'"),
+        ('purifiers = [{ name = "jpeg", settings = { quality = 500 } }]', "jpeg: quality must be at most 100, got 500"),
+        ('purifiers = [{ name = "gaussian-noise", settings = { sigma = true } }]', "sigma must be a number, got True"),
+        ('purifiers = [{ name = "jpeg", attacks = ["advd"] }]', "attacks has 'advd', perhaps advdm"),
+        ('purifiers = [{ name = "jpeg", eps = ["14/255"] }]', "eps has 14/255, which no attack of the protocol has"),
         ('attacks = [{ name = "advdm", eps = [15] }]', "advdm: .*write 15/255 for 15 grey levels"),
         ("prompts = []", "prompts must not be empty"),
         ('pairs = "vgg"', "unknown feature network 'vgg'"),
@@ -185,7 +191,30 @@ def test_a_protocol_is_refused_before_anything_runs(tmp_path, line, message):
         editing_protocol(str(tmp_path / "own.toml"))
 
 
+def test_an_attack_goes_through_nothing_that_is_not_tried_on_it(tmp_path):
+    attacks = """attacks = [
+      { name = "latent", eps = ["8/255"] }, { name = "photoguard-encoder", eps = ["15/255"], through = ["jpeg"] },
+    ]"""
+    lines = ['pipeline = "tiny-sd"', 'hardened = "tiny-srl"', 'clip = "tiny-clip"', 'prompts = ["a"]', "images = 2", attacks]
+    for tried, message in (('attacks = ["latent"]', "not tried on it"), ('eps = ["8/255"]', "not tried on it")):
+        (tmp_path / "own.toml").write_text("\n".join([*lines, f'purifiers = [{{ name = "jpeg", {tried} }}]']))
+        with pytest.raises(InputError, match=message):
+            editing_protocol(str(tmp_path / "own.toml"))
+    (tmp_path / "own.toml").write_text("\n".join([*lines, 'purifiers = [{ name = "jpeg", eps = ["15/255"] }]']))
+    assert editing_protocol(str(tmp_path / "own.toml")).purifiers[0].takes("photoguard-encoder", 15 / 255)
+
+
 # --- the run
+
+
+def test_fewer_photographs_than_the_protocol_has_are_a_doubt(pipeline, folder, tmp_path):
+    heard = Heard()
+    x, _ = load_photographs(folder, 500, 32, 0, LeftOut(heard))
+    assert heard.texts == [f"{folder}: {len(x)} photographs, where the protocol has 500"]
+    assert shortage(len(x), len(x)) == [] and len(shortage(len(x), 500)) == 1
+    # Which photographs they are is told by their pixels, in their order.
+    keys = photograph_set(x).keys
+    assert digest_of_keys(keys) == digest_of_keys(list(keys)) != digest_of_keys(keys[::-1])
 
 
 def test_every_row_is_there_and_is_written_as_returned(result, folder):
@@ -372,13 +401,13 @@ def test_a_vae_of_another_shape_is_refused_and_one_with_another_decoder_is_told(
     with torch.no_grad():
         other = hardened_twin()
         next(other.model.decoder.parameters()).add_(0.1)
-    assert pipeline.vae.differences(other) == [
+    assert differences(pipeline.vae, other) == [
         "the two VAEs do not share a decoder: what is measured is not their encoders alone"
     ]
     with torch.no_grad():
         next(other.model.decoder.parameters()).sub_(0.1)
     other.model.register_to_config(scaling_factor=0.5)
-    assert "the two VAEs scale their latents differently" in pipeline.vae.differences(other)
+    assert "the two VAEs scale their latents differently" in differences(pipeline.vae, other)
 
 
 def test_the_noise_of_a_purifier_is_not_that_of_an_attack(pipeline):
@@ -404,7 +433,7 @@ def test_images_behind_a_purifier_with_a_pipeline_of_its_own_are_kept(pipeline, 
     given = (ImageSet(["a", "b"], x), ["a", "b"], 0, Cache(tmp_path / "cache", 2))
     found = Purifiers(pipeline).images(chosen, *given)
     assert found.images.shape == x.shape and len(set(found.keys)) == 2
-    monkeypatch.setattr(Purifiers, "run", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(Purifiers, "run", lambda *_, **__: pytest.fail("made again"))
     assert torch.equal(Purifiers(pipeline).images(chosen, *given).images, found.images)
     elsewhere = dataclasses.replace(chosen, source=str(tmp_path / "other"))
     pixel().save_pretrained(tmp_path / "other")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from srlvae.files import write_atomically, write_json
+from srlvae.files import counted, write_atomically, write_json
 
 
 def write_half_and_fail(path: Path) -> None:
@@ -87,3 +87,10 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", object())
     assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"), [(1, "file", "1 file"), (0, "file", "0 files"), (2000, "process", "2,000 processes")]
+)
+def test_a_number_has_its_noun(number, noun, said):
+    assert counted(number, noun) == said

@@ -52,14 +52,30 @@ def test_a_model_that_is_added_again_takes_the_place_of_its_rows(tmp_path):
     assert len(found) == len(first) + len(other) and {row["value"] for row in found if row["model"] == "mine"} == {5.0}
 
 
+def test_what_else_was_measured_of_a_model_stays(tmp_path):
+    board, first = tmp_path / "leaderboard.json", entry_of(tmp_path)
+    others = [[{**row, key: "other"} for row in first] for key in ("protocol", "photographs", "benchmark")]
+    add_rows(board, [*first, *(row for rows in others for row in rows)])
+    add_rows(board, [{**row, "value": 5.0} for row in first])
+    found = read_leaderboard(board)
+    assert len(found) == 4 * len(first) and found[: 3 * len(first)] == [row for rows in others for row in rows]
+
+
+def test_numbers_of_other_photographs_do_not_stand_side_by_side(tmp_path):
+    one, other = ([{**row, "photographs": digits} for row in entry_of(tmp_path, name=digits)] for digits in ("aa", "bb"))
+    titles = [title for title, (header, _) in leaderboard_tables([*one, *other]) if "kid" in title and len(header) == 5]
+    assert [title.rpartition(" ")[2] for title in titles] == ["aa", "bb"]
+
+
 def test_the_table_has_a_line_an_attack_and_what_its_maker_knew_and_columns_a_model(tmp_path):
     rows = [*entry_of(tmp_path), *entry_of(tmp_path, 70.0, "other")]
     title, (header, lines) = leaderboard_tables(rows)[0]
-    assert title == "editing: 1000 × kid (net), n = 2"
+    assert title == f"editing: 1000 × kid (net), n = 2, protocol {rows[0]['protocol']}"
     assert header == ["attack", "ε", "access", "mine: original", "mine: hardened", "other: original", "other: hardened"]
     found = {tuple(line[:3]): [cell.split()[0] for cell in line[3:]] for line in lines}
     assert found["photoguard-encoder", "15/255", "transfer"] == ["100.0", "20.0", "100.0", "70.0"]
     assert found["photoguard-encoder", "15/255", "white-box"] == ["–", "60.0", "–", "60.0"]
+    assert any("– made on the hardened VAE" in line for line in lines)
     assert about_models(rows)[1][0] == ["mine", "me", "arXiv 1", "p", "1" * 12]
     assert any("it is flat" in flag for flag in flags_of(rows))
 
@@ -70,8 +86,8 @@ def test_numbers_of_other_protocols_do_not_stand_side_by_side(tmp_path):
     tables = leaderboard_tables([*few, *({**row, "protocol": "another", "n": 512} for row in many)])
     kid = [(title, header[3:]) for title, (header, _) in tables if "kid" in title]
     assert kid == [
-        ("editing: 1000 × kid (net), n = 2", ["mine: original", "mine: hardened"]),
-        ("editing: 1000 × kid (net), n = 512", ["other: original", "other: hardened"]),
+        (f"editing: 1000 × kid (net), n = 2, protocol {few[0]['protocol']}", ["mine: original", "mine: hardened"]),
+        ("editing: 1000 × kid (net), n = 512, protocol another", ["other: original", "other: hardened"]),
     ]
 
 
@@ -87,7 +103,8 @@ def test_a_leaderboard_of_any_name_has_a_page_beside_it(tmp_path):
     add_rows(board, entry_of(tmp_path))
     page = write_report([board])
     assert page == tmp_path / "run" / "board.html" and "<h1>Leaderboard</h1>" in page.read_text(encoding="utf-8")
-    assert "| photoguard-encoder |" in (tmp_path / "run" / "board.md").read_text(encoding="utf-8")
+    said = (tmp_path / "run" / "board.md").read_text(encoding="utf-8")
+    assert "| photoguard-encoder |" in said and "## editing: 1000 × kid (net), n = 2" in said and "\\* mine" in said
     # The page of what else lies there is another one.
     assert "<h1>Leaderboard</h1>" not in write_report([tmp_path / "run"]).read_text(encoding="utf-8")
     with pytest.raises(InputError, match="give one leaderboard alone"):

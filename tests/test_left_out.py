@@ -175,8 +175,8 @@ def test_the_exit_code_and_the_last_lines_say_what_was_left_out(tmp_path, monkey
     assert run(monkeypatch, *words) == 3
     *_, others, named, last = capsys.readouterr().out.replace("\n(1 .psd)", " (1 .psd)").splitlines()
     assert "[red]/b.png: not a readable image (the file is empty)" in named
-    assert last.startswith("1 files or folders left out") and last.endswith("left-out.csv")
-    assert "1 other files" in others or ".psd" in others
+    assert last.startswith("Left out: 1 files or folders, and parts of 0; all are in") and last.endswith("left-out.csv")
+    assert "1 file (1 .psd)" in others
     (tmp_path / "in" / "[red]" / "b.png").unlink()
     assert run(monkeypatch, *words) == 0 and not (tmp_path / "out" / "left-out.csv").exists()
 

@@ -154,7 +154,7 @@ ROWS: dict[str, dict[str, Row]] = {
         "--target": Row(("--target", NEW), of("attack", "request", "target"), NEW),
         "--mask": Row(("--mask", NEW), of("attack", "request", "mask"), NEW),
         "--through": Row(("--through", "jpeg"), of("attack", "request", "through"), "jpeg"),
-        "--draws": Row(("--draws", 2), of("attack", "request", "draws"), 2),
+        "--draws": Row(("--draws", 2, "--through", "jpeg"), of("attack", "request", "draws"), 2),
         "--restarts": Row(("--restarts", 3), of("attack", "request", "restarts"), 3),
         "--features": Row(("--features", "n"), of("attack", "request", "features"), "n", ("glaze", PHOTO, "--out", OUT)),
         "--batch": Row(("--batch", 3), "batch", 3),

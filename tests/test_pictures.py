@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,6 +75,16 @@ def test_an_edit_does_not_depend_on_its_neighbours_and_any_size_is_taken(tmp_pat
     assert torch.equal(both, alone) and both.shape == (3, SIZE, SIZE)
     assert sorted(times(tmp_path / "both")) == ["a.png", "b.png"]
     assert (tmp_path / "both" / "sheet.png").is_file()
+
+
+def test_a_picture_that_was_enlarged_is_edited_and_named(tmp_path, pipeline):
+    for side in (SIZE // 2 - 1, SIZE // 2):
+        Image.new("RGB", (side, 2 * SIZE), "red").save(tmp_path / f"{side}.png")
+    heard = Heard()
+    edit_files(pipeline, [tmp_path], PROMPTS[0], tmp_path / "out", EditSettings(steps=2), listener=heard)
+    assert [Path(file).name for file, *_ in heard.omissions] == [f"{SIZE // 2 - 1}.png"]
+    assert "enlarged from" in heard.omissions[0][1] and heard.omissions[0][2] is False
+    assert len(times(tmp_path / "out")) == 2
 
 
 def test_bad_input_is_refused_before_anything_is_written(tmp_path, pipeline, photographs):

@@ -14,6 +14,7 @@ from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.jpeg import rms_of_a_step, to_coefficients, to_images
 from srlvae.attacks.engine.pgd import Loop
 from srlvae.attacks.engine.rendered import search_rendered
+from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.on_vaes import DCT_STEP, LUMA_STEP
 from srlvae.attacks.papers.blurguard import (
     blur,
@@ -48,6 +49,14 @@ def test_a_search_over_parameters_ends_where_the_objective_is_least_and_keeps_th
     best = search_rendered(x, objective, torch.full((2, 5), 0.3), move=lambda p, g, n: p + 1.0, **settings)
     # The start was the best: x + δ is rounded in float32, and clamped to the box.
     torch.testing.assert_close(best, (x + 0.3 * EPS).clamp(0, 1), rtol=0, atol=1e-6)
+
+
+def test_parameters_that_a_mask_hides_are_no_doubt(x):
+    trace, mask = Trace(), torch.zeros(2, 1, 32, 32)
+    mask[..., :8] = 1
+    settings = {"move": lambda p, g, n: p - 0.01 * g.sign(), "ball": Ball(EPS, 4, EPS), "loop": Loop(mask=mask, watch=trace)}
+    search_rendered(0.5 * x + 0.25, lambda a: a.sum((1, 2, 3)), torch.zeros_like(x), render=lambda p: x + p, **settings)
+    assert trace.doubts(2) == [[], []]
 
 
 def test_what_is_rendered_is_put_into_ball_box_and_mask(x):

@@ -290,12 +290,24 @@ def test_several_runs_stand_side_by_side(tmp_path):
     text = write_report(folders, tmp_path / "both").read_text(encoding="utf-8")
     assert "Side by side" in text and "100.0 → 20.0; 0.600 → 0.950" in text and "100.0 → 70.0; 0.600 → 0.950" in text
     assert not re.search(r'(src|href)="(?!data:|#)', text), "the page is to be one file"
-    assert "| photoguard-encoder | 15/255 |" in (folders[1] / "table.md").read_text(encoding="utf-8")
+    table = (folders[1] / "table.md").read_text(encoding="utf-8")
+    assert "| photoguard-encoder | 15/255 |" in table and table.startswith("## Edits\n| attack |")
+    assert "These runs differ" not in text and "n = 2" in text
+    result = json.loads((folders[1] / "editing.json").read_text(encoding="utf-8"))
+    result["protocol"]["steps"] = 99
+    (folders[1] / "editing.json").write_text(json.dumps(result))
+    text = write_report(folders, tmp_path / "both").read_text(encoding="utf-8")
+    assert "These runs differ in steps: compare within a run" in text
 
 
 def test_a_folder_without_rows_is_an_error_that_says_what_to_run(tmp_path):
     with pytest.raises(InputError, match="run: srlvae bench"):
-        write_report([tmp_path])
+        write_report([tmp_path], tmp_path / "out")
+    # Nothing is claimed for what is not written.
+    (tmp_path / "poisoning.json").write_text("{}")
+    with pytest.raises(InputError, match="has poisoning.json: give it alone"):
+        write_report([write_run(tmp_path / "run"), tmp_path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def poisoning_rows() -> list[Row]:

@@ -159,10 +159,11 @@ def test_a_scan_that_was_cut_off_looks_at_what_is_left(vae, other, folder, tmp_p
     whole = scan(Encoders(vae, other), folder, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="power cut"):
         scan(Encoders(vae, other), folder, tmp_path / "out", Heard(crash_at=2, bar=str(folder)))
+    encoders = Encoders(vae, other)
     with encodings(vae) as all_seen:
-        scan(Encoders(vae, other), folder, tmp_path / "again")
+        scan(encoders, folder, tmp_path / "again")
     with encodings(vae) as seen:
-        assert scan(Encoders(vae, other), folder, tmp_path / "out") == whole
+        assert scan(encoders, folder, tmp_path / "out") == whole
     assert len(seen) == len(all_seen) / 3 > 0
 
 
@@ -181,8 +182,9 @@ def test_every_file_is_listed_once_and_a_second_run_scores_nothing(vae, other, f
     values = [score.value for score in scores[:-1]]
     assert values == sorted(values, reverse=True) and scores[-1].value is None
     assert "not a readable image" in scores[-1].error
+    encoders = Encoders(vae, other)
     with encodings(vae) as again:
-        assert scan(Encoders(vae, other), folder, tmp_path / "out") == seen
+        assert scan(encoders, folder, tmp_path / "out") == seen
     assert again == []
 
 

@@ -90,10 +90,11 @@ def check_numbers(settings: Any, where: str, **ranges: Range) -> None:
         value = getattr(settings, field.name)
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, int | float):
-                _check_number(f"{where}{field.name}", number, *ranges.get(field.name, (-math.inf, math.inf)))
+                check_number(f"{where}{field.name}", number, *ranges.get(field.name, (-math.inf, math.inf)))
 
 
-def _check_number(name: str, number: int | float, low: int | float, high: int | float) -> None:
+def check_number(name: str, number: int | float, low: int | float, high: int | float) -> None:
+    """Raise InputError that has the `name` of a number which is not finite or not between its bounds."""
     if isinstance(number, float) and not math.isfinite(number):
         raise InputError(f"{name} must be a finite number, got {number}")
     if number < low:

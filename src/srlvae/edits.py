@@ -143,6 +143,8 @@ def _edit_file(
 ) -> list[Tensor]:
     """The square that is edited, and its edit, which is made if it is not there."""
     picture = read_picture(source.path, left_out=left_out)
+    if min(sides := picture.rgb.size) < pipeline.size / 2:
+        left_out.add(source.path, f"its details: it was enlarged from {sides[0]} x {sides[1]} pixels", whole=False)
     x = fit(picture.on_white(), pipeline.size, pipeline.size)
     wanted = {"source": str(source.path), "source_sha256": digest_of_picture(source.path)}
     if kept_record(target, wanted) is None:

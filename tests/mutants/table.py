@@ -152,9 +152,9 @@ MUTANTS = (
     ),
     Mutant(
         "pixels change where the mask is black",
-        "attacks/prepared.py",
-        "(_fitted(file, x)[:, :1] > 0.5)",
-        "(_fitted(file, x)[:, :1] < 0.5)",
+        "attacks/pictures.py",
+        "(_fitted(path, x)[:, :1] > 0.5)",
+        "(_fitted(path, x)[:, :1] < 0.5)",
         "tests/test_attack_files.py white_of_a_mask",
     ),
     Mutant(
@@ -733,8 +733,8 @@ MUTANTS = (
     Mutant(
         "a model that is added again stands twice on the leaderboard",
         "bench/leaderboard.py",
-        'kept = [row for row in others if (row["model"], row["benchmark"]) not in anew]',
-        "kept = others",
+        "(row for row in others if measurement_of(row) not in anew)",
+        "others",
         "tests/test_leaderboard.py added_again",
     ),
     Mutant(

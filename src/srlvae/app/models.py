@@ -14,6 +14,7 @@ from torch import Tensor
 from srlvae.errors import InputError
 from srlvae.images import read_square
 from srlvae.models.load import load_pipeline
+from srlvae.models.pairs import check_like, differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
 
@@ -54,12 +55,12 @@ class Models:
         self._encoders: OrderedDict[str, VAE] = OrderedDict()
 
     def load(self) -> list[str]:
-        """Load both VAEs, and return reasons to doubt that they belong together; see `VAE.differences`.
+        """Load both VAEs, and return reasons to doubt that they belong together; see `models.pairs`.
 
         Raises InputError if one cannot be loaded, or if neither can take the other's place.
         """
-        self.original.check_like(self.hardened)
-        return self.original.differences(self.hardened)
+        check_like(self.original, self.hardened)
+        return differences(self.original, self.hardened)
 
     @property
     def has_pipeline(self) -> bool:

@@ -44,6 +44,7 @@ class Attack:
     - alone: networks are held for each image, so the images of a batch are attacked one after another.
     - restarts: the attack takes several random starts and keeps the best. An objective that draws anew at every call cannot.
     - posterior: the attack aims at the log-variance, too, so the VAE must have one.
+    - prompted_target: the prompt only says what the target shows, so that there is none beside a target picture.
     - announced: the gradient goes back through whole denoising steps, whose memory is announced before the attack starts.
     """
 
@@ -55,6 +56,7 @@ class Attack:
     alone: bool = False
     restarts: bool = False
     posterior: bool = False
+    prompted_target: bool = False
     announced: bool = False
 
     @property

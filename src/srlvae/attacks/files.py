@@ -139,6 +139,14 @@ class _Run:
         for _, same in itertools.groupby(pictures, key=lambda source: pictures[source].rgb.size):
             self.attack_pictures({source: pictures[source] for source in same})
 
+    def unchanged(self, measured: dict[str, Any]) -> list[str]:
+        """A doubt if there is a budget, and nothing of it is left on the file."""
+        ball = self.attack.ball
+        if measured["latent_shift"] or ball.eps == 0 or not ball.steps:
+            return []
+        whole = "; its radius is that of the whole image" if ball.norm == "l2" else ""
+        return [f"no pixel has changed: the budget is so small that rounding takes it back{whole}"]
+
     def attack_pictures(self, pictures: dict[Source, Picture]) -> None:
         """Attack pictures of one size, and write those whose records are missing."""
         trace = self.attack.follow(self.listener)
@@ -148,5 +156,6 @@ class _Run:
         for i, (source, picture) in enumerate(pictures.items()):
             if source not in self.records:
                 measured = write_attacked(self.attack, self.png(source), picture, adversarial[i])
-                record = {**self.wanted[source], "objective": trace.ends(i), **measured, "doubts": doubts[i]}
+                said = doubts[i] + self.unchanged(measured)
+                record = {**self.wanted[source], "objective": trace.ends(i), **measured, "doubts": said}
                 self.records[source] = write_record(self.png(source), record)

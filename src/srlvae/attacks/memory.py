@@ -10,6 +10,7 @@ import torch
 
 from srlvae.attacks.prepared import PreparedAttack
 from srlvae.events import Listener
+from srlvae.files import counted
 from srlvae.memory import free_memory, gigabytes
 from srlvae.models.memory import announce_peak, image_to_image_peak, saved_bytes
 from srlvae.models.pipeline import Pipeline
@@ -37,7 +38,7 @@ def plan(attack: PreparedAttack, images: Mapping[Path, Size], batch: int, listen
     rate, room = _bytes_per_pixel(attack, width, height), free_memory(attack.vae.device)
     limits = {size: min(batch, int(SHARE * room / (rate * math.prod(size)))) for size in set(images.values())}
     count = max(1, min(limits[width, height], list(images.values()).count((width, height))))
-    said = f"{count} image{'s' if count > 1 else ''} of {width} x {height} pixels at once"
+    said = f"{counted(count, 'image')} of {width} x {height} pixels at once"
     listener.says(f"memory: about {gigabytes(round(rate * width * height * count))} for {said}; {gigabytes(room)} are free")
     return limits
 

@@ -51,6 +51,7 @@ ON_PIPELINES: dict[str, Attack] = {
                 "the same, and no image beyond p before it is rounded to grey levels",
             ),
         },
+        prompted_target=True,
     ),
     "nightshade": Attack(
         "nightshade.nightshade",
@@ -66,6 +67,7 @@ ON_PIPELINES: dict[str, Attack] = {
                 "paper: .07 in LPIPS and no other budget; give features=",
             ),
         },
+        prompted_target=True,
     ),
     "advdm": Attack(
         "advdm.advdm",

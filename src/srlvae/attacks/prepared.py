@@ -5,25 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.perceptual import NETWORK
 from srlvae.attacks.engine.pgd import Loop, size_of
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.engine.views import SAMPLING, VIEWS
+from srlvae.attacks.pictures import padded_mask, padded_target
 from srlvae.attacks.request import Request
 from srlvae.attacks.through import Knowledge
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.images import Images, digest_of_picture, pad_to_multiple, read_fitted, read_picture, to_levels
+from srlvae.images import Images, digest_of_picture, pad_to_multiple, to_levels
 from srlvae.metrics.features import Features, load_features
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE, load_vae
@@ -36,13 +34,17 @@ def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:
 
     A pipeline's safety checker is left out: an attack would take a target that was blacked out for the picture that it wants.
 
-    Raises InputError if the attack needs a pipeline and the model is a VAE, and for a second VAE of another factor.
+    Raises InputError if the attack needs a pipeline and the model is a VAE, for a second VAE of another factor, and for draws
+    of a posterior that a VAE does not have.
     """
     if request.attack.needs == "pipeline" and not isinstance(model, Pipeline):
         raise InputError(f"{request.name} attacks a whole pipeline; give one with --pipeline")
     network = load_features(request.features).to(model.device) if request.features else None
     model = model.without_safety_checker() if isinstance(model, Pipeline) else model
-    return PreparedAttack(request, model, network, (load_vae(request.also, model.device),) if request.also else ())
+    attack = PreparedAttack(request, model, network, (load_vae(request.also, model.device),) if request.also else ())
+    if request.through == SAMPLING and not all(vae.has_posterior for vae in (attack.vae, *attack.also)):
+        raise InputError(f"this VAE has no posterior to draw from; leave out --through {SAMPLING}")
+    return attack
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class PreparedAttack:
         if request.attack.needs == "pipeline" and isinstance(self.model, Pipeline):
             said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}
         if request.through:
-            said |= {"through": request.through, "draws": request.draws}
+            said |= {"through": request.through, "draws": request.drawn}
         if (precision := settled(request.precision)) != "no":
             said["precision"] = precision
         if self.knows:
@@ -121,7 +123,10 @@ class PreparedAttack:
             return self._one_by_one(x, names, watch)
         preset, factor = self.request.changed, self.vae.factor
         draws = [named_generator(self.request.seed, name) for name in names]
-        given = {"ball": self.ball, "generators": draws, "loop": self._loop(x, draws, watch)}
+        loop = self._loop(x, draws, watch)
+        if watch:
+            watch.starts = loop.restarts
+        given = {"ball": self.ball, "generators": draws, "loop": loop}
         with computing(settled(self.request.precision), self.vae.device):
             padded = pad_to_multiple(x, factor)
             adversarial = self.request.attack.run(padded, **self._model(), **given, **{**preset.options, **self._given(x)})
@@ -154,12 +159,18 @@ class PreparedAttack:
 
     def _loop(self, x: Images, draws: Generators, watch: Trace | None) -> Loop:
         preset, through = self.request.changed, self.request.through
-        loop = Loop(mask=self._mask(x), restarts=preset.restarts, repeats=preset.repeats, watch=watch)
+        loop = Loop(
+            mask=padded_mask(self.request.mask, x, self.vae.factor),
+            restarts=preset.restarts,
+            repeats=preset.repeats,
+            watch=watch,
+        )
         if self.knows:
             return self.knows.used(loop, x, draws)
         if through is None:
             return loop
-        return replace(loop, view=None if through == SAMPLING else VIEWS[through](draws), repeats=self.request.draws)
+        view = None if through == SAMPLING else VIEWS[through](draws)
+        return replace(loop, view=view, repeats=max(loop.repeats, self.request.drawn))
 
     def _given(self, x: Images) -> dict[str, Any]:
         """What the request adds to the options of the preset; the target in the size of the images, padded like them."""
@@ -167,19 +178,8 @@ class PreparedAttack:
         if self.request.through == SAMPLING:
             given["sampled"] = True
         if self.request.target:
-            given["target"] = pad_to_multiple(_fitted(self.request.target, x), self.vae.factor)
+            given["target"] = padded_target(self.request.target, x, self.vae.factor)
         return given
-
-    def _mask(self, x: Images) -> Float[Tensor, "b 1 _ _"] | None:
-        """Where pixels may change, padded like the images: not in the padding, which is cut off again. None for everywhere."""
-        file, factor = self.request.mask, self.vae.factor
-        height, width = -x.shape[-2] % factor, -x.shape[-1] % factor
-        if not (file or height or width):
-            return None
-        if file:
-            _check_mask(file, x)
-        mask = (_fitted(file, x)[:, :1] > 0.5).to(x) if file else torch.ones_like(x[:1, :1])
-        return F.pad(mask, (0, width, 0, height)).repeat(len(x), 1, 1, 1)
 
     def _on_levels(self, adversarial: Images, x: Images) -> Images:
         """The nearest grey levels; where rounding has left a ball of another norm than ℓ∞, those of a smaller perturbation."""
@@ -198,19 +198,3 @@ class PreparedAttack:
     def size(self, adversarial: Images, x: Images) -> Float[Tensor, " b"]:
         """How large the perturbations are, in the norm of the budget."""
         return size_of(adversarial - x, self.ball.norm)
-
-
-def _check_mask(mask: Path, x: Images) -> None:
-    """A mask of other proportions would mark other pixels than it shows, and a transparent one would be laid on white."""
-    picture = read_picture(mask)
-    if picture.alpha and np.asarray(picture.alpha).min() < 255:
-        raise InputError(f"{mask} is transparent in places; save it without transparency, white where pixels may change")
-    width, height = picture.rgb.size
-    if abs(width * x.shape[-2] - height * x.shape[-1]) > max(width, height) + max(x.shape[-2:]):
-        sizes = f"{width} x {height}, and an image {x.shape[-1]} x {x.shape[-2]}"
-        raise InputError(f"{mask} is {sizes}: give it the same proportions")
-
-
-def _fitted(path: Path, x: Images) -> Images:
-    """The picture in `path` in the shape of `x`, as a batch of one."""
-    return read_fitted(path, x.shape[-2], x.shape[-1])[None].to(x)

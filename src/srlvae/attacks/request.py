@@ -15,6 +15,9 @@ from srlvae.errors import InputError, unknown
 from srlvae.images import check_eps
 from srlvae.precision import settled
 
+# Random draws of a view in a step.
+DRAWS = 4
+
 
 @dataclass(frozen=True)
 class Request:
@@ -25,7 +28,8 @@ class Request:
     - prompt: what the pipeline is told, or what a target is generated from.
     - target, mask: picture files. Pixels may change where the mask is white.
     - also: a second VAE, on which the objective is added; as `load_vae` takes it.
-    - through, draws: the attack sees images through a view in VIEWS, or draws of the posterior (SAMPLING), `draws` a step.
+    - through, draws: the attack sees images through a view in VIEWS, or draws of the posterior (SAMPLING), `draws` a step, by
+      default DRAWS.
     - features: the network of a perceptual budget.
     - seed: of random starts and draws.
     - precision: a `Precision`; in another than float32 (no) an image depends a little on the machine.
@@ -43,7 +47,7 @@ class Request:
     mask: Path | None = None
     also: str | None = None
     through: str | None = None
-    draws: int = 4
+    draws: int | None = None
     features: str | None = None
     seed: int = 0
     precision: str = "no"
@@ -70,6 +74,11 @@ class Request:
         """The preset as it was published."""
         return self.attack.presets[self.preset] if self.preset else self.attack.default
 
+    @property
+    def drawn(self) -> int:
+        """The draws of a view in a step."""
+        return self.draws or DRAWS
+
     @cached_property
     def changed(self) -> Preset:
         """The preset with what is wanted in place of its own."""
@@ -86,6 +95,12 @@ class Request:
         for option in ("prompt", "target", "features"):
             if getattr(self, option) is not None and not self.attack.takes(option):
                 raise InputError(f"{self.name} takes no {option}")
+        if self.features is not None and not self.published.ball.perceptual:
+            raise InputError(f"{self.name} with this preset has no perceptual budget to measure; leave out --features")
+        if self.attack.prompted_target and self.prompt is not None and self.target is not None:
+            raise InputError(f"{self.name} would not look at its prompt, as a target takes its place; give one of the two")
+        if self.draws is not None and self.through is None:
+            raise InputError("draws are of a view; give --through, or leave out --draws")
         if self.also is not None and self.attack.needs != "vae":
             raise InputError(f"{self.name} attacks a whole pipeline, so it takes one VAE; leave out --also")
         for option in self.published.wants:

@@ -47,7 +47,7 @@ class Through:
 
     def used(self, loop: Loop, x: Images, generators: Generators) -> Loop:
         """The loop behind the purifier. Nothing is compared there, so there is nothing to choose among several starts by."""
-        return replace(loop, view=self.view(generators), repeats=self.draws, restarts=1)
+        return replace(loop, view=self.view(generators), repeats=max(loop.repeats, self.draws), restarts=1)
 
     def view(self, generators: Generators) -> View:
         """What an objective sees of images."""

@@ -8,6 +8,7 @@ from srlvae.attacks import ATTACKS
 from srlvae.attacks.table import NOISES
 from srlvae.bench.rows import VAE_OF, Access, Condition, access_of
 from srlvae.config import budget
+from srlvae.files import counted
 
 # Noise that is uniform in the ball. An attack should do more damage than noise of the same budget.
 UNIFORM_NOISE = "uniform-noise"
@@ -55,7 +56,7 @@ class Cell:
     def name(self) -> str:
         """What rows call the attack: all that tells it apart but the budget and what its maker knew."""
         said = [MADE_ON.get(self.made_on, ""), PARTS.get(self.part, ""), f"through {self.through}" if self.through else ""]
-        said += [f"{self.steps} steps" if self.steps else "", f"{self.restarts} starts" if self.restarts else ""]
+        said += [counted(self.steps, "step") if self.steps else "", counted(self.restarts, "start") if self.restarts else ""]
         return ", ".join([self.chosen, *filter(None, said)])
 
     @property

@@ -24,13 +24,14 @@ from srlvae.bench.edited import EditedRows
 from srlvae.bench.editing_plan import attackable, conditions
 from srlvae.bench.editor import Editor
 from srlvae.bench.output import claim_output
-from srlvae.bench.photographs import load_photographs
+from srlvae.bench.photographs import digest_of_keys, load_photographs, shortage
 from srlvae.bench.protocol import EditingProtocol, as_written
 from srlvae.bench.rows import VAE_OF, as_data
 from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import LeftOut, tile, write_image
 from srlvae.locks import holds
+from srlvae.models.pairs import check_like, differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
@@ -63,10 +64,11 @@ def editing(
     """
     started, listener = time.perf_counter(), listener or Listener()
     for vae in (hardened, *([twin] if twin else [])):
-        pipeline.vae.check_like(vae)
+        check_like(pipeline.vae, vae)
     protocol, not_run = attackable(protocol, pipeline.vae)
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)
+    doubts = shortage(len(x), protocol.images) + differences(pipeline.vae, hardened)
     claim_output(out, "editing", RESULT)
     left_out.write(out)
     editor = Editor(pipeline, hardened, x, protocol, Cache(out / CACHE, protocol.batch_size, listener), twin)
@@ -78,7 +80,7 @@ def editing(
         return {}
     result = {"benchmark": "editing", **editor.vaes, "networks": editor.networks, "protocol": as_written(protocol)}
     result |= {"images": names, "versions": environment(), **edited.baselines(), "costs": {}, "rows": []}
-    result |= {"not_run": not_run, "doubts": pipeline.vae.differences(hardened)}
+    result |= {"photographs": digest_of_keys(editor.clean.keys), "not_run": not_run, "doubts": doubts}
     for number, (cell, defence) in enumerate(planned, 1):
         result["rows"] += as_data([edited.row(cell, defence)])
         write_json(out / RESULT, result)

@@ -21,6 +21,7 @@ from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import read_record, write_json
 from srlvae.locks import holds
+from srlvae.models.pairs import differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 
@@ -68,6 +69,9 @@ def bench_all(
     board = leaderboard or out / LEADERBOARD
     if board.exists():  # before hours of work, not after them
         read_leaderboard(board)
+    listener = listener or Listener()
+    for doubt in differences(pipeline.vae, hardened):
+        listener.says(f"Do not believe what follows: {doubt}; the pipeline has to be that of the original VAE")
     results = [
         reconstruction(pipeline.vae, hardened, folder, out / "reconstruction", protocols[0], listener),
         editing(pipeline, hardened, folder, out / "editing", protocols[1], listener),
@@ -82,11 +86,13 @@ def bench_all(
 def flat_rows(result: dict[str, Any], entry: Entry) -> list[dict[str, Any]]:
     """The rows of a benchmark's result as flat rows of plain data, one for each number.
 
-    `protocol` in them is a digest of the settings. Only numbers that have the same one compare.
+    `protocol` in them is a digest of the settings, and `photographs` one of the photographs. Only numbers that have the same
+    ones compare.
     """
     protocol = result["protocol"]
     about = {**asdict(entry), "original": result["original"], "hardened": result["hardened"]}
     about |= {"benchmark": result["benchmark"], "pipeline": protocol.get("pipeline", ""), "protocol": digest_of(protocol)}
+    about |= {"photographs": result.get("photographs", "")}
     found = []
     for row in read_rows(result["rows"]):
         said = {**row.condition, "access": row.access, "defence": row.defence}
@@ -109,14 +115,18 @@ def flags(row: Row, measure: str) -> list[str]:
 
 
 def add_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Add the rows of models to a leaderboard, in place of those that it has of the same models and benchmarks.
+    """Add the rows of models to a leaderboard, in place of those that it has of the same models by the same measurements.
 
     Raises InputError for a file that is no leaderboard.
     """
     others = read_leaderboard(path) if path.exists() else []
-    anew = {(row["model"], row["benchmark"]) for row in rows}
-    kept = [row for row in others if (row["model"], row["benchmark"]) not in anew]
-    write_json(path, {"rows": [*kept, *rows]})
+    anew = {measurement_of(row) for row in rows}
+    write_json(path, {"rows": [*(row for row in others if measurement_of(row) not in anew), *rows]})
+
+
+def measurement_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """What a row has in common with all others of one run of a benchmark: model, benchmark, protocol and photographs."""
+    return row["model"], row["benchmark"], row.get("protocol", ""), row.get("photographs", "")
 
 
 def read_leaderboard(path: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,19 @@ def load_photographs(
         if len(found) == count:
             break
     _check_enough(folder, size, len(found), left_out)
+    for said in shortage(len(found), count):
+        left_out.listener.says(f"{folder}: {said}")
     return torch.stack(found), names
+
+
+def shortage(found: int, wanted: int) -> list[str]:
+    """What speaks against a benchmark on fewer photographs than its protocol has."""
+    return [f"{found} photographs, where the protocol has {wanted}"] if found < wanted else []
+
+
+def digest_of_keys(keys: Sequence[str]) -> str:
+    """Eight digits that tell sets of photographs apart, from the keys of their pixels."""
+    return hashlib.sha256("".join(keys).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

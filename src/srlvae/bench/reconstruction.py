@@ -18,7 +18,7 @@ import torch
 from srlvae.bench.cache import CACHE, Cache
 from srlvae.bench.cells import CLEAN, Cell, noise_cells
 from srlvae.bench.output import claim_output
-from srlvae.bench.photographs import load_photographs
+from srlvae.bench.photographs import digest_of_keys, load_photographs, shortage
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
 from srlvae.bench.reconstructed import Reconstructions, attack_cells, part_cells
 from srlvae.bench.rows import VAE_OF, as_data
@@ -27,6 +27,7 @@ from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, LeftOut, tile, write_image
 from srlvae.locks import holds
+from srlvae.models.pairs import check_like, differences
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 from srlvae.training.processes import processes
@@ -63,16 +64,18 @@ def reconstruction(
     Raises InputError for unusable images, and for VAEs that do not belong together.
     """
     listener = listener or Listener()
-    original.check_like(hardened)
+    check_like(original, hardened)
     left_out = LeftOut(listener)
-    x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
+    wanted = max(protocol.images, protocol.clean_images)
+    x, names = load_photographs(folder, wanted, protocol.size, protocol.seed, left_out)
     claim_output(out, "reconstruction", RESULT)
     left_out.write(out)
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}
     result |= {"protocol": as_written(protocol), "images": names, "versions": environment()}
-    result |= {"doubts": original.differences(hardened), "rows": []}
+    result |= {"photographs": digest_of_keys(bench.clean.keys), "rows": []}
+    result |= {"doubts": shortage(len(x), wanted) + differences(original, hardened)}
     planned, is_main = conditions(protocol), processes().is_main_process
     for number, (cell, defence) in enumerate(planned, 1):
         if is_main:

@@ -68,7 +68,7 @@ def attack(
         str | None,
         typer.Option(help="Average the gradient over random draws of `jpeg`, `resize` or `sampling`, to survive them."),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Random draws of --through in each step.")] = 4,
+    draws: Annotated[int | None, typer.Option(min=1, help="Random draws of --through in each step, by default 4.")] = None,
     restarts: Annotated[
         int | None, typer.Option(min=1, help="Random starts, of which the best is kept. By default the preset's.")
     ] = None,

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from srlvae.config import MOST_SEED
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, read_record, shown
+from srlvae.files import LEFT_OUT, counted, read_record, shown
 from srlvae.links import set_follow_links
 
 P = ParamSpec("P")
@@ -158,7 +158,9 @@ def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path]
     counts = sum((count_others(path) for path in inputs), Counter[str]())
     if others := Counter({suffix: count for suffix, count in counts.items() if suffix not in known}):
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(10))
-        console.print(f"{others.total()} other files were not looked at: their names are not those of images ({named(kinds)})")
+        console.print(
+            f"Not looked at, as their names are not those of images: {counted(others.total(), 'file')} ({named(kinds)})"
+        )
     whole, parts = ([o for o in omissions if o.whole is of_all] for of_all in (True, False))
     for listed, what in ((parts, "not used of"), (whole, "[yellow]left out[/]")):
         for omission in listed[:NAMED]:
@@ -167,7 +169,7 @@ def end(omissions: Collection[Any], outs: Sequence[Path], inputs: Sequence[Path]
             console.print(f"and {len(listed) - NAMED} more")
     if omissions:
         tables = " and ".join(named(out / LEFT_OUT) for out in outs if (out / LEFT_OUT).exists())
-        said = f"[bold]{len(whole)} files or folders left out[/], and parts of {len(parts)} others"
+        said = f"[bold]Left out: {len(whole)} files or folders, and parts of {len(parts)}[/]"
         console.print(f"{said}; all are in [bold]{tables}[/]", soft_wrap=True)
     # A launcher of several processes takes it for a failure.
     if whole and int(os.environ.get("WORLD_SIZE", "1")) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from srlvae.files import counted
 from srlvae.harden.photographs import Photographs, StreamPhotographs
 from srlvae.harden.settings import Objective
 from srlvae.harden.trainer import Trainer
@@ -16,7 +17,7 @@ def plan(trainer: Trainer, photographs: Photographs, chosen: int, held_out: int)
     return [
         f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
         f"training {' + '.join(vae.encoder_modules())}: {parameters:,} parameters on {trainer.device}, "
-        f"in {_kind(trainer)}, {processes} process{'es' if processes > 1 else ''}",
+        f"in {_kind(trainer)}, {counted(processes, 'process')}",
         f"{_number(photographs, chosen)}, and {held_out} more set apart for the scores; "
         f"{config.steps} steps of {config.batch_size} crops of {config.resolution} pixels",
         f"inner attacks: {_attacks(config.objective)}",
@@ -32,8 +33,8 @@ def _kind(trainer: Trainer) -> str:
 
 def _number(photographs: Photographs, chosen: int) -> str:
     if isinstance(photographs, StreamPhotographs):
-        return f"a stream of {photographs.shards:,} shard{'s' if photographs.shards > 1 else ''}"
-    return f"{chosen:,} photographs"
+        return f"a stream of {counted(photographs.shards, 'shard')}"
+    return counted(chosen, "photograph")
 
 
 def _attacks(objective: Objective) -> str:

@@ -1,4 +1,7 @@
-"""The kernel distance (KID) between two sets of feature vectors. It is unbiased for any number of images, paired or not."""
+"""The kernel distance (KID) between two sets of feature vectors. It is unbiased for any number of images.
+
+Images of two sets that belong together in pairs, such as edits of the same photographs, need `groups` for that.
+"""
 
 from __future__ import annotations
 
@@ -69,5 +72,5 @@ class KernelDistance:
 
 
 def kernel_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], groups: tuple[Tensor, Tensor] | None = None) -> float:
-    """The kernel distance (KID) as a number; see `KernelDistance`."""
+    """The kernel distance (KID) as a number; see `KernelDistance`. Sets that are paired need `groups`."""
     return KernelDistance(x, y, groups).value()

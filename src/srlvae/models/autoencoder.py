@@ -80,25 +80,6 @@ class VAE:
         if height % self.factor or width % self.factor:
             raise InputError(f"{height} x {width} pixels: this VAE takes multiples of {self.factor}")
 
-    def check_like(self, other: VAE) -> None:
-        """Raise InputError if the latents of `other` have another shape, so that neither VAE can take the other's place."""
-        if (self.channels, self.factor) != (other.channels, other.factor):
-            latents = (f"{vae.channels} channels, {vae.factor} times smaller than the image" for vae in (self, other))
-            raise InputError(
-                f"the two VAEs do not belong together: one has latents of {' and the other of '.join(latents)}; give a VAE "
-                "that was hardened from the original"
-            )
-
-    def differences(self, other: VAE) -> list[str]:
-        """What two VAEs differ in besides their encoders, in sentences; nothing for a hardened VAE and its original."""
-        kept = [[part for name, part in vae.model.named_children() if name not in ENCODER_MODULES] for vae in (self, other)]
-        found = []
-        if fingerprint(*kept[0]) != fingerprint(*kept[1]):
-            found.append("the two VAEs do not share a decoder: what is measured is not their encoders alone")
-        if self.settings() != other.settings():
-            found.append("the two VAEs scale their latents differently")
-        return found
-
     def _encode(self, x: Images, checked: bool = True):
         x = ((check_images(x) if checked else x) * 2 - 1).to(self.dtype)
         return self.model.encode(x.unsqueeze(2) if self.has_frames else x)

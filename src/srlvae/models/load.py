@@ -13,6 +13,7 @@ from srlvae.errors import InputError
 from srlvae.extras import need
 from srlvae.models.hub import fetch, online, unreachable
 from srlvae.models.lazy import library
+from srlvae.models.pairs import unlike
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.sources import WEIGHTS, Source, parse
 from srlvae.models.vae import VAE, checked, load_vae, warn_of_open_variance
@@ -50,7 +51,10 @@ def load_pipeline(source: str | Path, vae: VAE | str | Path | None = None, devic
         if place.path:
             warn_of_open_variance(found.vae, place.path)
         return found
-    return found.with_vae(vae if isinstance(vae, VAE) else load_vae(vae, device))
+    changed = found.with_vae(vae if isinstance(vae, VAE) else load_vae(vae, device))
+    for doubt in unlike(found.vae, changed.vae):
+        warnings.warn(f"{doubt}: the pipeline does not understand those of the VAE in its place", stacklevel=2)
+    return changed
 
 
 def _from_path(path: Path, word: str | None) -> Any:

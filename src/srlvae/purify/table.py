@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from srlvae.config import MOST_PIXELS, MOST_STEPS, Range, check_number
+from srlvae.errors import InputError
 from srlvae.events import Listener
+from srlvae.files import shortened
 from srlvae.images import Images
+from srlvae.models.edit_settings import MOST_STEPS_OF_NOISE
+
+# The bounds of settings, whatever purifier has them.
+RANGES: Mapping[str, Range] = {
+    "quality": (1, 100),
+    "sigma": (0, 1),
+    "factor": (1, 64),
+    "bilateral": (0, MOST_STEPS),
+    "guided": (0, MOST_STEPS),
+    "strength": (0, 1),
+    "gamma": (0, 1),
+    "steps": (1, MOST_STEPS),
+    "rounds": (1, MOST_STEPS),
+    "t": (1, MOST_STEPS_OF_NOISE),
+    "level": (0, MOST_STEPS_OF_NOISE),
+    "low": (16, MOST_PIXELS),
+    "learning_rate": (0, math.inf),
+    "weight": (0, math.inf),
+    "budget": (0, math.inf),
+}
 
 Needs = Literal["nothing", "vae", "pipeline", "pixel", "upscaler", "pixel-upscaler", "remover"]
 
@@ -42,6 +66,18 @@ class Purifier:
     def setting_names(self) -> list[str]:
         """The names of all settings, sorted."""
         return sorted(set(inspect.signature(self.run).parameters) - {"x", "generators", "listener", self._model})
+
+    def check_settings(self, where: str, settings: Mapping[str, Any]) -> None:
+        """Raise InputError that names `where` for a setting that the purifier has not, of another kind, or out of its range."""
+        for name, value in settings.items():
+            if name not in self.setting_names:
+                known = ", ".join(self.setting_names) or "none"
+                raise InputError(f"{where} has no setting {name!r}; it has {known}")
+            wanted = int if isinstance(self.settings.get(name), int) else (int, float)
+            if isinstance(value, bool) or not isinstance(value, wanted):
+                kind = "a whole number" if wanted is int else "a number"
+                raise InputError(f"{where}: {name} must be {kind}, got {shortened(value)}")
+            check_number(f"{where}: {name}", value, *RANGES.get(name, (-math.inf, math.inf)))
 
     @property
     def _model(self) -> str:

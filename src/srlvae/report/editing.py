@@ -203,7 +203,16 @@ def side_by_side(runs: list[Run]) -> Table:
         label = next(attack_label(pair[0]) for pair in found if pair) if any(found) else attack
         lines.append([label, eps, *map(_distance_and_likeness, found)])
     titles = ["; ".join(measures_of(run.result)[key].title for key in ("kid", "clip_i")) for run in runs]
-    return ["attack", "ε", *(f"{run.name}: {title}" for run, title in zip(runs, titles, strict=True))], lines
+    numbers = [max((row.n for row in own), default=0) for own in rows]
+    columns = (f"{run.name}: {title}, n = {n}" for run, title, n in zip(runs, titles, numbers, strict=True))
+    return ["attack", "ε", *columns], lines
+
+
+def other_settings(runs: list[Run]) -> str:
+    """A sentence that names settings in which the protocols of runs differ, and photographs; blank if there are none."""
+    protocols = [run.result["protocol"] | {"photographs": run.result["images"]} for run in runs]
+    names = [key for key in protocols[0] if any(other.get(key) != protocols[0][key] for other in protocols[1:])]
+    return f"These runs differ in {', '.join(names)}: compare within a run, not between them." if names else ""
 
 
 def _distance_and_likeness(found: tuple[Row, Row] | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from srlvae.bench.leaderboard import measurement_of
 from srlvae.bench.rows import Estimate
 from srlvae.report.numbers import THOUSANDTHS, format_estimate, heading
 from srlvae.report.rows import Table, label
@@ -24,19 +25,23 @@ FlatRow = dict[str, Any]
 
 
 def leaderboard_tables(rows: Iterable[FlatRow]) -> list[tuple[str, Table]]:
-    """A table for each benchmark, measure and protocol that there are rows of, with its title.
+    """A table for each benchmark, measure, protocol and set of photographs that there are rows of, with its title.
 
-    Numbers by other protocols, such as those of fewer images, do not stand side by side.
+    Numbers by other protocols, such as those of fewer images, or of other photographs do not stand side by side.
     """
-    groups: dict[tuple[str, str, str], list[FlatRow]] = {}
+    groups: dict[tuple[str, ...], list[FlatRow]] = {}
     for row in rows:
-        groups.setdefault((row["benchmark"], row["measure"], row.get("protocol", "")), []).append(row)
+        _, benchmark, *how = measurement_of(row)
+        groups.setdefault((benchmark, row["measure"], *how), []).append(row)
     found = []
     for benchmark, measure, spec in SHOWN:
-        for own in (own for key, own in groups.items() if key[:2] == (benchmark, measure)):
+        shown = {key: own for key, own in groups.items() if key[:2] == (benchmark, measure)}
+        for (_, _, protocol, photographs), own in shown.items():
             judges = ", ".join(sorted({row["judge"] for row in own if row["judge"]}))
             title = f"{benchmark}: {heading(measure, spec)}" + (f" ({judges})" if judges else "")
-            found.append((f"{title}, n = {max(row['n'] for row in own)}", _table(own, spec)))
+            named = [f"n = {max(row['n'] for row in own)}", f"protocol {protocol}" if protocol else ""]
+            named += [f"photographs {photographs}" if photographs else ""]
+            found.append((", ".join([title, *filter(None, named)]), _table(own, spec)))
     return found
 
 
@@ -55,10 +60,15 @@ def _table(rows: list[FlatRow], spec: str) -> Table:
         cells = lines.setdefault((attack, row["eps"], access), {})
         estimate = Estimate(row["value"], row["low"], row["high"], row["n"])
         cells[row["model"], row["defence"]] = format_estimate(estimate, spec) + (" *" if row["flags"] else "")
-    body = [[*key, *(cells.get(column, "– not run") for column in columns)] for key, cells in lines.items()]
+    body = [[*key, *(cells.get(column) or _reason(key[2], column[1]) for column in columns)] for key, cells in lines.items()]
     titles = [f"{model}: {'original' if defence == 'none' else 'hardened'}" for model, defence in columns]
     shown = [line for line in body if any(not cell.startswith("–") for cell in line[3:])]
     return ["attack", "ε", "access", *titles], shown
+
+
+def _reason(access: str, defence: str) -> str:
+    """Why a cell has no number: what was made on the hardened VAE is not measured on the original one."""
+    return "– made on the hardened VAE" if access == "white-box" and defence == "none" else "– not run"
 
 
 def about_models(rows: Iterable[FlatRow]) -> Table:

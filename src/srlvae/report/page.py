@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from srlvae.bench.editing import RESULT as EDITING
@@ -14,7 +15,7 @@ from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
 from srlvae.files import read_record, shortened, write_text
-from srlvae.report.editing import editing_table, headline_measures, load_run, side_by_side, summary_table
+from srlvae.report.editing import editing_table, headline_measures, load_run, other_settings, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
 from srlvae.report.hardening import cost_shares_table, curves, hardening_table
@@ -43,11 +44,14 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
     Raises InputError for folders without rows, with other results than a benchmark of this version writes, or if `out` holds
     something else.
     """
-    if out and out not in folders:
-        claim(out, RECORD, {"made_by": "srlvae report"})
     try:
+        for folder in folders:
+            _check_kind(folder, alone=len(folders) == 1)
+        if out and out not in folders:
+            claim(out, RECORD, {"made_by": "srlvae report"})
         if folders[0].is_file():
-            return _write_board(folders, out)
+            page = out / PAGE if out else folders[0].with_suffix(".html")
+            return write_leaderboard(folders[0], page, page.with_suffix(".md"))
         return _write(folders, (out or folders[0]) / PAGE)
     except InputError:
         raise
@@ -57,54 +61,48 @@ def write_report(folders: list[Path], out: Path | None = None) -> Path:
         raise InputError(f"{where} has no result of a benchmark of this version ({reason}); run the benchmark again") from error
 
 
-def _write_board(files: list[Path], out: Path | None) -> Path:
-    """The page of a leaderboard's file."""
-    if len(files) > 1:
-        raise InputError(f"{files[0]} is a file; give one leaderboard alone, or folders of results")
-    page = out / PAGE if out else files[0].with_suffix(".html")
-    return write_leaderboard(files[0], page, page.with_suffix(".md"))
+def _check_kind(folder: Path, alone: bool) -> None:
+    """Raise InputError for a folder without a result, and for results that are not compared on one page."""
+    if folder.is_file():
+        if not alone:
+            raise InputError(f"{folder} is a file; give one leaderboard alone, or folders of results")
+        read_leaderboard(folder)
+        return
+    found = next((name for name in (EDITING, *WRITERS) if (folder / name).is_file()), None)
+    if found is None:
+        raise InputError(f"{folder} has no result of a benchmark; run: srlvae bench … --out {folder}")
+    if found != EDITING and not alone:
+        raise InputError(f"only results of the editing benchmark are compared on one page; {folder} has {found}: give it alone")
 
 
 def _write(folders: list[Path], page: Path) -> Path:
     first = folders[0]
     if (first / EDITING).is_file():
         return write_editing(folders, page)
-    if len(folders) > 1:
-        raise InputError("only results of the editing benchmark can be compared on one page; give one folder")
-    if (first / POISONING).is_file():
-        return write_poisoning(first, page)
-    if (first / MIMICRY).is_file():
-        return write_mimicry(first, page)
-    if (first / RECONSTRUCTION).is_file():
-        return write_reconstruction(first, page)
-    if (first / HARDENING).is_file():
-        return write_hardening(first, page)
-    if (first / LEADERBOARD).is_file():
-        return write_leaderboard(first / LEADERBOARD, page, first / TABLE)
-    raise InputError(f"{first} has no result of a benchmark; run: srlvae bench … --out {first}")
+    return next(write(first, page) for name, write in WRITERS.items() if (first / name).is_file())
 
 
 def write_editing(folders: list[Path], page: Path) -> Path:
     """Write the page of one or several editing runs, and the Markdown tables of each."""
     runs = [load_run(folder) for folder in folders]
     for run in runs:
-        by_measure = (editing_table(run.result, measure) for measure in headline_measures(run.result).values())
-        _write_tables(run.folder, summary_table(run.result), *by_measure)
+        by_measure = [(m.title, editing_table(run.result, m)) for m in headline_measures(run.result).values()]
+        _write_tables(run.folder / TABLE, [("Edits", summary_table(run.result)), *by_measure])
     compared = side_by_side(runs) if len(runs) > 1 else None
-    return write_page(page, "editing", runs=[page_parts(run) for run in runs], compared=compared)
+    return write_page(page, "editing", runs=[page_parts(run) for run in runs], compared=compared, differ=other_settings(runs))
 
 
 def write_poisoning(folder: Path, page: Path) -> Path:
     """Write the page and the Markdown table of a poisoning run."""
     result = read_record(folder / POISONING)
-    _write_tables(folder, poisoning_table(result))
+    _write_tables(folder / TABLE, [("Poisoning", poisoning_table(result))])
     return write_page(page, "poisoning", **poisoning_parts(folder, result))
 
 
 def write_mimicry(folder: Path, page: Path) -> Path:
     """Write the page and the Markdown table of a mimicry run."""
     result = read_record(folder / MIMICRY)
-    _write_tables(folder, mimicry_table(result))
+    _write_tables(folder / TABLE, [("Mimicry", mimicry_table(result))])
     return write_page(page, "mimicry", **mimicry_parts(folder, result))
 
 
@@ -113,7 +111,7 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
     result = read_record(folder / RECONSTRUCTION)
     plot_reconstruction(result, folder / PLOT)
     header, lines = reconstruction_table(result)
-    _write_tables(folder, (header, lines))
+    _write_tables(folder / TABLE, [("Reconstructions", (header, lines))])
     return write_page(
         page,
         "reconstruction",
@@ -133,15 +131,16 @@ def write_leaderboard(board: Path, page: Path, table: Path) -> Path:
     """Write the page of a leaderboard, and its tables in Markdown."""
     rows = read_leaderboard(board)
     tables, models = leaderboard_tables(rows), about_models(rows)
-    write_text(table, "\n".join(markdown(numbers) for numbers in (models, *(numbers for _, numbers in tables))))
-    return write_page(page, "leaderboard", models=models, tables=tables, flags=flags_of(rows))
+    flags = flags_of(rows)
+    _write_tables(table, [("Models", models), *tables], [f"\\* {flag}" for flag in flags])
+    return write_page(page, "leaderboard", models=models, tables=tables, flags=flags)
 
 
 def write_hardening(folder: Path, page: Path) -> Path:
     """Write the page, the curves and the Markdown tables of a hardening run."""
     result = read_record(folder / HARDENING)
     ends, shares = hardening_table(result), cost_shares_table(result)
-    _write_tables(folder, ends, *([shares] if shares else []))
+    _write_tables(folder / TABLE, [("Ends of runs", ends), *([("Shares of the cost", shares)] if shares else [])])
     picture = plot_hardening(curves(result))
     write_text(folder / CURVES, picture)
     return write_page(
@@ -161,6 +160,16 @@ def _settings(result: dict) -> str:
     return json.dumps({key: value for key, value in result.items() if key not in ("rows", "images")}, indent=2)
 
 
-def _write_tables(folder: Path, *tables: Table) -> None:
-    text = "\n".join(map(markdown, tables))
-    write_text(folder / TABLE, text)
+def _write_tables(path: Path, tables: Sequence[tuple[str, Table]], remarks: Sequence[str] = ()) -> None:
+    """Write tables in Markdown, each below its title, and remarks below them all."""
+    write_text(path, "\n".join([*(f"## {title}\n{markdown(table)}" for title, table in tables), *remarks]))
+
+
+# How each result is written, by the name of its file. Those of edits may be several on one page.
+WRITERS = {
+    POISONING: write_poisoning,
+    MIMICRY: write_mimicry,
+    RECONSTRUCTION: write_reconstruction,
+    HARDENING: write_hardening,
+    LEADERBOARD: lambda folder, page: write_leaderboard(folder / LEADERBOARD, page, folder / TABLE),
+}

@@ -13,6 +13,7 @@ from torch import nn
 
 from srlvae.errors import InputError
 from srlvae.images import Images
+from srlvae.models.pairs import check_like, differences
 from srlvae.models.vae import VAE
 from srlvae.precision import Precision, computing
 from srlvae.scan.copies import SIDE, thumbnail
@@ -40,8 +41,8 @@ class Encoders:
     """
 
     def __init__(self, original: VAE, hardened: VAE, precision: Precision = "auto"):
-        original.check_like(hardened)
-        for doubt in original.differences(hardened):
+        check_like(original, hardened)
+        for doubt in differences(original, hardened):
             warnings.warn(doubt, stacklevel=2)
         self.original, self.hardened, self.precision = original, hardened, chosen_precision(precision)
         # Evidence of one precision is not compared with that of another.

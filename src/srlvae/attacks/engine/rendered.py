@@ -50,7 +50,8 @@ def search_rendered(
     for number in range(ball.steps):
         value, gradient = slope(seen, parameters, loop.repeats)
         if loop.watch:
-            loop.watch(value, gradient)
+            # Behind a mask most parameters move nothing, which is no sign of a gradient that fails.
+            loop.watch(value, gradient if loop.mask is None else None)
         if keep_best:
             best, best_value = better(parameters, value, best, best_value)
         parameters = move(parameters, gradient, number).detach()

@@ -18,13 +18,14 @@ FLAT = 0.5
 class Trace:
     """Watches the attack on one batch: the objective of each image and its share of pixels without a gradient, step by step.
 
-    `stepped` is called after each step with its number and the mean objective.
+    `stepped` is called after each step with its number and the mean objective. Of several random starts, which come one after
+    another, what is said is of the mean over `starts` at the same step.
     """
 
     def __init__(self, stepped: Callable[[int, float], None] = lambda step, objective: None):
         self.values: list[Tensor] = []
         self.flat: list[Tensor] = []
-        self.stepped = stepped
+        self.stepped, self.starts = stepped, 1
 
     def __call__(self, value: Tensor, gradient: Tensor | None) -> None:
         """Take note of a step: the objective of each image and its gradient, where the search has one."""
@@ -38,25 +39,30 @@ class Trace:
         self.values = [torch.cat(step) for step in zip(*(part.values for part in parts), strict=True)]
         self.flat = [torch.cat(step) for step in zip(*(part.flat for part in parts), strict=True)]
 
+    def _objectives(self) -> Float[Tensor, "steps b"]:
+        """The objectives, as means over all starts."""
+        return torch.stack(self.values).unflatten(0, (self.starts, -1)).mean(0)
+
     def ends(self, image: int) -> list[float]:
         """The objective of an image at the first and at the last step; empty for a run of no steps."""
-        return [self.values[step][image].item() for step in (0, -1)] if self.values else []
+        return self._objectives()[[0, -1], image].tolist() if self.values else []
 
     def fell_at_last(self, image: int) -> float | None:
         """The share by which the objective of an image, which is to be small, fell in the last quarter of the steps.
 
         Of a run that has converged it is near 0. None for fewer than four steps, and for values that are not above 0.
         """
-        if len(self.values) < 4:
+        if len(self.values) < 4 * self.starts:
             return None
-        before, last = (self.values[step][image].item() for step in (-1 - len(self.values) // 4, -1))
+        values = self._objectives()[:, image]
+        before, last = values[-1 - len(values) // 4].item(), values[-1].item()
         return (before - last) / before if before > 0 else None
 
     def doubts(self, count: int) -> list[list[str]]:
         """What speaks against believing the attack, for each of `count` images. A run of one step raises no doubts."""
-        if len(self.values) < 2:
+        if len(self.values) < 2 * self.starts:
             return [[] for _ in range(count)]
-        values, flat = torch.stack(self.values), torch.stack(self.flat)
+        values, flat = self._objectives(), torch.stack(self.flat)
         quarter = max(1, len(values) // 4)
         first, last = values[:quarter].mean(0), values[-quarter:].mean(0)
         found = []

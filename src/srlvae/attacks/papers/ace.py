@@ -2,8 +2,9 @@
 
 Zheng et al. 2023 (arXiv 2310.04687; in its last version "Targeted Attack Improves Protection against Unauthorized Diffusion
 Customization"). ACE minimises MSE(U(z_t, t, c), z_T) over the image, z_T the scaled latent of a target picture; ACE+ adds
-100 · MSE(z, z_T). LoRA on the UNet is tuned on the attacked image between rounds. A code of the same family, Mist's version 2,
-has a mode `fused` that pushes z away from z_T; here it is pulled, as the paper says.
+100 · MSE(z, z_T). U is what the network predicts, noise or v. LoRA on the UNet is tuned on the attacked image between rounds.
+A code of the same family, Mist's version 2, has a mode `fused` that pushes z away from z_T; here it is pulled, as the paper
+says.
 """
 
 from __future__ import annotations

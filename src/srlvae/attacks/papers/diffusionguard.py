@@ -1,7 +1,8 @@
 """DiffusionGuard: make the first noise prediction of an edit large, for masks other than the one that was foreseen.
 
 Choi et al. 2024 (arXiv 2410.05694), eq. 4: max over δ of ‖U(z_T, T, c)‖ at the first step of denoising, over masks that are
-shrunk at random.
+shrunk at random. U is what the network predicts. In the paper that is noise; of a network that predicts v, such as tiny-sd's,
+the norm is that of v, which throws edits off further than that of the noise it amounts to.
 """
 
 from __future__ import annotations

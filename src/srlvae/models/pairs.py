@@ -1,0 +1,49 @@
+"""Whether two VAEs belong together, as an original and what hardening made of it do."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from srlvae.errors import InputError
+from srlvae.models.autoencoder import ENCODER_MODULES, VAE
+from srlvae.provenance import fingerprint
+
+# Latents of one kind have a cosine above this, after hard training too; those of different models are near 0.
+ALIKE = 0.5
+# Side in pixels of the picture on which latents are compared, and of the squares of colour in it.
+SIDE, SQUARES = 128, 4
+
+
+def check_like(original: VAE, other: VAE) -> None:
+    """Raise InputError if the latents of two VAEs have different shapes, so that neither can take the other's place."""
+    if (original.channels, original.factor) != (other.channels, other.factor):
+        latents = (f"{vae.channels} channels, {vae.factor} times smaller than the image" for vae in (original, other))
+        raise InputError(
+            f"the two VAEs do not belong together: one has latents of {' and the other of '.join(latents)}; give a VAE "
+            "that was hardened from the original"
+        )
+
+
+def differences(original: VAE, other: VAE) -> list[str]:
+    """What two VAEs differ in besides their encoders, in sentences; nothing for a hardened VAE and its original."""
+    kept = [[part for name, part in vae.model.named_children() if name not in ENCODER_MODULES] for vae in (original, other)]
+    found = []
+    if fingerprint(*kept[0]) != fingerprint(*kept[1]):
+        found.append("the two VAEs do not share a decoder: what is measured is not their encoders alone")
+    if original.settings() != other.settings():
+        found.append("the two VAEs scale their latents differently")
+    return found + unlike(original, other)
+
+
+@torch.no_grad()
+def unlike(original: VAE, other: VAE) -> list[str]:
+    """A sentence if the scaled latents of two VAEs have nothing in common, as seen on a smooth picture that is made up.
+
+    What hardening makes of a VAE writes nearly the same ones, and so does TAESD beside the VAE of Stable Diffusion.
+    """
+    colours = torch.rand(1, 3, SQUARES, SQUARES, generator=torch.Generator().manual_seed(0))
+    picture = F.interpolate(colours, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1)
+    written = [vae.to_scaled(vae.mean(picture.to(vae.device))).flatten().cpu() for vae in (original, other)]
+    cosine = F.cosine_similarity(*written, dim=0).item()
+    return [f"the two VAEs write latents of different kinds (a cosine of {cosine:.2f})"] if cosine < ALIKE else []

@@ -1,0 +1,29 @@
+"""Whether two VAEs belong together."""
+
+from __future__ import annotations
+
+import pytest
+
+from conftest import SHARED, small_kl, small_tiny
+from srlvae.models.encoders import apply_encoder, read_encoder
+from srlvae.models.pairs import differences, unlike
+from srlvae.models.vae import load_vae
+from twins import hardened_twin
+
+
+def test_a_vae_and_what_hardening_made_of_it_differ_in_nothing_else():
+    assert differences(small_kl(), small_kl()) == differences(small_kl(), hardened_twin()) == []
+    assert differences(load_vae("tiny"), load_vae("tiny-srl")) == []
+
+
+def test_latents_of_another_kind_are_named_with_their_cosine():
+    (said,) = unlike(small_kl(), small_tiny())
+    assert said.startswith("the two VAEs write latents of different kinds (a cosine of ")
+    assert said in differences(small_kl(), small_tiny())
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED} (set SRLVAE_SHARED to the folder of real data)")
+def test_the_latents_of_taesd_are_not_those_of_tiny():
+    taesd = load_vae(SHARED / "models" / "taesd")
+    assert unlike(taesd, apply_encoder(read_encoder("taesd-srl"), taesd)) == []
+    assert len(unlike(taesd, load_vae("tiny"))) == 1
