@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from srlvae.files import counted, write_atomically, write_json
+from srlvae.files import write_atomically, write_json
+from srlvae.words import counted
 
 
 def write_half_and_fail(path: Path) -> None:

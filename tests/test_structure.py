@@ -20,6 +20,7 @@ LAYERS = [
         "events",
         "extras",
         "files",
+        "words",
         "links",
         "locks",
         "opened",

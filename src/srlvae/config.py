@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from srlvae.errors import InputError, unknown
-from srlvae.files import shortened
 from srlvae.opened import read_text
+from srlvae.words import shortened
 
 T = TypeVar("T")
 # The bounds of a setting, both allowed.

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from srlvae.errors import InputError
 from srlvae.links import check_within
 from srlvae.opened import NO_FOLLOW, open_file, open_own, read_text
+from srlvae.words import shortened
 
 try:
     import fcntl as _locks
@@ -197,17 +198,6 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{path} is not a JSON object, but {shortened(found)}")
     return found
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 file`, `1,200 files`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{'es' if noun.endswith('s') else 's'}"
-
-
-def shortened(value: object, length: int = 80) -> str:
-    """A value for an error, however long it is."""
-    text = repr(value)
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def write_json(path: Path, value: object) -> None:

@@ -10,10 +10,10 @@ import torch
 
 from srlvae.attacks.prepared import PreparedAttack
 from srlvae.events import Listener
-from srlvae.files import counted
 from srlvae.memory import free_memory, gigabytes
 from srlvae.models.memory import announce_peak, image_to_image_peak, saved_bytes
 from srlvae.models.pipeline import Pipeline
+from srlvae.words import counted
 
 Size = tuple[int, int]
 # Side of the small image, in latents.

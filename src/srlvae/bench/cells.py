@@ -8,7 +8,7 @@ from srlvae.attacks import ATTACKS
 from srlvae.attacks.table import NOISES
 from srlvae.bench.rows import VAE_OF, Access, Condition, access_of
 from srlvae.config import budget
-from srlvae.files import counted
+from srlvae.words import counted
 
 # Noise that is uniform in the ball. An attack should do more damage than noise of the same budget.
 UNIFORM_NOISE = "uniform-noise"

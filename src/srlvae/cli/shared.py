@@ -22,8 +22,9 @@ from rich.table import Table
 
 from srlvae.config import MOST_SEED
 from srlvae.errors import InputError
-from srlvae.files import LEFT_OUT, counted, read_record, shown
+from srlvae.files import LEFT_OUT, read_record, shown
 from srlvae.links import set_follow_links
+from srlvae.words import counted
 
 P = ParamSpec("P")
 # Of processes that run together one speaks.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from srlvae.files import counted
 from srlvae.harden.photographs import Photographs, StreamPhotographs
 from srlvae.harden.settings import Objective
 from srlvae.harden.trainer import Trainer
+from srlvae.words import counted
 
 
 def plan(trainer: Trainer, photographs: Photographs, chosen: int, held_out: int) -> list[str]:

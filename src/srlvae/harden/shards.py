@@ -13,13 +13,13 @@ from PIL import Image
 
 from srlvae.errors import InputError
 from srlvae.extras import need
-from srlvae.files import shortened
 from srlvae.harden.rows import HubPhotographs
 from srlvae.harden.stream import StreamPhotographs
 from srlvae.images import open_cell
 from srlvae.images.shards import PICTURES, reader_of
 from srlvae.links import is_below
 from srlvae.trust.ids import HUB
+from srlvae.words import shortened
 
 
 def open_rows(

@@ -13,13 +13,13 @@ from jaxtyping import Float
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from srlvae.files import shortened
 from srlvae.images.boundary import NO_FAULT, READING, check_room, errors_of, reason_of
 from srlvae.images.carried import MOST_CARRIED, Carried, read_carried
 from srlvae.images.colour import on_white, to_srgb
 from srlvae.images.contract import to_tensor
 from srlvae.images.formats import open_picture
 from srlvae.images.left_out import LeftOut
+from srlvae.words import shortened
 
 
 @dataclass(frozen=True)

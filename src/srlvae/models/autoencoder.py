@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from srlvae.errors import InputError
-from srlvae.files import fill_folder, read_record, shortened, write_json
+from srlvae.files import fill_folder, read_record, write_json
 from srlvae.images import Images, check_images
 from srlvae.provenance import fingerprint
 from srlvae.rng import Generators, normal_like
+from srlvae.words import shortened
 
 # The submodules whose parameters act on `encode` and not on `decode`.
 ENCODER_MODULES = ("encoder", "quant_conv")

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from srlvae.config import MOST_PIXELS, MOST_STEPS, Range, check_number
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.files import shortened
 from srlvae.images import Images
 from srlvae.models.edit_settings import MOST_STEPS_OF_NOISE
+from srlvae.words import shortened
 
 # The bounds of settings, whatever purifier has them.
 RANGES: Mapping[str, Range] = {

@@ -14,7 +14,7 @@ from srlvae.bench.poisoning import RESULT as POISONING
 from srlvae.bench.reconstruction import GRID
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
-from srlvae.files import read_record, shortened, write_text
+from srlvae.files import read_record, write_text
 from srlvae.report.editing import editing_table, headline_measures, load_run, other_settings, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
@@ -29,6 +29,7 @@ from srlvae.report.render import inline, within, write_page
 from srlvae.report.rows import Table, doubts_of
 from srlvae.report.tables import markdown
 from srlvae.runs import claim
+from srlvae.words import shortened
 
 BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 PAGE, TABLE, PLOT, CURVES, RECORD = "report.html", "table.md", "plot.png", "curves.svg", "report.json"

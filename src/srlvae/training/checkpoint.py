@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from srlvae.errors import InputError
-from srlvae.files import shortened, write_atomically
+from srlvae.files import write_atomically
 from srlvae.links import check_within
 from srlvae.opened import check_file
+from srlvae.words import shortened
 
 
 def save_checkpoint(

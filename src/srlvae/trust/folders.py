@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from srlvae.errors import InputError
-from srlvae.files import read_record, shortened
+from srlvae.files import read_record
+from srlvae.words import shortened
 
 INDEX = "model_index.json"
 AUTOENCODER = re.compile(r"(Asymmetric)?Autoencoder[A-Z]\w*|ConsistencyDecoderVAE|VQModel|CosmosAutoencoder\w*")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from srlvae.errors import InputError
-from srlvae.files import read_record, shortened
+from srlvae.files import read_record
 from srlvae.models.formats.layouts import State, from_ldm, from_wan, is_ldm, is_wan, modern
 from srlvae.models.formats.scaling import scaling
 from srlvae.models.formats.shapes import GROUPS, kl_config, kl_shape, tiny_config, wan_config
@@ -21,6 +21,7 @@ from srlvae.models.lazy import library
 from srlvae.models.sources import WEIGHTS
 from srlvae.trust.budget import Budget
 from srlvae.trust.folders import AUTOENCODER, check_class
+from srlvae.words import shortened
 
 # Metadata of a safetensors file: the configuration of the model in it, as `srlvae export` writes it.
 CONFIG = "srlvae.config"
