@@ -210,7 +210,7 @@ def test_an_attack_goes_through_nothing_that_is_not_tried_on_it(tmp_path):
 def test_fewer_photographs_than_the_protocol_has_are_a_doubt(pipeline, folder, tmp_path):
     heard = Heard()
     x, _ = load_photographs(folder, 500, 32, 0, LeftOut(heard))
-    assert heard.texts == [f"{folder}: {len(x)} photographs, where the protocol has 500"]
+    assert heard.texts == [f"{folder} has {len(x)} photographs that can be used; the protocol takes up to 500"]
     assert shortage(len(x), len(x)) == [] and len(shortage(len(x), 500)) == 1
     # Which photographs they are is told by their pixels, in their order.
     keys = photograph_set(x).keys

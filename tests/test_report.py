@@ -77,7 +77,7 @@ def write_run(folder: Path, hardened: float = 20.0) -> Path:
         "reconstruction": as_data(clean),
         "costs": {
             "purifiers": {"jpeg": {"seconds": 0.002, "memory": 2e6, "passes": {"encoder": 0, "unet": 0}}},
-            "encoder": {"original": 0.01, "hardened": 0.0101},
+            "encoder": {"original": 0.01, "hardened": 0.0101, "ratio": 1.01},
         },
         "doubts": ["another doubt"],
         "seconds": 1.0,
@@ -253,7 +253,7 @@ def test_gains_and_costs_stand_beside_each_other(tmp_path):
     judged = "1000 × KID (net); Fréchet (32 PCA dims of real photographs, net)"
     costs = ["attacked through it: 1000 × KID (net)", "seconds per image", "memory", "network passes per image"]
     assert header == ["defence", f"clean: {judged}", f"PhotoGuard: {judged}", *costs]
-    assert lines[1] == ["hardened", "5.0; 0.50", "20.0; 2.00", "", "0 (encoder: +0.1 ms)", "0", "0"]
+    assert lines[1] == ["hardened", "5.0; 0.50", "20.0; 2.00", "", "0 (encoder: × 1.01)", "0", "0"]
     assert lines[2] == ["jpeg", "– not run", "50.0; 5.00", "not attacked adaptively", "0.002", "2 MB", "0"]
 
 

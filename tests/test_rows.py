@@ -161,9 +161,9 @@ def test_the_norm_of_a_budget_that_bounds_no_pixel_stands_with_the_attack():
 
 def test_costs_are_blank_before_they_are_measured():
     costs = {"purifiers": {"jpeg": {"seconds": 0.00098, "memory": 2e6, "passes": {"encoder": 1.0, "unet": 0.0}}}}
-    costs |= {"encoder": {"original": 0.01, "hardened": 0.0101}}
+    costs |= {"encoder": {"original": 0.01, "hardened": 0.0101, "ratio": 1.01}}
     assert cost_cells(costs, "jpeg") == ["0.00098", "2 MB", "1 encoder"] and cost_cells(costs, "resize") == [""] * 3
-    assert cost_cells(costs, "hardened") == ["0 (encoder: +0.1 ms)", "0", "0"] and cost_cells({}, "hardened") == ["0"] * 3
+    assert cost_cells(costs, "hardened") == ["0 (encoder: × 1.01)", "0", "0"] and cost_cells({}, "hardened") == ["0"] * 3
     assert cost_cells(costs, "none") == ["0"] * 3
 
 

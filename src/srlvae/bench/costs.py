@@ -27,14 +27,14 @@ def defence_costs(editor: Editor) -> dict[str, Any]:
     """The costs of all defences for an image. They are measured once on each kind of machine and then kept in the cache.
 
     - `purifiers` has seconds, bytes of memory and network passes, by the name of the purifier; see `srlvae.purify.cost.Cost`.
-    - `encoder` has the seconds that the encoders of the original and of the hardened VAE take.
+    - `encoder` has the seconds that the encoders of the original and of the hardened VAE take, and their `ratio`.
     """
     made_with = {"machine": environment()["machine"], "device": str(editor.pipelines["original"].device), **editor.vaes}
     chosen = [asdict(purifier) for purifier in editor.protocol.purifiers]
     vaes = {name: pipe.vae for name, pipe in editor.pipelines.items()}
     return editor.cache.record(
         key_of("timed", purifiers=chosen, **made_with, networks=editor.networks),
-        lambda: {"purifiers": purifier_costs(editor), "encoder": encoder_seconds(vaes, editor.clean.images)},
+        lambda: {"purifiers": purifier_costs(editor), "encoder": encoder_costs(vaes, editor.clean.images)},
     )
 
 
@@ -53,10 +53,10 @@ def purifier_costs(editor: Editor) -> dict[str, dict[str, Any]]:
 
 
 @torch.no_grad()
-def encoder_seconds(vaes: Mapping[str, VAE], x: Tensor, rounds: int = 7) -> dict[str, float]:
-    """The median seconds that each VAE's encoder takes for an image.
+def encoder_costs(vaes: Mapping[str, VAE], x: Tensor, rounds: int = 15) -> dict[str, float]:
+    """The median seconds that each VAE's encoder takes for an image, and the median `ratio` of hardened to original.
 
-    The VAEs take turns for `rounds` rounds, after one to warm up.
+    The VAEs take turns for `rounds` rounds, after one to warm up. A ratio within a round is hardly touched by what else runs.
     """
     seconds: dict[str, list[float]] = {name: [] for name in vaes}
     for _ in range(rounds + 1):
@@ -65,4 +65,5 @@ def encoder_seconds(vaes: Mapping[str, VAE], x: Tensor, rounds: int = 7) -> dict
             started = time.perf_counter()
             vae.mean(part).cpu()
             seconds[name].append((time.perf_counter() - started) / len(part))
-    return {name: statistics.median(found[1:]) for name, found in seconds.items()}
+    ratios = [after / before for before, after in zip(seconds["original"], seconds["hardened"], strict=True)]
+    return {**{name: statistics.median(found[1:]) for name, found in seconds.items()}, "ratio": statistics.median(ratios[1:])}

@@ -34,14 +34,14 @@ def load_photographs(
         if len(found) == count:
             break
     _check_enough(folder, size, len(found), left_out)
-    for said in shortage(len(found), count):
-        left_out.listener.says(f"{folder}: {said}")
+    if len(found) < count:
+        left_out.listener.says(f"{folder} has {len(found)} photographs that can be used; the protocol takes up to {count}")
     return torch.stack(found), names
 
 
 def shortage(found: int, wanted: int) -> list[str]:
     """What speaks against a benchmark on fewer photographs than its protocol has."""
-    return [f"{found} photographs, where the protocol has {wanted}"] if found < wanted else []
+    return [f"numbers of {found} photographs, where the protocol has {wanted}"] if found < wanted else []
 
 
 def digest_of_keys(keys: Sequence[str]) -> str:

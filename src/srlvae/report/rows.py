@@ -191,7 +191,7 @@ def cost_cells(costs: Mapping[str, Any], defence: str) -> list[str]:
         return ["0"] * 3
     if defence == "hardened":
         encoder = costs.get("encoder")
-        extra = f" (encoder: {(encoder['hardened'] - encoder['original']) * 1000:+.1f} ms)" if encoder else ""
+        extra = f" (encoder: × {encoder['ratio']:.2f})" if encoder and "ratio" in encoder else ""
         return [f"0{extra}", "0", "0"]
     cost = costs.get("purifiers", {}).get(defence.removeprefix(BEFORE_HARDENED))
     if not cost:

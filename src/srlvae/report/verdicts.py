@@ -82,7 +82,7 @@ def _clean_verdicts(result: dict[str, Any]) -> list[Verdict]:
     if moved := find_row(rows_of(result), attack="none", defence="hardened"):
         kid = moved.measures["kid"]
         moved_by = f"{heading('KID', THOUSANDTHS)} {format_estimate(kid, THOUSANDTHS)}"
-        text = f"clean edits: {moved_by} from those of the original VAE (wanted: an interval that holds 0)"
+        text = f"clean edits: {moved_by} from those of the original VAE (wanted: an interval that does not lie above 0)"
         found.append((kid.low is not None and kid.low <= 0, text))
     return found
 
