@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from conftest import SHARED, small_kl, small_tiny
+from heard import Heard
+from srlvae.errors import InputError
 from srlvae.models.encoders import apply_encoder, read_encoder
-from srlvae.models.pairs import differences, unlike
+from srlvae.models.pairs import differences, told_differences, unlike
 from srlvae.models.vae import load_vae
 from twins import hardened_twin
 
@@ -20,6 +22,15 @@ def test_latents_of_another_kind_are_named_with_their_cosine():
     (said,) = unlike(small_kl(), small_tiny())
     assert said.startswith("the two VAEs write latents of different kinds (a cosine of ")
     assert said in differences(small_kl(), small_tiny())
+
+
+def test_a_benchmark_is_told_before_it_starts():
+    heard = Heard()
+    assert told_differences(small_kl(), small_kl(), heard) == heard.texts == []
+    found = told_differences(small_kl(), small_tiny(), heard)
+    assert heard.texts == [f"Do not believe what follows: {doubt}" for doubt in found] != []
+    with pytest.raises(InputError, match="do not belong together"):
+        told_differences(small_kl(), load_vae("tiny"), heard)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED} (set SRLVAE_SHARED to the folder of real data)")

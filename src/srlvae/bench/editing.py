@@ -31,7 +31,7 @@ from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import LeftOut, tile, write_image
 from srlvae.locks import holds
-from srlvae.models.pairs import check_like, differences
+from srlvae.models.pairs import check_like, told_differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
@@ -63,12 +63,13 @@ def editing(
     Raises InputError for unusable images, and for VAEs that do not belong together.
     """
     started, listener = time.perf_counter(), listener or Listener()
-    for vae in (hardened, *([twin] if twin else [])):
-        check_like(pipeline.vae, vae)
+    differences = told_differences(pipeline.vae, hardened, listener)
+    if twin:
+        check_like(pipeline.vae, twin)
     protocol, not_run = attackable(protocol, pipeline.vae)
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)
-    doubts = shortage(len(x), protocol.images) + differences(pipeline.vae, hardened)
+    doubts = shortage(len(x), protocol.images) + differences
     claim_output(out, "editing", RESULT)
     left_out.write(out)
     editor = Editor(pipeline, hardened, x, protocol, Cache(out / CACHE, protocol.batch_size, listener), twin)

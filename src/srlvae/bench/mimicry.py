@@ -32,7 +32,7 @@ from srlvae.images import Images
 from srlvae.locks import holds
 from srlvae.metrics.features import load_features
 from srlvae.metrics.judge import Judge
-from srlvae.models.pairs import check_like
+from srlvae.models.pairs import told_differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
@@ -88,7 +88,7 @@ def mimicry(
     """
     listener = listener or Listener()
     pipeline = pipeline.without_safety_checker()
-    check_like(pipeline.vae, hardened)
+    told_differences(pipeline.vae, hardened, listener)
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     claim_output(out, "mimicry", RESULT)
     automatic_precision()

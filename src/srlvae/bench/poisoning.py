@@ -30,7 +30,7 @@ from srlvae.images import Images
 from srlvae.locks import holds
 from srlvae.metrics.clip import Clip
 from srlvae.metrics.judge import Judge
-from srlvae.models.pairs import check_like
+from srlvae.models.pairs import told_differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
@@ -98,7 +98,7 @@ def poisoning(
     check_concepts(protocol, judge.concepts)
     listener = listener or Listener()
     pipeline = pipeline.without_safety_checker()
-    check_like(pipeline.vae, hardened)
+    told_differences(pipeline.vae, hardened, listener)
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     claim_output(out, "poisoning", RESULT)
     automatic_precision()

@@ -27,7 +27,7 @@ from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import Images, LeftOut, tile, write_image
 from srlvae.locks import holds
-from srlvae.models.pairs import check_like, differences
+from srlvae.models.pairs import told_differences
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 from srlvae.training.processes import processes
@@ -64,7 +64,7 @@ def reconstruction(
     Raises InputError for unusable images, and for VAEs that do not belong together.
     """
     listener = listener or Listener()
-    check_like(original, hardened)
+    differences = told_differences(original, hardened, listener)
     left_out = LeftOut(listener)
     wanted = max(protocol.images, protocol.clean_images)
     x, names = load_photographs(folder, wanted, protocol.size, protocol.seed, left_out)
@@ -75,7 +75,7 @@ def reconstruction(
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}
     result |= {"protocol": as_written(protocol), "images": names, "versions": environment()}
     result |= {"photographs": digest_of_keys(bench.clean.keys), "rows": []}
-    result |= {"doubts": shortage(len(x), wanted) + differences(original, hardened)}
+    result |= {"doubts": shortage(len(x), wanted) + differences}
     planned, is_main = conditions(protocol), processes().is_main_process
     for number, (cell, defence) in enumerate(planned, 1):
         if is_main:

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.models.autoencoder import ENCODER_MODULES, VAE
 from srlvae.provenance import fingerprint
 
@@ -34,6 +35,18 @@ def differences(original: VAE, other: VAE) -> list[str]:
     if original.settings() != other.settings():
         found.append("the two VAEs scale their latents differently")
     return found + unlike(original, other)
+
+
+def told_differences(original: VAE, other: VAE, listener: Listener) -> list[str]:
+    """`differences`, of which the listener is told before hours of work rest on them.
+
+    Raises InputError as `check_like` does.
+    """
+    check_like(original, other)
+    found = differences(original, other)
+    for doubt in found:
+        listener.says(f"Do not believe what follows: {doubt}")
+    return found
 
 
 @torch.no_grad()
