@@ -211,10 +211,7 @@ def part_of(part: str, x: Tensor, whole: Tensor, seed: int) -> Tensor:
         sign, share = uniform_like(x, draws), (uniform_like(x, draws) + 1) / 2
         # One level more in so many places that the mean square is right.
         more = share * (2 * levels.floor() + 1) < levels**2 - levels.floor() ** 2
-        move = (levels.floor() + more) / 255
-        # Inwards where it would leave the box.
-        sign = torch.where(x + move > 1, -torch.ones_like(x), torch.where(x - move < 0, torch.ones_like(x), sign.sign()))
-        return to_levels((x + sign * move).clamp(0, 1)).float() / 255
+        return to_levels((x + sign.sign() * (levels.floor() + more) / 255).clamp(0, 1)).float() / 255
     return to_levels((x + split_contrast(x, delta)[part == "rest"]).clamp(0, 1)).float() / 255
 
 

@@ -67,12 +67,7 @@ def test_random_signs_have_the_size_of_an_attack_once_they_are_in_a_file():
     # As many up as down, and none but the two levels around it.
     assert (255 * (levels[1] - grey[1])).round().unique().tolist() == [-4, -3, 3, 4]
     assert abs((levels[2] > grey[2]).float().mean() - 0.5) < 0.02
-
-
-def test_random_signs_keep_their_size_on_white_and_black():
-    edge = torch.ones(2, 3, 64, 64)
-    edge[1, :, 32:] = 2 / 255
-    wanted = torch.tensor([3.4, 8.0]) / 255
-    assert size_of(signs_of_rms(edge, wanted, generators(0, [0, 1])) - edge, "rms").tolist() == pytest.approx(
-        wanted.tolist(), rel=0.02
-    )
+    # On white those that lead out are cut off, which leaves half of the energy.
+    white = torch.ones_like(grey)
+    cut = size_of(signs_of_rms(white, wanted, generators(0, [0, 1, 2])) - white, "rms")
+    assert cut.tolist() == pytest.approx((wanted / 2**0.5).tolist(), rel=0.03)

@@ -24,12 +24,11 @@ def signs_of_rms(x: Images, rms: Float[Tensor, " b"], generators: Generators) ->
     """The images with noise of random sign of that root mean square; see `size_of` for an attack's own. Clamped to [0,1].
 
     It is made of whole grey levels, to which 8-bit images would be rounded: each pixel is moved by the level below or the level
-    above the root mean square, drawn so that the mean square is as wanted; inwards where the sign would leave [0,1].
+    above the root mean square, drawn so that the mean square is as wanted before it is clamped. On white and black half of it
+    is cut off there; turned inwards, it would grey the picture, as no noise does.
     """
     sign, draw = (uniform_like(x, generators) for _ in range(2))
     wanted = 255 * rms.view(-1, 1, 1, 1)
     below = wanted.floor()
     above = (draw + 1) / 2 < (wanted**2 - below**2) / (2 * below + 1)
-    move = (below + above) / 255
-    sign = torch.where(x + move > 1, -1.0, torch.where(x - move < 0, 1.0, torch.where(sign < 0, -1.0, 1.0)))
-    return (x + sign * move).clamp(0, 1)
+    return (x + torch.where(sign < 0, -1.0, 1.0) * (below + above) / 255).clamp(0, 1)
