@@ -207,14 +207,19 @@ def test_an_attack_goes_through_nothing_that_is_not_tried_on_it(tmp_path):
 # --- the run
 
 
-def test_fewer_photographs_than_the_protocol_has_are_a_doubt(pipeline, folder, tmp_path):
+def test_fewer_photographs_than_the_protocol_has_are_a_doubt(pipeline, hardened, folder, tmp_path):
     heard = Heard()
     x, _ = load_photographs(folder, 500, 32, 0, LeftOut(heard))
     assert heard.texts == [f"{folder} has {len(x)} photographs that can be used; the protocol takes up to 500"]
     assert shortage(len(x), len(x)) == [] and len(shortage(len(x), 500)) == 1
     # Which photographs they are is told by their pixels, in their order.
     keys = photograph_set(x).keys
-    assert digest_of_keys(keys) == digest_of_keys(list(keys)) != digest_of_keys(keys[::-1])
+    assert digest_of_keys(keys) != digest_of_keys(keys[::-1])
+    few = dataclasses.replace(PROTOCOL, images=9, attacks=(), purifiers=())
+    short = editing(pipeline, hardened, folder, tmp_path / "short", few)
+    assert short["doubts"] == shortage(len(short["images"]), 9) != []
+    squares, _ = load_photographs(folder, 9, pipeline.size, few.seed)
+    assert short["photographs"] == digest_of_keys(photograph_set(squares).keys)
 
 
 def test_every_row_is_there_and_is_written_as_returned(result, folder):

@@ -24,6 +24,10 @@ def test_latents_of_another_kind_are_named_with_their_cosine():
     assert said in differences(small_kl(), small_tiny())
 
 
+def test_latents_of_another_size_are_named():
+    assert unlike(small_kl(), load_vae("tiny")) == ["the two VAEs make images 4 and 8 times smaller"]
+
+
 def test_a_benchmark_is_told_before_it_starts():
     heard = Heard()
     assert told_differences(small_kl(), small_kl(), heard) == heard.texts == []

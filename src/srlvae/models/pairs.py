@@ -53,8 +53,10 @@ def told_differences(original: VAE, other: VAE, listener: Listener) -> list[str]
 def unlike(original: VAE, other: VAE) -> list[str]:
     """A sentence if the scaled latents of two VAEs have nothing in common, as seen on a smooth picture that is made up.
 
-    What hardening makes of a VAE writes nearly the same ones, and so does TAESD beside the VAE of Stable Diffusion.
+    What hardening makes of a VAE writes nearly the same ones.
     """
+    if original.factor != other.factor:
+        return [f"the two VAEs make images {original.factor} and {other.factor} times smaller"]
     colours = torch.rand(1, 3, SQUARES, SQUARES, generator=torch.Generator().manual_seed(0))
     picture = F.interpolate(colours, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1)
     written = [vae.to_scaled(vae.mean(picture.to(vae.device))).flatten().cpu() for vae in (original, other)]
