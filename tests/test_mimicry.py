@@ -28,7 +28,7 @@ from srlvae.metrics.shares import clustered_interval
 from srlvae.report.mimicry import mimicry_table, over_styles
 from srlvae.report.page import write_report
 from srlvae.report.rows import find_row, find_rows
-from twins import PooledFeatures, hardened_twin
+from twins import PooledFeatures, hardened_twin, other_decoder
 
 PROTOCOL = MimicryProtocol(
     pipeline="sd15",
@@ -225,3 +225,9 @@ def test_the_table_pools_styles_and_says_what_is_missing(folder):
     header, lines = mimicry_table(one)
     (line,) = [line for line in lines if line[0] == "not protected"]
     assert header[2:4] == ["cartoon", "halftone"] and line[2].endswith(" %") and line[3] == ""
+
+
+def test_vaes_that_do_not_belong_together_are_a_doubt_on_the_page(folder):
+    result = run(folder, FEW, other_decoder())
+    page = write_report([folder.parent / "out"]).read_text(encoding="utf-8")
+    assert "do not share a decoder" in result["doubts"][0] and result["doubts"][0] in page

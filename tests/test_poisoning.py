@@ -24,8 +24,9 @@ from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.images import write_image
 from srlvae.metrics.judge import Judge
+from srlvae.report.page import write_report
 from srlvae.report.rows import measured_value
-from twins import SmallClip, hardened_twin
+from twins import SmallClip, hardened_twin, other_decoder
 
 PROTOCOL = PoisoningProtocol(
     pipeline="sd15",
@@ -309,3 +310,9 @@ def test_rows_of_nightshade_say_how_far_its_objective_still_fell(folder):
             assert len(row.doubts) >= sum(fell > 0.05 for fell in notes)
     longer, usual = (made.notes(dataclasses.replace(nightshade(2), steps=steps)) for steps in (8, 0))
     assert longer[0]["steps"] == 8 and usual[0]["steps"] == 4
+
+
+def test_vaes_that_do_not_belong_together_are_a_doubt_on_the_page(folder):
+    result = sweep(folder, FEW, other_decoder())
+    page = write_report([folder.parent / "out"]).read_text(encoding="utf-8")
+    assert "do not share a decoder" in result["doubts"][0] and result["doubts"][0] in page

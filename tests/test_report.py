@@ -30,7 +30,7 @@ from srlvae.report.editing_page import doubts
 from srlvae.report.editing_variants import square_doubts, steps_table, variants_table, white_box_table, worst_table
 from srlvae.report.page import write_report
 from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
-from srlvae.report.rows import find_rows, format_factor, format_share_left
+from srlvae.report.rows import doubts_of, find_rows, format_factor, format_share_left
 from srlvae.report.scan_tables import knowing_table
 from srlvae.report.verdicts import verdicts
 
@@ -261,6 +261,20 @@ def test_doubts_name_few_images_the_network_and_the_attacks(tmp_path):
     text = " ".join(doubts(load_run(write_run(tmp_path / "run"))))
     assert "of 2 images" in text and "No number here is FID" in text and "it is flat (photographs: 1)" in text
     assert "another doubt" in text
+
+
+def test_doubts_of_shared_photographs_count_once_and_name_their_subjects():
+    rows = [row("glaze", "15/255", "original", defence, 1.0, 0.9, doubts=["it is flat"] * 3) for defence in ("none", "jpeg")]
+    style = {"style": "sketch"}
+    rows.append(row("glaze", "15/255", "hardened", "hardened", 1.0, 0.9, condition=style, doubts=["it is flat"]))
+    pair = {"concept": "cat", "target": "dog"}
+    rows += [row("nightshade", "8/255", "original", "none", 1.0, 0.9, condition=pair, doubts=["odd"] * n) for n in (2, 5)]
+    assert doubts_of({"rows": as_data(rows), "doubts": ["as a whole"]}) == [
+        "as a whole",
+        "glaze at 15/255 made on the original VAE: it is flat (photographs: 3)",
+        "sketch, glaze at 15/255 made on the hardened VAE: it is flat (photographs: 1)",
+        "cat → dog, nightshade at 8/255 made on the original VAE: odd (photographs: 5)",
+    ]
 
 
 def test_a_run_that_was_cut_off_has_a_page_that_says_so(tmp_path):

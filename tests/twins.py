@@ -27,6 +27,13 @@ def hardened_twin(vae: VAE | None = None, seed: int = 1) -> VAE:
     return twin
 
 
+def other_decoder() -> VAE:
+    """`small_kl()` with a decoder of its own, which no hardening of it has."""
+    vae = small_kl()
+    next(vae.model.decoder.parameters()).data += 0.1
+    return vae
+
+
 class PooledFeatures(RandomFeatures):
     """The random network with pooled vectors of 14 numbers."""
 

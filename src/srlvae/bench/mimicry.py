@@ -88,7 +88,7 @@ def mimicry(
     """
     listener = listener or Listener()
     pipeline = pipeline.without_safety_checker()
-    told_differences(pipeline.vae, hardened, listener)
+    differences = told_differences(pipeline.vae, hardened, listener)
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     claim_output(out, "mimicry", RESULT)
     automatic_precision()
@@ -98,7 +98,8 @@ def mimicry(
     for style, cell in dict.fromkeys((mimic.style, mimic.cell) for mimic in planned):
         pictures.protected(style, cell)
     announce(pictures.cache.folder)
-    result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned), "rows": []}
+    result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned)}
+    result |= {"doubts": differences, "rows": []}
     if processes().is_main_process:
         result |= {"rendered": as_data(sweep.rendered()), "untuned": as_data(sweep.untuned())}
     return run_points(sweep, planned, result, out / RESULT, listener)

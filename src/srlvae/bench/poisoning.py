@@ -98,7 +98,7 @@ def poisoning(
     check_concepts(protocol, judge.concepts)
     listener = listener or Listener()
     pipeline = pipeline.without_safety_checker()
-    told_differences(pipeline.vae, hardened, listener)
+    differences = told_differences(pipeline.vae, hardened, listener)
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(hardened)}
     claim_output(out, "poisoning", RESULT)
     automatic_precision()
@@ -106,7 +106,8 @@ def poisoning(
     poisons.left_out.write(out)
     sweep = Sweep(poisons, judge, out)
     planned = list(tunings(protocol))
-    result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned), "rows": []}
+    result = {**sweep.about(), "protocol": as_written(protocol), "versions": environment(), "points": len(planned)}
+    result |= {"doubts": differences, "rows": []}
     make_poisons(poisons, planned)
     announce(poisons.cache.folder)
     return run_points(sweep, planned, result, out / RESULT, listener)

@@ -117,6 +117,7 @@ def bench_poisoning(
     from srlvae.metrics.judge import load_judge
     from srlvae.report.page import write_report
     from srlvae.report.poisoning import counts_table, defences_table
+    from srlvae.report.rows import doubts_of
 
     begin(out, follow_links)
     settings, loaded, own = _loaded(poisoning_protocol, protocol, device, pipeline=pipeline, hardened=hardened)
@@ -127,6 +128,7 @@ def bench_poisoning(
         return
     show_table(*counts_table(result))
     show_table(*defences_table(result))
+    show_doubts(doubts_of(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])
 
@@ -155,6 +157,7 @@ def bench_mimicry(
     from srlvae.cli.drawing import Bars
     from srlvae.report.mimicry import mimicry_table
     from srlvae.report.page import write_report
+    from srlvae.report.rows import doubts_of
 
     begin(out, follow_links)
     settings, loaded, own = _loaded(mimicry_protocol, protocol, device, pipeline=pipeline, hardened=hardened)
@@ -163,5 +166,6 @@ def bench_mimicry(
     if not result:
         return
     show_table(*mimicry_table(result))
+    show_doubts(doubts_of(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])

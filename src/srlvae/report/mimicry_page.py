@@ -11,7 +11,7 @@ from srlvae.bench.points import SHEETS
 from srlvae.bench.rows import Row
 from srlvae.report.mimicry import mimicry_table
 from srlvae.report.render import inline_sheet
-from srlvae.report.rows import attack_label, defence_label, find_rows, rows_of
+from srlvae.report.rows import attack_label, defence_label, doubts_of, find_rows, rows_of
 
 # The page shows at most this many contact sheets, of one seed.
 MAX_SHEETS = 60
@@ -28,7 +28,7 @@ def mimicry_parts(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         "seeds": len(seeds),
         "numbers": mimicry_table(result),
         "missing": result["points"] - len(tuned),
-        "doubts": sorted({f"{_protection(row)}: {doubt}" for row in rows for doubt in row.doubts}),
+        "doubts": doubts_of(result),
         "sheets": [(_title(row), inline_sheet(folder / SHEETS / _sheet(row), folder)) for row in shown],
         "settings": json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2),
     }

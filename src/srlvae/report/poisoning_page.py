@@ -12,7 +12,7 @@ from srlvae.bench.rows import Row
 from srlvae.report.plots import plot_poisoning
 from srlvae.report.poisoning import counts_table, curves, defences_table, poisoning_table
 from srlvae.report.render import inline_sheet
-from srlvae.report.rows import defence_label, find_rows, rows_of
+from srlvae.report.rows import defence_label, doubts_of, find_rows, rows_of
 
 # The page shows at most this many contact sheets, of one seed.
 MAX_SHEETS = 40
@@ -33,6 +33,7 @@ def poisoning_parts(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         "counts": counts_table(result),
         "defences": defences_table(result, likeness=True),
         "missing": result["points"] - len(rows),
+        "doubts": doubts_of(result),
         "sheets": [(_title(row), inline_sheet(folder / SHEETS / _sheet(row), folder)) for row in shown],
         "settings": json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=2),
     }

@@ -88,14 +88,21 @@ def is_worst_case(row: Row) -> bool:
 def doubts_of(result: Mapping[str, Any]) -> list[str]:
     """What speaks against believing a run as a whole, and its attacks, with the number of photographs on which it was seen.
 
-    Only the hardened VAE's rows are looked at, which every attack has.
+    Rows under several defences have attacked photographs in common, so the row with the most of them counts.
     """
-    seen = Counter(
-        f"{row.condition['attack']} at {row.condition['eps']} made on the {made_on(row)} VAE: {doubt}"
-        for row in find_rows(rows_of(result), defence="hardened")
-        for doubt in row.doubts
-    )
+    seen: dict[str, int] = {}
+    for row in rows_of(result):
+        for doubt, count in Counter(row.doubts).items():
+            said = f"{_attack_of(row)}: {doubt}"
+            seen[said] = max(count, seen.get(said, 0))
     return [*result.get("doubts", []), *(f"{doubt} (photographs: {count})" for doubt, count in seen.items())]
+
+
+def _attack_of(row: Row) -> str:
+    """The attack of a row in words, with the concepts or the style of its photographs, if it has those."""
+    about = row.condition
+    subjects = [" → ".join(str(about[key]) for key in keys) for keys in (("concept", "target"), ("style",)) if keys[0] in about]
+    return f"{', '.join([*subjects, str(about['attack'])])} at {about['eps']} made on the {made_on(row)} VAE"
 
 
 def find_pair(rows: Iterable[Row], access: Access = "transfer", **condition: Any) -> tuple[Row, Row] | None:
