@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from srlvae.app.attacking import asked, offered
 from srlvae.app.models import KEPT, Choice, Models
 from srlvae.app.page import is_local
 from srlvae.app.samples import photographs
-from srlvae.app.work import STOPPED, UNKNOWN, Watcher, sentence
+from srlvae.app.work import STOPPED, UNKNOWN, Watcher, Work, sentence
 from srlvae.cli import app as command_line
 from srlvae.errors import InputError, UnreadableError
 from srlvae.images import read_square, write_image
@@ -247,12 +248,14 @@ def test_an_attack_stops_at_the_next_step(models, picture):
 
 
 def test_encoders_are_kept_and_the_oldest_forgotten(models, tmp_path):
-    first = models.encoder("tiny-srl")
-    assert models.encoder("tiny-srl") is first is models.hardened
-    for i in range(KEPT):
+    own = models.encoder("tiny-srl")
+    for i in range(KEPT + 1):
         load_vae("tiny").save(tmp_path / str(i))
-        models.encoder(str(tmp_path / str(i)))
-    assert models.encoder("tiny-srl") is not first
+    first, *_ = [models.encoder(str(tmp_path / str(i))) for i in range(KEPT)]
+    assert models.encoder(str(tmp_path / "0")) is first
+    models.encoder(str(tmp_path / str(KEPT)))
+    assert models.encoder(str(tmp_path / "0")) is first and str(tmp_path / "1") not in models._encoders
+    assert models.encoder("tiny-srl") is own is models.hardened
 
 
 def test_without_a_pipeline_there_are_no_edits(listener, picture):
@@ -300,3 +303,27 @@ def test_without_gradio_the_error_names_the_extra(monkeypatch):
 def test_another_original_needs_its_hardened_encoder(tmp_path):
     result = CliRunner().invoke(command_line, ["app", "--vae", str(tmp_path)])
     assert isinstance(result.exception, InputError) and "--hardened" in str(result.exception)
+
+
+def test_stopping_reaches_everything_that_a_tab_of_a_session_has_under_way():
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    work, watchers = Work(jobs=2), []
+    started, go_on = threading.Barrier(3), [threading.Event() for _ in range(3)]
+
+    def job(watcher, number):
+        watchers.append((number, watcher))
+        started.wait(10)
+        assert go_on[number].wait(10)
+
+    run, session = work._runner("tab", job), SimpleNamespace(session_hash="a")
+    threads = [threading.Thread(target=run, args=(session, None, number)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    started.wait(10)
+    go_on[0].set()
+    threads[0].join(10)
+    work._stopper("tab")(session)
+    assert dict(watchers)[1].should_stop() and not work._stops.keys() - {("a", "tab")}
+    go_on[1].set()
+    threads[1].join(10)
+    assert not work._stops

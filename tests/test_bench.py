@@ -173,6 +173,7 @@ def test_a_named_protocol_has_the_paper_s_15_and_judges_by_a_network_that_nothin
         ('attacks = ["jpeg"]', "unknown attack 'jpeg'"),
         ('sets = "vgg"', "unknown feature network 'vgg'"),
         ('features = ["efficientnet-lite1"]', "unknown setting 'features'"),
+        ('eps = ["15/255", "15/255"]', "eps has '15/255' twice"),
     ],
 )
 def test_a_protocol_is_refused_before_anything_runs(line, message, tmp_path):

@@ -64,6 +64,16 @@ def test_every_encoder_has_its_rows_and_they_are_what_the_attack_on_it_does(runs
     assert json.loads((tmp_path / "out" / "hardening.json").read_text()) == json.loads(json.dumps(result))
 
 
+def test_costs_that_are_more_than_the_main_process_are_a_doubt(runs, folder, tmp_path):  # noqa: F811
+    assert hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)["doubts"] == []
+    made_by = {"device": "cuda", "processes": 2, "readers": 4}
+    facts = {"step": 3, "images": 24, "seconds": 1.0, "made_by": made_by}
+    write_encoder(runs[1] / "snapshots" / "step-000003.safetensors", scaled(2.0), small_kl(), facts)
+    (doubt,) = hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)["doubts"]
+    assert doubt.startswith("two was made on cuda by 2 processes and 4 readers: its seconds are")
+    assert "two was made on cuda" in write_report([tmp_path / "out"]).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(("access", "pace"), [("transfer", 1.0), ("white-box", 1.4)])
 def test_a_row_is_what_the_attack_does_to_the_encoder_of_its_step(access, pace, runs, folder, tmp_path):  # noqa: F811
     rows = read_rows(hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)["rows"])

@@ -14,7 +14,8 @@ from pipelines import little
 from srlvae.finetune import FinetuneConfig, encode_images, finetune, tune
 from srlvae.finetune.loop import batch_at, join_conditionings
 from srlvae.harden import HardenConfig, InnerAttack, Objective, harden
-from srlvae.harden.crops import Crops, set_apart
+from srlvae.harden.apart import set_apart
+from srlvae.harden.crops import Crops
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.photographs import open_photographs
 from srlvae.harden.progress import Progress

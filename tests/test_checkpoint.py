@@ -47,6 +47,22 @@ def interrupted(tmp_path):
     return tmp_path / "last.safetensors", modules, optimizer
 
 
+def test_moments_come_back_in_the_order_of_their_weights(tmp_path):
+    runs = [start() for _ in range(2)]
+    for modules, optimizer in runs:
+        for module in modules.values():
+            module.to(memory_format=torch.channels_last)
+        train(modules, optimizer, range(1))
+    save_checkpoint(tmp_path / "last.safetensors", *runs[0], PROGRESS)
+    modules, optimizer = runs[1]
+    load_checkpoint(tmp_path / "last.safetensors", modules, optimizer)
+    moved = 0
+    for weight, parts in optimizer.state.items():
+        moved += not weight.is_contiguous()
+        assert all(moment.stride() == weight.stride() for moment in (parts["exp_avg"], parts["exp_avg_sq"]))
+    assert moved
+
+
 def test_a_resumed_run_continues_bit_by_bit(interrupted):
     path, modules, optimizer = interrupted
     resumed, its_optimizer = start(weight_decay=0.1)

@@ -14,7 +14,8 @@ from PIL import Image
 from heard import Heard
 from small import Pictures, flat_pictures, level
 from srlvae.errors import InputError
-from srlvae.harden.crops import Crops, batches, faults_of_workers, set_apart, training_crop
+from srlvae.harden.apart import set_apart
+from srlvae.harden.crops import Crops, batches, faults_of_workers, training_crop
 from srlvae.harden.photographs import FolderPhotographs, HubPhotographs, open_photographs
 from srlvae.images import LeftOut, find_images, to_tensor
 
@@ -184,6 +185,26 @@ def test_they_depend_on_the_seed_alone():
 def test_at_most_a_tenth_is_set_apart_and_at_least_one(photographs, expected):
     held_out, _, chosen = set_apart(flat_pictures(photographs), 32, SIZE, seed=0)
     assert len(held_out) == expected and len(chosen) == photographs - expected
+
+
+def with_copies(tmp_path) -> FolderPhotographs:
+    for i in range(12):
+        for name in (f"{i}a", f"{i}b"):
+            Image.new("RGB", (32, 32), (i, i, i)).save(tmp_path / f"{name}.png")
+    return FolderPhotographs(tmp_path, SIZE)
+
+
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_copies_of_photographs_that_are_set_apart_are_not_trained_on(kind, tmp_path):
+    photographs = with_copies(tmp_path)
+    if kind == "table":
+        cells = [{"image": {"bytes": path.read_bytes(), "path": None}} for path in photographs.paths]
+        photographs = HubPhotographs(cells, "image")
+    held_out, left, chosen = set_apart(photographs, 2, SIZE, seed=0)
+    apart, crops = {level(image) for image in held_out}, Crops(left, chosen, SIZE, 0)
+    found = [crops[n] for n in range(60)]
+    assert len(apart) == 2 and {level(x) for x, _, _ in found} == set(range(12)) - apart
+    assert {reason for _, _, skipped in found for _, reason in skipped} == {"a copy of a photograph that is set apart"}
 
 
 def test_what_cannot_be_read_or_is_too_small_is_not_set_apart():

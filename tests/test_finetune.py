@@ -191,6 +191,46 @@ def test_a_loss_that_is_no_number_ends_the_run(latents):
         tune(little(small_kl()), latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=20, learning_rate=1e20))
 
 
+def broken_gradients(monkeypatch, bad) -> None:
+    """Gradients that are no numbers in the steps, counted from 1, of which `bad` says so."""
+    step = Tuner.step
+
+    def spoilt(self, number, *given):
+        handles = [self.weights[0].register_hook(lambda gradient: gradient * torch.nan)] if bad(number + 1) else []
+        try:
+            return step(self, number, *given)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    monkeypatch.setattr(Tuner, "step", spoilt)
+
+
+def test_a_step_without_a_finite_gradient_is_left_out(latents, monkeypatch):
+    broken_gradients(monkeypatch, lambda step: step == 4)
+    tuned = tune(little(small_kl()), latents, ["a cat"] * 3, CONFIG)
+    monkeypatch.undo()
+    tuner = Tuner(little(small_kl()), CONFIG)
+    for step in range(3):
+        tuner.step(step, latents, ["a cat"] * 3)
+    assert fingerprint(tuned.pipe.unet) == fingerprint(tuner.unet)
+
+
+@pytest.mark.parametrize(("steps", "message"), [(4, "no step had a finite gradient"), (40, "12 of 12 steps had no finite")])
+def test_a_run_without_finite_gradients_is_an_error(steps, message, latents, monkeypatch):
+    broken_gradients(monkeypatch, lambda step: True)
+    with pytest.raises(InputError, match=f"{message}.*--precision no or bf16.*new folder"):
+        tune(little(small_kl()), latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=steps))
+
+
+def test_steps_that_were_left_out_count_after_an_interruption_too(latents, tmp_path, monkeypatch):
+    broken_gradients(monkeypatch, lambda step: True)
+    with pytest.raises(KeyboardInterrupt):
+        tune(little(small_kl()), latents, ["a cat"] * 3, CONFIG, checkpoint=tmp_path / CHECKPOINT, listener=Heard(stop_at=3))
+    with pytest.raises(InputError, match="no step had a finite gradient"):
+        tune(little(small_kl()), latents, ["a cat"] * 3, CONFIG, checkpoint=tmp_path / CHECKPOINT)
+
+
 def test_any_seed_is_taken(latents):
     pipeline = sd15(small_kl())
     tuned = tune(pipeline, latents, ["a cat"] * 3, dataclasses.replace(CONFIG, steps=1, seed=10**13))

@@ -102,7 +102,8 @@ def test_the_folder_describes_itself(done):
     assert record["hardened"] == hardened == load_vae(out).fingerprint() != record["original"]
     assert record["config"]["objective"]["attacks"] == [asdict(attack) for attack in OBJECTIVE.attacks]
     assert "_name_or_path" not in json.loads((out / "config.json").read_text())
-    assert record["images_skipped"] == 1
+    assert record["images_skipped"] == 1 and record["steps_planned"] == [CONFIG.steps]
+    assert record["scores"]["precision"] == "float32" and "computed in float32" in (out / "README.md").read_text()
     assert "broken.png" in (out / "left-out.csv").read_text(encoding="utf-8")
     assert not (out / "checkpoints").exists()
 
@@ -159,7 +160,19 @@ def test_more_steps_other_micro_batches_and_checkpoints_are_a_resumption(tmp_pat
     longer = CONFIG.changed(steps=8, micro_batch=2, checkpoint_every=3, workers=1)
     harden(small_kl(), photographs, tmp_path / "out", longer, listener=steps)
     assert steps.numbers == [3, 4, 5, 6, 7, 8]
-    assert json.loads((tmp_path / "out" / "srlvae.json").read_text())["config"]["steps"] == 8
+    record = json.loads((tmp_path / "out" / "srlvae.json").read_text())
+    assert record["config"]["steps"] == 8 and record["steps_planned"] == [CONFIG.steps, 8]
+    assert f"When it began, {CONFIG.steps} were planned" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_fewer_steps_than_were_taken_are_refused(tmp_path, photographs):
+    with pytest.raises(Interrupted):
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=Heard(stop_at=3))
+    with pytest.raises(InputError, match="has taken 3 steps already"):
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(steps=2))
+    steps = Heard()
+    harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=steps)
+    assert steps.numbers == list(range(4, CONFIG.steps + 1))
 
 
 def test_a_run_that_was_about_to_end_may_be_told_to_go_further(tmp_path, photographs):

@@ -111,6 +111,18 @@ def test_a_record_with_a_picture_needs_it(tmp_path):
     assert kept.has_record(key, picture)
 
 
+def test_an_image_that_is_asked_for_several_times_is_made_once(tmp_path):
+    made = []
+
+    def make(part):
+        made.extend(part)
+        return torch.stack([X * i / 4 for i in part]), [None] * len(part)
+
+    found = Cache(tmp_path, 2).images(["a", "b", "a", "c", "b"], make)
+    assert made == [0, 1, 3] and torch.equal(found[0], found[2]) and torch.equal(found[1], found[4])
+    assert not torch.equal(found[0], found[1])
+
+
 def test_what_is_kept_comes_back(tmp_path):
     write_kept(tmp_path / "a.png", "key", X, {"λ": [1, None]})
     image, note = read_kept(tmp_path / "a.png", "key")

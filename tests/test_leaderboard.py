@@ -54,11 +54,11 @@ def test_a_model_that_is_added_again_takes_the_place_of_its_rows(tmp_path):
 
 def test_what_else_was_measured_of_a_model_stays(tmp_path):
     board, first = tmp_path / "leaderboard.json", entry_of(tmp_path)
-    others = [[{**row, key: "other"} for row in first] for key in ("protocol", "photographs", "benchmark")]
+    others = [[{**row, key: "other"} for row in first] for key in ("protocol", "photographs", "benchmark", "pipeline")]
     add_rows(board, [*first, *(row for rows in others for row in rows)])
     add_rows(board, [{**row, "value": 5.0} for row in first])
     found = read_leaderboard(board)
-    assert len(found) == 4 * len(first) and found[: 3 * len(first)] == [row for rows in others for row in rows]
+    assert len(found) == 5 * len(first) and found[: 4 * len(first)] == [row for rows in others for row in rows]
 
 
 def test_numbers_of_other_photographs_do_not_stand_side_by_side(tmp_path):
@@ -67,10 +67,17 @@ def test_numbers_of_other_photographs_do_not_stand_side_by_side(tmp_path):
     assert [title.rpartition(" ")[2] for title in titles] == ["aa", "bb"]
 
 
+def test_a_model_in_two_pipelines_has_a_table_for_each(tmp_path):
+    rows = [{**row, "pipeline": name} for row in entry_of(tmp_path) for name in ("sd15", "other")]
+    titles = [title for title, (header, _) in leaderboard_tables(rows) if "kid" in title and len(header) == 5]
+    assert ["pipeline sd15," in titles[0], "pipeline other," in titles[1]] == [True, True]
+    assert [line[3] for line in about_models(rows)[1]] == ["sd15", "other"]
+
+
 def test_the_table_has_a_line_an_attack_and_what_its_maker_knew_and_columns_a_model(tmp_path):
     rows = [*entry_of(tmp_path), *entry_of(tmp_path, 70.0, "other")]
     title, (header, lines) = leaderboard_tables(rows)[0]
-    assert title == f"editing: 1000 × kid (net), n = 2, protocol {rows[0]['protocol']}"
+    assert title == f"editing: 1000 × kid (net), n = 2, pipeline p, protocol {rows[0]['protocol']}"
     assert header == ["attack", "ε", "access", "mine: original", "mine: hardened", "other: original", "other: hardened"]
     found = {tuple(line[:3]): [cell.split()[0] for cell in line[3:]] for line in lines}
     assert found["photoguard-encoder", "15/255", "transfer"] == ["100.0", "20.0", "100.0", "70.0"]
@@ -86,8 +93,8 @@ def test_numbers_of_other_protocols_do_not_stand_side_by_side(tmp_path):
     tables = leaderboard_tables([*few, *({**row, "protocol": "another", "n": 512} for row in many)])
     kid = [(title, header[3:]) for title, (header, _) in tables if "kid" in title]
     assert kid == [
-        (f"editing: 1000 × kid (net), n = 2, protocol {few[0]['protocol']}", ["mine: original", "mine: hardened"]),
-        ("editing: 1000 × kid (net), n = 512, protocol another", ["other: original", "other: hardened"]),
+        (f"editing: 1000 × kid (net), n = 2, pipeline p, protocol {few[0]['protocol']}", ["mine: original", "mine: hardened"]),
+        ("editing: 1000 × kid (net), n = 512, pipeline p, protocol another", ["other: original", "other: hardened"]),
     ]
 
 

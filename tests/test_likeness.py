@@ -128,6 +128,16 @@ def test_a_score_is_compared_with_those_of_the_clean_images_nearby():
     assert own[1] > own[0]
 
 
+def test_many_images_have_the_scores_that_each_has_alone():
+    draw = torch.Generator().manual_seed(0)
+    around = Surroundings(torch.rand(50, 2, generator=draw), torch.randn(50, generator=draw))
+    scores, places = torch.randn(1500, generator=draw), torch.rand(1500, 2, generator=draw)
+    found = around.standard(scores, places)
+    for i in (0, 1023, 1024, 1499):
+        torch.testing.assert_close(found[i : i + 1], around.standard(scores[i : i + 1], places[i : i + 1]))
+    assert around.standard(scores[:0], places[:0]).shape == (0,)
+
+
 def test_an_image_that_is_unlike_is_reported_as_such(tmp_path):
     calibration, x = calibrated(), pictures(100)[0]
     dark = x * 0.03

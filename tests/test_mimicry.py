@@ -231,3 +231,10 @@ def test_vaes_that_do_not_belong_together_are_a_doubt_on_the_page(folder):
     result = run(folder, FEW, other_decoder())
     page = write_report([folder.parent / "out"]).read_text(encoding="utf-8")
     assert "do not share a decoder" in result["doubts"][0] and result["doubts"][0] in page
+
+
+@pytest.mark.parametrize("key", ["seeds", "concepts"])
+def test_what_would_be_measured_twice_is_refused(key):
+    given = getattr(mimicry_protocol("quick"), key)
+    with pytest.raises(InputError, match=f"{key} has .* twice"):
+        mimicry_protocol("quick", **{key: (*given, given[0])})

@@ -8,13 +8,14 @@ from conftest import SHARED, small_kl, small_tiny
 from heard import Heard
 from srlvae.errors import InputError
 from srlvae.models.encoders import apply_encoder, read_encoder
-from srlvae.models.pairs import differences, told_differences, unlike
+from srlvae.models.pairs import check_twin, differences, told_differences, unlike
 from srlvae.models.vae import load_vae
 from twins import hardened_twin
 
 
 def test_a_vae_and_what_hardening_made_of_it_differ_in_nothing_else():
-    assert differences(small_kl(), small_kl()) == differences(small_kl(), hardened_twin()) == []
+    assert differences(small_kl(), hardened_twin()) == []
+    assert differences(small_kl(), small_kl()) == ["the two VAEs are one and the same"]
     assert differences(load_vae("tiny"), load_vae("tiny-srl")) == []
 
 
@@ -30,7 +31,7 @@ def test_latents_of_another_size_are_named():
 
 def test_a_benchmark_is_told_before_it_starts():
     heard = Heard()
-    assert told_differences(small_kl(), small_kl(), heard) == heard.texts == []
+    assert told_differences(small_kl(), hardened_twin(), heard) == heard.texts == []
     found = told_differences(small_kl(), small_tiny(), heard)
     assert heard.texts == [f"Do not believe what follows: {doubt}" for doubt in found] != []
     with pytest.raises(InputError, match="do not belong together"):
@@ -42,3 +43,13 @@ def test_the_latents_of_taesd_are_not_those_of_tiny():
     taesd = load_vae(SHARED / "models" / "taesd")
     assert unlike(taesd, apply_encoder(read_encoder("taesd-srl"), taesd)) == []
     assert len(unlike(taesd, load_vae("tiny"))) == 1
+
+
+def test_a_twin_is_neither_of_the_two():
+    original, hardened = small_kl(), hardened_twin()
+    check_twin(original, hardened, hardened_twin(seed=2))
+    for twin in (small_kl(), hardened_twin()):
+        with pytest.raises(InputError, match="the twin is the original or the hardened VAE itself.*--seed"):
+            check_twin(original, hardened, twin)
+    with pytest.raises(InputError, match="do not belong together"):
+        check_twin(original, hardened, load_vae("tiny"))

@@ -22,7 +22,7 @@ from srlvae.attacks.papers.antidreambooth import alternating, antidreambooth
 from srlvae.attacks.papers.diffusionguard import diffusionguard, first_step_objective, shrink_mask
 from srlvae.attacks.papers.glaze import glaze, glaze_objective
 from srlvae.attacks.papers.mist import mist_fused_objective, mist_textural_objective
-from srlvae.attacks.papers.nightshade import nightshade, select_sources
+from srlvae.attacks.papers.nightshade import likeness, nightshade
 from srlvae.attacks.papers.photoguard import photoguard_diffusion, photoguard_diffusion_objective
 from srlvae.attacks.papers.sds import sds_objective
 from srlvae.attacks.papers.styleguard import style_of, styleguard_objective
@@ -392,9 +392,7 @@ class Names(Clip):
         return x.mean((1, 2, 3))[:, None]
 
 
-def test_sources_are_those_that_clip_finds_most_like_the_concept():
+def test_the_likeness_of_images_is_that_of_clip_over_all_batches():
     levels = torch.tensor([0.2, 0.9, 0.4, 0.7])
     images = levels.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
-    assert select_sources(Names(), images, "cat", 2, batch=3) == [1, 3]
-    with pytest.raises(ValueError, match="cannot choose 5 sources from 4"):
-        select_sources(Names(), images, "cat", 5)
+    torch.testing.assert_close(likeness(Names(), images.split(3), "cat"), levels)

@@ -29,6 +29,7 @@ from srlvae.report.editing import (
 from srlvae.report.editing_page import doubts
 from srlvae.report.editing_variants import square_doubts, steps_table, variants_table, white_box_table, worst_table
 from srlvae.report.page import write_report
+from srlvae.report.plots import plot_hardening
 from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
 from srlvae.report.rows import doubts_of, find_rows, format_factor, format_share_left
 from srlvae.report.scan_tables import knowing_table
@@ -111,6 +112,15 @@ def test_a_claim_holds_by_its_factor_and_its_likeness(tmp_path):
         if found["defence"] == "hardened" and found["access"] == "transfer":
             found["measures"]["clip_i"]["value"] = 0.88
     assert [holds for holds, _ in verdicts(result)] == [True, False, False, True, True]
+
+
+def test_an_attack_without_effect_supports_no_claim(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    for found in result["rows"]:
+        if found["defence"] == "none" and found["condition"]["attack"] == "photoguard-encoder":
+            found["measures"]["kid"]["value"] = -0.001
+    told = [(holds, text) for holds, text in verdicts(result) if text.startswith("photoguard-encoder")]
+    assert [holds for holds, _ in told] == [False] and "no effect on edits with the original VAE" in told[0][1]
 
 
 def test_nothing_depends_on_the_order_of_rows_and_measures(tmp_path):
@@ -445,3 +455,9 @@ def test_the_share_of_an_attacks_fall_by_half_of_its_steps_and_a_panel_for_each(
     assert half_way([[10, 1.0], [20, 2.0]], 20) == "none"
     drawn = plot_curves({"rows": {name: {"curve": [[1, 2.0], [2, 1.0]]} for name in ("one", "two")}})
     assert "one" in drawn and "two" in drawn
+
+
+def test_every_run_has_a_curve_of_its_own_however_many_there_are():
+    lines = {f"run {i}": [(60.0, i, (None, None)), (120.0, i + 1, (None, None))] for i in range(20)}
+    drawn = plot_hardening({"shift": lines})
+    assert all(f"run {i}" in drawn for i in range(20))

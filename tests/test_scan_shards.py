@@ -21,6 +21,7 @@ from heard import Heard
 from srlvae.errors import InputError, UnreadableError
 from srlvae.harden.photographs import open_photographs
 from srlvae.images import to_pil, to_tensor, write_image
+from srlvae.images.left_out import Omission
 from srlvae.images.shards import find_shards, read_samples
 from srlvae.report.scan import write_shards_page
 from srlvae.scan import Calibration, Encoders, Score, calibrate_looks, scan, scan_shards, write_verdicts
@@ -254,6 +255,28 @@ def test_a_broken_shard_is_named_and_the_others_are_scanned(encoders, calibratio
     assert counted.images == 8
     assert [Path(file).name for file, _, whole in heard.omissions if whole] == ["00001.tar"]
     assert "00001.tar" in (tmp_path / "out" / "left-out.csv").read_text()
+
+
+def test_verdicts_on_shards_that_are_gone_or_broken_are_removed(encoders, calibration, shards, tmp_path):
+    scan_shards(encoders, str(shards), tmp_path / "out", calibration)
+    before = {row["shard"] for row in rows(tmp_path / "out")}
+    (shards / "00002.tar").unlink()
+    (shards / "00001.tar").write_bytes((shards / "00001.tar").read_bytes()[:700])
+    found = scan_shards(encoders, str(shards), tmp_path / "out", calibration)
+    after = {row["shard"] for row in rows(tmp_path / "out")}
+    assert {Path(shard).name for shard in before - after} == {"00001.tar", "00002.tar"}
+    assert found.counted.images + found.counted.unreadable == len(rows(tmp_path / "out")) > 0
+
+
+def test_what_another_process_left_out_is_in_the_main_ones_table(encoders, calibration, shards, tmp_path, monkeypatch):
+    other = [Omission("elsewhere.tar", "it is broken"), Omission("b.gif", "later frames", whole=False)]
+    monkeypatch.setattr("srlvae.scan.folder.gathered", lambda own: [own, other])
+    scan_shards(encoders, str(shards), tmp_path / "tables", calibration)
+    folder = tmp_path / "pictures"
+    write_image(folder / "a.png", noise(0))
+    scan(encoders, folder, tmp_path / "files")
+    for out in ("tables", "files"):
+        assert "elsewhere.tar,all,it is broken" in (tmp_path / out / "left-out.csv").read_text()
 
 
 def test_of_ten_shards_the_broken_one_is_named_and_nine_have_tables(encoders, calibration, tmp_path):

@@ -15,7 +15,8 @@ from conftest import small_kl
 from small import flat_pictures
 from srlvae.errors import InputError
 from srlvae.harden import harden, preset
-from srlvae.harden.crops import Crops, set_apart
+from srlvae.harden.apart import set_apart
+from srlvae.harden.crops import Crops
 from srlvae.harden.photographs import HubPhotographs, StreamPhotographs, open_photographs
 from srlvae.images import LeftOut, find_images
 from srlvae.scan.shards import shards_in

@@ -18,7 +18,8 @@ from heard import Heard
 from small import flat_pictures, level
 from srlvae.errors import InputError
 from srlvae.harden import InnerAttack, Interrupted, harden
-from srlvae.harden.crops import Crops, batches, set_apart
+from srlvae.harden.apart import set_apart
+from srlvae.harden.crops import Crops, batches
 from srlvae.harden.memory import Fit
 from srlvae.harden.photographs import open_photographs
 from srlvae.harden.stream import Deal, StreamPhotographs

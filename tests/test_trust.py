@@ -418,6 +418,24 @@ def test_a_budget_lets_in_what_fits_and_stops_before_memory_is_taken():
         torch.nn.Linear(10**6, 10**6)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.arange(10**9),
+        lambda: torch.arange(5, 10**9),
+        lambda: torch.arange(0.0, 1.0, 1e-9),
+        lambda: torch.linspace(0, 1, 10**9),
+        lambda: torch.eye(10**5),
+        lambda: torch.eye(10**5, 10**5),
+    ],
+)
+def test_tables_of_numbers_count_as_large_as_they_are(make):
+    with pytest.raises(InputError, match="asks for more"), Budget(0, "here"):
+        make()
+    with Budget(0, "here"):
+        assert torch.arange(3).tolist() == [0, 1, 2] and torch.linspace(0, 1, 2).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"nan", b"\xff", b'{"a":' * 100_000, b"1" * 5000])
 def test_a_record_that_is_none_is_named(content, tmp_path):
     (tmp_path / "record.json").write_bytes(content)

@@ -95,13 +95,14 @@ class Models:
             return self._pipelines["hardened" if hardened else "original"]
 
     def encoder(self, source: str) -> VAE:
-        """The VAE called `source`, as `load_vae` reads it. The least recently used is forgotten."""
+        """The VAE called `source`, as `load_vae` reads it. Of others than the page's, those long unused are forgotten."""
         with self._lock:
             if source not in self._encoders:
                 self._encoders[source] = load_vae(source, self.choice.device)
             self._encoders.move_to_end(source)
-            while len(self._encoders) > KEPT:
-                self._encoders.popitem(last=False)
+            others = [known for known in self._encoders if known not in (self.choice.vae, self.choice.hardened)]
+            for known in others[:-KEPT]:
+                del self._encoders[known]
             return self._encoders[source]
 
     def read(self, picture: str | Path | None) -> Float[Tensor, "1 3 size size"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ class Work:
     def __init__(self, jobs: int = 1):
         (self.gradio,) = need("app", "gradio")
         self.jobs = jobs
-        self._stops: dict[tuple[str, str], threading.Event] = {}
+        # Of each session and tab what is under way, which may be several runs.
+        self._stops: dict[tuple[str, str], list[threading.Event]] = defaultdict(list)
 
     def bind(self, name: str, function: Callable[..., Any], start: list[Any], stop: Any, inputs: list[Any], outputs: list[Any]):
         """Run `function` when an event of `start` happens, and stop it when the button `stop` is clicked.
@@ -74,9 +76,9 @@ class Work:
         """A function that stops whatever a session has under way, for when its page is closed."""
 
         def leave(request) -> None:
-            for (session, _), stop in list(self._stops.items()):
+            for session, name in list(self._stops):
                 if session == request.session_hash:
-                    stop.set()
+                    self._stop(session, name)
 
         leave.__annotations__ = {"request": self.gradio.Request}
         return leave
@@ -86,7 +88,7 @@ class Work:
 
         def run(request, progress=progress, *values):
             key, stop = (str(request.session_hash), name), threading.Event()
-            self._stops[key] = stop
+            self._stops[key].append(stop)
             try:
                 return function(Watcher(progress, stop), *values)
             except (Exception, KeyboardInterrupt) as error:
@@ -97,7 +99,9 @@ class Work:
                 # Gradio renders the message as HTML, and names of files are anything.
                 raise self.gradio.Error(html.escape(text), title=title, print_exception=False) from None
             finally:
-                self._stops.pop(key, None)
+                self._stops[key].remove(stop)
+                if not self._stops[key]:
+                    self._stops.pop(key, None)
 
         # Gradio finds out by this what to hand over.
         run.__annotations__ = {"request": self.gradio.Request}
@@ -105,8 +109,11 @@ class Work:
 
     def _stopper(self, name: str) -> Callable[..., None]:
         def stop(request) -> None:
-            if event := self._stops.get((str(request.session_hash), name)):
-                event.set()
+            self._stop(str(request.session_hash), name)
 
         stop.__annotations__ = {"request": self.gradio.Request}
         return stop
+
+    def _stop(self, session: str, name: str) -> None:
+        for event in list(self._stops.get((session, name), [])):
+            event.set()

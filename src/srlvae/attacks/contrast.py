@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from torch.nn import functional as F
 
 from srlvae.images import Images
@@ -26,12 +24,6 @@ def split_contrast(x: Images, delta: Images) -> tuple[Images, Images]:
     numbers = torch.linalg.pinv(columns.mT @ columns, hermitian=True) @ (columns.mT @ wanted)
     contrast = (columns @ numbers).view_as(delta).to(delta)
     return contrast, delta - contrast
-
-
-def contrast_share(x: Images, delta: Images) -> Float[Tensor, " b"]:
-    """The share of each perturbation's energy that its first part has, from 0 to 1."""
-    contrast, _ = split_contrast(x, delta)
-    return contrast.flatten(1).square().sum(1) / delta.flatten(1).square().sum(1).clamp_min(1e-12)
 
 
 def bands(x: Images) -> list[Images]:

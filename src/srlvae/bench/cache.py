@@ -59,8 +59,7 @@ class Cache:
         """The images `n 3 h w` of `keys`, in [0,1]. Those that are missing or broken are made first, in batches.
 
         `make` takes the positions in `keys` of a batch of such images. It returns the images and a note on each of them, which
-        is plain data or None. `allowed` says whether an image, read back from its file, may stand at a position: one that may
-        not is made again.
+        is plain data or None. An image that, read back from its file, is not `allowed` at its position is made again.
         """
         state, found = processes(), dict[int, Tensor]()
         if self.shared:
@@ -70,7 +69,9 @@ class Cache:
             image = self._read(keys[i], lambda x: allowed(i, x))
             return image is not None and found.setdefault(i, image) is image
 
-        own = range(state.process_index, len(keys), state.num_processes) if self.shared else range(len(keys))
+        first = dict(zip(reversed(keys), reversed(range(len(keys))), strict=True))  # of poisons that are repeated, too
+        distinct = sorted(first.values())
+        own = distinct[state.process_index :: state.num_processes] if self.shared else distinct
         share = [i for i in own if not look(i)]
         for start in range(0, len(share), self.batch_size):
             part = share[start : start + self.batch_size]
@@ -82,11 +83,10 @@ class Cache:
             self.listener.check()
         if self.shared and state.num_processes > 1:
             turn = finish_share(self.folder, state.process_index)
-            for i in range(len(keys)):
+            for number, i in enumerate(distinct):
                 if i not in found:
-                    maker = i % state.num_processes
-                    wait_for(self.path(keys[i]), self.folder, maker, functools.partial(look, i), turn)
-        return torch.stack([found[i] for i in range(len(keys))])
+                    wait_for(self.path(keys[i]), self.folder, number % state.num_processes, functools.partial(look, i), turn)
+        return torch.stack([found[first[key]] for key in keys])
 
     def _read(self, key: str, allowed: Callable[[Tensor], bool]) -> Tensor | None:
         """The image of a key, or None if there is none. A broken one is told to the listener."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol
@@ -59,6 +59,14 @@ def check_not_empty(where: str, **lists: Sequence[Any]) -> None:
             raise InputError(f"{where}: {key} must not be empty")
 
 
+def check_distinct(where: str, **lists: Sequence[Any]) -> None:
+    """Check that no list has a value twice: it would be measured twice and counted as two."""
+    for key, values in lists.items():
+        for i, value in enumerate(values):
+            if value in values[:i]:
+                raise InputError(f"{where}: {key} has {value!r} twice")
+
+
 def check_known(where: str, what: str, names: Sequence[str], known: Any) -> None:
     """Check that every name is known, and that each is there once, since rows are told apart by it."""
     for i, name in enumerate(names):
@@ -68,8 +76,9 @@ def check_known(where: str, what: str, names: Sequence[str], known: Any) -> None
             raise InputError(f"{where}: {what} {name!r} is listed twice; give all of its budgets in one list, or use two files")
 
 
-def check_budgets(where: str, budgets: Iterable[float]) -> None:
-    """Check that budgets are in [0,1] units, and above 0."""
+def check_budgets(where: str, budgets: Sequence[float]) -> None:
+    """Check that budgets are in [0,1] units and above 0, and that each is there once."""
+    check_distinct(where, eps=[budget(eps) for eps in budgets])
     for eps in budgets:
         try:
             check_eps(eps)

@@ -24,12 +24,13 @@ TIMED_PHOTOGRAPHS = 2
 
 
 def defence_costs(editor: Editor) -> dict[str, Any]:
-    """The costs of all defences for an image. They are measured once on each kind of machine and then kept in the cache.
+    """The costs of all defences for an image. They are measured once on each kind of system and GPU and then kept in the cache.
 
     - `purifiers` has seconds, bytes of memory and network passes, by the name of the purifier; see `srlvae.purify.cost.Cost`.
     - `encoder` has the seconds that the encoders of the original and of the hardened VAE take, and their `ratio`.
     """
-    made_with = {"machine": environment()["machine"], "device": str(editor.pipelines["original"].device), **editor.vaes}
+    machine = {key: value for key, value in environment().items() if key in ("machine", "gpu")}
+    made_with = {**machine, "device": str(editor.pipelines["original"].device), **editor.vaes}
     chosen = [asdict(purifier) for purifier in editor.protocol.purifiers]
     vaes = {name: pipe.vae for name, pipe in editor.pipelines.items()}
     return editor.cache.record(

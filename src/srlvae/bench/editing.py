@@ -31,7 +31,7 @@ from srlvae.events import Listener
 from srlvae.files import write_json
 from srlvae.images import LeftOut, tile, write_image
 from srlvae.locks import holds
-from srlvae.models.pairs import check_like, told_differences
+from srlvae.models.pairs import check_twin, told_differences
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
 from srlvae.provenance import environment
@@ -65,7 +65,7 @@ def editing(
     started, listener = time.perf_counter(), listener or Listener()
     differences = told_differences(pipeline.vae, hardened, listener)
     if twin:
-        check_like(pipeline.vae, twin)
+        check_twin(pipeline.vae, hardened, twin)
     protocol, not_run = attackable(protocol, pipeline.vae)
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)

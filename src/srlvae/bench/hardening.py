@@ -7,6 +7,7 @@ reconstruction benchmark.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from srlvae.models.vae import VAE
 from srlvae.provenance import environment
 
 RESULT = "hardening.json"
+# What makes a run whose processor time is all that it costs; files that do not say are taken for it.
+ALONE = {"device": "cpu", "processes": 1, "readers": 0}
 
 
 @holds("out")
@@ -41,8 +44,8 @@ def hardening(
     """Measure every encoder that `runs` kept, on the photographs in `folder`. Writes rows to `out`, and returns the result.
 
     Rows are those of the reconstruction benchmark: clean, transfer and white-box. The condition of an encoder's row adds the
-    name of its run (`run`), the `step`, the number of `images` trained on, and the `seconds` of processor time. Measures are
-    kept in `out`/cache, so another run can be added later.
+    name of its run (`run`), the `step`, the number of `images` trained on, and the `seconds` of processor time of its main
+    process. Measures are kept in `out`/cache, so another run can be added later.
 
     Raises InputError for a run that kept no encoders or belongs to another VAE, for runs of one name, and for unusable images.
     """
@@ -56,7 +59,7 @@ def hardening(
     kept = [(run.resolve().name, path) for run in runs for path in snapshots(run)]
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     result: dict[str, Any] = {"benchmark": "hardening", "original": original.fingerprint(), "protocol": as_written(protocol)}
-    result |= {"images": names, "versions": environment()}
+    result |= {"images": names, "versions": environment(), "doubts": cost_doubts(kept)}
     on_original = [CLEAN, *attack_cells(protocol, "original")]
     result["rows"] = as_data(bench.row(cell, "none", original) for cell in on_original)
     for number, (name, path) in enumerate(kept, 1):
@@ -65,6 +68,17 @@ def hardening(
         write_json(out / RESULT, result)
         listener.at("rows", number, len(kept), f"{name}, step {rows[0].condition['step']}")
     return result
+
+
+def cost_doubts(kept: Sequence[tuple[str, Path]]) -> list[str]:
+    """What speaks against comparing the costs of encoders: seconds are those of each run's main process alone."""
+    made_by = {name: read_encoder(path).facts.get("made_by", ALONE) for name, path in kept}
+    return [
+        f"{name} was made on {how['device']} by {how['processes']} processes and {how['readers']} readers: its seconds are "
+        "those of the main process on the CPU alone"
+        for name, how in made_by.items()
+        if how != ALONE
+    ]
 
 
 def encoder_rows(bench: Reconstructions, run: str, path: Path) -> list[Row]:

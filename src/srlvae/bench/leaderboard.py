@@ -121,8 +121,8 @@ def add_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def measurement_of(row: dict[str, Any]) -> tuple[str, ...]:
-    """What a row has in common with all others of one run of a benchmark: model, benchmark, protocol and photographs."""
-    return row["model"], row["benchmark"], row.get("protocol", ""), row.get("photographs", "")
+    """What a row has in common with all others of one run of a benchmark, beginning with the model."""
+    return row["model"], row["benchmark"], *(row.get(key, "") for key in ("pipeline", "protocol", "photographs"))
 
 
 def read_leaderboard(path: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from srlvae.bench.cells import MADE_ON
 from srlvae.bench.check_protocol import (
     check_all_numbers,
     check_budgets,
+    check_distinct,
     check_known,
     check_networks,
     check_not_empty,
@@ -53,6 +54,12 @@ def editing_protocol(name: str, **changed: Any) -> EditingProtocol:
     check_all_numbers(name, protocol)
     steps_run(protocol.steps, protocol.strength)
     check_not_empty(name, prompts=protocol.prompts, attacks=protocol.attacks)
+    check_distinct(name, prompts=protocol.prompts)
+    if protocol.prompts_an_image > len(protocol.prompts):
+        raise InputError(
+            f"{name}: prompts_an_image is {protocol.prompts_an_image}, but there are only {len(protocol.prompts)} prompts: an "
+            "image would be edited twice with the same one"
+        )
     check_networks(name, protocol.pairs, protocol.sets)
     check_purifiers(name, protocol.purifiers)
     if not protocol.twin:
@@ -85,6 +92,7 @@ def _check_variants(where: str, chosen: ChosenAttack, protocol: EditingProtocol 
     for name in chosen.through:
         if name not in [purifier.name for purifier in protocol.purifiers]:
             raise InputError(f"{where}: goes through {name!r}, which is none of the protocol's purifiers")
+    check_distinct(where, also_on=chosen.also_on, through=chosen.through, sweep=chosen.sweep, starts=chosen.starts)
     for starts in chosen.starts:
         Request(chosen.name, preset=chosen.preset or None, restarts=starts)
 
@@ -98,6 +106,7 @@ def poisoning_protocol(name: str, **changed: Any) -> PoisoningProtocol:
     check_all_numbers(name, protocol)
     check_not_empty(name, concepts=protocol.concepts, pairs=protocol.pairs, eps=protocol.eps, seeds=protocol.seeds)
     check_not_empty(name, counts=[count for count in protocol.counts if count])
+    check_distinct(name, concepts=protocol.concepts, pairs=protocol.pairs, counts=protocol.counts, seeds=protocol.seeds)
     if len(protocol.concepts) < 3 or protocol.others < 1:
         raise InputError(
             f"{name}: measuring what poison does to other concepts needs at least 3 concepts, and `others` of at least 1"
@@ -117,6 +126,7 @@ def mimicry_protocol(name: str, **changed: Any) -> MimicryProtocol:
     protocol = dataclasses.replace(read_toml(_find("mimicry", name), MimicryProtocol), **changed)
     check_all_numbers(name, protocol)
     check_not_empty(name, concepts=protocol.concepts, styles=protocol.styles, attacks=protocol.attacks, seeds=protocol.seeds)
+    check_distinct(name, concepts=protocol.concepts, seeds=protocol.seeds)
     check_known(name, "style", [style.kind for style in protocol.styles], STYLES)
     for style in protocol.styles:
         check_numbers(style, f"{name}: {style.kind}: ", seed=(0, MOST_SEED))

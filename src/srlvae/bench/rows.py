@@ -107,7 +107,7 @@ def access_of(made_on: str, defence: str) -> Access:
 
     - `none` for images that were made without a VAE: clean ones, noise, wrong captions;
     - `white-box` if the images were made on the VAE that is judged;
-    - `transfer` otherwise. Purifiers are always `transfer`, since no attack is made through them.
+    - `transfer` otherwise, and so for purifiers; see `Cell.access` for attacks that are made through them.
     """
     if not made_on:
         return "none"

@@ -117,5 +117,6 @@ def bench_hardening(
     show_table(*hardening_table(result))
     if shares := cost_shares_table(result):
         show_table(*shares)
+    show_doubts(result["doubts"])
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])

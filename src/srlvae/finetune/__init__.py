@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from srlvae.finetune.captions import Captions, read_captions
 from srlvae.finetune.folder import CHECKPOINT, finetune
-from srlvae.finetune.loop import FinetuneConfig, encode_images, tune
+from srlvae.finetune.latents import encode_images
+from srlvae.finetune.loop import FinetuneConfig, tune
 
 __all__ = ["CHECKPOINT", "Captions", "FinetuneConfig", "encode_images", "finetune", "read_captions", "tune"]

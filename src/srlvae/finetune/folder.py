@@ -12,7 +12,8 @@ from srlvae.files import fill_folder, write_json
 from srlvae.finetune.captions import Captions, read_captions
 from srlvae.finetune.kohya import NAME as KOHYA
 from srlvae.finetune.kohya import save_kohya
-from srlvae.finetune.loop import FinetuneConfig, encode_files, tune
+from srlvae.finetune.latents import encode_files
+from srlvae.finetune.loop import FinetuneConfig, tune
 from srlvae.images import LeftOut, digest_of_picture
 from srlvae.locks import holds
 from srlvae.models.load import LORA

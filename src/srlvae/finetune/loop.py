@@ -14,20 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from srlvae.config import MOST_IMAGES, MOST_SEED, MOST_STEPS, check_numbers
-from srlvae.errors import InputError, UnreadableError
+from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.images import LeftOut, fit, read_picture
 from srlvae.models.lora import add_lora
 from srlvae.models.noise import denoising_loss
 from srlvae.models.pipeline import Conditioning, Pipeline
-from srlvae.rng import generators
 from srlvae.training.checkpoint import damage_to, load_checkpoint, save_checkpoint
 from srlvae.training.precision import make_accelerator
-from srlvae.training.schedule import warm_cosine
+from srlvae.training.schedule import most_skipped, warm_cosine
 
-ENCODED_AT_ONCE = 8
 # Captions whose embeddings are kept, some hundred kilobytes each.
 CAPTIONS_KEPT = 1000
+ADVICE = "try --precision no or bf16, or a lower --learning-rate, in a new folder"
 
 
 @dataclass(frozen=True)
@@ -61,42 +59,6 @@ class FinetuneConfig:
         return self
 
 
-@torch.no_grad()
-def encode_files(pipeline: Pipeline, paths: Sequence[Path], seed: int, left_out: LeftOut) -> tuple[Tensor, list[int]]:
-    """Scaled latents `n c h w` of the centre squares of images, each a draw from the posterior of the pipeline's VAE.
-
-    Returns them and the numbers of the images in `paths`, which also number the draws; images that cannot be read are added to
-    `left_out`. Its listener hears of the images encoded.
-    """
-    parts, numbers = [], []
-    for start in range(0, len(paths), ENCODED_AT_ONCE):
-        squares: dict[int, Tensor] = {}
-        for number, path in enumerate(paths[start : start + ENCODED_AT_ONCE], start):
-            try:
-                picture = read_picture(path, left_out=left_out)
-                squares[number] = fit(picture.on_white(), pipeline.size, pipeline.size)
-            except UnreadableError as error:
-                left_out.add(path, error.reason)
-        if squares:
-            x = torch.stack(list(squares.values())).to(pipeline.device)
-            draws = generators(seed, squares)
-            parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(x, draws)))
-        numbers += squares
-        left_out.listener.at("images encoded", min(start + ENCODED_AT_ONCE, len(paths)), len(paths))
-    return (torch.cat(parts) if parts else torch.empty(0)), numbers
-
-
-@torch.no_grad()
-def encode_images(pipeline: Pipeline, x: Tensor, seed: int, first: int = 0) -> Tensor:
-    """Scaled latents of images `n 3 h w` in [0,1], image i drawn by generator (seed, first + i)."""
-    parts = []
-    for start in range(0, len(x), ENCODED_AT_ONCE):
-        part = x[start : start + ENCODED_AT_ONCE].to(pipeline.device)
-        draws = generators(seed, range(first + start, first + start + len(part)))
-        parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(part, draws)))
-    return torch.cat(parts)
-
-
 def tune(
     pipeline: Pipeline,
     latents: Tensor,
@@ -111,7 +73,8 @@ def tune(
     Each step is a function of (seed, step), so a run that was cut off and goes on from `checkpoint` ends as one that was not.
     The listener hears of each step.
 
-    Raises InputError for a loss that is not finite, and KeyboardInterrupt, after a checkpoint, if the listener asks to stop.
+    Raises InputError for a loss that is not finite or too many such gradients, and KeyboardInterrupt, after a checkpoint, if
+    the listener asks to stop.
     """
     tuner, listener = Tuner(pipeline, config), listener or Listener()
     start = tuner.restore(checkpoint) if checkpoint and checkpoint.exists() else 0
@@ -126,6 +89,8 @@ def tune(
             tuner.save(checkpoint, step + 1)
         if stop:
             raise KeyboardInterrupt
+    if tuner.skipped == config.steps:
+        raise InputError(f"no step had a finite gradient, so nothing was learnt: {ADVICE}")
     return tuner.result()
 
 
@@ -140,6 +105,8 @@ class Tuner:
         options: dict[str, Any] = {"betas": (0.9, 0.99), "weight_decay": 0.01, "fused": pipeline.device.type == "cuda" or None}
         self.optimizer = torch.optim.AdamW(self.weights, lr=config.learning_rate, **options)
         self.timesteps: int = pipeline.pipe.scheduler.config.num_train_timesteps
+        # Steps that were left out, as their gradients were not finite.
+        self.skipped = 0
         self.condition = lru_cache(CAPTIONS_KEPT)(lambda caption: pipeline.condition([caption]))
 
     def step(self, step: int, latents: Tensor, captions: Sequence[str]) -> float:
@@ -152,26 +119,38 @@ class Tuner:
             conditioning = join_conditionings([self.condition(caption) for caption in chosen])
             loss = denoising_loss(self.pipeline, z, conditioning, t, noise).mean()
         if not loss.isfinite():
-            raise InputError(f"the loss is not a number at step {step + 1}; give a lower --learning-rate")
+            raise InputError(f"the loss is not a number at step {step + 1}: {ADVICE}")
         self.accelerator.backward(loss)
-        self.accelerator.clip_gradients(self.optimizer, self.weights, 1.0)
+        norm = self.accelerator.clip_gradients(self.optimizer, self.weights, 1.0)
+        if norm is not None and not norm.isfinite():
+            self.leave_out(step)
         self.accelerator.step(self.optimizer)
         self.optimizer.zero_grad()
         return loss.item()
 
+    def leave_out(self, step: int) -> None:
+        """Keep gradients that are not finite from the weights, and count the step. Raises InputError if these are too many."""
+        self.skipped += 1
+        # A scaler of gradients has to hear of it; without one, nothing may reach the weights.
+        if self.accelerator.scaler is None:
+            self.optimizer.zero_grad()
+        if self.skipped > most_skipped(step):
+            raise InputError(f"{self.skipped} of {step + 1} steps had no finite gradient, so nothing is learnt: {ADVICE}")
+
     def save(self, checkpoint: Path, step: int) -> None:
         """Write the trained weights, the optimiser's state and float16's scaling after `step` steps."""
-        progress = {"step": step, "scaler": self.accelerator.scaling()}
+        progress = {"step": step, "scaler": self.accelerator.scaling(), "skipped": self.skipped}
         save_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer, progress)
 
     def restore(self, checkpoint: Path) -> int:
         """Go on from a checkpoint, and return how many steps were taken before it. Raises InputError for a damaged one."""
         with damage_to(checkpoint):
             progress = load_checkpoint(checkpoint, {"unet": self.weights}, self.optimizer)
-            # Runs before this was kept have no scaling.
-            step, scaling = progress["step"], progress.get("scaler", {})
-            if type(step) is not int or step < 0 or not isinstance(scaling, dict):
+            # Runs before these were kept have no scaling, and no steps that were left out.
+            step, scaling, skipped = progress["step"], progress.get("scaler", {}), progress.get("skipped", 0)
+            if not (type(step) is type(skipped) is int and min(step, skipped) >= 0 and isinstance(scaling, dict)):
                 raise ValueError("its progress is none of a run")
+            self.skipped = skipped
             self.accelerator.restore_scaling(scaling)
         return step
 

@@ -28,10 +28,10 @@ from diffusers import AutoModel
 vae = AutoModel.from_pretrained("this folder")
 ```
 
-It was trained for {steps} steps.{closeness}
+It was trained for {steps} steps.{planned}{closeness}
 
-The table has means over {photographs} photographs that were set apart from training. Attacks take 10 steps within 15/255.
-Shifts are relative to the norm of the original's clean latents:
+The table has means over {photographs} photographs that were set apart from training, computed in {precision}. Attacks
+take 10 steps within 15/255. Shifts are relative to the norm of the original's clean latents:
 
 | | original | hardened |
 |---|---|---|
@@ -44,6 +44,7 @@ kohya's scripts do not read this folder: `srlvae export` writes the files that t
 Settings, versions and fingerprints are in `{record}`. {licence}
 """
 CLOSENESS = " Clean latents may differ from the original's by {:g} of their norm (`closeness`)."
+PLANNED = " When it began, {} were planned: its learning rate first followed that number."
 LICENCE_UNKNOWN = "The licence is that of the original weights, which is not known here. Name it above before you publish."
 
 
@@ -85,12 +86,14 @@ def write_card(record: dict, rows: list[tuple[str, str, str]], base: Base) -> st
         pipeline_tag="image-to-image",
         tags=TAGS,
     )
-    closeness = record["config"]["objective"]["closeness"]
+    closeness, planned = record["config"]["objective"]["closeness"], record["steps_planned"]
     body = BODY.format(
         base=f"[{base.name}](https://huggingface.co/{base.name})" if base.name else "an autoencoder",
         steps=record["config"]["steps"],
+        planned=PLANNED.format(planned[0]) if len(planned) > 1 else "",
         closeness=CLOSENESS.format(closeness) if closeness else "",
         photographs=record["scores"]["photographs"],
+        precision=record["scores"]["precision"],
         rows="\n".join(f"| {label} | {before} | {after} |" for label, before, after in rows),
         picture=PICTURE,
         encoder=ENCODER,

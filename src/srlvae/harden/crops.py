@@ -24,8 +24,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from srlvae.errors import InputError
-from srlvae.harden.photographs import MAX_UNREADABLE, FolderPhotographs, Photographs, StreamPhotographs, check_large, name_of
-from srlvae.harden.stream import Deal
+from srlvae.harden.photographs import (
+    MAX_UNREADABLE,
+    Photographs,
+    StreamPhotographs,
+    check_large,
+    name_of,
+)
 from srlvae.images import LeftOut, set_max_pixels, to_tensor
 
 # Through what processes hand over tensors on Linux.
@@ -86,7 +91,7 @@ class Crops(Dataset):
             try:
                 return training_crop(self.photographs[index], self.size, rng), n, skipped
             except InputError as error:
-                skipped.append(_skipped(self.photographs, index, error))
+                skipped.append(skipped_as(self.photographs, index, error))
         raise InputError(f"{tries} tries in a row found no image that can be used; the last: {': '.join(skipped[-1])}")
 
     def _index(self, n: int, attempt: int) -> int:
@@ -99,51 +104,7 @@ class Crops(Dataset):
         return self.chosen[self.order[place]]
 
 
-def set_apart(
-    photographs: Photographs, count: int, size: int, seed: int, left_out: LeftOut | None = None
-) -> tuple[Tensor, Photographs, Sequence[int] | range]:
-    """Set apart the centres of `count` readable photographs, as `count 3 size size` in [0,1].
-
-    Returns them, the photographs that are left, and the indices of those that are left. At most a tenth of the photographs is
-    set apart, but at least one. What cannot be used on the way is added to `left_out`.
-
-    Raises InputError if too few photographs can be read.
-    """
-    if isinstance(photographs, StreamPhotographs):
-        order: Sequence[int] | range = range(len(photographs))
-    else:
-        order = np.random.default_rng((seed, 3)).permutation(len(photographs)).tolist()
-    found: list[Tensor] = []
-    apart: set[str] = set()
-    used, last_error = 0, "at least two are needed, as some are set apart"
-    # At most a tenth of the photographs, at least one: few photographs are for training, too.
-    wanted = max(1, min(count, len(order) // 10))
-    while len(found) < wanted and used < len(order) and used - len(found) < MAX_UNREADABLE:
-        try:
-            image = photographs[order[used]]
-            check_large(image.size, size)
-            found.append(to_tensor(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)))
-            if isinstance(photographs, StreamPhotographs):
-                apart.add(photographs.digest(used))
-        except InputError as error:
-            last_error = str(error)
-            name_skipped([_skipped(photographs, order[used], error)], left_out or LeftOut())
-        used += 1
-        if isinstance(photographs, StreamPhotographs) and photographs.length:
-            raise InputError(
-                f"the stream has only {photographs.length} rows, too few to set {wanted} apart; give a lower --held-out"
-            )
-    if not found or used >= len(order):
-        unseen = photographs.left_out.files if isinstance(photographs, FolderPhotographs) else []
-        also = f"; {len(unseen)} more were left out, such as {unseen[0].file}: {unseen[0].reason}" if unseen else ""
-        raise InputError(f"too few readable images: {len(found)} of {used} ({last_error}){also}")
-    if isinstance(photographs, StreamPhotographs):
-        # Wherever they are, and as often: a stream has no numbers that hold in another order.
-        return torch.stack(found), photographs.dealt(Deal(), frozenset(apart), {}), order
-    return torch.stack(found), photographs, order[used:]
-
-
-def _skipped(photographs: Photographs, index: int, error: InputError) -> tuple[str, str]:
+def skipped_as(photographs: Photographs, index: int, error: InputError) -> tuple[str, str]:
     """The name of a photograph that could not be used, and why."""
     name = name_of(photographs, index)
     return name, str(error).removeprefix(f"{name}: ")

@@ -93,3 +93,8 @@ class Networks:
         before = [p for part in self.original.encoder_modules().values() for p in part.parameters()]
         if all(torch.equal(a, b) for a, b in zip(self.average.parameters(), before, strict=True)):
             raise InputError("the encoder has not changed: the run has learnt nothing, so no result is written")
+
+
+def frozen_copy(vae: VAE) -> VAE:
+    """A copy of a VAE in float32, frozen and in evaluation mode."""
+    return VAE(copy.deepcopy(vae.model).float().eval().requires_grad_(False))

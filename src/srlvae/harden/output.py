@@ -75,6 +75,7 @@ def finish_folder(
         "made_by": "srlvae harden",
         **made,
         "photographs": run["photographs"],
+        "steps_planned": progress["planned"],
         "seconds": progress["seconds"],
         "steps_skipped": progress["steps_skipped"],
         "images_skipped": skipped,

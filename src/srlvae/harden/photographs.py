@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from srlvae.errors import InputError, UnreadableError
-from srlvae.harden.rows import MAX_UNREADABLE, HubPhotographs
+from srlvae.harden.rows import COPY, MAX_UNREADABLE, HubPhotographs
 from srlvae.harden.shards import open_rows
 from srlvae.harden.stream import StreamPhotographs
 from srlvae.images import LeftOut, digest_of_picture, find_images, image_size, read_picture
@@ -38,9 +39,12 @@ class FolderPhotographs:
     """The image files below a folder, read when asked for. JPEGs may be reduced to sides of no less than `at_least` pixels.
 
     `left_out` has what could not be looked for in the folder. Pictures in `out`, where the run draws its own, do not count.
+    Files whose digests are in `apart` cannot be read.
 
     Raises InputError if there are no images.
     """
+
+    apart: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path, at_least: int, out: Path | None = None):
         self.folder, self.at_least, self.left_out = folder, at_least, LeftOut()
@@ -54,11 +58,23 @@ class FolderPhotographs:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
+        if self.apart and self.digest(index) in self.apart:
+            raise InputError(COPY)
         return read_picture(self.paths[index], self.at_least).on_white()
 
     def name(self, index: int) -> str:
         """The path of a photograph."""
         return str(self.paths[index])
+
+    def digest(self, index: int) -> str:
+        """The SHA-256 of a file. Raises UnreadableError where it cannot be opened."""
+        return digest_of_picture(self.paths[index])
+
+    def without(self, apart: frozenset[str]) -> FolderPhotographs:
+        """The same photographs, of which those with the digests `apart` cannot be read, wherever they are."""
+        others = copy.copy(self)
+        others.apart = apart
+        return others
 
     def listing(self) -> list[bytes]:
         """The name and size of every file, relative to the folder, so that a copy of the folder has the same listing."""

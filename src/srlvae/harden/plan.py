@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from srlvae.harden.photographs import Photographs, StreamPhotographs
 from srlvae.harden.settings import Objective
 from srlvae.harden.trainer import Trainer
@@ -17,18 +15,13 @@ def plan(trainer: Trainer, photographs: Photographs, chosen: int, held_out: int)
     return [
         f"{type(vae.model).__name__}, {vae.channels} latent channels, factor {vae.factor}",
         f"training {' + '.join(vae.encoder_modules())}: {parameters:,} parameters on {trainer.device}, "
-        f"in {_kind(trainer)}, {counted(processes, 'process')}",
+        f"in {trainer.accelerator.kind}, {counted(processes, 'process')}",
         f"{_number(photographs, chosen)}, and {held_out} more set apart for the scores; "
         f"{config.steps} steps of {config.batch_size} crops of {config.resolution} pixels",
         f"inner attacks: {_attacks(config.objective)}",
         f"objective: {_terms(config.objective)}",
         trainer.fit.said(trainer.per_process),
     ]
-
-
-def _kind(trainer: Trainer) -> str:
-    """The type of numbers that a run computes in, such as bfloat16."""
-    return str(trainer.accelerator.dtype or torch.float32).removeprefix("torch.")
 
 
 def _number(photographs: Photographs, chosen: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from srlvae.errors import InputError, UnreadableError
-from srlvae.harden.rows import MAX_UNREADABLE, Decode
+from srlvae.harden.rows import MAX_UNREADABLE, Decode, digest_of
 from srlvae.images import open_cell, read_rgb
 
 
@@ -173,12 +172,3 @@ class StreamPhotographs:
         if self.shards == 1:
             return ""
         return self.names[shard] if len(self.names) == self.shards else f"shard {shard}"
-
-
-def digest_of(cell: Any) -> str:
-    """The SHA-256 of what a cell holds: the bytes of a file, or else its path or the levels of a picture."""
-    if isinstance(cell, dict):
-        cell = cell["path"] if cell.get("bytes") is None else cell["bytes"]
-    if isinstance(cell, Image.Image):
-        cell = cell.tobytes()
-    return hashlib.sha256(cell if isinstance(cell, bytes) else str(cell).encode(errors="surrogateescape")).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from dataclasses import asdict
@@ -11,10 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
+from srlvae.errors import InputError
 from srlvae.events import Listener
 from srlvae.files import read_record
+from srlvae.harden.apart import set_apart
 from srlvae.harden.checkpoints import restore, write_checkpoint
-from srlvae.harden.crops import Crops, batches, faults_of_workers, name_skipped, set_apart
+from srlvae.harden.crops import Crops, batches, faults_of_workers, name_skipped
+from srlvae.harden.networks import frozen_copy
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import (
     FolderPhotographs,
@@ -116,7 +118,7 @@ def own_share(photographs: Photographs, trainer: Trainer, progress: Progress) ->
 def begin(trainer: Trainer, out: Path, run: dict, photographs: Photographs, resume: bool) -> tuple[Progress, dict[int, Tensor]]:
     """Claim `out` for the run, and return how far an earlier one has come and its perturbations by place.
 
-    Raises InputError as `claim` does, and for a checkpoint that is damaged.
+    Raises InputError as `claim` does, for a checkpoint that is damaged, and for one of more steps than the run is to take.
     """
     if trainer.is_main:
         contents = {"contents": photographs.contents()} if isinstance(photographs, FolderPhotographs) else {}
@@ -124,8 +126,13 @@ def begin(trainer: Trainer, out: Path, run: dict, photographs: Photographs, resu
         known = not (out / RUN).is_file() or "contents" in read_record(out / RUN)
         claim(out, RUN, run | contents, free=FREE if known else (*FREE, "contents"), finished=RECORD, resume=resume)
     meet("beginning")
-    checkpoint = out / CHECKPOINT
-    return restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})
+    checkpoint, steps = out / CHECKPOINT, trainer.config.steps
+    progress, perturbations = restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})
+    if progress.step > steps:
+        raise InputError(f"the run in {out} has taken {progress.step} steps already; give as many --steps, or a new folder")
+    if progress.planned[-1:] != [steps]:
+        progress.planned.append(steps)
+    return progress, perturbations
 
 
 def finish(trainer: Trainer, out: Path, held_out: Tensor, run: dict, progress: Progress, skipped: int) -> None:
@@ -134,6 +141,7 @@ def finish(trainer: Trainer, out: Path, held_out: Tensor, run: dict, progress: P
     with trainer.accelerator.autocast():
         x, features = held_out.to(trainer.device), trainer.networks.features
         table = trainer.fitting(lambda n: scores(original, hardened, x, seed, features, n))
+    table["precision"] = trainer.accelerator.kind
     finish_folder(out, trainer.comparison, hardened, table, run, asdict(progress), skipped)
 
 
@@ -206,10 +214,6 @@ def save(
 def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:
     """Keep the current average as an encoder file, with what it has cost so far."""
     facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
+    made_by = {"device": trainer.device.type, "processes": trainer.processes.num_processes, "readers": trainer.config.workers}
     path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
-    write_encoder(path, trainer.networks.result(), trainer.networks.original, facts)
-
-
-def frozen_copy(vae: VAE) -> VAE:
-    """A copy of a VAE in float32, frozen and in evaluation mode."""
-    return VAE(copy.deepcopy(vae.model).float().eval().requires_grad_(False))
+    write_encoder(path, trainer.networks.result(), trainer.networks.original, facts | {"made_by": made_by})

@@ -28,6 +28,7 @@ from srlvae.models.vae import VAE
 from srlvae.training.precision import make_accelerator
 from srlvae.training.processes import check_own_gpu
 from srlvae.training.recompute import checkpoint_layers
+from srlvae.training.schedule import most_skipped
 
 T = TypeVar("T")
 # A part of the loss on a micro-batch: its name, the micro-batch's share of the images, and its mean there.
@@ -197,7 +198,7 @@ class Trainer:
                 self.optimizer.zero_grad()
         self.accelerator.step(self.optimizer)
         self.optimizer.zero_grad()
-        if progress.steps_skipped > 10 + progress.step // 20:
+        if progress.steps_skipped > most_skipped(progress.step):
             raise InputError(
                 f"{progress.steps_skipped} of {progress.step + 1} steps had no finite gradient, so nothing is learnt: try "
                 "--precision no or bf16, a lower learning rate, or look for photographs that the VAE cannot encode"

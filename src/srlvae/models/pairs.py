@@ -26,8 +26,20 @@ def check_like(original: VAE, other: VAE) -> None:
         )
 
 
+def check_twin(original: VAE, hardened: VAE, twin: VAE) -> None:
+    """Raise InputError for a twin whose latents have another shape, or that is one of the two VAEs itself."""
+    check_like(original, twin)
+    if twin.fingerprint() in (original.fingerprint(), hardened.fingerprint()):
+        raise InputError(
+            "the twin is the original or the hardened VAE itself, so that attacks on it would not be transferred; give what "
+            "another run of srlvae harden made, with another --seed"
+        )
+
+
 def differences(original: VAE, other: VAE) -> list[str]:
-    """What two VAEs differ in besides their encoders, in sentences; nothing for a hardened VAE and its original."""
+    """What speaks against one VAE being made from the other by hardening, in sentences."""
+    if original.fingerprint() == other.fingerprint():
+        return ["the two VAEs are one and the same"]
     kept = [[part for name, part in vae.model.named_children() if name not in ENCODER_MODULES] for vae in (original, other)]
     found = []
     if fingerprint(*kept[0]) != fingerprint(*kept[1]):

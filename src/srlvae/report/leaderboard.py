@@ -25,9 +25,9 @@ FlatRow = dict[str, Any]
 
 
 def leaderboard_tables(rows: Iterable[FlatRow]) -> list[tuple[str, Table]]:
-    """A table for each benchmark, measure, protocol and set of photographs that there are rows of, with its title.
+    """A table for each benchmark, measure, pipeline, protocol and set of photographs that there are rows of, with its title.
 
-    Numbers by other protocols, such as those of fewer images, or of other photographs do not stand side by side.
+    Numbers by other protocols, such as those of fewer images, of other pipelines or photographs do not stand side by side.
     """
     groups: dict[tuple[str, ...], list[FlatRow]] = {}
     for row in rows:
@@ -36,12 +36,12 @@ def leaderboard_tables(rows: Iterable[FlatRow]) -> list[tuple[str, Table]]:
     found = []
     for benchmark, measure, spec in SHOWN:
         shown = {key: own for key, own in groups.items() if key[:2] == (benchmark, measure)}
-        for (_, _, protocol, photographs), own in shown.items():
+        for (_, _, pipeline, protocol, photographs), own in shown.items():
             judges = ", ".join(sorted({row["judge"] for row in own if row["judge"]}))
             title = f"{benchmark}: {heading(measure, spec)}" + (f" ({judges})" if judges else "")
-            named = [f"n = {max(row['n'] for row in own)}", f"protocol {protocol}" if protocol else ""]
-            named += [f"photographs {photographs}" if photographs else ""]
-            found.append((", ".join([title, *filter(None, named)]), _table(own, spec)))
+            how = {"pipeline": pipeline, "protocol": protocol, "photographs": photographs}
+            named = [f"n = {max(row['n'] for row in own)}", *(f"{what} {name}" for what, name in how.items() if name)]
+            found.append((", ".join([title, *named]), _table(own, spec)))
     return found
 
 
@@ -74,8 +74,8 @@ def _reason(access: str, defence: str) -> str:
 def about_models(rows: Iterable[FlatRow]) -> Table:
     """A line for each model: who made it, where it was published, and what it is measured in."""
     keys = ("model", "who", "paper", "pipeline", "hardened")
-    found = {row["model"]: [str(row[key]) for key in keys] for row in rows if row["pipeline"]}
-    return list(keys), [[*line[:-1], line[-1][:12]] for line in found.values()]
+    found = dict.fromkeys(tuple(str(row[key]) for key in keys) for row in rows if row["pipeline"])
+    return list(keys), [[*line[:-1], line[-1][:12]] for line in found]
 
 
 def flags_of(rows: Iterable[FlatRow]) -> list[str]:

@@ -151,6 +151,7 @@ def write_hardening(folder: Path, page: Path) -> Path:
         steps=result["protocol"]["steps"],
         eps=", ".join(result["protocol"]["eps"]),
         curves=picture,
+        doubts=result.get("doubts", []),
         ends=ends,
         shares=shares,
         settings=_settings(result),

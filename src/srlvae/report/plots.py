@@ -24,6 +24,8 @@ STYLES = {
 }
 RECONSTRUCTION_MEASURES = {"psnr": "PSNR of D(E(x′)) in dB", "shift": "shift of latents"}
 PALETTE = ("#D55E00", "#009E73", "#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#999999", "#A06000")
+# Line styles for more curves than there are colours.
+DASHES = ("-", "--", ":")
 # A colour that is legible on white and on black.
 INK = "#808890"
 
@@ -115,8 +117,9 @@ def plot_hardening(curves: dict[str, dict[str, list[tuple]]]) -> str:
     rows = math.ceil(len(curves) / 4)
     figure, axes = grid(rows, math.ceil(len(curves) / rows), width=3.4, share_y=False)
     for axis, (label, lines) in zip(axes.flat, curves.items(), strict=False):
-        for colour, (run, points) in zip(PALETTE, lines.items(), strict=False):
-            draw_line(axis, [(seconds / 60, *rest) for seconds, *rest in points], (run, colour, "-"))
+        for number, (run, points) in enumerate(lines.items()):
+            style = PALETTE[number % len(PALETTE)], DASHES[number // len(PALETTE) % len(DASHES)]
+            draw_line(axis, [(seconds / 60, *rest) for seconds, *rest in points], (run, *style))
         axis.set_title(label)
         axis.set_xlabel("processor minutes")
     axes[0][0].legend(fontsize="small", framealpha=0.3)

@@ -45,6 +45,10 @@ def _attack_verdicts(result: dict[str, Any], rows: list[Row], both: tuple[Row, R
     before, after = both
     attack, eps = attack_label(before), before.condition["eps"]
     kid, frechet, likeness = headline_measures(result).values()
+    if min(measured_value(before, m.key) for m in (kid, frechet)) <= 0:
+        return [
+            (False, f"{attack}, {eps}: no effect on edits with the original VAE, so nothing that hardening could take away")
+        ]
     divided = {m: reaches(before, after, m.key, WANTED_FACTOR) for m in (kid, frechet)}
     said = [f"{m.title} {format_pair(both, m.key, m.spec)}, a factor of {format_factor(*both, m.key)}" for m in divided]
     text = (

@@ -97,7 +97,8 @@ class Calibration:
 
     def scores(self, evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"]) -> Float[Tensor, " n"]:
         """The score of each image, with a gradient on the evidence."""
-        return _scores(self.normal, self.surroundings, self.familiar, evidence, traits)
+        known = self.familiar
+        return _scores(self.normal, self.surroundings, evidence, known.places(traits), known.beyond(traits))
 
     def fingerprint(self) -> str:
         """The SHA-256 of what scores and verdicts follow from."""
@@ -113,9 +114,13 @@ class Calibration:
 
 
 def _scores(
-    normal: Normal, around: Surroundings, known: Familiar, evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"]
+    normal: Normal,
+    around: Surroundings,
+    evidence: Float[Tensor, "n e"],
+    places: Float[Tensor, "n t"],
+    beyond: Float[Tensor, " n"],
 ) -> Float[Tensor, " n"]:
-    return around.standard(normal.scores(evidence), known.places(traits)) - FURTHER * known.beyond(traits)
+    return around.standard(normal.scores(evidence), places) - FURTHER * beyond
 
 
 def calibrate_scan(evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"], rate: float, copies: int = 0) -> Calibration:
@@ -129,7 +134,7 @@ def calibrate_scan(evidence: Float[Tensor, "n e"], traits: Float[Tensor, "n t"],
     like = beyond == 0
     normal, own = _fit(evidence[like])
     around = Surroundings(known.clean[like], own)
-    others = _scores(normal, around, known, evidence[~like], traits[~like])
+    others = _scores(normal, around, evidence[~like], known.clean[~like], beyond[~like])
     scores = torch.cat([around.standard(own, known.clean[like], skip=1), others])
     return Calibration(normal, around, known, _threshold(scores, rate), rate, len(evidence), copies)
 

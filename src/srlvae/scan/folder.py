@@ -23,7 +23,7 @@ from srlvae.scan.engines import Engine, look_here
 from srlvae.scan.files import File, FileSeen, groups_of, look_at_files
 from srlvae.scan.look import LOOK, Encoders, Look, cells, read_look
 from srlvae.scan.places import RECORD, whole_name
-from srlvae.training.processes import meet, processes
+from srlvae.training.processes import gathered, meet, processes
 from srlvae.trust.cells import plain_cell, read_cell
 
 # Evidence as it comes, a file a process; the table of all at the end.
@@ -77,6 +77,7 @@ def scan(
                 listener.at(str(folder), done, len(share))
                 listener.check()
         meet("looking at the images")
+        hear_of_all(left_out)
         seen = _seen(files, versions, list(read_evidence(out)))
         if lost := files.keys() - {path for path, _ in seen}:
             raise InputError(
@@ -92,6 +93,14 @@ def scan(
         if state.is_main_process:
             left_out.write(out)
     return [one for _, one in seen]
+
+
+def hear_of_all(left_out: LeftOut) -> None:
+    """Add what other processes left out, in the main one, which writes the table."""
+    everything = [omission for own in gathered(list(left_out.found)) for omission in own]
+    if processes().is_main_process:
+        for omission in everything:
+            left_out.add(omission.file, omission.reason, omission.whole)
 
 
 def _known(out: Path) -> dict[str, frozenset[str]]:

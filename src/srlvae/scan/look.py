@@ -42,13 +42,13 @@ class Encoders:
 
     def __init__(self, original: VAE, hardened: VAE, precision: Precision = "auto"):
         check_like(original, hardened)
-        for doubt in differences(original, hardened):
-            warnings.warn(doubt, stacklevel=2)
         self.original, self.hardened, self.precision = original, hardened, chosen_precision(precision)
         # Evidence of one precision is not compared with that of another.
         self.identity = {"original": original.fingerprint(), "hardened": hardened.fingerprint(), "precision": self.precision}
         if self.identity["original"] == self.identity["hardened"]:
             raise InputError("the two VAEs are one and the same; give a VAE and what srlvae harden made of it")
+        for doubt in differences(original, hardened):
+            warnings.warn(doubt, stacklevel=2)
 
     def on(self, device: torch.device | str) -> Encoders:
         """A copy on another device."""
@@ -65,6 +65,8 @@ class Encoders:
                 found = evidence(self.original, self.hardened, x).cpu()
             else:
                 found = torch.stack([evidence_of_image(self.original, self.hardened, image) for image in x])
+                # Traits are of the whole picture at once, for which the CPU has the room that was asked for.
+                x = x.cpu()
         traits, small = likeness(x).tolist(), [thumbnail(image) for image in x]
         columns = zip(found.tolist(), traits, small, strict=True)
         return [Look(tuple(own), tuple(kind), thumb) for own, kind, thumb in columns]

@@ -78,6 +78,14 @@ def write_scores(out: Path, shard: str, scores: list[Score], threshold: float) -
     write_atomically(out / SCORES / table_name(shard), lambda path: parquet.write_table(arrow.table(columns), path))
 
 
+def remove_other_scores(out: Path, shards: list[str]) -> None:
+    """Remove the verdicts on all shards but these, since whoever reads the folder takes it for one table."""
+    kept = {table_name(shard) for shard in shards}
+    for path in (out / SCORES).glob("*.parquet"):
+        if path.name not in kept:
+            path.unlink()
+
+
 def _texts(arrow: Any, texts: list[str]) -> Any:
     return arrow.array([as_text(text) for text in texts], arrow.string())
 

@@ -15,12 +15,12 @@ from srlvae.locks import holds
 from srlvae.runs import claim
 from srlvae.scan.calibration import Calibration
 from srlvae.scan.engines import Engine, look_here
-from srlvae.scan.folder import FileEvidence
+from srlvae.scan.folder import FileEvidence, hear_of_all
 from srlvae.scan.highest import Highest
 from srlvae.scan.look import Encoders
 from srlvae.scan.places import RECORD, whole_name
 from srlvae.scan.reading import Pictures, Unreadable, read_ahead
-from srlvae.scan.shard_tables import SCORES, is_seen, read_seen, write_scores, write_seen
+from srlvae.scan.shard_tables import SCORES, is_seen, read_seen, remove_other_scores, write_scores, write_seen
 from srlvae.scan.verdicts import Count, count, in_order, scores_of
 from srlvae.training.processes import meet, processes
 
@@ -127,11 +127,12 @@ def _look(encoders: Encoders, shards: list[str], out: Path, left_out: LeftOut, e
             write_seen(out, one.shard, one.version, one.seen)
         listener.at("shards", done, len(share))
     meet("looking at the shards")
+    hear_of_all(left_out)
     return [shard for shard in shards if is_seen(out, shard)]
 
 
 def _score(out: Path, shards: list[str], calibration: Calibration, left_out: LeftOut) -> ShardsFound:
-    """Write the verdicts on every shard. What could not be read in a shard is counted as left out."""
+    """Write the verdicts on every shard, in place of all that were there. What could not be read in one is left out."""
     counted, highest = NOTHING, Highest()
     for shard in shards:
         scores = scores_of(read_seen(out, shard), calibration)
@@ -141,4 +142,6 @@ def _score(out: Path, shards: list[str], calibration: Calibration, left_out: Lef
         if own.unreadable:
             left_out.add(shard, f"{own.unreadable} of its pictures, which cannot be read; {SCORES} says why", whole=False)
         counted += own
+    if processes().is_main_process:
+        remove_other_scores(out, shards)
     return ShardsFound(counted, highest)

@@ -26,8 +26,9 @@ class Surroundings:
         where the images are the clean ones themselves.
         """
         near = min(NEAREST, len(self.scores) - skip)
-        distances = torch.cdist(places, self.places)
-        found = self.scores[distances.topk(near + skip, dim=1, largest=False).indices[:, skip:]]
+        # In parts, as a table of all distances would grow with the number of images.
+        parts = [torch.cdist(part, self.places).topk(near + skip, dim=1, largest=False).indices for part in places.split(1024)]
+        found = self.scores[torch.cat(parts)[:, skip:]]
         weight = near / (near + PRIOR)
         spread = (found - found.mean(1, keepdim=True)).square().mean(1)
         mean = weight * found.mean(1) + (1 - weight) * self.scores.mean()

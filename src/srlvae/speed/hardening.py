@@ -10,10 +10,10 @@ from PIL import Image
 
 from srlvae.harden import preset
 from srlvae.harden.crops import Crops, batches
+from srlvae.harden.networks import frozen_copy
 from srlvae.harden.progress import Progress
 from srlvae.harden.rotation import visits
 from srlvae.harden.settings import HardenConfig
-from srlvae.harden.train import frozen_copy
 from srlvae.harden.trainer import Trainer
 from srlvae.images import Images, to_pil
 from srlvae.models.vae import VAE

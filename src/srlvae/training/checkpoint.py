@@ -85,6 +85,8 @@ def _load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Opti
             size = weight.shape if torch.is_tensor(weight) else None
             if wrong := [name for name, value in parts.items() if value.ndim and value.shape != size]:
                 raise ValueError(f"its {wrong[0]} is of another size than the weights")
+            # Fused optimisers go through memory in the weight's order, which the file does not keep.
+            parts |= {name: torch.empty_like(weight).copy_(value) for name, value in parts.items() if value.ndim}
     return progress
 
 

@@ -35,6 +35,11 @@ class MixedAccelerator:
         """A context in which networks compute in the run's precision."""
         return computing(self.mixed_precision, self.device)
 
+    @property
+    def kind(self) -> str:
+        """The type of numbers that networks compute in, such as bfloat16."""
+        return str(self.dtype or torch.float32).removeprefix("torch.")
+
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of a loss, scaled for float16."""
         self.processes.backward(self.scaler.scale(loss) if self.scaler else loss)

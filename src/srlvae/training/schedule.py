@@ -17,6 +17,11 @@ def warm_cosine(step: int, steps: int, warmup: int) -> float:
     return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def most_skipped(step: int) -> int:
+    """How many steps without a finite gradient a run may leave out up to `step`: float16's scaler needs some at first."""
+    return 10 + step // 20
+
+
 @torch.no_grad()
 def update_average(average: Iterable[Tensor], weights: Iterable[Tensor], step: int, decay: float) -> None:
     """Update an exponential average with the weights after `step` steps, counted from 1.

@@ -29,8 +29,7 @@ class Budget(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket.__name__ in _MAKERS and args:
-            size = args[0] if isinstance(args[0], list | tuple) else [1]
-            self.left -= math.prod(size)
+            self.left -= _numbers(func.overloadpacket.__name__, args)
             self.count += 1
             if self.left < 0 or self.count > TENSORS:
                 raise InputError(
@@ -38,6 +37,16 @@ class Budget(TorchDispatchMode):
                     "not belong together"
                 )
         return func(*args, **(kwargs or {}))
+
+
+def _numbers(maker: str, args: tuple[Any, ...]) -> int | float:
+    """How many numbers a tensor has that is made with these arguments."""
+    if isinstance(args[0], list | tuple):
+        return math.prod(args[0])
+    if maker == "arange":
+        start, end, step = (0, *args, 1) if len(args) == 1 else (*args, 1)[:3]
+        return abs((end - start) / step)
+    return args[2] if maker == "linspace" else math.prod((args[0], *args)[-2:])
 
 
 def weights_size(place: Path) -> int:

@@ -25,19 +25,11 @@ from srlvae.rng import Generators
 
 
 @torch.no_grad()
-def select_sources(clip: Clip, images: Images, concept: str, count: int, batch: int = 64) -> list[int]:
-    """The numbers of the `count` images that CLIP finds most like "a photo of a `concept`", best first.
-
-    Poisons that pass for the concept: the first step of the paper. Raises ValueError where there are fewer images.
-    """
-    if count > len(images):
-        raise ValueError(f"cannot choose {count} sources from {len(images)} images")
-    return likeness(clip, images.split(batch), concept).argsort(descending=True)[:count].tolist()
-
-
-@torch.no_grad()
 def likeness(clip: Clip, batches: Iterable[Tensor], concept: str) -> Float[Tensor, " n"]:
-    """How much CLIP finds each image of all batches `b 3 h w` like "a photo of a `concept`": the cosine."""
+    """How much CLIP finds each image of all batches `b 3 h w` like "a photo of a `concept`": the cosine.
+
+    The paper's first step takes the most alike, as poisons that pass for the concept.
+    """
     text = clip.texts([f"a photo of a {concept}"])[0]
     return torch.cat([clip.images(part) @ text for part in batches])
 
