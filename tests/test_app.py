@@ -316,7 +316,7 @@ def test_stopping_reaches_everything_that_a_tab_of_a_session_has_under_way():
         assert go_on[number].wait(10)
 
     run, session = work._runner("tab", job), SimpleNamespace(session_hash="a")
-    threads = [threading.Thread(target=run, args=(session, None, number)) for number in range(2)]
+    threads = [threading.Thread(target=run, args=(session, lambda *_, **__: None, number)) for number in range(2)]
     for thread in threads:
         thread.start()
     started.wait(10)
@@ -327,3 +327,38 @@ def test_stopping_reaches_everything_that_a_tab_of_a_session_has_under_way():
     go_on[1].set()
     threads[1].join(10)
     assert not work._stops
+
+
+def test_a_sentence_names_files_without_the_folders_of_the_page(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "page"))
+    inside = InputError(f"the first is {tmp_path}/page/ab/pictures/0000/my cat.png: it is empty")
+    assert sentence(inside) == "the first is my cat.png: it is empty"
+
+
+def test_lines_of_a_scan_are_sentences():
+    lines = ["2 of 5 images are suspicious", "7 more are unlike the clean images:", "  4: darker", "  3: harder edges", "done"]
+    said = "2 of 5 images are suspicious. 7 more are unlike the clean images: 4: darker; 3: harder edges. Done."
+    assert scan_tab._sentences(lines) == said
+
+
+def test_encoders_that_do_not_belong_together_are_noted(models, listener, picture, tmp_path):
+    stranger = load_vae("tiny")
+    for module in stranger.encoder_modules().values():
+        for weight in module.parameters():
+            weight.data = weight.data.flip(0)
+    stranger.save(tmp_path / "stranger")
+    pair = compare_tab.compare(models, listener, picture, ("tiny", str(tmp_path / "stranger")), REQUEST)
+    assert "**Note:** the two VAEs write latents of different kinds" in compare_tab.show(pair)[-1]
+    same = compare_tab.compare(models, listener, picture, ("tiny", "tiny-srl"), REQUEST)
+    assert "Note" not in compare_tab.show(same)[-1]
+
+
+def test_what_an_edit_would_not_look_at_is_refused(models, listener, picture):
+    for wish, message in (
+        (edit_tab.Wish("a cat", 0.5, -3), "the seed must be 0 or more, got -3"),
+        (edit_tab.Wish("a very " * 90 + "nice sunflower", 0.5, 0), "would not be read: .*nice sunflower"),
+    ):
+        with pytest.raises(InputError, match=message):
+            edit_tab.edit(models, listener, picture, wish, REQUEST)
+    with pytest.raises(InputError, match="the budget is 0"):
+        asked("latent", "0", 2)

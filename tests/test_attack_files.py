@@ -164,8 +164,9 @@ def test_the_published_setting_is_the_default_and_its_step_scales_with_the_radiu
 
 
 def test_no_budget_writes_the_picture_as_it_is(folder, vae):
-    run(folder, vae, eps=0.0)
+    records = run(folder, vae, eps=0.0)
     assert levels_moved(folder / "a.png", folder.parent / "out" / "a.png") == 0
+    assert all("no pixel has changed: the budget is 0" in record["doubts"] for record in records)
 
 
 def test_a_budget_between_two_levels_is_kept_on_the_file(folder, vae):
@@ -510,7 +511,8 @@ def test_an_unknown_attack_is_refused_with_the_known_ones(folder, vae):
 
 
 @pytest.mark.parametrize(
-    ("eps", "message"), [(8.0, "write 8/255"), (-0.1, "eps is -0.1"), (float("nan"), "nan"), (0.5 / 255, "by less than 1/255")]
+    ("eps", "message"),
+    [(8.0, "write 8/255"), (-0.1, "eps must lie in .0,1., got -0.1"), (float("nan"), "nan"), (0.5 / 255, "by less than 1/255")],
 )
 def test_a_budget_outside_0_to_1_or_below_a_level_is_refused(eps, message, folder, vae):
     with pytest.raises(InputError, match=message):

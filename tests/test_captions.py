@@ -144,3 +144,14 @@ def test_how_many_images_have_no_caption_is_said(folder):
     (folder / "cats" / "1.txt").write_text("one")
     with pytest.raises(InputError, match=r"2\.jpg has no caption.*2 of 3 images have none"):
         read_captions(folder)
+
+
+def test_a_broken_line_is_named_by_its_number(folder):
+    (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a"}\n\nbroken\n')
+    with pytest.raises(InputError, match="line 3 is no JSON"):
+        found(folder)
+
+
+def test_a_column_is_not_given_beside_one_caption_for_all(folder):
+    with pytest.raises(InputError, match="leave out --caption-column or --prompt"):
+        found(folder, prompt="a cat", column="text")

@@ -120,9 +120,29 @@ def test_a_perturbation_that_one_encoder_alone_sees_makes_them_part(vae, x):
 
 
 def test_a_large_image_is_seen_in_tiles(vae, other):
-    x = torch.rand(3, 32, TILE + 64, generator=torch.Generator().manual_seed(0))
-    left, right = (evidence(vae, other, part[None])[0] for part in (x[..., :TILE], x[..., TILE:]))
-    torch.testing.assert_close(evidence_of_image(vae, other, x), (left * TILE + right * 64) / (TILE + 64))
+    x, listener = torch.rand(3, 32, TILE + 65, generator=torch.Generator().manual_seed(0)), Heard()
+    left, right = (evidence(vae, other, part[None])[0] for part in (x[..., :289], x[..., 289:]))
+    torch.testing.assert_close(evidence_of_image(vae, other, x, listener), (left * 289 + right * 288) / (TILE + 65))
+    with pytest.raises(KeyboardInterrupt):
+        evidence_of_image(vae, other, x, Stopping())
+
+
+@pytest.mark.parametrize("size", [(500, 4), (3, 500), (1, 1)])
+def test_a_picture_smaller_than_a_patch_is_left_out_and_the_others_are_judged(size, tmp_path):
+    for i in range(2):
+        write_image(tmp_path / "in" / f"{i}.png", torch.rand(3, 32, 40, generator=torch.Generator().manual_seed(i)))
+    write_image(tmp_path / "in" / "narrow.png", torch.rand(3, *size, generator=torch.Generator().manual_seed(9)))
+    pair = Encoders(load_vae("tiny"), load_vae("tiny-srl"))
+    heard = Heard()
+    found = {Path(one.file).name: one for one in scan(pair, tmp_path / "in", tmp_path / "out", heard)}
+    assert [name for name, one in found.items() if one.evidence is None] == ["narrow.png"]
+    assert f"{size[1]} x {size[0]} pixels: too small to be judged, which takes 32" in found["narrow.png"].error
+    assert len(heard.omissions) == 1
+
+
+class Stopping(Heard):
+    def should_stop(self):
+        return True
 
 
 def test_a_score_counts_deviations_from_the_regression():

@@ -28,6 +28,7 @@ from srlvae.images import (
 from srlvae.locks import holds
 from srlvae.models.edit_settings import GUIDANCE, STEPS, EditSettings, steps_run
 from srlvae.models.pipeline import Pipeline
+from srlvae.models.prompts import warn_of_unread
 from srlvae.rng import Generators, generators, named_generator
 from srlvae.runs import claim, kept_record, write_record
 
@@ -64,6 +65,7 @@ def generate_files(
     left_out = LeftOut(listener)
     settings = {"prompts": list(prompts), "steps": steps, "guidance": guidance, "seed": seed}
     claim(out, RECORD, settings | _names(pipeline), free=FREE)
+    warn_of_unread(pipeline, prompts)
     total, rows = len(prompts) * count, []
     try:
         for j, prompt in enumerate(prompts):
@@ -122,6 +124,7 @@ def edit_files(
     if taken := next((source.path for source in found if f"{source.target}.json" == RECORD), None):
         raise InputError(f"the record of {taken} would be called {RECORD}, as the record of the whole run is; rename the image")
     claim(out, RECORD, {"prompt": prompt, **asdict(settings), "seed": seed} | _names(pipeline), free=FREE)
+    warn_of_unread(pipeline, [prompt])
     rows: list[list[Tensor]] = []
     try:
         for number, source in enumerate(found, 1):

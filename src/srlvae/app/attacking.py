@@ -11,6 +11,7 @@ from srlvae.attacks import ATTACKS
 from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
 from srlvae.config import fraction
+from srlvae.errors import InputError
 from srlvae.images import Images, to_pil
 from srlvae.models.pipeline import Pipeline
 from srlvae.models.vae import VAE
@@ -29,7 +30,10 @@ def offered(on_pipelines: bool) -> list[str]:
 
 def asked(name: str | None, eps: str | None, steps: int | float) -> Request:
     """What is asked of an attack. Raises InputError for a budget or a name that is none."""
-    return Request(name or "", eps=fraction(eps or "", "the budget"), steps=int(steps))
+    budget = fraction(eps or "", "the budget")
+    if budget == 0:
+        raise InputError("the budget is 0, so nothing would be changed")
+    return Request(name or "", eps=budget, steps=int(steps))
 
 
 def attacked(listener: Watcher, request: Request, model: VAE | Pipeline, x: Images) -> tuple[Images, list[str]]:

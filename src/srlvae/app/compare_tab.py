@@ -15,6 +15,7 @@ from srlvae.errors import InputError
 from srlvae.harden.scores import shift
 from srlvae.images import Images, pad_to_multiple
 from srlvae.metrics.pairwise import psnr
+from srlvae.models.pairs import unlike
 from srlvae.models.vae import VAE
 from srlvae.report.tables import markdown
 from srlvae.zoo import vaes
@@ -37,6 +38,7 @@ class Measured:
     - clean, view: what it passes on of the clean and of the attacked picture.
     - from_first: the shift of its clean latents from the first encoder's; None where the two have other shapes.
     - attacked: the shift of its latents under attack, from its own clean ones.
+    - unlike: why its latents are not compared with the first encoder's, or not to be.
     - psnr_clean, psnr_attacked: of the two reconstructions against the clean picture, in dB.
     """
 
@@ -47,6 +49,7 @@ class Measured:
     psnr_clean: float
     psnr_attacked: float
     doubts: list[str]
+    unlike: list[str]
 
 
 def compare(
@@ -77,14 +80,16 @@ def _measure(first: VAE, vae: VAE, x: Images, adversarial: Images, doubts: list[
     clean, view = (vae.reconstruct(image)[..., :side, :side] for image in (x, adversarial))
     latents, square = vae.mean(x), x[..., :side, :side]
     reference = first.mean(pad_to_multiple(square, first.factor))
+    alike = reference.shape == latents.shape
     return Measured(
         clean,
         view,
-        from_first=shift(vae, x, reference).item() if reference.shape == latents.shape else None,
+        from_first=shift(vae, x, reference).item() if alike else None,
         attacked=shift(vae, adversarial, latents).item(),
         psnr_clean=psnr(clean, square).item(),
         psnr_attacked=psnr(view, square).item(),
         doubts=doubts,
+        unlike=unlike(first, vae) if alike else ["A and B have latents of other shapes"],
     )
 
 
@@ -97,10 +102,10 @@ def show(pair: tuple[Measured, Measured]) -> tuple[Any, ...]:
         ["PSNR, clean ↑", *(f"{one.psnr_clean:.1f} dB" for one in pair)],
         ["PSNR, attacked ↑", *(f"{one.psnr_attacked:.1f} dB" for one in pair)],
     ]
-    unlike = " —: A and B have latents of other shapes." if "—" in shifts else ""
+    notes = "".join(f" **Note:** {reason}." for reason in pair[1].unlike)
     doubts = "".join(said([f"{which}: {doubt}" for doubt in one.doubts]) for which, one in zip("AB", pair, strict=True))
     pictures = (shown(image) for one in pair for image in (one.clean, one.view))
-    return *pictures, f"{markdown((['', 'A', 'B'], lines))}\n{LEGEND}{unlike}{doubts}"
+    return *pictures, f"{markdown((['', 'A', 'B'], lines))}\n{LEGEND}{notes}{doubts}"
 
 
 def build(gr: Any, work: Work, models: Models, typed: bool) -> None:

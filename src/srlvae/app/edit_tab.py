@@ -16,6 +16,7 @@ from srlvae.images import Images
 from srlvae.metrics.pairwise import psnr
 from srlvae.models.edit_settings import GUIDANCE, STEPS, STRENGTH, steps_run
 from srlvae.models.pipeline import Pipeline
+from srlvae.models.prompts import unread
 from srlvae.report.tables import markdown
 from srlvae.rng import generator
 
@@ -30,6 +31,8 @@ BUNDLED = (
     "motorbike, starfish, sunflower, watch."
 )
 PROMPT = "a photo of a sunflower"
+# Letters of a prompt that the page takes; far more than are read.
+LONGEST = 2000
 EXAMPLES = (PROMPT, "a photo of a butterfly", PROMPT, "a photo of a butterfly")
 
 
@@ -60,10 +63,14 @@ def edit(models: Models, listener: Watcher, picture: str | None, wish: Wish, req
     """
     if not wish.prompt.strip():
         raise InputError("say in the prompt what the edited picture is to show")
+    if wish.seed < 0:
+        raise InputError(f"the seed must be 0 or more, got {wish.seed}")
     total = steps_run(STEPS, wish.strength)
     x = models.read(picture)
     listener.begins("loading the models")
     model, pipelines = model_of(models, request), [models.pipeline(hardened) for hardened in (False, True)]
+    if end := unread(pipelines[0], wish.prompt):
+        raise InputError(f"the prompt is longer than this pipeline reads; shorten it, as this would not be read: {end}")
     listener.begins("attacking")
     adversarial, doubts = attacked(listener, request, model, x)
     edits = []
@@ -99,14 +106,14 @@ def build(gr: Any, work: Work, models: Models) -> None:
         with gr.Column(scale=2, min_width=280):
             picture = picture_input(gr)
             info = BUNDLED if models.choice.pipeline == "tiny-sd" else None
-            prompt = gr.Textbox(PROMPT, label="Prompt", info=info, max_length=300, render=False)
+            prompt = gr.Textbox(PROMPT, label="Prompt", info=info, max_length=LONGEST, render=False)
             filled = examples(gr, list(zip(map(str, photographs()), EXAMPLES, strict=True)), [picture, prompt])
             prompt.render()
             with gr.Row():
                 strength = gr.Slider(
                     0.1, 1.0, value=STRENGTH, step=0.05, label="Strength", info="1 forgets the picture", min_width=140
                 )
-                seed = gr.Number(0, label="Seed", info="of the noise", precision=0, minimum=0, min_width=100)
+                seed = gr.Number(0, label="Seed", info="of the noise", precision=0, min_width=100)
             chosen = controls(gr, True)
             run, stop = buttons(gr, "Attack and edit")
         with gr.Column(scale=3, min_width=280):

@@ -49,6 +49,8 @@ CSS = """
   padding: 6px 10px !important; text-align: left; word-break: normal; overflow-wrap: anywhere;
 }
 .result th, .verdicts th { overflow-wrap: normal; }
+.verdicts td:first-child { min-width: 12em; }
+.verdicts td:nth-child(2) { white-space: nowrap; }
 .result td, .result th, .verdicts td, .verdicts th { border: 1px solid var(--border-color-primary) !important; }
 """
 

@@ -136,10 +136,20 @@ def show(result: Result) -> tuple[Any, ...]:
         verdict = VERDICTS[one.verdict(threshold)]
         captions.append((result.small[one.file], verdict))
         lines.append([Path(one.file).name, f"{one.value:.2f}", f"{verdict}: {one.unlike}" if one.unlike else verdict])
-    found = [line.strip() for line in scan_lines(count(result.scores, result.calibration.threshold), result.calibration)]
-    said = ". ".join(line[:1].upper() + line[1:] for line in found)
+    said = _sentences(scan_lines(count(result.scores, result.calibration.threshold), result.calibration))
     basis = f"{result.calibration.images} clean pictures: {result.rests_on}"
-    return f"{said}.\n\n**Rests on** {basis}. Of other kinds of pictures a verdict says little.", captions, _table(lines)
+    return f"{said}\n\n**Rests on** {basis}. Of other kinds of pictures a verdict says little.", captions, _table(lines)
+
+
+def _sentences(lines: list[str]) -> str:
+    """Lines of a terminal as sentences; those that are indented belong to the one before."""
+    found: list[str] = []
+    for line in lines:
+        if line.startswith(" "):
+            found[-1] += f"{' ' if found[-1].endswith(':') else '; '}{line.strip()}"
+        else:
+            found.append(line[:1].upper() + line[1:])
+    return " ".join(f"{sentence}." for sentence in found)
 
 
 def _table(lines: list[list[str]]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import logging
+import os
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -34,6 +36,8 @@ class Watcher(Listener):
 
     def at(self, bar: str, number: int, total: int | None = None, note: str = "") -> None:
         """Move the bar."""
+        # A bar may be called like the folder that is looked at.
+        bar = Path(bar).name
         self.progress((number, total), desc=self.doing or bar, unit=bar)
 
     def should_stop(self) -> bool:
@@ -46,7 +50,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, UnreadableError):
         return shown(f"{Path(error.name).name}: {error.reason}")
     if isinstance(error, InputError | ModuleNotFoundError | OSError):
-        return shown(error)
+        own = os.environ.get("GRADIO_TEMP_DIR")
+        return shown(re.sub(rf"{re.escape(own)}/\S*/", "", str(error)) if own else error)
     return STOPPED if isinstance(error, KeyboardInterrupt) else UNKNOWN
 
 
@@ -65,11 +70,13 @@ class Work:
     def bind(self, name: str, function: Callable[..., Any], start: list[Any], stop: Any, inputs: list[Any], outputs: list[Any]):
         """Run `function` when an event of `start` happens, and stop it when the button `stop` is clicked.
 
-        name: of the tab. Progress is shown on the first of `outputs`.
+        name: of the tab. `outputs` are cleared first, as they are of other settings. Progress is shown on the first of them.
         """
         options = {"concurrency_id": QUEUE, "concurrency_limit": self.jobs, "api_visibility": "private"}
         progress = {"show_progress_on": outputs[:1], "trigger_mode": "once"}
-        runs = [event(self._runner(name, function), inputs, outputs, **options, **progress) for event in start]
+        empty = [output.value for output in outputs]
+        cleared = [event(lambda: empty, None, outputs, queue=False, api_visibility="private") for event in start]
+        runs = [event.then(self._runner(name, function), inputs, outputs, **options, **progress) for event in cleared]
         stop.click(self._stopper(name), None, None, cancels=runs, queue=False, api_visibility="private")
 
     def leaver(self) -> Callable[..., None]:
@@ -109,11 +116,15 @@ class Work:
 
     def _stopper(self, name: str) -> Callable[..., None]:
         def stop(request) -> None:
-            self._stop(str(request.session_hash), name)
+            if self._stop(str(request.session_hash), name):
+                self.gradio.Info(STOPPED)
 
         stop.__annotations__ = {"request": self.gradio.Request}
         return stop
 
-    def _stop(self, session: str, name: str) -> None:
-        for event in list(self._stops.get((session, name), [])):
+    def _stop(self, session: str, name: str) -> bool:
+        """Stop what a tab of a session has under way. Returns whether there was anything."""
+        events = list(self._stops.get((session, name), []))
+        for event in events:
             event.set()
+        return bool(events)

@@ -140,10 +140,12 @@ class _Run:
             self.attack_pictures({source: pictures[source] for source in same})
 
     def unchanged(self, measured: dict[str, Any]) -> list[str]:
-        """A doubt if there is a budget, and nothing of it is left on the file."""
+        """A doubt if the attack was to change something, and nothing of it is on the file."""
         ball = self.attack.ball
-        if measured["latent_shift"] or ball.eps == 0 or not ball.steps:
+        if measured["latent_shift"] or not ball.steps:
             return []
+        if ball.eps == 0:
+            return ["no pixel has changed: the budget is 0"]
         whole = "; its radius is that of the whole image" if ball.norm == "l2" else ""
         return [f"no pixel has changed: the budget is so small that rounding takes it back{whole}"]
 

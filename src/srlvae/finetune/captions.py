@@ -42,6 +42,8 @@ def read_captions(
     """
     if prompt is not None and captions is not None:
         raise InputError("give one caption for all images or a file of captions, not both")
+    if prompt is not None and column is not None:
+        raise InputError("no column is looked at where one caption is for all images; leave out --caption-column or --prompt")
     left_out = left_out or LeftOut()
     paths = find_images(images, left_out)
     if prompt is not None:

@@ -18,6 +18,7 @@ from srlvae.images import LeftOut, digest_of_picture
 from srlvae.locks import holds
 from srlvae.models.load import LORA
 from srlvae.models.pipeline import Pipeline
+from srlvae.models.prompts import warn_of_unread
 from srlvae.runs import claim, earlier_record, end
 from srlvae.training.processes import processes
 
@@ -67,6 +68,9 @@ def finetune(
         left_out.write(out)
     _check_same(out, [paths[number].relative_to(root).as_posix() for number in numbers])
     texts = [texts[number] for number in numbers]
+    warn_of_unread(pipeline, texts)
+    if blank := sum(not text.strip() for text in texts):
+        left_out.listener.says(f"{blank} of {len(texts)} captions are empty, so these images are learnt without one")
     tuned = tune(pipeline, latents, texts, config, checkpoint=out / CHECKPOINT, listener=listener)
     if config.lora_rank:
         _save_lora(tuned, out, config.lora_rank)

@@ -116,9 +116,16 @@ def _read(table: Path) -> list[Any]:
             content = json.loads(text)
             return _kohya(content) if isinstance(content, dict) else list(content)
         # Not splitlines: captions may have separators that JSON leaves as they are.
-        return [json.loads(line) for line in text.split("\n") if line.strip()]
+        return [_entry(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise InputError(f"cannot read captions from {table}, lines with {NAME} and a caption: {error}") from error
+
+
+def _entry(number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} is no JSON ({error})") from error
 
 
 def _kohya(content: dict[str, Any]) -> list[Any]:

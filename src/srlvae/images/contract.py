@@ -41,7 +41,11 @@ def check_eps(eps: float) -> float:
     Raises InputError for a value outside [0,1], such as one that was given in 255ths.
     """
     if not 0 <= eps <= 1:
-        raise InputError(f"eps must lie in [0,1]; write {eps:g}/255 for {eps:g} grey levels" if eps > 1 else f"eps is {eps:g}")
+        raise InputError(
+            f"eps must lie in [0,1]; write {eps:g}/255 for {eps:g} grey levels"
+            if eps > 1
+            else f"eps must lie in [0,1], got {eps:g}"
+        )
     return eps
 
 

@@ -49,7 +49,8 @@ def check_enough(n: int, rate: float, note: str = "") -> None:
     """Raise InputError, with a note, if `n` clean images are too few to show a false-alarm rate of `rate`."""
     if math.floor(rate * (n + 1)) < 1 or n < FEWEST:
         needed = max(math.ceil(1 / rate) - 1, FEWEST)
-        raise InputError(f"{n} clean images{note} are too few for a rate of {rate:g}; give {needed} or more, or a higher rate")
+        higher = ", or a higher rate" if n >= FEWEST else ""
+        raise InputError(f"{n} clean images{note} are too few for a rate of {rate:g}; give {needed} or more{higher}")
 
 
 def calibrate(clean: Float[Tensor, "n e"], rate: float) -> tuple[Normal, float]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.images import Images, pad_to_multiple
 from srlvae.models.vae import VAE, Latents
 
@@ -73,9 +76,16 @@ def _in_patches(z: Latents) -> Float[Tensor, "b n"]:
     return avg_pool2d(z.mean(1, keepdim=True), min(PATCH, *z.shape[2:])).flatten(1)
 
 
-def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"]) -> Float[Tensor, " e"]:
-    """The evidence in one image of any size: the mean over its tiles, weighted by their area."""
-    tiles = [tile for band in x.split(TILE, dim=1) for tile in band.split(TILE, dim=2)]
+def evidence_of_image(original: VAE, hardened: VAE, x: Float[Tensor, "3 h w"], listener: Listener) -> Float[Tensor, " e"]:
+    """The evidence in one image of any size: the mean over its tiles, weighted by their area.
+
+    Tiles have about the same size: a narrow one at the edge would say little. `listener` is asked before each whether to stop.
+    """
+    bands = x.tensor_split(math.ceil(x.shape[1] / TILE), dim=1)
+    tiles = [tile for band in bands for tile in band.tensor_split(math.ceil(x.shape[2] / TILE), dim=2)]
     areas = torch.tensor([float(tile.shape[1] * tile.shape[2]) for tile in tiles])
-    found = torch.cat([evidence(original, hardened, tile[None].to(original.device)).cpu() for tile in tiles])
-    return (found * areas[:, None]).sum(0) / areas.sum()
+    found = []
+    for tile in tiles:
+        listener.check()
+        found.append(evidence(original, hardened, tile[None].to(original.device)).cpu())
+    return (torch.cat(found) * areas[:, None]).sum(0) / areas.sum()

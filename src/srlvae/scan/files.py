@@ -78,7 +78,7 @@ def look_at_files(encoders: Encoders, group: Group, listener: Listener) -> Itera
             return None
         picture = read_picture(file.path, content=content, room=LOOKING)
         lost[file.path] = picture.lost
-        return picture.on_white()
+        return encoders.check_size(str(file.path), picture.on_white())
 
     def seen(number: int, look: Look | None, error: str = "") -> FileSeen:
         path = group.files[number].path
@@ -90,4 +90,6 @@ def look_at_files(encoders: Encoders, group: Group, listener: Listener) -> Itera
         elif isinstance(found, Skipped):
             yield seen(found.number, None)
         else:
-            yield from (seen(number, look) for number, look in zip(found.numbers, encoders.look(found.x), strict=True))
+            yield from (
+                seen(number, look) for number, look in zip(found.numbers, encoders.look(found.x, listener), strict=True)
+            )

@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import nn
 
-from srlvae.errors import InputError
+from srlvae.errors import InputError, UnreadableError
+from srlvae.events import Listener
 from srlvae.images import Images
 from srlvae.models.pairs import check_like, differences
 from srlvae.models.vae import VAE
 from srlvae.precision import Precision, computing
 from srlvae.scan.copies import SIDE, thumbnail
-from srlvae.scan.evidence import EVIDENCE, TILE, evidence, evidence_of_image
+from srlvae.scan.evidence import EVIDENCE, PATCH, TILE, evidence, evidence_of_image
 from srlvae.scan.likeness import TRAITS, likeness
 from srlvae.training.precision import chosen_precision
 
@@ -57,14 +59,25 @@ class Encoders:
             nn.Module.to(vae.model, device)
         return copied
 
-    def look(self, x: Images) -> list[Look]:
-        """Look at images `b 3 h w` in [0,1]. Those larger than a tile are looked at one by one."""
+    def check_size(self, name: str, image: Image.Image) -> Image.Image:
+        """Return a picture. Raises UnreadableError for one smaller than a patch in which the encoders are compared."""
+        least = PATCH * self.original.factor
+        if min(image.size) < least:
+            raise UnreadableError(name, f"{image.width} x {image.height} pixels: too small to be judged, which takes {least}")
+        return image
+
+    def look(self, x: Images, listener: Listener | None = None) -> list[Look]:
+        """Look at images `b 3 h w` in [0,1]. Those larger than a tile are looked at one by one.
+
+        The listener's wish to stop raises KeyboardInterrupt between tiles.
+        """
+        listener = listener or Listener()
         x = x.to(self.original.device, memory_format=torch.channels_last)
         with computing(self.precision, self.original.device):
             if max(x.shape[2:]) <= TILE:
                 found = evidence(self.original, self.hardened, x).cpu()
             else:
-                found = torch.stack([evidence_of_image(self.original, self.hardened, image) for image in x])
+                found = torch.stack([evidence_of_image(self.original, self.hardened, image, listener) for image in x])
                 # Traits are of the whole picture at once, for which the CPU has the room that was asked for.
                 x = x.cpu()
         traits, small = likeness(x).tolist(), [thumbnail(image) for image in x]

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from srlvae.errors import InputError, UnreadableError
 from srlvae.events import Listener
 from srlvae.images import LeftOut, find_images, open_cell, read_rgb
@@ -69,13 +71,16 @@ def look_at_shard(encoders: Encoders, shard: str, listener: Listener, column: st
             names.append(sample.name)
             yield sample
 
+    def picture_of(sample: Sample) -> Image.Image:
+        return encoders.check_size(sample.name, read_rgb(lambda: open_cell(sample.data), sample.name))
+
     try:
         version = version_of(shard)
-        for read in read_ahead(samples(), lambda sample: read_rgb(lambda: open_cell(sample.data), sample.name)):
+        for read in read_ahead(samples(), picture_of):
             if isinstance(read, Unreadable):
                 found[read.number] = FileEvidence(names[read.number], "", None, read.reason)
             if isinstance(read, Pictures):
-                for number, look in zip(read.numbers, encoders.look(read.x), strict=True):
+                for number, look in zip(read.numbers, encoders.look(read.x, listener), strict=True):
                     found[number] = FileEvidence(names[number], "", look)
             listener.at("images", len(found))
     except UnreadableError as error:
