@@ -37,9 +37,10 @@ CSS = """
   .made .icon-button-wrapper { opacity: 0; }
   .made:hover .icon-button-wrapper, .made:focus-within .icon-button-wrapper { opacity: 1; }
 }
-.scanned, .scanned .grid-wrap { min-height: 0 !important; height: auto !important; }
+.scanned, .scanned .grid-wrap { min-height: 0 !important; height: auto !important; max-height: none !important; }
 .scanned .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
 .scanned .caption-label { font-size: 11px; padding: 1px 4px; max-width: 100%; left: auto; }
+@media (min-width: 900px) { .verdicts td:first-child { min-width: 12em; } }
 @media (max-width: 640px) {
   .made label { font-size: 10px; padding: 2px 4px; }
   .made .icon-button-wrapper { display: none; }
@@ -49,7 +50,6 @@ CSS = """
   padding: 6px 10px !important; text-align: left; word-break: normal; overflow-wrap: anywhere;
 }
 .result th, .verdicts th { overflow-wrap: normal; }
-.verdicts td:first-child { min-width: 12em; }
 .verdicts td:nth-child(2) { white-space: nowrap; }
 .result td, .result th, .verdicts td, .verdicts th { border: 1px solid var(--border-color-primary) !important; }
 """
