@@ -17,7 +17,7 @@ from srlvae.bench.cache import Cache
 from srlvae.bench.load_protocol import poisoning_protocol
 from srlvae.bench.poison_defences import ScanFilter, TrainingDefences
 from srlvae.bench.poisoning import doubts_of, poisoning, sheet_name, tunings
-from srlvae.bench.poisons import Poison, Poisons
+from srlvae.bench.poisons import Poison, Poisons, prompt_of
 from srlvae.bench.protocol import ChosenPurifier, Concept, Pair, PoisoningProtocol
 from srlvae.bench.rows import read_rows
 from srlvae.errors import InputError
@@ -76,6 +76,13 @@ def made_of(folder: Path, protocol=PROTOCOL) -> Poisons:
     pipeline = little(small_kl())
     pipelines = {"original": pipeline, "hardened": pipeline.with_vae(small_kl())}
     return Poisons(pipelines, folder, SmallClip(), protocol, Cache(folder.parent / "cache", 2))
+
+
+def test_sources_are_the_spare_photographs_that_clip_finds_most_typical(folder):
+    made = made_of(folder, dataclasses.replace(PROTOCOL, sources=1))
+    spare, clip = made.spare("cat")[:], SmallClip()
+    found = clip.images(spare) @ clip.texts([prompt_of("cat")])[0]
+    assert found[0] != found[1] and torch.equal(made.sources("cat"), spare[[int(found.argmax())]])
 
 
 def nightshade(number: int, made_on: str = "original") -> Poison:

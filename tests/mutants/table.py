@@ -215,10 +215,10 @@ MUTANTS = (
     ),
     Mutant(
         "poison is made from what is least like its concept",
-        "attacks/papers/nightshade.py",
-        "concept).argsort(descending=True)[:count]",
-        "concept).argsort(descending=False)[:count]",
-        "tests/test_pipeline_attacks.py sources",
+        "bench/poisons.py",
+        "concept).argsort(descending=True)",
+        "concept).argsort(descending=False)",
+        "tests/test_poisoning.py typical",
     ),
     Mutant(
         "the worst case is the mildest",
@@ -407,8 +407,8 @@ MUTANTS = (
     Mutant(
         "a resumed hardening begins again",
         "harden/train.py",
-        "return restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})",
-        "return Progress(), {}",
+        "restore(trainer, checkpoint) if checkpoint.exists() else (Progress(), {})",
+        "(Progress(), {})",
         "tests/test_harden.py resumed_run",
     ),
     Mutant(
@@ -420,10 +420,17 @@ MUTANTS = (
     ),
     Mutant(
         "photographs that are set apart are trained on",
-        "harden/crops.py",
+        "harden/apart.py",
         "return torch.stack(found), photographs, order[used:]",
         "return torch.stack(found), photographs, order",
         "tests/test_data.py",
+    ),
+    Mutant(
+        "copies of photographs that are set apart are trained on",
+        "harden/apart.py",
+        "photographs = photographs.without(frozenset(apart))",
+        "photographs = photographs.without(frozenset())",
+        "tests/test_data.py copies",
     ),
     Mutant(
         "crops ignore the seed",
@@ -491,14 +498,14 @@ MUTANTS = (
     ),
     Mutant(
         "fine-tuning encodes by the mean",
-        "finetune/loop.py",
+        "finetune/latents.py",
         "parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(part, draws)))",
         "parts.append(pipeline.vae.to_scaled(pipeline.vae.mean(part)))",
         BY_HAND,
     ),
     Mutant(
         "files are encoded by the mean",
-        "finetune/loop.py",
+        "finetune/latents.py",
         "parts.append(pipeline.vae.to_scaled(pipeline.vae.sample(x, draws)))",
         "parts.append(pipeline.vae.to_scaled(pipeline.vae.mean(x)))",
         BY_HAND,
@@ -528,8 +535,8 @@ MUTANTS = (
     Mutant(
         "images beyond what is like the clean ones need less evidence",
         "scan/calibration.py",
-        "- FURTHER * known.beyond(traits)",
-        "+ FURTHER * known.beyond(traits)",
+        "- FURTHER * beyond",
+        "+ FURTHER * beyond",
         "tests/test_likeness.py unlike evidence",
     ),
     Mutant(
