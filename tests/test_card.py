@@ -13,7 +13,11 @@ from srlvae.harden.push import push
 from srlvae.models.autoencoder import VAE
 from srlvae.models.vae import load_vae
 
-RECORD = {"config": {"steps": 7, "objective": {"closeness": 0.11}}, "scores": {"photographs": 32}}
+RECORD = {
+    "config": {"steps": 7, "objective": {"closeness": 0.11}},
+    "scores": {"photographs": 32, "precision": "bfloat16"},
+    "steps_planned": [7],
+}
 ROWS = [("clean latents", "0.000", "0.110"), ("attacked", "1.353", "0.794")]
 
 
@@ -32,6 +36,8 @@ def test_a_card_has_what_the_hub_reads_and_what_people_want_to_know():
         "| attacked | 1.353 | 0.794 |" in card.text
         and "(before_after.png)" in card.text
         and "by 0.11 of their norm" in card.text
+        and "computed in bfloat16" in card.text
+        and "were planned" not in card.text
     )
     assert "huggingface.co/madebyollin/taesd" in card.text
 

@@ -200,7 +200,7 @@ def test_what_is_unknown_to_a_preset_is_named(words, changes, named):
     ("changes", "named"),
     [
         ({"eps": 8.0}, "write 8/255"),
-        ({"eps": -0.1}, "eps is -0.1"),
+        ({"eps": -0.1}, "eps must lie in .0,1., got -0.1"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"held_out": 0}, "held_out must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),

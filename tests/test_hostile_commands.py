@@ -238,7 +238,8 @@ def test_a_changed_file_in_a_folder_of_results_is_a_sentence_or_made_anew(
     with patience():
         code = run(monkeypatch, *words(command, place, place / "photographs", out))
     said = capsys.readouterr()
-    assert code in (0, 2) and (code == 0 or str(out) in "".join(said.err.split())), (code, said.err)
+    # 3 where some of the photographs are copies of those that hardening sets apart.
+    assert code in (0, 3) or (code == 2 and str(out) in "".join(said.err.split())), (code, said.err)
     assert private.read_text() == PRIVATE and "private word" not in said.out + said.err
 
 

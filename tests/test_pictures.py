@@ -39,6 +39,8 @@ def times(folder) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in folder.glob("*.png") if p.name != "sheet.png"}
 
 
+# The tokens of this pipeline are letters.
+@pytest.mark.filterwarnings("ignore:1 of 2 prompts are longer")
 def test_images_are_those_of_the_pipeline_with_a_sheet_and_a_record(tmp_path, pipeline):
     heard = Heard()
     sheet = generate_files(pipeline, PROMPTS, tmp_path, count=3, steps=2, listener=heard)
