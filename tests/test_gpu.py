@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from conftest import small_kl
+from heard import Heard
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.trace import Trace
 from srlvae.attacks.prepared import PreparedAttack, prepare
 from srlvae.attacks.request import Request
 from srlvae.devices import fast_products
-from srlvae.harden import OBJECTIVES, harden
+from srlvae.harden import OBJECTIVES, Interrupted, harden
 from srlvae.harden.progress import Progress
 from srlvae.models.load import load_pipeline
 from srlvae.models.pipeline import Pipeline
@@ -109,6 +110,17 @@ def test_a_short_hardening_in_half_precision_moves_the_encoder_and_stays_finite(
     hardened = harden(small_kl(), make_photographs(tmp_path / "photographs"), tmp_path / "out", config)
     moved = hardened.mean(photographs().to(hardened.device)).cpu() - small_kl().mean(photographs())
     assert moved.isfinite().all() and moved.abs().max() > 0
+
+
+def test_a_hardening_goes_on_from_its_checkpoint(tmp_path):
+    # The fused optimiser refuses moments in another layout than their weights.
+    photographs = make_photographs(tmp_path / "photographs")
+    with pytest.raises(Interrupted):
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=Heard(stop_at=2))
+    steps = Heard()
+    hardened = harden(small_kl(), photographs, tmp_path / "out", CONFIG, listener=steps)
+    assert steps.numbers == list(range(3, CONFIG.steps + 1))
+    assert all(weight.isfinite().all() for weight in hardened.model.state_dict().values())
 
 
 def test_a_scan_is_that_of_the_cpu():

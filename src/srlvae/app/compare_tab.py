@@ -89,7 +89,7 @@ def _measure(first: VAE, vae: VAE, x: Images, adversarial: Images, doubts: list[
         psnr_clean=psnr(clean, square).item(),
         psnr_attacked=psnr(view, square).item(),
         doubts=doubts,
-        unlike=unlike(first, vae) if alike else ["A and B have latents of other shapes"],
+        unlike=[] if vae is first else unlike(first, vae) if alike else ["A and B have latents of other shapes"],
     )
 
 

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,8 +63,8 @@ class Work:
     def __init__(self, jobs: int = 1):
         (self.gradio,) = need("app", "gradio")
         self.jobs = jobs
-        # Of each session and tab what is under way, which may be several runs.
-        self._stops: dict[tuple[str, str], list[threading.Event]] = defaultdict(list)
+        # What stops each run that is under way, and whose it is: of which session and tab.
+        self._stops: dict[threading.Event, tuple[str, str]] = {}
 
     def bind(self, name: str, function: Callable[..., Any], start: list[Any], stop: Any, inputs: list[Any], outputs: list[Any]):
         """Run `function` when an event of `start` happens, and stop it when the button `stop` is clicked.
@@ -83,9 +82,7 @@ class Work:
         """A function that stops whatever a session has under way, for when its page is closed."""
 
         def leave(request) -> None:
-            for session, name in list(self._stops):
-                if session == request.session_hash:
-                    self._stop(session, name)
+            self._stop(lambda session, _: session == request.session_hash)
 
         leave.__annotations__ = {"request": self.gradio.Request}
         return leave
@@ -94,8 +91,8 @@ class Work:
         progress = self.gradio.Progress()
 
         def run(request, progress=progress, *values):
-            key, stop = (str(request.session_hash), name), threading.Event()
-            self._stops[key].append(stop)
+            stop = threading.Event()
+            self._stops[stop] = str(request.session_hash), name
             try:
                 return function(Watcher(progress, stop), *values)
             except (Exception, KeyboardInterrupt) as error:
@@ -106,9 +103,7 @@ class Work:
                 # Gradio renders the message as HTML, and names of files are anything.
                 raise self.gradio.Error(html.escape(text), title=title, print_exception=False) from None
             finally:
-                self._stops[key].remove(stop)
-                if not self._stops[key]:
-                    self._stops.pop(key, None)
+                del self._stops[stop]
 
         # Gradio finds out by this what to hand over.
         run.__annotations__ = {"request": self.gradio.Request}
@@ -116,15 +111,15 @@ class Work:
 
     def _stopper(self, name: str) -> Callable[..., None]:
         def stop(request) -> None:
-            if self._stop(str(request.session_hash), name):
+            if self._stop(lambda *own: own == (str(request.session_hash), name)):
                 self.gradio.Info(STOPPED)
 
         stop.__annotations__ = {"request": self.gradio.Request}
         return stop
 
-    def _stop(self, session: str, name: str) -> bool:
-        """Stop what a tab of a session has under way. Returns whether there was anything."""
-        events = list(self._stops.get((session, name), []))
+    def _stop(self, is_meant: Callable[[str, str], bool]) -> bool:
+        """Stop what is under way in the sessions and tabs that are meant. Returns whether there was anything."""
+        events = [event for event, own in list(self._stops.items()) if is_meant(*own)]
         for event in events:
             event.set()
         return bool(events)

@@ -72,7 +72,7 @@ def hardening(
 
 def cost_doubts(kept: Sequence[tuple[str, Path]]) -> list[str]:
     """What speaks against comparing the costs of encoders: seconds are those of each run's main process alone."""
-    made_by = {name: read_encoder(path).facts.get("made_by", ALONE) for name, path in kept}
+    made_by = {name: read_encoder(path).facts.get("made_by", ALONE) for name, path in dict(kept).items()}
     return [
         f"{name} was made on {how['device']} by {how['processes']} processes and {how['readers']} readers: its seconds are "
         "those of the main process on the CPU alone"

@@ -131,9 +131,7 @@ class Tuner:
     def leave_out(self, step: int) -> None:
         """Keep gradients that are not finite from the weights, and count the step. Raises InputError if these are too many."""
         self.skipped += 1
-        # A scaler of gradients has to hear of it; without one, nothing may reach the weights.
-        if self.accelerator.scaler is None:
-            self.optimizer.zero_grad()
+        self.accelerator.leave_out(self.optimizer)
         if self.skipped > most_skipped(step):
             raise InputError(f"{self.skipped} of {step + 1} steps had no finite gradient, so nothing is learnt: {ADVICE}")
 

@@ -15,7 +15,7 @@ from srlvae.errors import InputError, UnreadableError
 from srlvae.harden.rows import COPY, MAX_UNREADABLE, HubPhotographs
 from srlvae.harden.shards import open_rows
 from srlvae.harden.stream import StreamPhotographs
-from srlvae.images import LeftOut, digest_of_picture, find_images, image_size, read_picture
+from srlvae.images import LeftOut, digest_of_picture, find_images, image_size, read_content, read_picture
 from srlvae.images.shards import check_one_kind, find_shards
 from srlvae.opened import open_file
 from srlvae.trust.ids import HUB, check_id, is_hub_id
@@ -58,9 +58,10 @@ class FolderPhotographs:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Image.Image:
-        if self.apart and self.digest(index) in self.apart:
+        content = read_content(self.paths[index]) if self.apart else None
+        if content and hashlib.sha256(content).hexdigest() in self.apart:
             raise InputError(COPY)
-        return read_picture(self.paths[index], self.at_least).on_white()
+        return read_picture(self.paths[index], self.at_least, content=content).on_white()
 
     def name(self, index: int) -> str:
         """The path of a photograph."""

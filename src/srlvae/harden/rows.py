@@ -11,6 +11,7 @@ from PIL import Image
 
 from srlvae.errors import InputError
 from srlvae.images import open_cell, read_rgb
+from srlvae.images.boundary import errors_of
 
 # So many unusable images in a row are no accident.
 MAX_UNREADABLE = 100
@@ -33,9 +34,12 @@ class HubPhotographs:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Image.Image:
-        if self.apart and self.digest(index) in self.apart:
+        with errors_of(self.name(index)):
+            cell = self.dataset[index][self.column]
+            copied = bool(self.apart) and digest_of(cell) in self.apart
+        if copied:
             raise InputError(COPY)
-        return read_rgb(lambda: self.decode(self.dataset[index][self.column]), self.name(index))
+        return read_rgb(lambda: self.decode(cell), self.name(index))
 
     def name(self, index: int) -> str:
         """What a photograph is called."""

@@ -193,9 +193,7 @@ class Trainer:
             losses[name] = losses.get(name, 0.0) + share * value
         if norm is not None and not math.isfinite(values[-1]):
             progress.steps_skipped += 1
-            # A scaler of gradients has to hear of it; without one, nothing may reach the weights.
-            if self.accelerator.scaler is None:
-                self.optimizer.zero_grad()
+            self.accelerator.leave_out(self.optimizer)
         self.accelerator.step(self.optimizer)
         self.optimizer.zero_grad()
         if progress.steps_skipped > most_skipped(progress.step):

@@ -50,6 +50,12 @@ class MixedAccelerator:
             self.scaler.unscale_(optimizer)
         return self.processes.clip_grad_norm_(parameters, largest)
 
+    def leave_out(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep gradients that are not finite from the weights in the step that comes."""
+        # A scaler leaves the step out by itself, and has to see them.
+        if self.scaler is None:
+            optimizer.zero_grad()
+
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the optimiser's step. float16's scaler leaves out a step whose gradients are not finite."""
         if self.scaler:
