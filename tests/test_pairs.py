@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from conftest import SHARED, small_kl, small_tiny
 from heard import Heard
@@ -17,6 +18,17 @@ def test_a_vae_and_what_hardening_made_of_it_differ_in_nothing_else():
     assert differences(small_kl(), hardened_twin()) == []
     assert differences(small_kl(), small_kl()) == ["the two VAEs are one and the same"]
     assert differences(load_vae("tiny"), load_vae("tiny-srl")) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_decoder_that_was_saved_in_half_precision_is_the_same_one(tmp_path, dtype):
+    small_kl().model.to(dtype).save_pretrained(tmp_path)
+    rounded = load_vae(tmp_path)
+    assert not torch.equal(rounded.model.decoder.conv_in.weight, small_kl().model.decoder.conv_in.weight)
+    assert differences(rounded, hardened_twin()) == []
+    with torch.no_grad():
+        rounded.model.decoder.conv_in.weight[0, 0, 0, 0] += 0.01
+    assert len(differences(rounded, hardened_twin())) == 1
 
 
 def test_latents_of_another_kind_are_named_with_their_cosine():
