@@ -1,6 +1,6 @@
 r"""Put what `srlvae harden` made into the package: on a bundled base as a whole VAE, on any other as an encoder file.
 
-    srlvae harden madebyollin/taesd --preset cpu --closeness 0.11 --batch-size 64 --steps 10000 \
+    srlvae harden madebyollin/taesd --resolution 96 --batch-size 64 --steps 10000 \
         --images photographs --out runs/taesd-srl
     python recipes/encoders.py --run runs/taesd-srl --base madebyollin/taesd
 

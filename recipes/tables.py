@@ -32,6 +32,7 @@ from srlvae.report.poisoning import counts_table, curves, defences_table, larges
 from srlvae.report.rows import Table
 from srlvae.report.scan_tables import handled_table, kinds_table, knowing_table, scan_table
 from srlvae.report.speed import billion_table, gpu_table, growth_table, speed_table
+from srlvae.report.sweep import sweep_table
 from srlvae.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +99,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "overview": overview,
     "hardening": alone(hardening_table),
     "hardening-costs": alone(cost_shares_table),
+    "sweep": alone(sweep_table),
     "attacks": alone(attacks_table),
     "editing": alone(summary_table),
     "white-box": alone(white_box_table),

@@ -142,9 +142,10 @@ def test_a_wrong_setting_of_hardening_is_named(tmp_path, text, named):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_within_its_ranges(name, objective):
-    chosen, closeness = OBJECTIVES[objective], PRESETS[name].objective.closeness
-    # Ablations that bound clean latents are compared at the preset's bound.
-    assert preset(name, objective).objective == dataclasses.replace(chosen, closeness=closeness if chosen.closeness else 0.0)
+    chosen, own = OBJECTIVES[objective], PRESETS[name].objective
+    # Ablations that bound clean latents are compared at the preset's bound and radii.
+    taken = {"closeness": own.closeness, "ramp": own.ramp} if chosen.closeness else {}
+    assert preset(name, objective).objective == dataclasses.replace(chosen, **taken)
 
 
 def test_a_preset_takes_single_changes_and_stays_as_it_was():
