@@ -145,7 +145,8 @@ def main(
     table = json.loads(result.read_text()) if result.exists() else {"rows": {}}
     table |= {"vae": original.fingerprint(), "steps": steps, "photographs": len(x), "versions": environment()}
     budget = steps * cost_of_step(vae, Subset(images, held_out=False), out / "probe", BASE)
-    for name, config in (ROWS | dict.fromkeys(FEW, BASE)).items():
+    rows = ROWS | dict.fromkeys(FEW, BASE)
+    for name, config in rows.items():
         if name in table["rows"] or (only and name not in only):
             continue
         training = Subset(images, held_out=False, only=FEW.get(name))
@@ -155,6 +156,7 @@ def main(
         found = scored(harden(vae, training, folder, config))
         table["original"] = found["original"]
         table["rows"][name] = {"config": dataclasses.asdict(config), "scores": found["hardened"]}
+        table["rows"] = {name: table["rows"][name] for name in rows if name in table["rows"]}
         write_json(result, table)
         print(f"{name}: {afforded} steps", flush=True)
     print(markdown(sweep_table(table)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "recipes"
 NAMES = sorted(path.stem for path in RECIPES.glob("*.py"))
 
 
@@ -37,3 +40,12 @@ def test_what_a_recipe_imports_is_there(name, load):
 def test_every_row_of_the_sweep_is_a_setting_of_its_own(load):
     rows = load("sweep").ROWS
     assert len({repr(config.check()) for config in rows.values()}) == len(rows)
+
+
+def test_the_published_sweep_has_the_rows_of_the_recipe(load):
+    recipe = load("sweep")
+    settings = {name: asdict(config)["objective"] for name, config in recipe.ROWS.items()}
+    published = json.loads((ROOT / "results/sweep-taesd.json").read_text())["rows"]
+    assert list(published) == [*recipe.ROWS, *recipe.FEW]
+    for name, run in published.items():
+        assert run["config"]["objective"] == json.loads(json.dumps(settings.get(name, settings["srl"])))
