@@ -35,7 +35,6 @@ from srlvae.report.sweep import sweep_table
 from srlvae.report.tables import markdown
 
 
-
 def ramped(config: HardenConfig) -> HardenConfig:
     """With radii that grow over half of the run, where clean latents are bounded."""
     objective = config.objective
