@@ -16,7 +16,7 @@ from srlvae.models.vae import load_vae
 from srlvae.report.page import write_report
 from srlvae.runs import claim
 
-# Photographs in the package itself, no download; each in the public domain or CC0 (scikit-image's data/README.txt).
+# Photographs in scikit-image's package itself, no download; its docstrings of skimage.data say whose they are.
 TRAIN = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png")
 TEST = ("astronaut.png", "chelsea.png")
 TILE_TRAIN, TILE_TEST = 192, 128
