@@ -117,6 +117,7 @@ def test_a_file_says_nothing_of_where_the_model_came_from(tmp_path, vae):
         (small_kl, "onnx", {}, "no layout 'onnx'"),
         (small_kl, "ldm", {"variant": "fp16"}, "leave it out"),
         (small_kl, "diffusers", {"name": "taesd"}, "leave it out"),
+        *((small_kl, "diffusers", {"variant": word}, "begins with a letter") for word in ("8bit", "half-precision", "../up")),
         (small_tiny, "taesd", {"name": "taef1"}, "choose one of taesd, taesdxl"),
     ],
 )

@@ -285,3 +285,13 @@ def test_inpainting_ends_with_the_latents_of_what_is_kept(x):
     kept, repainted = (inpaint(pipeline, x, m, conditioning, noise, settings) for m in (mask, mask + 1))
     torch.testing.assert_close(kept, vae.decode(vae.mean(x)), rtol=1e-4, atol=1e-5)
     assert (repainted - kept).abs().mean() > 0.01
+
+
+def test_a_value_that_rounding_left_below_zero_changes_no_edit(photographs):
+    x = photographs.clone()
+    x[0, 0, 0, 0] = 0
+    below = x.clone()
+    below[0, 0, 0, 0] = -5e-7
+    pipeline = sd15(small_kl())
+    edits = [pipeline.edit(image, PROMPTS, generators(0, range(2)), steps=4) for image in (x, below)]
+    assert torch.equal(*edits)

@@ -201,7 +201,8 @@ class Pipeline:
         kind = library.StableDiffusionXLImg2ImgPipeline if self.is_xl else library.StableDiffusionImg2ImgPipeline
         self.vae.check_size(*check_images(x).shape[-2:])
         steps_run(steps, strength)
-        options = {"image": x, "strength": strength, "num_inference_steps": steps, "guidance_scale": guidance}
+        # diffusers takes a tensor with any value below 0, which rounding may leave, for one on [-1,1].
+        options = {"image": x.clamp(0, 1), "strength": strength, "num_inference_steps": steps, "guidance_scale": guidance}
         if stepped:
             options["callback_on_step_end"] = lambda pipe, number, t, tensors: (stepped(number + 1), tensors)[1]
         return self._call(kind, prompts, generators, **options)

@@ -11,8 +11,10 @@ from srlvae.errors import InputError
 WEIGHTS_NAME = "diffusion_pytorch_model"
 # Tried on the hub where a repository has no weights in full precision.
 VARIANTS = ("fp16", "bf16")
+# What a variant may be called.
+VARIANT = r"[a-zA-Z]\w*"
 # A variant stands before or behind the number of a shard, by the version of diffusers that wrote it.
-_NAME = re.compile(r"\w+(-\d+-of-\d+)?(\.(?P<variant>[a-zA-Z]\w*))?(-\d+-of-\d+)?\.(safetensors|bin)")
+_NAME = re.compile(rf"\w+(-\d+-of-\d+)?(\.(?P<variant>{VARIANT}))?(-\d+-of-\d+)?\.(safetensors|bin)")
 # Those of transformers go by other names, in the folders of text encoders.
 _MODELS = (WEIGHTS_NAME, "model", "pytorch_model")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from srlvae.models.autoencoder import VAE
 from srlvae.models.formats.layouts import State, to_ldm, to_taesd
 from srlvae.models.formats.single import CONFIG
 from srlvae.models.formats.taesd import HALVES, PAIRS
+from srlvae.models.variants import VARIANT
 from srlvae.runs import check_free
 
 LAYOUTS = ("ldm", "diffusers", "taesd")
@@ -51,6 +53,8 @@ def export(
         raise unknown("no layout", to, LAYOUTS)
     if variant and to != "diffusers":
         raise InputError(f"a variant ({variant}) is only for --to diffusers, not for {to}; leave it out")
+    if variant and not re.fullmatch(VARIANT, variant):
+        raise InputError(f"a variant begins with a letter and has only letters, digits and _, such as fp16; got {variant!r}")
     if name and to != "taesd":
         raise InputError(f"a name ({name}) is only for --to taesd, not for {to}; leave it out")
     if to == "diffusers":
