@@ -519,6 +519,10 @@ def test_a_budget_outside_0_to_1_or_below_a_level_is_refused(eps, message, folde
         run(folder, vae, eps=eps)
 
 
+def test_a_root_mean_square_below_a_level_is_a_budget():
+    assert Request("dct-shield", eps=0.5 / 255).eps == 0.5 / 255
+
+
 def test_a_picture_named_as_the_contact_sheet_is_refused(tmp_path, vae):
     source = save_noise(tmp_path / "sheet.jpg", 16, 16)
     with pytest.raises(InputError, match="would be overwritten by the contact sheet"):

@@ -282,6 +282,13 @@ def test_captions_stand_above_the_columns(x):
     assert (grid[:, :-40, :40] < 0.5).any() and (grid[:, :-40, 40:] < 0.5).any()
 
 
+@pytest.mark.parametrize("level", [2**30, 100, -5])
+def test_grey_of_32_bits_is_refused_as_nothing_says_what_is_white(tmp_path, level):
+    Image.new("I", (4, 4), level).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="32-bit grey pixels; save it with 8 or 16 bits"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_float_pixels_are_refused_and_not_read_as_black(tmp_path):
     Image.new("F", (4, 4), 0.5).save(tmp_path / "a.tif")
     with pytest.raises(InputError, match="float pixels"):

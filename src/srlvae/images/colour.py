@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from srlvae.files import shown
 
@@ -21,11 +21,13 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
     """Convert a picture to 8-bit sRGB.
 
     Returns the picture in mode RGB, not laid on anything; its alpha channel in mode L, or None if it has none; remarks on what
-    was converted; and remarks on what was not. Raises ValueError for 32-bit float pixels.
+    was converted; and remarks on what was not. Raises ValueError for 32-bit pixels.
     """
     profile, remarks = image.info.get("icc_profile"), []
     if image.mode == "F":  # Pillow would cut off the fractions, and floats have no agreed white
         raise ValueError("32-bit float pixels; save it with 8 or 16 bits")
+    if image.mode == "I" and _has_32_bits(image):  # nothing says which of their levels is white
+        raise ValueError("32-bit grey pixels; save it with 8 or 16 bits")
     level = image.info.get("transparency") if image.mode.startswith("I") else None
     clear = None if level is None else Image.fromarray(np.where(np.asarray(image) == level, 0, 255).astype(np.uint8))
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it to white
@@ -41,6 +43,13 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
         said = f"its colour profile, which cannot be used ({shown(error):.200}); read as sRGB"
         return image.convert("RGB"), alpha, remarks, [said]
     return converted, alpha, remarks + ([f"colours converted from {name} to sRGB"] if name else []), []
+
+
+def _has_32_bits(image: Image.Image) -> bool:
+    """Whether a picture in mode I, which Pillow uses for 16 bits too, has more: by its file if that is a TIFF, or its levels."""
+    bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))
+    low, high = image.getextrema()
+    return max(bits) > 16 or low < 0 or high > 65535
 
 
 def on_white(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
