@@ -46,10 +46,10 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
 
 
 def _has_32_bits(image: Image.Image) -> bool:
-    """Whether a picture in mode I, which Pillow uses for 16 bits too, has more: by its file if that is a TIFF, or its levels."""
+    """Whether a picture in mode I, which is Pillow's for 16 bits too, has more: by its file if that is a TIFF, or its levels."""
     bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))
-    low, high = image.getextrema()
-    return max(bits) > 16 or low < 0 or high > 65535
+    levels = np.asarray(image)
+    return max(bits) > 16 or bool(((levels < 0) | (levels > 65535)).any())
 
 
 def on_white(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
