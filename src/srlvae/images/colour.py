@@ -46,7 +46,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
 
 
 def _has_32_bits(image: Image.Image) -> bool:
-    """Whether a picture in mode I, which is Pillow's for 16 bits too, has more: by its file if that is a TIFF, or its levels."""
+    """Whether a picture in mode I, also Pillow's for 16 bits, has more: by its file if that is a TIFF, or by its levels."""
     bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))
     levels = np.asarray(image)
     return max(bits) > 16 or bool(((levels < 0) | (levels > 65535)).any())
