@@ -44,8 +44,10 @@ def test_every_row_of_the_sweep_is_a_setting_of_its_own(load):
 
 def test_the_published_sweep_has_the_rows_of_the_recipe(load):
     recipe = load("sweep")
-    settings = {name: asdict(config)["objective"] for name, config in recipe.ROWS.items()}
+    settings = json.loads(json.dumps({name: asdict(config) for name, config in recipe.ROWS.items()}))
     published = json.loads((ROOT / "results/sweep-taesd.json").read_text())["rows"]
     assert list(published) == [*recipe.ROWS, *recipe.FEW]
     for name, run in published.items():
-        assert run["config"]["objective"] == json.loads(json.dumps(settings.get(name, settings["srl"])))
+        # These three follow from the operations that a row gets.
+        own = {key: run["config"][key] for key in ("steps", "checkpoint_every", "held_out")}
+        assert run["config"] == settings.get(name, settings["srl"]) | own
