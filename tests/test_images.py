@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
 
 from srlvae.errors import InputError
 from srlvae.images import (
@@ -282,9 +282,12 @@ def test_captions_stand_above_the_columns(x):
     assert (grid[:, :-40, :40] < 0.5).any() and (grid[:, :-40, 40:] < 0.5).any()
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("level", [2**30, 100, -5])
-def test_grey_of_32_bits_is_refused_as_nothing_says_what_is_white(tmp_path, level):
-    Image.new("I", (4, 4), level).save(tmp_path / "a.tif")
+def test_grey_of_32_bits_is_refused_as_nothing_says_what_is_white(tmp_path, level, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("I", (4, 4), level).save(tmp_path / "a.tif", exif=exif)
     with pytest.raises(InputError, match="32-bit grey pixels; save it with 8 or 16 bits"):
         read_image(tmp_path / "a.tif")
 

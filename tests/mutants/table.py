@@ -47,8 +47,8 @@ MUTANTS = (
     Mutant(
         "pictures are not turned upright",
         "images/read.py",
-        "upright = ImageOps.exif_transpose(image)",
-        "upright = image",
+        "ImageOps.exif_transpose(image, in_place=True)",
+        "pass",
         "tests/test_images.py tests/test_carried.py",
     ),
     Mutant(

@@ -152,10 +152,9 @@ def _decode(image: Image.Image) -> Picture:
     orientation, remark = _orientation(image)
     image.load()
     carried, broken = _carried(image)
-    upright = image
     if orientation > 1:
-        upright = ImageOps.exif_transpose(image)
-    rgb, alpha, converted, unused = to_srgb(upright)
+        ImageOps.exif_transpose(image, in_place=True)
+    rgb, alpha, converted, unused = to_srgb(image)
     turned = ["turned upright"] if orientation > 1 else []
     return Picture(rgb, alpha, carried, (*turned, *cut, *converted), (*lost, *remark, *broken, *unused))
 
