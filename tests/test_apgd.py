@@ -161,7 +161,7 @@ def test_a_failing_attack_is_doubted_image_by_image():
     trace = watched([[1.0, 2.0, 1.0], [2.0, 1.0, np.nan], [3.0, 0.5, 0.1]], gradient)
     stuck, flat, broken = trace.doubts(3)
     assert stuck == ["the objective did not improve with the steps"]
-    assert flat == ["67% of the gradient is zero"] and broken == ["the objective is not finite"]
+    assert flat == ["67% of the gradient is zero or not finite"] and broken == ["the objective is not finite"]
     assert trace.ends(0) == [1.0, 3.0]
 
 
@@ -173,6 +173,21 @@ def test_of_several_starts_each_is_compared_with_itself():
     assert trace.doubts(1) == [["the objective did not improve with the steps"]]
     trace.starts = 2
     assert trace.doubts(1) == [[]] and trace.ends(0) == [5.0, 2.0] and trace.fell_at_last(0) == pytest.approx(1 / 3)
+
+
+def test_a_gradient_that_is_not_finite_is_doubted():
+    gradient = torch.ones(1, 3, 4, 4)
+    gradient[:, :, 1:] = np.nan
+    assert watched([[2.0], [1.0]], gradient).doubts(1) == [["75% of the gradient is zero or not finite"]]
+
+
+def test_a_step_whose_objective_does_not_compare_is_counted_alone():
+    told = []
+    trace = Trace(lambda step, objective: told.append((step, objective)))
+    for value in (None, torch.tensor([2.0]), torch.tensor([1.0]), None):
+        trace(value, None)
+    assert told == [(1, None), (2, 2.0), (3, 1.0), (4, None)]
+    assert trace.ends(0) == [2.0, 1.0] and trace.doubts(1) == [[]]
 
 
 def test_a_run_of_one_step_says_nothing():

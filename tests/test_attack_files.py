@@ -287,6 +287,42 @@ def test_a_listener_hears_of_images_made_or_found_and_of_steps(folder, vae):
     assert again.bars == {"images": heard.bars["images"]}
 
 
+@pytest.mark.parametrize(("name", "steps"), [("worst-case", 10), ("blurguard", 3)])
+def test_the_bar_counts_all_steps_of_an_attack_in_several_parts(name, steps, tmp_path, vae):
+    if name == "blurguard":
+        pytest.importorskip("skimage")
+    heard, per = Heard(), {"worst-case": 2, "blurguard": 3}[name]
+    attacked(name, save_noise(tmp_path / "a.png", 32, 32), tmp_path / "out", vae, steps=per, listener=heard)
+    assert heard.bars["steps"] == [(number, steps) for number in range(1, steps + 1)]
+
+
+def test_a_stop_is_heard_in_the_last_attack_of_several(tmp_path, vae):
+    heard = Heard(stop_at=9)
+    with pytest.raises(KeyboardInterrupt):
+        attacked("worst-case", save_noise(tmp_path / "a.png", 16, 16), tmp_path / "out", vae, steps=2, listener=heard)
+    assert heard.bars["steps"][-1] == (9, 10)
+
+
+def test_images_between_grey_levels_are_attacked_from_the_nearest(vae):
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    whole = (x * 255).round() / 255
+    for name, eps in (("latent", 4 / 255), ("blurguard", 2 / 255)):
+        if name == "blurguard":
+            pytest.importorskip("skimage")
+        attack = prepare(Request(name, eps=eps, steps=3), vae)
+        found = attack.perturb(x, ["a", "b"])
+        assert torch.equal(found, attack.perturb(whole, ["a", "b"]))
+        assert (found - whole).abs().max() <= eps + 1e-6 and torch.equal(found, (found * 255).round() / 255)
+
+
+def test_a_network_without_feature_maps_measures_no_budget(tmp_path, monkeypatch):
+    network = RandomFeatures()
+    monkeypatch.setattr(network, "gives_columns", False)
+    monkeypatch.setattr("srlvae.attacks.prepared.load_features", lambda name: network)
+    with pytest.raises(InputError, match="gives no feature maps"):
+        prepare(Request("glaze", features="inception"), sd15(small_kl()))
+
+
 def test_a_listener_stops_a_run_and_what_is_done_is_kept(folder, vae):
     class Stopping(Heard):
         def should_stop(self) -> bool:
@@ -429,7 +465,7 @@ def test_a_run_without_a_gradient_says_so(tmp_path, vae, monkeypatch):
 
     monkeypatch.setattr("srlvae.attacks.papers.latent.latent", flat)
     (record,) = attacked("latent", source, tmp_path / "out", vae, steps=4)
-    assert record["doubts"] == ["the objective did not improve with the steps", "100% of the gradient is zero"]
+    assert record["doubts"] == ["the objective did not improve with the steps", "100% of the gradient is zero or not finite"]
 
 
 # --- what is refused

@@ -55,6 +55,14 @@ def test_a_table_too_wide_for_the_terminal_is_a_list(capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines() == ["photoguard", "  measured in words: 1.0"]
 
 
+def test_names_in_a_table_are_printed_as_they_are(capsys, monkeypatch):
+    for width in (60, 10):
+        monkeypatch.setattr(shared.console, "width", width)
+        shared.show_table(["run", "steps of [x]"], [["srl[v2]", "100 [/b]"]])
+        said = capsys.readouterr().out
+        assert "srl[v2]" in said and "100 [/b]" in said and "[x]" in said
+
+
 def test_a_signal_asks_for_a_stop_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
     with Bars(Console(file=io.StringIO())) as bars:

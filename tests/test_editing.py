@@ -446,8 +446,14 @@ def test_images_behind_a_purifier_with_a_pipeline_of_its_own_are_kept(pipeline, 
     assert torch.equal(Purifiers(pipeline).images(chosen, *given).images, found.images)
     elsewhere = dataclasses.replace(chosen, source=str(tmp_path / "other"))
     pixel().save_pretrained(tmp_path / "other")
+    assert Purifiers(pipeline).images(elsewhere, *given).keys == found.keys
+    other = pixel()
+    with torch.no_grad():
+        other.unet.conv_in.bias.add_(1)
+    # In the very place of the first.
+    other.save_pretrained(tmp_path / "ddpm")
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        Purifiers(pipeline).images(elsewhere, *given)
+        Purifiers(pipeline).images(chosen, *given)
 
 
 def test_a_record_is_made_once_and_read_back(tmp_path):

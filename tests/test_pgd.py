@@ -589,9 +589,16 @@ POSTERIOR_OF_TWO = [(0.0, 0.0), (0.3, -2.0)]
 def test_posterior_collapse_is_its_formula_on_numbers(mean, log_variance, variance, sign, vae, x, monkeypatch):
     numbers = torch.full((2, 4, 8, 8), mean), torch.full((2, 4, 8, 8), log_variance)
     monkeypatch.setattr(vae, "posterior", lambda images: numbers)
-    expected = sign * 256 * 0.5 * (-log_variance - 1 + (mean**2 + np.exp(log_variance)) / variance)
+    expected = sign * 256 * 0.5 * (mean**2 + np.exp(log_variance) - variance * (log_variance + 1))
     # Sums of 256 numbers in float32.
     assert divergence_objective(vae, variance, sign)(x).tolist() == pytest.approx([expected] * 2, rel=1e-5)
+
+
+def test_the_gradient_of_a_narrow_prior_fits_into_float16(vae, x):
+    objective = divergence_objective(vae, 1e-8, 1)
+    with torch.autocast("cpu", torch.float16):
+        _, gradient = Loop().slope(objective, x)
+    assert gradient.isfinite().all() and (gradient != 0).float().mean() > 0.9
 
 
 def test_the_layers_of_an_encoder_are_named_and_chosen(vae, x, attacked):

@@ -56,6 +56,12 @@ def test_images_are_those_of_the_pipeline_with_a_sheet_and_a_record(tmp_path, pi
     assert record["prompts"] == PROMPTS and record["vae"] == pipeline.vae.fingerprint()
 
 
+def test_the_sheet_shows_a_few_of_many(tmp_path, pipeline):
+    sheet = generate_files(pipeline, PROMPTS[:1], tmp_path, count=10, steps=1)
+    _, height, width = read_image(sheet).shape
+    assert len(times(tmp_path)) == 10 and 8 * SIZE < width < 10 * SIZE and height < 2 * SIZE
+
+
 def test_what_is_there_is_kept_and_other_settings_are_refused(tmp_path, pipeline):
     generate_files(pipeline, PROMPTS[:1], tmp_path, count=2, steps=2)
     before = times(tmp_path)

@@ -7,7 +7,7 @@ import dataclasses
 import diffusers
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, T5Config, T5EncoderModel
 
@@ -20,9 +20,9 @@ from srlvae.metrics.pairwise import psnr
 from srlvae.purify import PURIFIERS, autoencoder
 from srlvae.purify.cost import counted_passes, measure_cost, peak_memory
 from srlvae.purify.latent_diffusion import one_step, tiled_sdedit
-from srlvae.purify.load import load_model
+from srlvae.purify.load import identity, load_model
 from srlvae.purify.pixel_diffusion import noisy_upscaling
-from srlvae.purify.remover import Remover, load_remover, remove, save_remover
+from srlvae.purify.remover import KIND, Remover, load_remover, remove, save_remover
 from srlvae.purify.remover_training import RemoverConfig, remover_loss, train_remover
 from srlvae.purify.signal import adverse_cleaner, jpeg, noise, resize
 from srlvae.rng import generators, normal_like
@@ -184,6 +184,16 @@ def test_one_step_is_the_step_of_diffusers_to_the_clean_latent(kind, large):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
+def test_one_step_refuses_times_that_leave_nothing_or_do_not_exist(large):
+    pipeline = sd15(small_kl())
+    for t in (1000, 5000):
+        with pytest.raises(InputError, match="times 0 to 999"):
+            one_step(large, generators=generators(0, [0, 1]), pipeline=pipeline, t=t)
+    pipeline.pipe.scheduler = diffusers.DDPMScheduler(rescale_betas_zero_snr=True)
+    with pytest.raises(InputError, match="leaves nothing of the image"):
+        one_step(large, generators=generators(0, [0, 1]), pipeline=pipeline, t=999)
+
+
 def test_one_step_costs_one_pass_through_each_network(large):
     pipeline = sd15(small_kl())
     with counted_passes({"unet": pipeline.pipe.unet, "encoder": pipeline.pipe.vae.encoder}) as passes:
@@ -203,6 +213,43 @@ def pairs(large) -> tuple[torch.Tensor, list[torch.Tensor]]:
     stripes = torch.tensor([[1.0, -1.0]]).repeat(SIZE, SIZE // 2) * 8 / 255
     clean = 0.1 + 0.8 * large
     return clean, [clean + board, clean + stripes]
+
+
+def test_a_broken_remover_is_refused(tmp_path):
+    save_remover(small_remover(), tmp_path / "whole")
+    whole = load_file(tmp_path / "whole")
+    nan = {name: torch.full_like(tensor, torch.nan) for name, tensor in whole.items()}
+    shape = '{"width": 8, "depth": 2}'
+    for tensors, said, reason in (
+        (whole, '{"width": 9, "depth": 2}', "do not have the shape"),
+        (whole, '{"breadth": 8}', "do not have the shape"),
+        (whole, "eight", "do not have the shape"),
+        (whole, None, "do not have the shape"),
+        ({}, shape, "do not have the shape"),
+        (nan, shape, "not finite"),
+    ):
+        save_file(tensors, tmp_path / "broken", {"kind": KIND, **({} if said is None else {"shape": said})})
+        with pytest.raises(InputError, match=reason):
+            load_remover(tmp_path / "broken")
+
+
+def test_a_models_identity_is_that_of_its_weights_and_schedule(tmp_path):
+    one, other = small_remover(), small_remover()
+    assert identity(one) == identity(other)
+    with torch.no_grad():
+        other.leave.weight[0, 0, 0, 0] += 1
+    assert identity(one) != identity(other)
+    pipeline = pixel()
+    pipeline.save_pretrained(tmp_path / "model")
+    before = identity(load_model("pixel", str(tmp_path / "model")))
+    assert before == identity(pipeline)
+    rescheduled = type(pipeline)(pipeline.unet, type(pipeline.scheduler).from_config(pipeline.scheduler.config, beta_end=0.03))
+    rescheduled.save_pretrained(tmp_path / "model")
+    assert identity(load_model("pixel", str(tmp_path / "model"))) != before
+    with torch.no_grad():
+        next(pipeline.unet.parameters()).view(-1)[0] += 1
+    pipeline.save_pretrained(tmp_path / "model")
+    assert identity(load_model("pixel", str(tmp_path / "model"))) != before
 
 
 def test_the_loss_of_a_remover_is_its_formula(large):

@@ -160,7 +160,9 @@ def test_the_fitted_widths_leave_the_spectrum_nearer_to_the_pictures():
         noise = (normal_like(image[None], generators(9, [0]))[0] / 2).clamp(-EPS, EPS)
         return spectral_change(image, (image + blur(noise, widths, regions)).clamp(0, 1))
 
-    fitted = fit_widths(image, regions, EPS, 50, generators(0, [0])[0])
+    steps = []
+    (fitted,) = fit_widths(image[None], [regions], EPS, 50, generators(0, [0]), lambda: steps.append(1))
+    assert len(steps) == 50
     assert change(fitted) < 0.8 * change(torch.ones(len(regions))) and (fitted > 1).all()
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from diffusers import AutoencoderDC
 from scipy.stats import binom
 
 from conftest import small_kl, small_tiny
@@ -18,6 +19,7 @@ from srlvae.bench.rows import as_data, read_rows
 from srlvae.errors import InputError
 from srlvae.harden.trainer import Trainer
 from srlvae.images import write_image
+from srlvae.models.vae import VAE
 from srlvae.report.speed import billion_table, gpu_table, growth_table, speed_table
 from srlvae.speed import PARTS, SpeedSettings, attacks, metrics, speed
 from srlvae.speed.hardening import hardening_works
@@ -103,6 +105,24 @@ def test_attacks_are_timed_in_batches_one_by_one_and_as_published(x):
         made = [torch.as_tensor(run()) for run in work.ways.values()]
         assert all(one.shape == x.shape and not torch.equal(one, x) for one in made)
         assert torch.allclose(made[0], made[1], atol=1e-5)
+
+
+def test_attacks_on_any_size_and_on_encoders_whose_output_has_another_name_are_timed():
+    model = AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=8,
+        encoder_block_types=("ResBlock",) * 2,
+        decoder_block_types=("ResBlock",) * 2,
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+    )
+    for work in attacks.attack_works(VAE(model.eval().requires_grad_(False)), torch.rand(2, 3, 17, 18), steps=1):
+        shapes = {way().shape for way in work.ways.values()}
+        assert len(shapes) == 1
 
 
 def test_steps_of_hardening_go_on_from_turn_to_turn(monkeypatch):

@@ -348,11 +348,23 @@ def test_a_hostile_judge_is_refused(about, tmp_path):
         load_judge(tmp_path)
 
 
+def test_a_judge_has_the_size_that_its_folder_says(tmp_path):
+    save_file({"weight": torch.zeros(2, 1280), "bias": torch.zeros(2)}, tmp_path / "judge.safetensors")
+    about = '{"concepts": ["a", "b"], "features": "efficientnet-lite0", "size": %s}'
+    (tmp_path / "judge.json").write_text(about % 64)
+    assert load_judge(tmp_path).size == 64
+    for size in ("0", '"64"', "1e9"):
+        (tmp_path / "judge.json").write_text(about % size)
+        with pytest.raises(InputError, match="size must be a whole number"):
+            load_judge(tmp_path)
+
+
 def test_a_judge_with_other_weights_is_refused(tmp_path):
     (tmp_path / "judge.json").write_text('{"concepts": ["a", "b"], "features": "efficientnet-lite0"}')
-    for weight in (torch.zeros(3, 4), torch.full((2, 4), float("nan"))):
+    wide = 1280
+    for weight in (torch.zeros(3, wide), torch.zeros(2, 4), torch.zeros(2), torch.full((2, wide), float("nan"))):
         save_file({"weight": weight, "bias": torch.zeros(2)}, tmp_path / "judge.safetensors")
-        with pytest.raises(InputError, match="not finite, or not of its 2 concepts"):
+        with pytest.raises(InputError, match="not finite, or not of its 2 concepts and 1280 features"):
             load_judge(tmp_path)
     (tmp_path / "judge.safetensors").write_bytes(pickle.dumps(Canary()))
     with pytest.raises(InputError, match="cannot read the judge"):

@@ -36,8 +36,8 @@ BATCH = 8
 RECORD = "pictures.json"
 # Where the pipeline lies; its weights and settings are in the record, too.
 FREE = ("pipeline",)
-# How many edits the contact sheet shows.
-ROWS = 12
+# How many edits, or images of how many prompts, the contact sheet shows, and how many of a prompt.
+ROWS, COLUMNS = 12, 8
 
 
 @holds("out")
@@ -52,7 +52,7 @@ def generate_files(
     seed: int = 0,
     listener: Listener | None = None,
 ) -> Path:
-    """Write `count` images of every prompt to `out` and return the contact sheet, which has one row for each prompt.
+    """Write `count` images of every prompt to `out`, and return the contact sheet: the first of them, a row a prompt.
 
     Image i of every prompt starts from the noise of (seed, i). Images that exist already are not made again. Images that the
     pipeline's safety checker blacks out are left out, told to the listener and listed in `out`. The listener also hears of each
@@ -80,7 +80,8 @@ def generate_files(
                         write_image(paths[i], image)
                 left_out.listener.at("images", j * count + part[-1] + 1, total)
                 left_out.listener.check()
-            rows.append([path if path.exists() else None for path in paths])
+            if len(rows) < ROWS:
+                rows.append([path if path.exists() else None for path in paths[:COLUMNS]])
         left_out.check_left(total - len(left_out.files))
     finally:
         left_out.write(out)

@@ -42,6 +42,7 @@ class Attack:
     - passes: the cost of a step, in forward and backward passes of E the encoder, D the decoder, U the UNet (at twice the batch
       under guidance) and P the perceptual network.
     - alone: networks are held for each image, so the images of a batch are attacked one after another.
+    - searches: how many attacks it consists of, which run one after another.
     - restarts: the attack takes several random starts and keeps the best. An objective that draws anew at every call cannot.
     - posterior: the attack aims at the log-variance, too, so the VAE must have one.
     - prompted_target: the prompt only says what the target shows, so that there is none beside a target picture.
@@ -54,6 +55,7 @@ class Attack:
     passes: str
     presets: Mapping[str, Preset]
     alone: bool = False
+    searches: int = 1
     restarts: bool = False
     posterior: bool = False
     prompted_target: bool = False

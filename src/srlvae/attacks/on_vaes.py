@@ -155,6 +155,7 @@ ON_VAES: dict[str, Attack] = {
         "vae",
         "5 E + 2 D",
         {"default": Preset(Ball(15 / 255, 60, 2 / 255), "the largest budget of SRL-VAE's tables")},
+        searches=5,
         restarts=True,
     ),
 }

@@ -34,12 +34,14 @@ def prepare(request: Request, model: VAE | Pipeline) -> PreparedAttack:
 
     A pipeline's safety checker is left out: an attack would take a target that was blacked out for the picture that it wants.
 
-    Raises InputError if the attack needs a pipeline and the model is a VAE, for a second VAE of another factor, and for draws
-    of a posterior that a VAE does not have.
+    Raises InputError if the attack needs a pipeline and the model is a VAE, for a second VAE of another factor, for draws of a
+    posterior that a VAE does not have, and for a network of a perceptual budget that gives no feature maps.
     """
     if request.attack.needs == "pipeline" and not isinstance(model, Pipeline):
         raise InputError(f"{request.name} attacks a whole pipeline; give one with --pipeline")
     network = load_features(request.features).to(model.device) if request.features else None
+    if network and not network.gives_columns:
+        raise InputError(f"{network.name} gives no feature maps, which a perceptual budget needs; take another as --features")
     model = model.without_safety_checker() if isinstance(model, Pipeline) else model
     attack = PreparedAttack(request, model, network, (load_vae(request.also, model.device),) if request.also else ())
     if request.through == SAMPLING and not all(vae.has_posterior for vae in (attack.vae, *attack.also)):
@@ -114,13 +116,14 @@ class PreparedAttack:
         return {key: value for key, value in self.settings().items() if key != "pipeline"}
 
     def perturb(self, x: Images, names: Sequence[str], watch: Trace | None = None) -> Images:
-        """Attack images of any size. Returns whole grey levels within the budget.
+        """Attack images of any size. Returns whole grey levels within the budget, which counts from the nearest levels of `x`.
 
         `names` are those of the images: each has a generator of its own, seeded by its name, on the CPU, so that an image comes
         out the same on every device, but for the order of sums.
         """
         if self.request.attack.alone and len(x) > 1:
             return self._one_by_one(x, names, watch)
+        x = to_levels(x).to(x) / 255
         preset, factor = self.request.changed, self.vae.factor
         draws = [named_generator(self.request.seed, name) for name in names]
         loop = self._loop(x, draws, watch)
@@ -149,10 +152,10 @@ class PreparedAttack:
 
     def follow(self, listener: Listener) -> Trace:
         """A trace that tells the listener of every step. At its wish to stop, the step raises KeyboardInterrupt."""
-        total = self.ball.steps * self.request.changed.restarts
+        total = self.ball.steps * self.request.changed.restarts * self.request.attack.searches
 
-        def stepped(step: int, objective: float) -> None:
-            listener.at("steps", step, total, f"objective {objective:.4g}")
+        def stepped(step: int, objective: float | None) -> None:
+            listener.at("steps", step, total, "" if objective is None else f"objective {objective:.4g}")
             listener.check()
 
         return Trace(stepped)

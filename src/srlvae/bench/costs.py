@@ -31,7 +31,7 @@ def defence_costs(editor: Editor) -> dict[str, Any]:
     """
     machine = {key: value for key, value in environment().items() if key in ("machine", "gpu")}
     made_with = {**machine, "device": str(editor.pipelines["original"].device), **editor.vaes}
-    chosen = [asdict(purifier) for purifier in editor.protocol.purifiers]
+    chosen = [{**asdict(purifier), **editor.purifiers.model_of(purifier)[1]} for purifier in editor.protocol.purifiers]
     vaes = {name: pipe.vae for name, pipe in editor.pipelines.items()}
     return editor.cache.record(
         key_of("timed", purifiers=chosen, **made_with, networks=editor.networks),

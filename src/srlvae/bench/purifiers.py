@@ -23,7 +23,7 @@ class Purifiers:
     """The purifiers of a protocol, run on the original pipeline or on a pipeline of their own, which is loaded once."""
 
     def __init__(self, pipeline: Pipeline):
-        self.pipeline, self.loaded = pipeline, dict[str, Any]()
+        self.pipeline, self.loaded = pipeline, dict[str, tuple[Any, dict[str, Any]]]()
         self.vae, self.networks = pipeline.vae.fingerprint(), pipeline.fingerprint()
         self.sampling = pipeline.settings()
 
@@ -83,5 +83,6 @@ class Purifiers:
         if needs == "pipeline":
             return self.pipeline, {"vae": self.vae, "networks": self.networks, "sampling": self.sampling}
         if chosen.source not in self.loaded:
-            self.loaded[chosen.source] = load_model(needs, chosen.source, self.pipeline.device)
-        return self.loaded[chosen.source], {"model": identity(chosen.source)}
+            model = load_model(needs, chosen.source, self.pipeline.device)
+            self.loaded[chosen.source] = model, {"model": identity(model)}
+        return self.loaded[chosen.source]

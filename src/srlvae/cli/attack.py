@@ -103,7 +103,7 @@ def attack(
         if as_json:
             show_json(attack_json(ATTACKS))
         else:
-            show_table(*attack_list(ATTACKS))
+            show_table(*attack_list(ATTACKS), markup=True)
             console.print(PASSES)
         return
     if not name or not images or out is None:
@@ -141,8 +141,7 @@ def attack(
         model = pipeline_of(pipeline or "tiny-sd", vae, device)
     with Bars(console, strict) as bars:
         made = attack_files(prepare(request, model), images, out, batch=batch, resume=resume, listener=bars)
-    header, lines = attacked_table(made)
-    show_table(header, [[named(cell) for cell in line] for line in lines])
+    show_table(*attacked_table(made))
     show_doubts(f"{Path(record['source']).name}: {doubt}" for record in made for doubt in record["doubts"])
     console.print(f"\nAttacked images: [bold]{named(out)}[/]\nContact sheet: [bold]{named(out / 'sheet.png')}[/]")
     console.print(f"Next: srlvae edit {quoted(out)} --prompt … --out FOLDER", markup=False)

@@ -195,9 +195,13 @@ def show_doubts(doubts: Iterable[str]) -> None:
         console.print(f"[yellow]Do not believe[/] {named(doubt)}")
 
 
-def show_table(header: list[str], rows) -> None:
-    """Print a table: a header and lines of cells. Where the terminal is too narrow for it, each line becomes a list."""
-    rows = list(rows)
+def show_table(header: list[str], rows: Iterable[Sequence[str]], markup: bool = False) -> None:
+    """Print a table: a header and lines of cells. Where the terminal is too narrow for it, each line becomes a list.
+
+    markup: cells may be styled; else they are printed as they are.
+    """
+    clean = str if markup else named
+    header, rows = [clean(title) for title in header], [[clean(cell) for cell in row] for row in rows]
     # Many columns stand close.
     table = Table(padding=(0, 1) if len(header) <= 6 else 0)
     for i, column in enumerate(header):

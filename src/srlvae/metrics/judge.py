@@ -12,14 +12,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from srlvae.config import MOST_PIXELS
 from srlvae.errors import InputError
 from srlvae.files import read_record
 from srlvae.images import Images, check_images
 from srlvae.metrics.features import FEATURES, Features, load_features
+from srlvae.words import shortened
 from srlvae.zoo import bundled
 
 # Of the weights in a probe's loss, and the most steps of L-BFGS.
 PENALTY, ITERATIONS = 1e-3, 200
+# Of the photographs that probes are fitted on, in pixels.
+SIZE = 128
 
 
 class Judge:
@@ -30,7 +34,7 @@ class Judge:
     """
 
     def __init__(
-        self, concepts: list[str], features: Features, weight: Float[Tensor, "c d"], bias: Float[Tensor, " c"], size: int = 128
+        self, concepts: list[str], features: Features, weight: Float[Tensor, "c d"], bias: Float[Tensor, " c"], size: int = SIZE
     ):
         self.concepts, self.features, self.weight, self.bias, self.size = concepts, features, weight, bias, size
 
@@ -57,21 +61,26 @@ def load_judge(source: str | Path = "judge") -> Judge:
     """
     folder = bundled(str(source)) or Path(source)
     about = read_record(folder / "judge.json")
-    concepts, features = about.get("concepts"), about.get("features")
+    concepts, features, size = about.get("concepts"), about.get("features"), about.get("size", SIZE)
     if not isinstance(concepts, list) or not all(isinstance(concept, str) for concept in concepts) or features not in FEATURES:
         raise InputError(f"{folder / 'judge.json'} does not name concepts and one of the features {', '.join(FEATURES)}")
+    if not isinstance(size, int) or not 16 <= size <= MOST_PIXELS:
+        raise InputError(f"{folder / 'judge.json'}: size must be a whole number of pixels, got {shortened(size)}")
+    network = load_features(features)
+    if not network.gives_pooled:
+        raise InputError(f"{folder / 'judge.json'}: {features} gives no pooled vector, which a probe looks at")
+    wide = network.pooled(torch.zeros(1, 3, 64, 64)).shape[1]
     try:
         weights = load_file(folder / "judge.safetensors")
         weight, bias = weights["weight"].float(), weights["bias"].float()
     except (SafetensorError, OSError, MemoryError, KeyError) as error:
         raise InputError(f"cannot read the judge in {folder}: {error}") from error
-    if (
-        weight.shape[:1] != (len(concepts),)
-        or bias.shape != (len(concepts),)
-        or not (weight.isfinite().all() and bias.isfinite().all())
-    ):
-        raise InputError(f"the judge in {folder} has weights that are not finite, or not of its {len(concepts)} concepts")
-    return Judge(concepts, load_features(features), weight, bias)
+    fits = weight.shape == (len(concepts), wide) and bias.shape == (len(concepts),)
+    if not fits or not (weight.isfinite().all() and bias.isfinite().all()):
+        raise InputError(
+            f"the judge in {folder} has weights that are not finite, or not of its {len(concepts)} concepts and {wide} features"
+        )
+    return Judge(concepts, network, weight, bias, size)
 
 
 def fit_probe(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], classes: int) -> tuple[Tensor, Tensor]:

@@ -51,8 +51,14 @@ def noisy_latents(pipeline: Pipeline, scaled: Latents, t: Int[Tensor, " b"], gen
 
 
 def signal_share(pipeline: Pipeline, t: int) -> float:
-    """ᾱₜ: the share of a latent's energy that is left of it at time `t` of training's noise."""
-    return float(_training_scheduler(pipeline)[0].alphas_cumprod[t])
+    """ᾱₜ: the share of a latent's energy that is left of it at time `t` of training's noise.
+
+    Raises InputError for a time that training has not.
+    """
+    shares = _training_scheduler(pipeline)[0].alphas_cumprod
+    if t >= len(shares):
+        raise InputError(f"t is {t}; the model was trained with the times 0 to {len(shares) - 1}")
+    return float(shares[t])
 
 
 def noise_schedule(pipeline: Pipeline) -> Any:

@@ -11,6 +11,7 @@ import itertools
 
 import torch
 
+from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.models.noise import noise_error, signal_share
 from srlvae.models.pipeline import Pipeline
@@ -59,12 +60,14 @@ def one_step(x: Images, *, generators: Generators, pipeline: Pipeline, t: int) -
     OSCP (Lei et al. 2024, arXiv 2408.17064) does so with a latent consistency model, whose single step this is where the
     pipeline's UNet is one; with any other UNet it is the estimate of an ordinary diffusion model. OSCP's further training on
     attacked images and its control by edges are left out. It costs one pass through each network.
+    Raises InputError for a time at which the noise leaves nothing of a latent.
     """
-    vae = pipeline.vae
+    vae, kept = pipeline.vae, signal_share(pipeline, t)
+    if not kept:
+        raise InputError(f"t is {t}, at which the model's noise leaves nothing of the image; take a smaller one")
     scaled = vae.to_scaled(vae.sample(x, generators))
     empty, times = pipeline.unconditional(len(x), (x.shape[-2], x.shape[-1])), torch.full((len(x),), t, device=x.device)
     error = noise_error(pipeline, scaled, empty, times, normal_like(scaled, generators))
-    kept = signal_share(pipeline, t)
     return vae.decode(vae.from_scaled(scaled - ((1 - kept) / kept) ** 0.5 * error)).clamp(0, 1)
 
 

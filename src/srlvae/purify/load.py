@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import torch
 from torch import nn
 
 from srlvae.errors import InputError
-from srlvae.files import digest
 from srlvae.models.lazy import library
+from srlvae.provenance import fingerprint
 from srlvae.purify.remover import load_remover
 from srlvae.trust.budget import Budget, weights_size
 from srlvae.trust.folders import check_pipeline
@@ -47,9 +49,15 @@ def load_model(needs: str, source: str, device: torch.device | str = "cpu") -> A
     return pipe.to(device)
 
 
-def identity(source: str) -> str:
-    """What tells a model from others: the digest of a file, the name of anything else."""
-    return digest(Path(source)) if Path(source).is_file() else source
+def identity(model: Any) -> str:
+    """What tells a loaded model from others, wherever it lies: the SHA-256 of its weights and of its schedulers' settings."""
+    if isinstance(model, nn.Module):
+        return fingerprint(model)
+    parts = [part for _, part in sorted(model.components.items())]
+    weights = fingerprint(*(part for part in parts if isinstance(part, nn.Module)))
+    schedulers = [part.config for part in parts if isinstance(part, library.SchedulerMixin)]
+    settings = [{key: value for key, value in config.items() if key[0] != "_"} for config in schedulers]
+    return hashlib.sha256(json.dumps([weights, settings], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def networks_of(model: Any) -> dict[str, nn.Module]:

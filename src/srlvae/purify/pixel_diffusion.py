@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.purify.table import Purifier
 from srlvae.rng import Generators, normal_like
@@ -18,10 +19,12 @@ def diffpure(x: Images, *, generators: Generators, pixel: Any, t: int) -> Images
     """Noise `x` to step `t` of an unconditional model's training schedule, and denoise it by each of its steps.
 
     DiffPure (Nie et al. 2022, arXiv 2205.07460, Algorithm 1 with the DDPM sampler). `pixel` is a DDPMPipeline. Images are
-    resized to the side that it was trained for, and back.
+    resized to the side that it was trained for, and back. Raises InputError for more steps than the model was trained with.
     """
     unet, scheduler = pixel.unet, type(pixel.scheduler).from_config(pixel.scheduler.config)
-    scheduler.set_timesteps(scheduler.config.num_train_timesteps)
+    if t > (trained := scheduler.config.num_train_timesteps):
+        raise InputError(f"t is {t}; the model was trained with {trained} steps")
+    scheduler.set_timesteps(trained)
     small = _resized(x, (unet.config.sample_size,) * 2)
     start = torch.full((len(x),), t - 1, device=x.device)
     z = scheduler.add_noise(small * 2 - 1, normal_like(small, generators), start)

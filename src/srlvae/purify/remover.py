@@ -67,8 +67,13 @@ def load_remover(path: str | Path, device: torch.device | str = "cpu") -> Remove
         raise InputError(f"cannot read a remover from {path}: {error}") from error
     if about.get("kind") != KIND:
         raise InputError(f"{path} is not a remover; give a file that `save_remover` wrote")
-    remover = Remover(**json.loads(about["shape"]))
-    remover.load_state_dict(tensors)
+    try:
+        remover = Remover(**json.loads(about["shape"]))
+        remover.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is a remover whose weights do not have the shape that it says: {error}") from error
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise InputError(f"{path} is a remover with weights that are not finite; train it again")
     return remover.eval().requires_grad_(False).to(device)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.papers.mist import texture
-from srlvae.images import Images
+from srlvae.images import Images, pad_to_multiple
 from srlvae.models.vae import VAE
 from srlvae.rng import generators
 from srlvae.speed.rounds import Work
@@ -20,6 +20,7 @@ from srlvae.speed.rounds import Work
 
 def attack_works(vae: VAE, x: Images, steps: int) -> list[Work]:
     """PhotoGuard's encoder attack and Mist's textural one beside their loops, and an attack that goes through the decoder."""
+    x = pad_to_multiple(x, vae.factor)
     published = {"photoguard-encoder": photoguard, "mist-textural": mist}
     return [_work(name, vae, x, steps, published.get(name)) for name in (*published, "reconstruction")]
 
@@ -62,9 +63,8 @@ def mist(x: Float[Tensor, "1 3 h w"], vae: VAE, ball: Ball) -> Float[Tensor, "1 
 
 
 def _latent(vae: VAE, x: Tensor) -> Tensor:
-    """The latent as diffusers gives it: the mean of a posterior, or all that a VAE without one has."""
-    encoded = vae.model.encode(x)
-    return encoded.latent_dist.mean if vae.has_posterior else encoded.latents
+    """The latent of an image on [-1,1]: the mean of a posterior, or all that a VAE without one has."""
+    return vae.mean_unchecked((x + 1) / 2)
 
 
 def _descent(x: Tensor, ball: Ball, loss: Callable[[Tensor], Tensor], size: Callable[[int], float]) -> Tensor:

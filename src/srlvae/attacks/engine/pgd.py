@@ -24,8 +24,9 @@ Objective = Callable[[Images], Float[Tensor, " b"]]
 Rule = Callable[[Images], Images]
 # Images as a defence would pass them on, drawn anew at every call; differentiable.
 View = Callable[[Images], Images]
-# Told of every step: the objective of each image, and its gradient where the search has one.
-Watch = Callable[[Tensor, Tensor | None], None]
+# Told of every step: the objective of each image, None where it does not compare with other steps', and its gradient where the
+# search has one.
+Watch = Callable[[Tensor | None, Tensor | None], None]
 # The gradient of one pixel in a thousand is below what float16 holds. A power of two, so that nothing is rounded.
 SCALE = 2.0**10
 
@@ -40,7 +41,7 @@ class Loop:
     - view: what the objective sees of the images. A random one gives the expectation over transformations (Athalye et al. 2018,
       arXiv 1707.07397).
     - penalty: what is added to the objective, of the images themselves and not of the view.
-    - watch: called at every step with the objective of each image and its gradient, None in a search that has none.
+    - watch: called at every step; see `Watch`.
     """
 
     mask: Mask | None = None
@@ -62,6 +63,11 @@ class Loop:
     def slope(self, objective: Objective, images: Images) -> tuple[Float[Tensor, " b"], Images]:
         """The whole objective and its gradient, as means over `repeats` evaluations."""
         return slope(self.whole(objective), images, self.repeats)
+
+    def counted(self) -> None:
+        """Tell `watch` of a step whose objective is none of those that it compares."""
+        if self.watch:
+            self.watch(None, None)
 
     @torch.no_grad()
     def value(self, objective: Objective, images: Images) -> Float[Tensor, " b"]:
@@ -129,7 +135,10 @@ def _keeps_best(wanted: bool | None, loop: Loop, random_start: bool) -> bool:
 
 
 def random_start(x: Images, ball: Ball, generators: Generators, loop: Loop) -> Images:
-    """A uniform draw from the ball, where pixels may change. Raises InputError for a ball without a radius."""
+    """Uniform noise within ±eps put into the ball, where pixels may change; in ℓ2 it spends the whole radius.
+
+    Raises InputError for a ball without a radius.
+    """
     if ball.eps is None:
         raise InputError("a random start needs a radius: give eps, or start at the image")
     return project(loop.masked(ball.eps * uniform_like(x, generators)), x, ball.eps, ball.norm)

@@ -16,23 +16,25 @@ FLAT = 0.5
 
 
 class Trace:
-    """Watches the attack on one batch: the objective of each image and its share of pixels without a gradient, step by step.
+    """Watches the attack on one batch, step by step: the objective of each image and how much of its gradient is useless.
 
-    `stepped` is called after each step with its number and the mean objective. Of several random starts, which come one after
+    `stepped` is called after each step with its number and the mean objective, None for a step whose objective does not compare
+    with the others'. Of several random starts, which come one after
     another, what is said is of the mean over `starts` at the same step.
     """
 
-    def __init__(self, stepped: Callable[[int, float], None] = lambda step, objective: None):
+    def __init__(self, stepped: Callable[[int, float | None], None] = lambda step, objective: None):
         self.values: list[Tensor] = []
         self.flat: list[Tensor] = []
-        self.stepped, self.starts = stepped, 1
+        self.stepped, self.starts, self.steps = stepped, 1, 0
 
-    def __call__(self, value: Tensor, gradient: Tensor | None) -> None:
-        """Take note of a step: the objective of each image and its gradient, where the search has one."""
-        self.values.append(value.detach().cpu())
-        flat = torch.zeros_like(value) if gradient is None else (gradient == 0).flatten(1).float().mean(1)
-        self.flat.append(flat.cpu())
-        self.stepped(len(self.values), value.mean().item())
+    def __call__(self, value: Tensor | None, gradient: Tensor | None) -> None:
+        """Take note of a step; see `Watch`."""
+        self.steps += 1
+        if value is not None:
+            self.values.append(value.detach().cpu())
+            self.flat.append(torch.zeros(len(value)) if gradient is None else useless(gradient).cpu())
+        self.stepped(self.steps, None if value is None else value.mean().item())
 
     def join(self, parts: Sequence[Trace]) -> None:
         """Take over what traces of the images, one after another, took note of, as if all had been attacked at once."""
@@ -73,9 +75,14 @@ class Trace:
             elif last[i] >= first[i]:
                 reasons.append("the objective did not improve with the steps")
             if flat[:, i].mean() > FLAT:
-                reasons.append(f"{flat[:, i].mean():.0%} of the gradient is zero")
+                reasons.append(f"{flat[:, i].mean():.0%} of the gradient is zero or not finite")
             found.append(reasons)
         return found
+
+
+def useless(gradient: Tensor) -> Float[Tensor, " b"]:
+    """The share of each image's pixels and colours whose gradient is zero or not finite."""
+    return ((gradient == 0) | ~gradient.isfinite()).flatten(1).float().mean(1)
 
 
 def transfer_doubts(transfer: Float[Tensor, " b"], white_box: Float[Tensor, " b"]) -> list[str]:

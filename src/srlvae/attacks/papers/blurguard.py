@@ -8,6 +8,7 @@ frequency; in the authors' code (MIT), whose spectrum is not shifted, it counts 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -73,18 +74,30 @@ def spectral_change(image: Float[Tensor, "3 h w"], other: Float[Tensor, "3 h w"]
     return ((radial_power(image) + 1e-8).log10() - (radial_power(other) + 1e-8).log10()).abs().max()
 
 
-def fit_widths(image: Float[Tensor, "3 h w"], regions: Regions, eps: float, steps: int, g: torch.Generator) -> Tensor:
-    """One width a region, in pixels, at which blurred noise leaves the image's spectrum as it is; from 1 on, by Adam."""
-    logarithms = torch.zeros(len(regions), device=image.device, requires_grad=True)
-    optimizer = torch.optim.Adam([logarithms], lr=RATE)
+def fit_widths(
+    x: Images,
+    found: Sequence[Regions],
+    eps: float,
+    steps: int,
+    generators: Generators,
+    counted: Callable[[], None] = lambda: None,
+) -> list[Float[Tensor, " regions"]]:
+    """For each image one width a region, in pixels, at which blurred noise leaves its spectrum as it is; from 1 on, by Adam.
+
+    counted: called after each step.
+    """
+    logarithms = [torch.zeros(len(regions), device=x.device, requires_grad=True) for regions in found]
+    optimizer = torch.optim.Adam(logarithms, lr=RATE)
     for _ in range(steps):
         # On [-1,1], where the authors draw it, noise has the standard deviation 1.
-        noise = (normal_like(image[None], [g])[0] / 2).clamp(-eps, eps)
-        blurred = blur(noise, logarithms.exp(), regions).clamp(-eps, eps)
-        loss = WEIGHT * spectral_change(image, (image + blurred).clamp(0, 1))
-        (logarithms.grad,) = torch.autograd.grad(loss, [logarithms])
+        noise = (normal_like(x, generators) / 2).clamp(-eps, eps)
+        for image, delta, widths, regions in zip(x, noise, logarithms, found, strict=True):
+            blurred = blur(delta, widths.exp(), regions).clamp(-eps, eps)
+            loss = WEIGHT * spectral_change(image, (image + blurred).clamp(0, 1))
+            (widths.grad,) = torch.autograd.grad(loss, [widths])
         optimizer.step()
-    return logarithms.detach().exp()
+        counted()
+    return [widths.detach().exp() for widths in logarithms]
 
 
 def blurguard_objective(vae: VAE, generators: Generators) -> Objective:
@@ -107,10 +120,9 @@ def blurguard(
     over pixels, which falls as in the authors' code. regions: about how many.
     Raises ModuleNotFoundError if the extra `regions` is not installed.
     """
-    fitted = ball.steps // 3
+    fitted, loop = ball.steps // 3, loop or Loop()
     found = [find_regions(image, regions) for image in x]
-    eps = 1.0 if ball.eps is None else ball.eps
-    widths = [fit_widths(image, of, eps, fitted, g) for image, of, g in zip(x, found, generators, strict=True)]
+    widths = fit_widths(x, found, 1.0 if ball.eps is None else ball.eps, fitted, generators, loop.counted)
 
     def render(delta: Parameters) -> Images:
         return x + torch.stack([blur(*of) for of in zip(delta, widths, found, strict=True)])
@@ -120,5 +132,5 @@ def blurguard(
 
     objective = summed(lambda of: blurguard_objective(of, generators), vae)
     rest = replace(ball, steps=ball.steps - fitted)
-    settings = {"render": render, "move": move, "ball": rest, "loop": loop or Loop()}
+    settings = {"render": render, "move": move, "ball": rest, "loop": loop}
     return search_rendered(x, objective, torch.zeros_like(x), **settings, keep_best=False)

@@ -118,4 +118,6 @@ def photoguard_diffusion(
     target = torch.full_like(x[:1], 0.5) if target is None else target
     repaint = 1 - mask if inpaint and mask is not None else None
     objective = photoguard_diffusion_objective(pipeline, prompt, target, generators, repaint=repaint)
-    return pgd(x, objective, ball, generators=generators, loop=loop, keep_best=False)
+    # The notebook's search, in ℓ2, starts at the photograph.
+    start = None if ball.norm == "l2" else generators
+    return pgd(x, objective, ball, generators=start, loop=loop, keep_best=False)

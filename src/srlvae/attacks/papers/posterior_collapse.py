@@ -1,6 +1,6 @@
 """Posterior collapse: move the encoder's posterior to a prior that says nothing, or away from it.
 
-Guo et al. 2024 (arXiv 2408.10901): the divergence KL(N(μ, σ²) ‖ N(0, v)), up to a constant ½ Σ (−log σ² − 1 + (μ² + σ²)/v).
+Guo et al. 2024 (arXiv 2408.10901): the divergence KL(N(μ, σ²) ‖ N(0, v)), up to a constant ½ Σ ((μ² + σ²)/v − log σ² − 1).
 PCA− lowers it with v = 10⁻⁸, which pulls the mean to zero as PhotoGuard does; PCA+ raises it with v = 1.
 """
 
@@ -19,11 +19,14 @@ NARROW, WIDE = 1e-8, 1.0
 
 
 def divergence_objective(vae: VAE, variance: float, sign: int) -> Objective:
-    """x′ ↦ sign · ½ Σ (−log σ² − 1 + (μ² + σ²)/variance). Raises InputError for a VAE without a posterior."""
+    """x′ ↦ sign · ½ Σ (μ² + σ² − variance · (log σ² + 1)). Raises InputError for a VAE without a posterior.
+
+    It is the divergence times the prior's variance, since float16 does not hold a gradient over 10⁻⁸.
+    """
 
     def objective(adversarial: Images):
         mean, log_variance = vae.posterior(adversarial)
-        terms = (mean.square() + log_variance.exp()) / variance - log_variance - 1
+        terms = mean.square() + log_variance.exp() - variance * (log_variance + 1)
         return sign * terms.sum((1, 2, 3)) / 2
 
     return objective

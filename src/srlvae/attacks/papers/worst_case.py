@@ -51,10 +51,10 @@ def worst_case(
     """Attacked images of the ensemble, the worst of each by `harm`: by default the error of the reconstruction.
 
     Behind a view, a candidate's harm is that of what the view lets through, a mean over the draws of a step.
-    `watch` is told of the first attack alone, since the objectives of several do not compare.
+    `watch` is told of the objective of the first attack alone, since those of several do not compare.
     """
     loop = loop or Loop()
-    quiet = replace(loop, watch=None)
+    quiet = replace(loop, watch=lambda value, gradient: loop.counted())
     common: dict[str, Any] = {"vae": vae, "generators": generators}
     candidates = [
         adaptive(x, ball=ball, loop=loop, **common),
