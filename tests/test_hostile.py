@@ -271,7 +271,7 @@ def spoilt(value, draw: random.Random):
 @pytest.mark.parametrize(
     "source, name",
     [
-        ("editing-tiny-sd-quick", "editing.json"),
+        ("editing-tiny-sd-purifiers", "editing.json"),
         ("poisoning-tiny-sd-quick", "poisoning.json"),
         ("mimicry-tiny-sd-quick", "mimicry.json"),
         ("reconstruction-tiny-srl", "reconstruction.json"),
