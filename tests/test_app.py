@@ -16,7 +16,7 @@ from conftest import small_kl
 from srlvae.app import attack_tab, compare_tab, edit_tab, scan_tab
 from srlvae.app.attacking import asked, offered
 from srlvae.app.models import KEPT, Choice, Models
-from srlvae.app.page import is_local
+from srlvae.app.page import is_local, serve
 from srlvae.app.samples import photographs
 from srlvae.app.work import STOPPED, UNKNOWN, Watcher, Work, sentence
 from srlvae.cli import app as command_line
@@ -70,6 +70,13 @@ def test_an_attack_keeps_its_budget_and_its_numbers_are_those_of_the_encoders(mo
         assert seen.psnr == pytest.approx(-10 * error.log10().item(), rel=1e-4)
         assert torch.equal(seen.view, vae.reconstruct(result.adversarial))
     assert result.original.clean == 0 < result.hardened.clean
+
+
+def test_squares_that_the_vae_does_not_take_and_a_missing_folder_are_refused_before_there_is_a_page(tmp_path):
+    with pytest.raises(InputError, match="multiples of 8"):
+        Models(Choice(None, "tiny", "tiny-srl", size=100)).load()
+    with pytest.raises(InputError, match="is not there; --clean"):
+        serve(Choice(None, "tiny", "tiny-srl"), "127.0.0.1", 7860, clean=tmp_path / "typo")
 
 
 def test_an_attacker_who_knows_the_hardened_encoder_makes_another_picture(models, listener, picture):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import small_kl
+from conftest import small_kl, small_tiny
 from heard import Heard
 from srlvae.attacks import ATTACKS
 from srlvae.bench import distances
@@ -24,12 +24,13 @@ from srlvae.bench.load_protocol import reconstruction_protocol
 from srlvae.bench.photographs import load_photographs
 from srlvae.bench.protocol import ReconstructionProtocol
 from srlvae.bench.reconstructed import Reconstructions
-from srlvae.bench.reconstruction import conditions, reconstruction
+from srlvae.bench.reconstruction import conditions, grid_attack, reconstruction
 from srlvae.bench.rows import Row, access_of, read_rows
 from srlvae.errors import InputError
 from srlvae.images import read_image, read_square, to_levels
 from srlvae.metrics.pairwise import psnr, ssim
 from srlvae.models.vae import VAE
+from srlvae.report.page import write_report
 from srlvae.report.rows import find_rows, measured_value
 from srlvae.rng import named_generator
 from twins import PooledFeatures, hardened_twin
@@ -352,6 +353,40 @@ def test_broken_and_small_photographs_are_passed_over(folder):
 
 def test_fewer_photographs_than_asked_for_are_all_taken(folder):
     assert len(photographs(folder, dataclasses.replace(PROTOCOL, images=64))[1]) == 7
+
+
+def test_copies_of_photographs_are_a_doubt(vae, hardened, folder):
+    for i in (1, 2):
+        shutil.copy(folder / "0.png", folder / f"{i}.png")
+    protocol = dataclasses.replace(SHORT, images=7, clean_images=7)
+    assert "2 of 7 photographs are copies of others" in run(vae, hardened, folder, protocol=protocol)["doubts"][0]
+
+
+def test_fewer_clean_photographs_than_attacked_ones_are_taken(vae, hardened, folder):
+    result = run(vae, hardened, folder, protocol=dataclasses.replace(SHORT, clean_images=2))
+    assert {row.n for row in find_rows(read_rows(result["rows"]), attack="none")} == {2}
+    assert {row.n for row in find_rows(read_rows(result["rows"]), attack="reconstruction")} == {5}
+
+
+def test_an_attack_on_a_posterior_that_is_not_there_is_refused_before_anything_runs(folder):
+    tiny = VAE(small_tiny().model)
+    with pytest.raises(InputError, match="no posterior for pid to attack"):
+        run(tiny, tiny, folder, protocol=dataclasses.replace(SHORT, attacks=("reconstruction", "pid")))
+    assert not (folder.parent / "out" / "cache").exists()
+
+
+def test_a_run_that_was_cut_off_has_a_page_without_the_picture_of_an_earlier_one(vae, hardened, folder):
+    run(vae, hardened, folder, protocol=SHORT)
+    page = write_report([folder.parent / "out"]).read_text(encoding="utf-8")
+    assert "not finished" not in page and "Attacked: reconstruction." in page
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(vae, hardened, folder, protocol=PROTOCOL, listener=Heard(crash_at=4, bar="rows"))
+    page = write_report([folder.parent / "out"]).read_text(encoding="utf-8")
+    assert "not finished" in page and "Attacked:" not in page
+
+
+def test_the_picture_grid_is_of_an_attack_of_the_protocol():
+    assert [grid_attack(attacks) for attacks in (("latent", "reconstruction"), ("latent",))] == ["reconstruction", "latent"]
 
 
 def test_a_single_photograph_is_refused(folder):

@@ -74,6 +74,23 @@ def test_costs_that_are_more_than_the_main_process_are_a_doubt(runs, folder, tmp
     assert "two was made on cuda" in write_report([tmp_path / "out"]).read_text(encoding="utf-8")
 
 
+def test_few_photographs_and_weak_attacks_are_doubts(runs, folder, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("srlvae.bench.reconstructed.transfer_doubts", lambda transfer, own: ["this one is too weak"])
+    few = dataclasses.replace(SMALL, images=9, clean_images=9)
+    assert hardening(small_kl(), runs, folder, tmp_path / "out", few)["doubts"] == [
+        "numbers of 7 photographs, where the protocol has 9"
+    ]
+    page = write_report([tmp_path / "out"]).read_text(encoding="utf-8")
+    assert "this one is too weak" in page and "where the protocol has 9" in page
+
+
+def test_runs_are_compared_under_one_budget(tmp_path):
+    (tmp_path / "hard.toml").write_text('attacks = ["latent"]\neps = ["8/255", "15/255"]\n')
+    with pytest.raises(InputError, match="compared under one"):
+        reconstruction_protocol(str(tmp_path / "hard.toml"), "hardening")
+    assert reconstruction_protocol(str(tmp_path / "hard.toml")).eps == (8 / 255, 15 / 255)
+
+
 @pytest.mark.parametrize(("access", "pace"), [("transfer", 1.0), ("white-box", 1.4)])
 def test_a_row_is_what_the_attack_does_to_the_encoder_of_its_step(access, pace, runs, folder, tmp_path):  # noqa: F811
     rows = read_rows(hardening(small_kl(), runs, folder, tmp_path / "out", SMALL)["rows"])

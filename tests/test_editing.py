@@ -175,6 +175,14 @@ def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
         ("prompts_an_image = 2", "prompts_an_image is 2, but there are only 1 prompts"),
         ('attacks = [{ name = "advdm", eps = ["15/255", "15/255"] }]', "advdm: eps has '15/255' twice"),
         ('attacks = [{ name = "latent", eps = ["15/255"], also_on = ["both", "both"] }]', "also_on has 'both' twice"),
+        ('attacks = [{ name = "latent", eps = ["7.65/255"] }]', "eps is 7.65/255; give whole grey levels, such as 8/255"),
+        ('attacks = [{ name = "latent", eps = ["0.5/255"] }]', "give whole grey levels, such as 1/255"),
+        (
+            'attacks = [{ name = "photoguard-encoder", eps = ["15/255"] }, '
+            '{ name = "photoguard-encoder", preset = "paper", eps = ["15/255"] }]',
+            "attacks has .* twice",
+        ),
+        ("images = 1", "images must be at least 2"),
         ('pairs = "vgg"', "unknown feature network 'vgg'"),
         ("", "setting 'images' is missing"),
     ],

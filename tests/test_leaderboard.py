@@ -118,6 +118,23 @@ def test_a_leaderboard_of_any_name_has_a_page_beside_it(tmp_path):
         write_report([board, tmp_path / "run"])
 
 
+def test_what_was_made_on_both_vaes_is_white_box_for_either(tmp_path):
+    about = {"attack": "latent, on both VAEs", "eps": "15/255", "access": "white-box", "made_on": "both", "measure": "kid"}
+    rows = [{**row, **about} for row in entry_of(tmp_path) if row["measure"] == "kid" and row["attack"] == "none"]
+    ((_, (_, lines)),) = leaderboard_tables(rows)
+    assert [line[:3] for line in lines] == [["latent, on both VAEs", "15/255", "white-box"]]
+    assert not any(cell.startswith("–") for cell in lines[0])
+
+
+@pytest.mark.parametrize("name", ["board.md", "board.html", "board"])
+def test_a_leaderboard_that_its_own_page_would_overwrite_is_refused(name, tmp_path):
+    add_rows(tmp_path / name, entry_of(tmp_path))
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(InputError, match=r"does not end in \.json"):
+        write_report([tmp_path / name])
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_a_file_that_is_no_leaderboard_is_an_error_that_says_so(tmp_path):
     board = tmp_path / "leaderboard.json"
     for text in ('{"rows": [1]}', '{"rows": [{"model": "a"}]}', "{}"):

@@ -204,6 +204,8 @@ def test_purified_images_are_kept_and_other_settings_are_another_fine_tuning(fol
     assert len(tuned_in(folder, FEW)) == len(list(tunings(FEW)))
     other = dataclasses.replace(FEW, purifiers=(ChosenPurifier("jpeg", settings={"quality": 10}),))
     assert tuned_in(folder, other) == ["cat → dog, 2 nightshade 10/255 transfer, jpeg, seed 0"]
+    # Networks count by their weights.
+    assert tuned_in(folder, dataclasses.replace(FEW, clip="elsewhere", judge="elsewhere")) == []
     write_image(folder / "cars" / "5.png", torch.rand(3, 64, 64))
     assert len(tuned_in(folder, FEW)) == len(list(tunings(FEW))), "other photographs make other fine-tunings"
 

@@ -22,7 +22,6 @@ from srlvae.report.defences import defence_table, share_removed
 from srlvae.report.editing import (
     editing_table,
     headline_measures,
-    load_run,
     measures_of,
     summary_table,
 )
@@ -32,6 +31,7 @@ from srlvae.report.page import write_report
 from srlvae.report.plots import plot_hardening
 from srlvae.report.poisoning import counts_table, curves, defences_table, format_pooled, pooled_share, share_over_pairs
 from srlvae.report.rows import doubts_of, find_rows, format_factor, format_share_left
+from srlvae.report.runs import load_runs, other_settings
 from srlvae.report.scan_tables import knowing_table
 from srlvae.report.verdicts import verdicts
 
@@ -91,7 +91,7 @@ def write_run(folder: Path, hardened: float = 20.0) -> Path:
 
 
 def result_of(folder: Path) -> dict:
-    return load_run(folder).result
+    return load_runs([folder])[0].result
 
 
 def test_verdicts_follow_from_the_rows(tmp_path):
@@ -120,7 +120,17 @@ def test_an_attack_without_effect_supports_no_claim(tmp_path):
         if found["defence"] == "none" and found["condition"]["attack"] == "photoguard-encoder":
             found["measures"]["kid"]["value"] = -0.001
     told = [(holds, text) for holds, text in verdicts(result) if text.startswith("photoguard-encoder")]
-    assert [holds for holds, _ in told] == [False] and "no effect on edits with the original VAE" in told[0][1]
+    assert [holds for holds, _ in told] == [False] and "no effect with the original VAE" in told[0][1]
+
+
+def test_where_the_kid_before_is_not_above_zero_no_share_of_it_is_removed(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    assert share_removed(result, "hardened") == pytest.approx(0.8)
+    for found in result["rows"]:
+        if found["defence"] == "none" and found["condition"]["attack"] == "photoguard-encoder":
+            found["measures"]["kid"]["value"] = -0.001
+    assert share_removed(result, "hardened") is None
+    assert not any("jpeg" in text for _, text in verdicts(result))
 
 
 def test_nothing_depends_on_the_order_of_rows_and_measures(tmp_path):
@@ -268,7 +278,7 @@ def test_gains_and_costs_stand_beside_each_other(tmp_path):
 
 
 def test_doubts_name_few_images_the_network_and_the_attacks(tmp_path):
-    text = " ".join(doubts(load_run(write_run(tmp_path / "run"))))
+    text = " ".join(doubts(load_runs([write_run(tmp_path / "run")])[0]))
     assert "of 2 images" in text and "No number here is FID" in text and "it is flat (photographs: 1)" in text
     assert "another doubt" in text
 
@@ -322,6 +332,16 @@ def test_several_runs_stand_side_by_side(tmp_path):
     (folders[1] / "editing.json").write_text(json.dumps(result))
     text = write_report(folders, tmp_path / "both").read_text(encoding="utf-8")
     assert "These runs differ in steps: compare within a run" in text
+
+
+def test_runs_in_folders_of_one_name_are_told_apart_and_may_differ_in_their_hardened_vae(tmp_path):
+    runs = load_runs([write_run(tmp_path / name / "editing") for name in ("one", "two")])
+    assert [run.name for run in runs] == ["one/editing", "two/editing"] and other_settings(runs) == ""
+    runs[1].result["protocol"]["hardened"] = "mine"
+    assert other_settings(runs) == ""
+    runs[0].result["photographs"], runs[1].result["photographs"] = "aa", "bb"
+    assert "differ in photographs:" in other_settings(runs)
+    assert [run.name for run in load_runs([runs[0].folder])] == ["editing"]
 
 
 def test_a_folder_without_rows_is_an_error_that_says_what_to_run(tmp_path):
@@ -455,6 +475,12 @@ def test_the_share_of_an_attacks_fall_by_half_of_its_steps_and_a_panel_for_each(
     assert half_way([[10, 1.0], [20, 2.0]], 20) == "none"
     drawn = plot_curves({"rows": {name: {"curve": [[1, 2.0], [2, 1.0]]} for name in ("one", "two")}})
     assert "one" in drawn and "two" in drawn
+
+
+def test_a_run_whose_name_begins_with_a_low_line_is_in_the_legend():
+    points = [(60.0, 1.0, (0.9, 1.1)), (120.0, 0.5, (0.4, 0.6))]
+    named, hidden = (plot_hardening({"shift": {name: points}}).count("<text") for name in ("run", "_run"))
+    assert named == hidden
 
 
 def test_every_run_has_a_curve_of_its_own_however_many_there_are():

@@ -161,9 +161,8 @@ def _edit_file(
 
 def _names(pipeline: Pipeline) -> dict:
     name = str(pipeline.pipe.config.get("_name_or_path"))
-    precision = {} if pipeline.precision == "no" else {"precision": pipeline.precision}
     weights = {"networks": pipeline.fingerprint(), "vae": pipeline.vae.fingerprint(), "sampling": pipeline.settings()}
-    return {"pipeline": name, **weights, **precision}
+    return {"pipeline": name, **weights}
 
 
 def _slug(prompt: str) -> str:

@@ -57,8 +57,10 @@ class Models:
     def load(self) -> list[str]:
         """Load both VAEs, and return reasons to doubt that they belong together; see `models.pairs`.
 
-        Raises InputError if one cannot be loaded, or if neither can take the other's place.
+        Raises InputError if one cannot be loaded, if neither can take the other's place, or for squares of a size that they do
+        not take.
         """
+        self.original.check_size(self.size, self.size)
         check_like(self.original, self.hardened)
         return differences(self.original, self.hardened)
 

@@ -104,8 +104,10 @@ def serve(
 
     started: told the address once the page is there. Sets environment variables of this process, so it is for commands.
 
-    Raises InputError if the port is taken, or if a model cannot be loaded.
+    Raises InputError if the port is taken, if a model cannot be loaded, or if `clean` is not there.
     """
+    if clean and not clean.exists():
+        raise InputError(f"{clean} is not there; --clean takes a folder of photographs that are known to be clean")
     with tempfile.TemporaryDirectory(prefix="srlvae-app-") as folder:
         # Read by Gradio when it is imported and when widgets are made.
         os.environ["GRADIO_TEMP_DIR"] = folder

@@ -7,7 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, EditingProtocol
+from srlvae.attacks.engine.ball import Ball
+from srlvae.bench.protocol import ChosenAttack, ChosenPurifier, Concept, EditingProtocol
 from srlvae.config import MOST_IMAGES, MOST_PIXELS, MOST_SEED, MOST_STEPS, Range, budget, check_numbers
 from srlvae.errors import InputError, unknown
 from srlvae.images import check_eps
@@ -19,9 +20,12 @@ from srlvae.purify import PURIFIERS
 OWN_MODELS = ("nothing", "vae", "pipeline")
 
 # The numbers of images in protocols of which at least one is needed, and the bounds of all numbers.
-IMAGES = ("images", "clean_images", "prompts_an_image", "clean_each", "sources", "generated", "each", "held_out", "batch_size")
+IMAGES = ("prompts_an_image", "clean_each", "sources", "generated", "each", "held_out", "batch_size")
 RANGES: dict[str, Range] = {
     **{name: (1, MOST_IMAGES) for name in IMAGES},
+    # A photograph alone has no interval.
+    "images": (2, MOST_IMAGES),
+    "clean_images": (2, MOST_IMAGES),
     "steps": (1, MOST_STEPS),
     "attack_steps": (0, MOST_STEPS),
     "more_steps": (0, MOST_STEPS),
@@ -76,8 +80,16 @@ def check_known(where: str, what: str, names: Sequence[str], known: Any) -> None
             raise InputError(f"{where}: {what} {name!r} is listed twice; give all of its budgets in one list, or use two files")
 
 
-def check_budgets(where: str, budgets: Sequence[float]) -> None:
-    """Check that budgets are in [0,1] units and above 0, and that each is there once."""
+def check_words(where: str, concepts: Sequence[Concept]) -> None:
+    """Check that no two folders share a word, by which they are told apart."""
+    check_distinct(where, words=[concept.word for concept in concepts], folders=[concept.folder for concept in concepts])
+
+
+def check_budgets(where: str, budgets: Sequence[float], ball: Ball | None = None) -> None:
+    """Check that budgets are in [0,1] units and above 0, and that each is there once.
+
+    Those of an attack in an ℓ∞ `ball` have to be whole grey levels: it would get the level below and noise the one above.
+    """
     check_distinct(where, eps=[budget(eps) for eps in budgets])
     for eps in budgets:
         try:
@@ -86,6 +98,8 @@ def check_budgets(where: str, budgets: Sequence[float]) -> None:
             raise InputError(f'{where}: {error}, as eps = ["15/255"]') from error
         if eps == 0:
             raise InputError(f"{where}: eps is 0; leave it out, because clean images are always measured")
+        if ball and ball.norm == "linf" and abs(eps * 255 - round(eps * 255)) > 1e-6:
+            raise InputError(f"{where}: eps is {eps * 255:g}/255; give whole grey levels, such as {math.ceil(eps * 255)}/255")
 
 
 def check_networks(where: str, *names: str) -> None:

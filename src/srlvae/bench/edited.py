@@ -27,12 +27,13 @@ class EditedRows:
         protocol, device = editor.protocol, editor.pipelines["original"].device
         self.editor = editor
         self.pair_distances: dict[tuple[Cell | None, str], list[float]] = {}
+        # Before hours of edits: what cannot be loaded ends the run.
+        clip = load_clip(protocol.clip, device)
+        self.networks = load_networks(protocol.pairs, protocol.sets, protocol.batch_size, device)
         self.reference = editor.edits(editor.clean)
         self.others = editor.edits(editor.clean, seed=protocol.seed + 1)
         if not processes().is_main_process:
             return
-        clip = load_clip(protocol.clip, device)
-        self.networks = load_networks(protocol.pairs, protocol.sets, protocol.batch_size, device)
         judged = self.reference.images, editor.prompts, editor.photograph_of
         self.distances = EditDistances(self.networks, clip, *judged, protocol.seed)
         self.judged_by = {**judges_of(protocol), "clip": clip.fingerprint()}

@@ -24,7 +24,7 @@ from srlvae.bench.edited import EditedRows
 from srlvae.bench.editing_plan import attackable, conditions
 from srlvae.bench.editor import Editor
 from srlvae.bench.output import claim_output
-from srlvae.bench.photographs import digest_of_keys, load_photographs, shortage
+from srlvae.bench.photographs import copies, digest_of_keys, load_photographs, shortage
 from srlvae.bench.protocol import EditingProtocol, as_written
 from srlvae.bench.rows import VAE_OF, as_data
 from srlvae.events import Listener
@@ -69,9 +69,10 @@ def editing(
     protocol, not_run = attackable(protocol, pipeline.vae)
     left_out = LeftOut(listener)
     x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)
-    doubts = shortage(len(x), protocol.images) + differences
     claim_output(out, "editing", RESULT)
     left_out.write(out)
+    for sheet in (out / SHEETS).glob("*.webp"):  # of an earlier protocol or VAE
+        sheet.unlink()
     editor = Editor(pipeline, hardened, x, protocol, Cache(out / CACHE, protocol.batch_size, listener), twin)
     edited, planned = EditedRows(editor), conditions(protocol)
     if not processes().is_main_process:
@@ -81,7 +82,8 @@ def editing(
         return {}
     result = {"benchmark": "editing", **editor.vaes, "networks": editor.networks, "protocol": as_written(protocol)}
     result |= {"images": names, "versions": environment(), **edited.baselines(), "costs": {}, "rows": []}
-    result |= {"photographs": digest_of_keys(editor.clean.keys), "not_run": not_run, "doubts": doubts}
+    result |= {"photographs": digest_of_keys(editor.clean.keys), "not_run": not_run}
+    result |= {"doubts": shortage(len(x), protocol.images) + copies(editor.clean.keys) + differences}
     for number, (cell, defence) in enumerate(planned, 1):
         result["rows"] += as_data([edited.row(cell, defence)])
         write_json(out / RESULT, result)

@@ -14,9 +14,9 @@ from typing import Any
 from srlvae.bench.cache import CACHE, Cache
 from srlvae.bench.cells import CLEAN
 from srlvae.bench.output import claim_output
-from srlvae.bench.photographs import load_photographs
+from srlvae.bench.photographs import copies, load_photographs, shortage
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
-from srlvae.bench.reconstructed import Reconstructions, attack_cells
+from srlvae.bench.reconstructed import Reconstructions, attack_cells, check_attackable
 from srlvae.bench.rows import Row, as_data
 from srlvae.errors import InputError
 from srlvae.events import Listener
@@ -52,14 +52,17 @@ def hardening(
     listener, run_names = listener or Listener(), Counter(run.resolve().name for run in runs)
     if again := [name for name, count in run_names.items() if count > 1]:
         raise InputError(f"two runs are called {again[0]}, and tables tell runs apart by the name of their folder: rename one")
+    check_attackable(protocol, original)
     left_out = LeftOut(listener)
-    x, names = load_photographs(folder, max(protocol.images, protocol.clean_images), protocol.size, protocol.seed, left_out)
+    wanted = max(protocol.images, protocol.clean_images)
+    x, names = load_photographs(folder, wanted, protocol.size, protocol.seed, left_out)
     claim_output(out, "hardening", RESULT)
     left_out.write(out)
     kept = [(run.resolve().name, path) for run in runs for path in snapshots(run)]
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     result: dict[str, Any] = {"benchmark": "hardening", "original": original.fingerprint(), "protocol": as_written(protocol)}
-    result |= {"images": names, "versions": environment(), "doubts": cost_doubts(kept)}
+    result |= {"images": names, "versions": environment()}
+    result |= {"doubts": [*shortage(len(x), wanted), *copies(bench.clean.keys), *cost_doubts(kept)]}
     on_original = [CLEAN, *attack_cells(protocol, "original")]
     result["rows"] = as_data(bench.row(cell, "none", original) for cell in on_original)
     for number, (name, path) in enumerate(kept, 1):

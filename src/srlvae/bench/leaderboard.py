@@ -66,6 +66,7 @@ def bench_all(
     Raises InputError for a file that is no leaderboard, before anything is measured.
     """
     board = leaderboard or out / LEADERBOARD
+    check_board(board)
     if board.exists():  # before hours of work, not after them
         read_leaderboard(board)
     results = [
@@ -108,6 +109,12 @@ def flags(row: Row, measure: str) -> list[str]:
     """What speaks against believing a number of a row."""
     found = [f"{doubt} (photographs: {count})" for doubt, count in Counter(row.doubts).items()]
     return found + ([f"biased upwards at n = {row.n}"] if row.n < ENOUGH.get(measure, 0) else [])
+
+
+def check_board(path: Path) -> None:
+    """Raise InputError for a file that is not called .json: its page and tables, .html and .md, would take its place."""
+    if path.suffix != ".json":
+        raise InputError(f"{path} does not end in .json, as the file of a leaderboard has to")
 
 
 def add_rows(path: Path, rows: list[dict[str, Any]]) -> None:

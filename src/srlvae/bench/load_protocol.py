@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from srlvae.attacks import ATTACKS
+from srlvae.attacks import ATTACKS, Preset
 from srlvae.attacks.request import Request
 from srlvae.bench.cells import MADE_ON
 from srlvae.bench.check_protocol import (
@@ -18,6 +18,7 @@ from srlvae.bench.check_protocol import (
     check_not_empty,
     check_purifiers,
     check_tried,
+    check_words,
 )
 from srlvae.bench.mimicry_protocol import MimicryProtocol
 from srlvae.bench.protocol import ChosenAttack, EditingProtocol, PoisoningProtocol, ReconstructionProtocol
@@ -40,7 +41,10 @@ def reconstruction_protocol(name: str, benchmark: str = "reconstruction", **chan
     check_known(name, "attack", protocol.attacks, ATTACKS)
     if pipelines := [attack for attack in protocol.attacks if ATTACKS[attack].needs != "vae"]:
         raise InputError(f"{name}: {pipelines[0]} attacks a whole pipeline, but this benchmark has only a VAE")
-    check_budgets(name, protocol.eps)
+    for attack in protocol.attacks:
+        check_budgets(name, protocol.eps, ATTACKS[attack].default.ball)
+    if benchmark == "hardening" and len(protocol.eps) > 1:
+        raise InputError(f"{name}: eps has {len(protocol.eps)} budgets; runs are compared under one")
     check_networks(name, protocol.pairs, protocol.sets)
     return protocol
 
@@ -74,16 +78,24 @@ def editing_protocol(name: str, **changed: Any) -> EditingProtocol:
 def _check_attacks(where: str, protocol: EditingProtocol | MimicryProtocol) -> None:
     check_known(where, "attack", [chosen.label for chosen in protocol.attacks], ATTACKS)
     for chosen in protocol.attacks:
+        presets = ATTACKS[chosen.name].presets
+        if chosen.preset and chosen.preset not in presets:
+            raise unknown(f"{where}: {chosen.label}: unknown preset", chosen.preset, presets)
         check_not_empty(f"{where}: {chosen.name}", eps=chosen.eps)
-        check_budgets(f"{where}: {chosen.name}", chosen.eps)
+        check_budgets(f"{where}: {chosen.name}", chosen.eps, _published(chosen).ball)
         _check_variants(f"{where}: {chosen.label}", chosen, protocol)
+    # The default preset by its name is the attack without a preset.
+    check_distinct(where, attacks=[(chosen.name, _published(chosen).source) for chosen in protocol.attacks])
+
+
+def _published(chosen: ChosenAttack) -> Preset:
+    attack = ATTACKS[chosen.name]
+    return attack.presets[chosen.preset] if chosen.preset else attack.default
 
 
 def _check_variants(where: str, chosen: ChosenAttack, protocol: EditingProtocol | MimicryProtocol) -> None:
     """Check what an attack is to be made on and through besides. Its request is checked by itself."""
     attack = ATTACKS[chosen.name]
-    if chosen.preset and chosen.preset not in attack.presets:
-        raise unknown(f"{where}: unknown preset", chosen.preset, attack.presets)
     for on in chosen.also_on:
         if on not in MADE_ON:
             raise unknown(f"{where}: also_on has", on, MADE_ON)
@@ -113,7 +125,8 @@ def poisoning_protocol(name: str, **changed: Any) -> PoisoningProtocol:
         )
     if same := [pair.concept for pair in protocol.pairs if pair.concept == pair.target]:
         raise InputError(f"{name}: {same[0]} cannot be its own target")
-    check_budgets(name, protocol.eps)
+    check_words(name, protocol.concepts)
+    check_budgets(name, protocol.eps, ATTACKS["nightshade"].default.ball)
     check_purifiers(name, protocol.purifiers, loads=False)
     return protocol
 
@@ -127,6 +140,7 @@ def mimicry_protocol(name: str, **changed: Any) -> MimicryProtocol:
     check_all_numbers(name, protocol)
     check_not_empty(name, concepts=protocol.concepts, styles=protocol.styles, attacks=protocol.attacks, seeds=protocol.seeds)
     check_distinct(name, concepts=protocol.concepts, seeds=protocol.seeds)
+    check_words(name, protocol.concepts)
     check_known(name, "style", [style.kind for style in protocol.styles], STYLES)
     for style in protocol.styles:
         check_numbers(style, f"{name}: {style.kind}: ", seed=(0, MOST_SEED))

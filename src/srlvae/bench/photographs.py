@@ -44,6 +44,12 @@ def shortage(found: int, wanted: int) -> list[str]:
     return [f"numbers of {found} photographs, where the protocol has {wanted}"] if found < wanted else []
 
 
+def copies(keys: Sequence[str]) -> list[str]:
+    """What speaks against intervals over photographs of which some are the same; keys are those of their pixels."""
+    again = len(keys) - len(set(keys))
+    return [f"{again} of {len(keys)} photographs are copies of others; intervals take them for independent"] if again else []
+
+
 def digest_of_keys(keys: Sequence[str]) -> str:
     """Eight digits that tell sets of photographs apart, from the keys of their pixels."""
     return hashlib.sha256("".join(keys).encode()).hexdigest()[:8]

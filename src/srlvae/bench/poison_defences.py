@@ -59,7 +59,7 @@ class TrainingDefences:
     def settings_of(self, defence: str) -> dict[str, Any]:
         """The settings of a defence, which belong to the key of a fine-tuning."""
         if defence == SCAN:
-            return {"evidence": EVIDENCE}
+            return {"evidence": EVIDENCE, "rate": self.protocol.scan_rate}
         chosen = self.chosen.get(defence)
         return self.purifiers.settings_of(chosen) if chosen else {}
 

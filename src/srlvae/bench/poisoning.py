@@ -44,7 +44,7 @@ USES_HARDENED = ("hardened", SCAN)
 # Settings that are not part of a fine-tuning's key as they are, so that a longer sweep keeps what a shorter one made. What a
 # fine-tuning takes from them is in its own fields, and networks count by their weights instead of their names.
 SWEPT_SETTINGS = ("pairs", "counts", "eps", "more_steps", "white_box", "dirty_label")
-SWEPT_SETTINGS += ("seeds", "purifiers", "pipeline", "hardened")
+SWEPT_SETTINGS += ("seeds", "purifiers", "pipeline", "hardened", "clip", "judge", "scan_rate")
 
 
 def tunings(protocol: PoisoningProtocol) -> Iterator[Tuning]:

@@ -18,9 +18,16 @@ from srlvae.bench.distances import Networks, judges_of, load_networks
 from srlvae.bench.estimates import mean_estimate, set_values
 from srlvae.bench.protocol import ReconstructionProtocol
 from srlvae.bench.rows import Condition, Row, access_of, read_measures
+from srlvae.errors import InputError
 from srlvae.images import Images
 from srlvae.metrics.pairwise import squared_shift
 from srlvae.models.vae import VAE
+
+
+def check_attackable(protocol: ReconstructionProtocol, vae: VAE) -> None:
+    """Raise InputError for attacks that aim at a posterior, if the VAE has none."""
+    if aimed := [attack for attack in protocol.attacks if ATTACKS[attack].posterior and not vae.has_posterior]:
+        raise InputError(f"this VAE has no posterior for {', '.join(aimed)} to attack; take these out of the protocol")
 
 
 def attack_cells(protocol: ReconstructionProtocol, *made_on: str) -> list[Cell]:
@@ -70,7 +77,7 @@ class Reconstructions:
         """The images of a cell, and the doubts about the attack that made them."""
         vaes = {"original": self.original, "hardened": hardened}
         attacker = Attacker(vaes, lambda name: self.protocol.steps, self.protocol.seed, self.cache)
-        found = attacker.images(cell, self.clean if cell == CLEAN else self.clean[: self.protocol.images])
+        found = attacker.images(cell, self.clean[: self.protocol.clean_images if cell == CLEAN else self.protocol.images])
         return found, attacker.doubts(found)
 
     def row(self, cell: Cell, defence: str, hardened: VAE, **condition: str | int | float) -> Row:

@@ -10,6 +10,7 @@ pulls latents to a target has further rows for the parts of its perturbations; s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import torch
 from srlvae.bench.cache import CACHE, Cache
 from srlvae.bench.cells import CLEAN, Cell, noise_cells
 from srlvae.bench.output import claim_output
-from srlvae.bench.photographs import digest_of_keys, load_photographs, shortage
+from srlvae.bench.photographs import copies, digest_of_keys, load_photographs, shortage
 from srlvae.bench.protocol import ReconstructionProtocol, as_written
-from srlvae.bench.reconstructed import Reconstructions, attack_cells, part_cells
+from srlvae.bench.reconstructed import Reconstructions, attack_cells, check_attackable, part_cells
 from srlvae.bench.rows import VAE_OF, as_data
 from srlvae.config import budget
 from srlvae.events import Listener
@@ -65,17 +66,19 @@ def reconstruction(
     """
     listener = listener or Listener()
     differences = told_differences(original, hardened, listener)
+    check_attackable(protocol, original)
     left_out = LeftOut(listener)
     wanted = max(protocol.images, protocol.clean_images)
     x, names = load_photographs(folder, wanted, protocol.size, protocol.seed, left_out)
     claim_output(out, "reconstruction", RESULT)
     left_out.write(out)
+    (out / GRID).unlink(missing_ok=True)
     bench = Reconstructions(original, x, protocol, Cache(out / CACHE, protocol.batch_size, listener))
     vaes = {"original": original.fingerprint(), "hardened": hardened.fingerprint()}
     result: dict[str, Any] = {"benchmark": "reconstruction", **vaes}
     result |= {"protocol": as_written(protocol), "images": names, "versions": environment()}
     result |= {"photographs": digest_of_keys(bench.clean.keys), "rows": []}
-    result |= {"doubts": shortage(len(x), wanted) + differences}
+    result |= {"doubts": shortage(len(x), wanted) + copies(bench.clean.keys) + differences}
     planned, is_main = conditions(protocol), processes().is_main_process
     for number, (cell, defence) in enumerate(planned, 1):
         if is_main:
@@ -91,12 +94,14 @@ def reconstruction(
     return result
 
 
-def grid_cell(protocol: ReconstructionProtocol) -> Cell:
-    """The cell that the picture grid shows.
+def grid_attack(attacks: Sequence[str]) -> str:
+    """The attack that the picture grid shows: the reconstruction attack, or the first where it is none of the protocol's."""
+    return GRID_ATTACK if GRID_ATTACK in attacks else attacks[0]
 
-    It is the reconstruction attack at 15/255, or at the largest ε if the protocol lacks that.
-    """
-    return Cell(GRID_ATTACK, GRID_EPS if GRID_EPS in protocol.eps else max(protocol.eps), "original")
+
+def grid_cell(protocol: ReconstructionProtocol) -> Cell:
+    """The cell that the picture grid shows, at 15/255, or at the largest ε if the protocol lacks that."""
+    return Cell(grid_attack(protocol.attacks), GRID_EPS if GRID_EPS in protocol.eps else max(protocol.eps), "original")
 
 
 def write_grid(path: Path, bench: Reconstructions, attacked: Images, hardened: VAE) -> None:

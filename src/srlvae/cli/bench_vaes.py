@@ -109,6 +109,7 @@ def bench_hardening(
     from srlvae.models.vae import load_vae
     from srlvae.report.hardening import cost_shares_table, hardening_table
     from srlvae.report.page import write_report
+    from srlvae.report.rows import doubts_of
 
     begin(out, follow_links)
     settings = reconstruction_protocol(protocol, "hardening")
@@ -117,6 +118,6 @@ def bench_hardening(
     show_table(*hardening_table(result))
     if shares := cost_shares_table(result):
         show_table(*shares)
-    show_doubts(result["doubts"])
+    show_doubts(doubts_of(result))
     console.print(f"\nReport: [bold]{named(write_report([out]))}[/]")
     end(bars.omissions, [out])

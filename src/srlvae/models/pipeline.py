@@ -91,9 +91,10 @@ class Pipeline:
         return fingerprint(*(part for part in parts if part is not None))
 
     def settings(self) -> dict[str, Any]:
-        """What images depend on besides weights, as plain data: the scheduler's settings and the scaling of latents."""
+        """What images depend on besides weights, as plain data: scheduler, scaling of latents, and precision if not float32."""
         scheduler = {key: value for key, value in self.pipe.scheduler.config.items() if key[0] != "_"}
         found = {"scheduler": type(self.pipe.scheduler).__name__, **scheduler, **self.vae.settings()}
+        found |= {} if self.precision == "no" else {"precision": self.precision}
         return json.loads(json.dumps(found, default=str))
 
     def with_vae(self, vae: VAE) -> Pipeline:

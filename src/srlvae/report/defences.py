@@ -18,6 +18,7 @@ from srlvae.report.rows import (
     made_on,
     main_budget,
     main_rows,
+    measured_value,
     rows_of,
     share_left,
 )
@@ -58,10 +59,12 @@ def _values(row: Row, *measures: Measure) -> list[str]:
 def share_removed(result: dict[str, Any], defence: str) -> float | None:
     """The share of the headline attack's KID, in transfer, that a defence removes.
 
-    It is None if there are no rows to compare.
+    It is None if there are no rows to compare, or no KID above 0 to remove.
     """
     rows = find_rows(rows_of(result), attack=HEADLINE_ATTACK)
     found = {row.condition["eps"]: row for row in find_rows(rows, defence=defence) if made_on(row) == "original"}
     shared = [eps for eps in MAIN_BUDGETS if eps in found] or list(found)
     before = find_row(rows, defence="none", eps=shared[0]) if shared else None
-    return 1 - share_left(before, found[shared[0]], "kid") if before else None
+    if not before or measured_value(before, "kid") <= 0:
+        return None
+    return 1 - share_left(before, found[shared[0]], "kid")

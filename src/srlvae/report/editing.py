@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from srlvae.bench.cells import PARTS
-from srlvae.bench.editing import RESULT
 from srlvae.bench.rows import VAE_OF, Row, vae_of
-from srlvae.errors import InputError
-from srlvae.files import read_record
 from srlvae.metrics.projection import DIMENSIONS
 from srlvae.report.numbers import THOUSANDTHS, format_estimate, heading
 from srlvae.report.rows import (
@@ -32,6 +28,7 @@ from srlvae.report.rows import (
     main_rows,
     rows_of,
 )
+from srlvae.report.runs import Run
 
 # The network whose Fréchet distance is FID.
 INCEPTION = "inception"
@@ -56,29 +53,6 @@ class Measure:
     def title(self) -> str:
         """The label above numbers in this format."""
         return heading(self.label, self.spec)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of the editing benchmark: its name, its folder, and the result that the folder holds."""
-
-    name: str
-    folder: Path
-    result: dict[str, Any]
-
-
-def load_run(folder: Path) -> Run:
-    """Load a run from its folder.
-
-    Raises InputError if the folder has no rows.
-    """
-    path = folder / RESULT
-    if not path.is_file():
-        raise InputError(f"{folder} has no {RESULT}; run: srlvae bench editing … --out {folder}")
-    result = read_record(path)
-    if not result.get("rows"):
-        raise InputError(f"{path} has no rows yet; the same srlvae bench editing command resumes the run")
-    return Run(folder.name, folder, result)
 
 
 def measures_of(result: dict[str, Any]) -> dict[str, Measure]:
@@ -206,13 +180,6 @@ def side_by_side(runs: list[Run]) -> Table:
     numbers = [max((row.n for row in own), default=0) for own in rows]
     columns = (f"{run.name}: {title}, n = {n}" for run, title, n in zip(runs, titles, numbers, strict=True))
     return ["attack", "ε", *columns], lines
-
-
-def other_settings(runs: list[Run]) -> str:
-    """A sentence that names settings in which the protocols of runs differ, and photographs; blank if there are none."""
-    protocols = [run.result["protocol"] | {"photographs": run.result["images"]} for run in runs]
-    names = [key for key in protocols[0] if any(other.get(key) != protocols[0][key] for other in protocols[1:])]
-    return f"These runs differ in {', '.join(names)}: compare within a run, not between them." if names else ""
 
 
 def _distance_and_likeness(found: tuple[Row, Row] | None) -> str:

@@ -54,7 +54,8 @@ def _table(rows: list[FlatRow], spec: str) -> Table:
     columns = [(model, defence) for model in models for defence in ("none", "hardened")]
     lines: dict[tuple[str, str, str], dict[tuple[str, str], str]] = {}
     for row in rows:
-        known = "transfer" if row["defence"] == "none" and row["access"] == "white-box" else row["access"]
+        on_original = row["defence"] == "none" and row.get("made_on") != "both"
+        known = "transfer" if on_original and row["access"] == "white-box" else row["access"]
         access = "" if known == "none" else known
         attack = label(row["attack"], row.get("norm"))
         cells = lines.setdefault((attack, row["eps"], access), {})

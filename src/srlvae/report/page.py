@@ -8,14 +8,14 @@ from pathlib import Path
 
 from srlvae.bench.editing import RESULT as EDITING
 from srlvae.bench.hardening import RESULT as HARDENING
-from srlvae.bench.leaderboard import LEADERBOARD, read_leaderboard
+from srlvae.bench.leaderboard import LEADERBOARD, check_board, read_leaderboard
 from srlvae.bench.mimicry import RESULT as MIMICRY
 from srlvae.bench.poisoning import RESULT as POISONING
-from srlvae.bench.reconstruction import GRID
+from srlvae.bench.reconstruction import GRID, grid_attack
 from srlvae.bench.reconstruction import RESULT as RECONSTRUCTION
 from srlvae.errors import InputError
 from srlvae.files import read_record, write_text
-from srlvae.report.editing import editing_table, headline_measures, load_run, other_settings, side_by_side, summary_table
+from srlvae.report.editing import editing_table, headline_measures, side_by_side, summary_table
 from srlvae.report.editing_page import page_parts
 from srlvae.report.encoders import reconstruction_table
 from srlvae.report.hardening import cost_shares_table, curves, hardening_table
@@ -27,6 +27,7 @@ from srlvae.report.poisoning import poisoning_table
 from srlvae.report.poisoning_page import poisoning_parts
 from srlvae.report.render import inline, within, write_page
 from srlvae.report.rows import Table, doubts_of
+from srlvae.report.runs import load_runs, other_settings
 from srlvae.report.tables import markdown
 from srlvae.runs import claim
 from srlvae.words import shortened
@@ -67,6 +68,7 @@ def _check_kind(folder: Path, alone: bool) -> None:
     if folder.is_file():
         if not alone:
             raise InputError(f"{folder} is a file; give one leaderboard alone, or folders of results")
+        check_board(folder)
         read_leaderboard(folder)
         return
     found = next((name for name in (EDITING, *WRITERS) if (folder / name).is_file()), None)
@@ -85,7 +87,7 @@ def _write(folders: list[Path], page: Path) -> Path:
 
 def write_editing(folders: list[Path], page: Path) -> Path:
     """Write the page of one or several editing runs, and the Markdown tables of each."""
-    runs = [load_run(folder) for folder in folders]
+    runs = load_runs(folders)
     for run in runs:
         by_measure = [(m.title, editing_table(run.result, m)) for m in headline_measures(run.result).values()]
         _write_tables(run.folder / TABLE, [("Edits", summary_table(run.result)), *by_measure])
@@ -122,7 +124,9 @@ def write_reconstruction(folder: Path, page: Path) -> Path:
         doubts=doubts_of(result),
         header=header,
         lines=lines,
-        grid=inline(within(folder / GRID, folder).read_bytes()),
+        # Written at the end of a run, and taken away at its beginning.
+        grid=inline(within(folder / GRID, folder).read_bytes()) if (folder / GRID).exists() else None,
+        shown=grid_attack(result["protocol"]["attacks"]),
         plot=inline((folder / PLOT).read_bytes()),
         settings=_settings(result),
     )
@@ -151,7 +155,7 @@ def write_hardening(folder: Path, page: Path) -> Path:
         steps=result["protocol"]["steps"],
         eps=", ".join(result["protocol"]["eps"]),
         curves=picture,
-        doubts=result.get("doubts", []),
+        doubts=doubts_of(result),
         ends=ends,
         shares=shares,
         settings=_settings(result),

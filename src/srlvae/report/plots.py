@@ -172,7 +172,9 @@ def draw_line(axis, points: list[tuple], style: tuple[str, str, str]) -> None:
     label, colour, line = style
     eps, values, intervals = zip(*sorted(points, key=lambda point: point[0]), strict=True)
     values = [math.nan if value is None else value for value in values]
-    axis.plot(eps, values, line, color=colour, label=label, marker="o", markersize=3)
+    # Legends leave out names that begin with a low line.
+    shown = f" {label}" if label.startswith("_") else label
+    axis.plot(eps, values, line, color=colour, label=shown, marker="o", markersize=3)
     # Nothing is drawn where there is no interval.
     low, high = zip(*((math.nan if end is None else end for end in ends) for ends in intervals), strict=True)
     axis.fill_between(eps, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -46,9 +46,7 @@ def _attack_verdicts(result: dict[str, Any], rows: list[Row], both: tuple[Row, R
     attack, eps = attack_label(before), before.condition["eps"]
     kid, frechet, likeness = headline_measures(result).values()
     if min(measured_value(before, m.key) for m in (kid, frechet)) <= 0:
-        return [
-            (False, f"{attack}, {eps}: no effect on edits with the original VAE, so nothing that hardening could take away")
-        ]
+        return [(False, f"{attack}, {eps}: no effect with the original VAE that {before.n} edits could show")]
     divided = {m: reaches(before, after, m.key, WANTED_FACTOR) for m in (kid, frechet)}
     said = [f"{m.title} {format_pair(both, m.key, m.spec)}, a factor of {format_factor(*both, m.key)}" for m in divided]
     text = (
@@ -94,7 +92,7 @@ def _clean_verdicts(result: dict[str, Any]) -> list[Verdict]:
 def _purifier_verdicts(result: dict[str, Any], rows: list[Row]) -> list[Verdict]:
     found = []
     for defence in distinct_values(rows, "defence"):
-        own = [row for row in find_rows(rows, defence=defence, access="transfer") if row.condition["eps"] in MAIN_BUDGETS]
+        own = [row for row in find_rows(rows, defence=defence, access="transfer") if _compares(rows, row)]
         if defence in VAE_OF or not own:
             continue
         worse = [row.condition["attack"] for row in own if _beats_hardening(rows, row)]
@@ -104,6 +102,12 @@ def _purifier_verdicts(result: dict[str, Any], rows: list[Row]) -> list[Verdict]
             text += f"; it takes {cost['seconds']:.2g} s per image, hardening takes none"
         found.append((not worse, f"{defence}: {text}"))
     return found
+
+
+def _compares(rows: list[Row], row: Row) -> bool:
+    """Whether a row has a main budget, and its attack an effect on edits with the original VAE by KID."""
+    both = find_pair(rows, attack=row.condition["attack"], eps=row.condition["eps"])
+    return row.condition["eps"] in MAIN_BUDGETS and both is not None and measured_value(both[0], "kid") > 0
 
 
 def _beats_hardening(rows: list[Row], row: Row) -> bool:
