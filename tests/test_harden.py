@@ -26,9 +26,12 @@ from safetensors.torch import load_file, save_file
 
 from conftest import small_kl, small_tiny
 from heard import Heard
+from small import RandomFeatures
 from srlvae.errors import InputError
-from srlvae.harden import OBJECTIVES, HardenConfig, InnerAttack, Interrupted, Objective, harden
-from srlvae.harden.photographs import FolderPhotographs
+from srlvae.harden import OBJECTIVES, HardenConfig, InnerAttack, Interrupted, Objective, harden, preset
+from srlvae.harden.photographs import FolderPhotographs, open_photographs
+from srlvae.harden.scores import Attacked, measure
+from srlvae.harden.trainer import Trainer
 from srlvae.models.encoders import apply_encoder, read_encoder
 from srlvae.models.posterior import variance_is_held
 from srlvae.models.vae import load_vae
@@ -531,3 +534,39 @@ def test_two_processes_of_torchrun_take_the_step_of_one(tmp_path, photographs):
     said, _ = two.communicate()
     assert two.returncode == 0 and "2 processes" in said
     assert same_step(tmp_path / "one", tmp_path / "two")
+
+
+def test_crops_too_small_for_the_feature_network_are_refused_before_the_first_step(tmp_path, photographs):
+    config = CONFIG.changed(features="efficientnet-lite0", resolution=24, steps=1)
+    with pytest.raises(InputError, match="24 pixels are too small for efficientnet-lite0.*--features"):
+        harden(small_kl(), photographs, tmp_path / "out", config)
+    assert not (tmp_path / "out" / "checkpoint").exists()
+
+
+def test_an_eps_without_attacks_and_a_column_without_shards_are_refused(photographs):
+    with pytest.raises(InputError, match="no attacks, so eps does nothing"):
+        preset("cpu", "none", eps=8 / 255)
+    with pytest.raises(InputError, match="has single images; leave it out"):
+        open_photographs(str(photographs), 16, column="nosuch")
+
+
+def test_the_distance_in_the_scores_is_that_of_float32(monkeypatch):
+    vae, x = small_kl(), torch.rand(2, 3, 32, 32)
+    attacked = Attacked(x, x, x, None)
+    seen: list[bool] = []
+
+    class Seen(RandomFeatures):
+        def columns(self, x, stages=None):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().columns(x, stages)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = measure(vae, x, vae.mean(x), attacked, attacked, Seen())["features_clean"]
+    assert seen == [False, False] and found.dtype == torch.float32
+
+
+def test_scores_take_one_image_at_a_time_where_steps_are_checkpointed(tmp_path, photographs):
+    held_out = torch.rand(4, 3, 32, 32)
+    for checkpointing, at_once in ((False, 4), (True, 1)):
+        config = CONFIG.changed(gradient_checkpointing=checkpointing, batch_size=4, micro_batch=4)
+        assert Trainer(small_kl(), config, held_out).fitting(lambda n: n) == at_once

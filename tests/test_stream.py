@@ -19,7 +19,7 @@ from small import flat_pictures, level
 from srlvae.errors import InputError
 from srlvae.harden import InnerAttack, Interrupted, harden
 from srlvae.harden.apart import set_apart
-from srlvae.harden.crops import Crops, batches
+from srlvae.harden.crops import Crops, batches, readers
 from srlvae.harden.memory import Fit
 from srlvae.harden.photographs import open_photographs
 from srlvae.harden.stream import Deal, StreamPhotographs
@@ -169,10 +169,22 @@ def test_a_broken_shard_is_named_once_and_the_others_are_read():
 
 # What it finds out about its shards is kept in checkpoints.
 def test_a_stream_is_read_in_this_process_whatever_the_workers():
-    dataset = shards(1, 6)
-    found = list(batches(Crops(StreamPhotographs(dataset, "image"), range(6), SIZE, 0), [[0, 1], [2, 3]], 2))
+    dataset, heard = shards(1, 6), Heard()
+    crops = Crops(StreamPhotographs(dataset, "image"), range(6), SIZE, 0)
+    assert readers(crops, 2, 2, heard) == 0 and heard.texts == ["a stream is read by the process that trains, not by 2 others"]
+    found = list(batches(crops, [[0, 1], [2, 3]], 0))
     assert [level(crop) for batch in found for crop in batch.x] == [0, 1, 2, 3]
     assert dataset.begun == {0: 1}
+
+
+def test_a_stream_of_which_nothing_is_left_to_train_on_is_refused():
+    photographs = StreamPhotographs(shards(1, 6), "image")
+    with pytest.raises(InputError, match="nothing is left to train on: all 6 rows are set apart; give a lower --held-out"):
+        set_apart(photographs, 6, SIZE, 0)
+    nothing = StreamPhotographs(Shards([[]]), "image")
+    for _ in range(2):
+        with pytest.raises(InputError, match="has no rows"):
+            nothing.name(0)
 
 
 def test_a_stream_that_was_read_can_be_handed_to_another_process():

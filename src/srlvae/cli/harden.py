@@ -89,7 +89,7 @@ def harden(
         ),
     ] = None,
     held_out: Annotated[int | None, typer.Option(help="Photographs set apart for the scores.  [default: 32]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read images.  [cpu: 0, default: 4]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read images, but streams.  [cpu: 0, default: 4]")] = None,
     report_to: Annotated[Tracker | None, typer.Option(help=ReportHelp)] = None,
     resume: Annotated[bool, typer.Option(help="Whether to resume an interrupted run in --out.")] = True,
     streaming: Annotated[

@@ -69,7 +69,18 @@ def set_apart(
         raise InputError(f"too few readable images: {len(found)} of {used} ({last_error}){also}")
     # Wherever they are, and as often: there may be copies, and a stream has no numbers that hold in another order.
     if isinstance(photographs, StreamPhotographs):
+        _check_left(photographs, used, apart)
         return torch.stack(found), photographs.dealt(Deal(), frozenset(apart), {}), order
     if isinstance(photographs, FolderPhotographs | HubPhotographs):
         photographs = photographs.without(frozenset(apart))
     return torch.stack(found), photographs, order[used:]
+
+
+def _check_left(photographs: StreamPhotographs, first: int, apart: set[str]) -> None:
+    """Raise InputError if no row from `first` on is another than those set apart."""
+    index = first
+    while photographs.digest(index) in apart and not photographs.length:
+        index += 1
+    # Known as soon as a row of the second round was read.
+    if photographs.length:
+        raise InputError(f"nothing is left to train on: all {photographs.length} rows are set apart; give a lower --held-out")

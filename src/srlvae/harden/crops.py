@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from srlvae.errors import InputError
+from srlvae.events import Listener
 from srlvae.harden.photographs import (
     MAX_UNREADABLE,
     Photographs,
@@ -117,25 +118,31 @@ def name_skipped(skipped: Iterable[tuple[str, str]], left_out: LeftOut) -> None:
 
 
 def batches(crops: Crops, numbers: Sequence[list[int]], workers: int, left_out: LeftOut | None = None) -> Iterator[Batch]:
-    """The samples of each list of numbers in turn, read by `workers` processes (0 reads in this one).
+    """The samples of each list of numbers in turn, read by `workers` processes (0 reads in this one), as `readers` has them.
 
     Photographs that could not be used for a batch are added to `left_out` when it comes.
     """
     left_out = left_out or LeftOut()
-    # What a stream finds out about its shards is needed in this process, as it is kept in checkpoints.
-    workers = 0 if isinstance(crops.photographs, StreamPhotographs) else workers
-    if workers and (room := shared_room(crops.size, len(numbers[0]) if numbers else 0)) < workers:
-        left_out.listener.says(
-            f"the shared memory of this machine has room for {room} processes that read photographs, not {workers}; a "
-            "container is given more by --shm-size"
-        )
-        workers = room
     begin = partial(_begin, Image.MAX_IMAGE_PIXELS)
     options: dict[str, Any] = {"collate_fn": _collate, "num_workers": workers, "worker_init_fn": begin}
     options |= {"pin_memory": torch.cuda.is_available()}
     for batch in DataLoader(crops, batch_sampler=numbers, **options):
         name_skipped(batch.skipped, left_out)
         yield batch
+
+
+def readers(crops: Crops, batch: int, workers: int, listener: Listener) -> int:
+    """How many of the `workers` that are asked for can read such batches; if fewer, the listener hears why."""
+    # What a stream finds out about its shards is needed in this process, as it is kept in checkpoints.
+    if workers and isinstance(crops.photographs, StreamPhotographs):
+        listener.says(f"a stream is read by the process that trains, not by {workers} others")
+        return 0
+    if (room := shared_room(crops.size, batch)) < workers:
+        listener.says(
+            f"the shared memory of this machine has room for {room} processes that read photographs, not {workers}; a "
+            "container is given more by --shm-size"
+        )
+    return min(room, workers)
 
 
 def shared_room(size: int, batch: int) -> int:

@@ -12,7 +12,7 @@ from srlvae.errors import InputError
 from srlvae.harden.settings import HardenConfig
 from srlvae.harden.terms import CleanBatch
 from srlvae.images import Images
-from srlvae.metrics.features import load_features
+from srlvae.metrics.features import Features, load_features
 from srlvae.models.posterior import hold_variance, mean_log_variance
 from srlvae.models.vae import VAE
 from srlvae.training.precision import MixedAccelerator, keep_norms_float32
@@ -56,6 +56,8 @@ class Networks:
             for vae in (self.vae, self.teacher):
                 keep_norms_float32(vae.model)
         self.features = None if config.features == "none" else load_features(config.features).to(accelerator.device)
+        if self.features:
+            _check_takes(self.features, config.resolution, accelerator.device)
         self.encode = Encode(self.vae).requires_grad_(True)
         self.parameters = list(self.encode.parameters())
         self.average = copy.deepcopy(self.encode.parts).requires_grad_(False)
@@ -93,6 +95,18 @@ class Networks:
         before = [p for part in self.original.encoder_modules().values() for p in part.parameters()]
         if all(torch.equal(a, b) for a, b in zip(self.average.parameters(), before, strict=True)):
             raise InputError("the encoder has not changed: the run has learnt nothing, so no result is written")
+
+
+@torch.no_grad()
+def _check_takes(features: Features, side: int, device: torch.device) -> None:
+    """Raise InputError for crops that are too small for the feature network: the scores after the last step need it."""
+    try:
+        features.columns(torch.zeros(1, 3, side, side, device=device))
+    except RuntimeError as error:
+        raise InputError(
+            f"{side} pixels are too small for {features.name}, which measures distances; give a larger --resolution, or "
+            "--features none"
+        ) from error
 
 
 def frozen_copy(vae: VAE) -> VAE:

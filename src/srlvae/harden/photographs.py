@@ -166,6 +166,8 @@ def open_photographs(
     shards = [] if saved or is_hub_id(source) else find_shards(source)
     if folder.exists() and not saved and not streaming and not (shards and _images_none(folder)):
         check_one_kind(folder, shards)
+        if column:
+            raise InputError(f"--image-column names a column of shards, but {folder} has single images; leave it out")
         return FolderPhotographs(folder, at_least, out)
     if not folder.exists() and not shards:
         if not source.startswith(HUB):

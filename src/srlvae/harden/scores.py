@@ -98,7 +98,9 @@ def measure(
         "zero_white_box": shift(vae, white_box.zero, latents),
     }
     if features:
-        found["features_clean"] = feature_distance(features.columns(clean), features.columns(x))
+        # In bfloat16 the distance would be rounded by as much as hardening changes it.
+        with torch.autocast(x.device.type, enabled=False):
+            found["features_clean"] = feature_distance(features.columns(clean), features.columns(x))
     if white_box.variance is not None:
         found["deviation_clean"] = _variance(vae, x)
         found["deviation_white_box"] = _variance(vae, white_box.variance)

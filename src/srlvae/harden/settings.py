@@ -156,6 +156,8 @@ class HardenConfig:
         """
         objective = self.objective
         if eps is not None:
+            if not objective.attacks:
+                raise InputError("the objective has no attacks, so eps does nothing; leave it out")
             attacks = tuple(dataclasses.replace(attack, eps=eps) for attack in objective.attacks)
             objective = dataclasses.replace(objective, attacks=attacks)
         if closeness is not None:

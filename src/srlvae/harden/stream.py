@@ -127,7 +127,10 @@ class StreamPhotographs:
         if not self.position - len(self.recent) <= index <= self.position:
             self._begin(index)
         while self.position <= index:
-            self.recent.append(next(self.rows))
+            # They have no end, but where there are none.
+            if (row := next(self.rows, None)) is None:
+                raise InputError("the streamed dataset has no rows but for those set apart")
+            self.recent.append(row)
             self.position += 1
         return self.recent[index - self.position]
 
@@ -155,7 +158,6 @@ class StreamPhotographs:
             self.counts[self._part(turn)] = count
             empty = 0 if count else empty + 1
             turn += 1
-        raise InputError("the streamed dataset has no rows")
 
     def _read_part(self, shard: int, part: int) -> Iterator[Row]:
         """The rows of a part of a shard but for those set apart."""

@@ -15,7 +15,7 @@ from srlvae.events import Listener
 from srlvae.files import read_record
 from srlvae.harden.apart import set_apart
 from srlvae.harden.checkpoints import restore, write_checkpoint
-from srlvae.harden.crops import Crops, batches, faults_of_workers, name_skipped
+from srlvae.harden.crops import Crops, batches, faults_of_workers, name_skipped, readers
 from srlvae.harden.networks import frozen_copy
 from srlvae.harden.output import CHECKPOINT, RECORD, RUN, finish_folder, log_row
 from srlvae.harden.photographs import (
@@ -89,6 +89,8 @@ def harden(
     try:
         if trainer.is_main and isinstance(photographs, FolderPhotographs):
             look_through(photographs, config.resolution, left_out)
+        # Of many files it takes longer than the processes wait for each other in a step.
+        meet("looking through the photographs")
         # What an interrupted run came upon.
         name_skipped(progress.unreadable.items(), left_out)
         with faults_of_workers():
@@ -165,7 +167,8 @@ def train(
     new = [visit.number for visit in ahead if visit.new]
     old = {visit.number: visit.place for visit in ahead if visit.number < min(new, default=visit.number + 1)}
     numbers = [*sorted(old), *new]
-    samples = batches(crops, [trainer.numbers(number) for number in numbers], config.workers, left_out)
+    workers = readers(crops, trainer.per_process, config.workers, listener)
+    samples = batches(crops, [trainer.numbers(number) for number in numbers], workers, left_out)
     for number in sorted(old):
         # A run that was about to end may have put away a batch that it needs now, as it has been told to take more steps.
         radius = objective.radius(progress.step / config.steps)
@@ -183,7 +186,7 @@ def train(
         trainer.tell(listener.at, "steps", progress.step, config.steps, note)
         trainer.tell(listener.measured, progress.step, losses)
         if config.snapshot_every and progress.step % config.snapshot_every == 0 and trainer.is_main:
-            snapshot(trainer, out, progress)
+            snapshot(trainer, out, progress, workers)
         done = progress.step == config.steps
         stop = trainer.any_process(listener.should_stop()) and not done
         if stop or progress.step % config.checkpoint_every == 0 or done:
@@ -211,9 +214,9 @@ def save(
     meet("scoring a checkpoint")
 
 
-def snapshot(trainer: Trainer, out: Path, progress: Progress) -> None:
-    """Keep the current average as an encoder file, with what it has cost so far."""
+def snapshot(trainer: Trainer, out: Path, progress: Progress, workers: int) -> None:
+    """Keep the current average as an encoder file, with what it has cost so far and what made it, such as `workers`."""
     facts = {"step": progress.step, "images": progress.step * trainer.config.batch_size, "seconds": progress.seconds}
-    made_by = {"device": trainer.device.type, "processes": trainer.processes.num_processes, "readers": trainer.config.workers}
+    made_by = {"device": trainer.device.type, "processes": trainer.processes.num_processes, "readers": workers}
     path = out / "snapshots" / f"step-{progress.step:06d}.safetensors"
     write_encoder(path, trainer.networks.result(), trainer.networks.original, facts | {"made_by": made_by})
