@@ -6,10 +6,12 @@ import io
 import os
 import signal
 
+import pytest
 from rich.console import Console
 
 from srlvae.cli import shared
 from srlvae.cli.drawing import Bars
+from srlvae.errors import InputError
 from srlvae.events import Listener
 
 
@@ -70,3 +72,9 @@ def test_a_signal_asks_for_a_stop_and_handlers_are_put_back():
         os.kill(os.getpid(), signal.SIGTERM)
         assert bars.should_stop()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_device_that_holds_no_numbers_is_none():
+    for name in ("meta", "cuda:99", "nonsense"):
+        with pytest.raises(InputError, match=f"no device '{name}' here"):
+            shared.device_of(name)

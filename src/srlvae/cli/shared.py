@@ -69,7 +69,10 @@ def device_of(name: str) -> Any:
         # Of processes that run together each has a GPU of its own, or all of them share the first.
         return default_device() if too_few_gpus() or not torch.accelerator.is_available() else processes().device
     try:
-        return torch.empty(0, device=name).device
+        made = torch.zeros(1, device=name)
+        # The device `meta` has no numbers.
+        made.item()
+        return made.device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
 
