@@ -36,11 +36,9 @@ from srlvae.report.tables import markdown
 
 
 def ramped(config: HardenConfig) -> HardenConfig:
-    """With radii that grow over half of the run and are the same for all images, where clean latents are bounded."""
+    """With radii that grow over half of the run, where clean latents are bounded."""
     objective = config.objective
-    if not objective.closeness:
-        return config
-    return dataclasses.replace(config, objective=dataclasses.replace(objective, ramp=0.5, weaker=0.0))
+    return dataclasses.replace(config, objective=dataclasses.replace(objective, ramp=0.5)) if objective.closeness else config
 
 
 # The preset as it was before these rows: they spoke for radii that do not grow in runs this short.

@@ -144,7 +144,7 @@ def test_a_wrong_setting_of_hardening_is_named(tmp_path, text, named):
 def test_every_preset_is_within_its_ranges(name, objective):
     chosen, own = OBJECTIVES[objective], PRESETS[name].objective
     # Ablations that bound clean latents are compared at the preset's bound and radii.
-    taken = {"closeness": own.closeness, "ramp": own.ramp, "weaker": own.weaker} if chosen.closeness else {}
+    taken = {"closeness": own.closeness, "ramp": own.ramp} if chosen.closeness else {}
     assert preset(name, objective).objective == dataclasses.replace(chosen, **taken)
 
 
