@@ -27,17 +27,22 @@ class EditedRows:
         protocol, device = editor.protocol, editor.pipelines["original"].device
         self.editor = editor
         self.pair_distances: dict[tuple[Cell | None, str], list[float]] = {}
+        if not processes().is_main_process:
+            self.reference, self.others = self._clean_edits()
+            return
         # Before hours of edits: what cannot be loaded ends the run.
         clip = load_clip(protocol.clip, device)
         self.networks = load_networks(protocol.pairs, protocol.sets, protocol.batch_size, device)
-        self.reference = editor.edits(editor.clean)
-        self.others = editor.edits(editor.clean, seed=protocol.seed + 1)
-        if not processes().is_main_process:
-            return
+        self.reference, self.others = self._clean_edits()
         judged = self.reference.images, editor.prompts, editor.photograph_of
         self.distances = EditDistances(self.networks, clip, *judged, protocol.seed)
         self.judged_by = {**judges_of(protocol), "clip": clip.fingerprint()}
         self.judged_by |= {"reference": self.reference.keys, "prompts": editor.prompts}
+
+    def _clean_edits(self) -> tuple[ImageSet, ImageSet]:
+        """The edits of the clean photographs, and those with another draw of noise."""
+        editor = self.editor
+        return editor.edits(editor.clean), editor.edits(editor.clean, seed=editor.protocol.seed + 1)
 
     def row(self, cell: Cell, defence: str) -> Row:
         """The row of a cell under a defence."""
