@@ -677,8 +677,8 @@ MUTANTS = (
     Mutant(
         "another draw of noise is the same draw",
         "bench/edited.py",
-        "self.others = editor.edits(editor.clean, seed=protocol.seed + 1)",
-        "self.others = editor.edits(editor.clean)",
+        "editor.edits(editor.clean, seed=editor.protocol.seed + 1)",
+        "editor.edits(editor.clean)",
         f"{CELLS} editing",
     ),
     Mutant(

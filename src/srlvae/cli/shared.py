@@ -54,6 +54,8 @@ LEFT_FILES_OUT = 3
 # How many of them it names; the table in the output folder names all.
 NAMED = 50
 PrecisionHelp = "Precision of the networks: no (float32), bf16, fp16, or auto (bf16 where the machine has it)."
+# Devices of PyTorch on which tensors have shapes alone.
+WITHOUT_NUMBERS = ("meta",)
 DeviceHelp = "`cpu`, `cuda`, `cuda:1`, `mps` and so on; `auto` takes a GPU if there is one."
 
 
@@ -69,12 +71,12 @@ def device_of(name: str) -> Any:
         # Of processes that run together each has a GPU of its own, or all of them share the first.
         return default_device() if too_few_gpus() or not torch.accelerator.is_available() else processes().device
     try:
-        made = torch.zeros(1, device=name)
-        # The device `meta` has no numbers.
-        made.item()
-        return made.device
+        device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
+    if device.type in WITHOUT_NUMBERS:
+        raise InputError(f"no device {name!r} here that computes")
+    return device
 
 
 def pipeline_of(source: str, vae: str | None, device: str, precision: str = "no"):

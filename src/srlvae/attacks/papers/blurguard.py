@@ -76,12 +76,12 @@ def spectral_change(image: Float[Tensor, "3 h w"], other: Float[Tensor, "3 h w"]
 
 def fit_widths(
     x: Images,
-    found: Sequence[Regions],
+    found: Sequence[Float[Tensor, "_ 1 h w"]],
     eps: float,
     steps: int,
     generators: Generators,
     counted: Callable[[], None] = lambda: None,
-) -> list[Float[Tensor, " regions"]]:
+) -> list[Float[Tensor, " _"]]:
     """For each image one width a region, in pixels, at which blurred noise leaves its spectrum as it is; from 1 on, by Adam.
 
     counted: called after each step.
