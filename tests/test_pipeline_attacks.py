@@ -396,3 +396,10 @@ def test_the_likeness_of_images_is_that_of_clip_over_all_batches():
     levels = torch.tensor([0.2, 0.9, 0.4, 0.7])
     images = levels.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
     torch.testing.assert_close(likeness(Names(), images.split(3), "cat"), levels)
+
+
+def test_the_notebooks_search_in_l2_starts_at_the_photograph():
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    given = {"pipeline": pipeline(), "generators": draws()}
+    assert torch.equal(photoguard_diffusion(x, ball=Ball(8.0, 0, 0.5, "l2"), **given), x)
+    assert not torch.equal(photoguard_diffusion(x, ball=Ball(8 / 255, 0, 0.01), **given), x)
