@@ -50,8 +50,6 @@ NAMES = {
     "reconstruction-tiny-srl": "`tiny-srl`",
     "reconstruction-taesd-srl": "`taesd-srl`",
     "reconstruction-taef1-srl": "`taef1-srl`",
-    "reconstruction-taesd-cpu": "`--preset cpu`",
-    "reconstruction-taesd-cpu-weaker": "half of them weaker",
     "weak-tiny-srl": "`tiny-srl`",
     "weak-taesd-srl": "`taesd-srl`",
     "weak-taef1-srl": "`taef1-srl`",
