@@ -89,8 +89,7 @@ def _check_attacks(where: str, protocol: EditingProtocol | MimicryProtocol) -> N
 
 
 def _published(chosen: ChosenAttack) -> Preset:
-    attack = ATTACKS[chosen.name]
-    return attack.presets[chosen.preset] if chosen.preset else attack.default
+    return Request(chosen.name, preset=chosen.preset or None).published
 
 
 def _check_variants(where: str, chosen: ChosenAttack, protocol: EditingProtocol | MimicryProtocol) -> None:

@@ -54,8 +54,7 @@ LEFT_FILES_OUT = 3
 # How many of them it names; the table in the output folder names all.
 NAMED = 50
 PrecisionHelp = "Precision of the networks: no (float32), bf16, fp16, or auto (bf16 where the machine has it)."
-# Devices of PyTorch on which tensors have shapes alone.
-WITHOUT_NUMBERS = ("meta",)
+WITHOUT_NUMBERS = ("meta",)  # devices on which tensors have shapes alone
 DeviceHelp = "`cpu`, `cuda`, `cuda:1`, `mps` and so on; `auto` takes a GPU if there is one."
 
 
@@ -201,14 +200,10 @@ def show_doubts(doubts: Iterable[str]) -> None:
 
 
 def show_table(header: list[str], rows: Iterable[Sequence[str]], markup: bool = False) -> None:
-    """Print a table: a header and lines of cells. Where the terminal is too narrow for it, each line becomes a list.
-
-    markup: cells may be styled; else they are printed as they are.
-    """
+    """Print a table; each line becomes a list where the terminal is too narrow. Cells are no markup, unless `markup` says so."""
     clean = str if markup else named
     header, rows = [clean(title) for title in header], [[clean(cell) for cell in row] for row in rows]
-    # Many columns stand close.
-    table = Table(padding=(0, 1) if len(header) <= 6 else 0)
+    table = Table(padding=(0, 1) if len(header) <= 6 else 0)  # many columns stand close
     for i, column in enumerate(header):
         # Where there are few columns the numbers stay whole on a narrow terminal, where there are many the names do.
         table.add_column(column, overflow="fold", no_wrap=(i > 0) if len(header) <= 4 else i == 0)

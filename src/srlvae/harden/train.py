@@ -89,8 +89,7 @@ def harden(
     try:
         if trainer.is_main and isinstance(photographs, FolderPhotographs):
             look_through(photographs, config.resolution, left_out)
-        # Of many files it takes longer than the processes wait for each other in a step.
-        meet("looking through the photographs")
+        meet("looking through the photographs")  # which takes longer than processes wait for each other in a step
         # What an interrupted run came upon.
         name_skipped(progress.unreadable.items(), left_out)
         with faults_of_workers():
@@ -166,9 +165,8 @@ def train(
     # Those in their places before the interruption, in ascending order, as a stream is read in; then the new ones.
     new = [visit.number for visit in ahead if visit.new]
     old = {visit.number: visit.place for visit in ahead if visit.number < min(new, default=visit.number + 1)}
-    numbers = [*sorted(old), *new]
     workers = readers(crops, trainer.per_process, config.workers, listener)
-    samples = batches(crops, [trainer.numbers(number) for number in numbers], workers, left_out)
+    samples = batches(crops, [trainer.numbers(number) for number in (*sorted(old), *new)], workers, left_out)
     for number in sorted(old):
         # A run that was about to end may have put away a batch that it needs now, as it has been told to take more steps.
         radius = objective.radius(progress.step / config.steps)

@@ -134,16 +134,13 @@ class Trainer:
             self.held = {p: [half for part in parts for half in part.halves()] for p, parts in self.held.items()}
 
     def fitting(self, work: Callable[[int], T]) -> T:
-        """Call `work(n)` with as many images at a time as fit in memory, beginning with a micro-batch.
-
-        With gradient checkpointing there is one at a time, as the networks that are scored keep all activations, and where a
-        CPU's memory runs out there is no error to catch.
-        """
+        """Call `work(n)` with as many images at a time as fit in memory, from a micro-batch down."""
 
         def reduced() -> int:
             sizes.append(sizes[-1] // 2)
             return sizes[-1]
 
+        # What is scored keeps all activations, and a CPU has no error to catch.
         sizes = [1 if self.fit.checkpointing else self.micro]
         return find_executable_batch_size(work, sizes[0], reduced)()
 
