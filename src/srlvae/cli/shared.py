@@ -200,7 +200,7 @@ def show_doubts(doubts: Iterable[str]) -> None:
 
 
 def show_table(header: list[str], rows: Iterable[Sequence[str]], markup: bool = False) -> None:
-    """Print a table; each line becomes a list where the terminal is too narrow. Cells are no markup, unless `markup` says so."""
+    """Print a table; each line becomes a list where the terminal is too narrow. Cells are no markup unless `markup` says so."""
     clean = str if markup else named
     header, rows = [clean(title) for title in header], [[clean(cell) for cell in row] for row in rows]
     table = Table(padding=(0, 1) if len(header) <= 6 else 0)  # many columns stand close
