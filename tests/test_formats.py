@@ -138,6 +138,23 @@ def test_a_single_file_of_diffusers_with_its_config_beside(tmp_path, vae, x):
     assert torch.equal(loaded.mean(x), vae.mean(x))
 
 
+def test_a_file_that_says_whose_latents_it_makes_is_followed_before_the_config_beside_it(tmp_path, vae, caplog):
+    vae.save(tmp_path)
+    (tmp_path / WEIGHTS).rename(tmp_path / "sdxl_vae.safetensors")
+    with caplog.at_level(logging.WARNING):
+        assert load_vae(tmp_path / "sdxl_vae.safetensors").scaling_factor == 0.13025
+    assert "for sdxl (factor 0.13025), and the config.json beside it says 0.3" in caplog.text
+    caplog.clear()
+    assert load_vae(f"{tmp_path}/sdxl_vae.safetensors:sd").scaling_factor == 0.18215 and not caplog.records
+
+
+def test_where_no_model_has_so_many_channels_the_factor_that_is_assumed_is_said(tmp_path, caplog):
+    path = save(ldm(latent=3), tmp_path / "kl-f4.safetensors")
+    with caplog.at_level(logging.WARNING):
+        assert load_vae(path).scaling_factor == 0.18215
+    assert "3 channels is known here; assuming the factor 0.18215" in caplog.text
+
+
 def test_a_single_file_of_diffusers_without_a_config(tmp_path, x):
     found = load_vae(save(ldm(), tmp_path / "ldm.safetensors"))
     found.save(tmp_path / "folder")

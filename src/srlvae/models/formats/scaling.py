@@ -16,6 +16,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "sd3": {"latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609, "sample_size": 1024},
     "flux": {"latent_channels": 16, "scaling_factor": 0.3611, "shift_factor": 0.1159, "sample_size": 1024},
 }
+# What diffusers takes where a configuration says nothing.
+DEFAULT = FAMILIES["sd"]["scaling_factor"]
 # Tensors that a whole checkpoint of each has beside its autoencoder.
 _BESIDE = {"sdxl": "conditioner.embedders.", "sd3": ".joint_blocks.", "flux": ".double_blocks.", "sd": "cond_stage_model."}
 # In the order of asking: how people name files, and what the metadata of safetensors calls an architecture.
@@ -31,8 +33,11 @@ _PLAYGROUND = 0.5
 logger = logging.getLogger(__name__)
 
 
-def scaling(stored: Stored, channels: int, word: str | None) -> dict[str, Any]:
-    """The settings of scaling, for a file whose latents have so many channels. word: the family where the user names it.
+def scaling(stored: Stored, channels: int, word: str | None, beside: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of scaling, for a file whose latents have so many channels.
+
+    word: the family where the user names it. beside: a fitting configuration that lies beside the file. Where the file says
+    something else, the file is followed, with a warning; where nothing says anything, a warning names what is assumed.
 
     Raises InputError for a word that is no family, or one of another number of channels.
     """
@@ -42,14 +47,41 @@ def scaling(stored: Stored, channels: int, word: str | None) -> dict[str, Any]:
     if word is not None and word not in fitting:
         raise InputError(f"{stored.path}:{word} names no model with latents of {channels} channels; known: {_list(fitting)}")
     family = word or _told(stored, fitting)
-    if family is None and fitting:
-        # Stable Diffusion 1.x is what most files of 4 channels are for, FLUX what most of 16 are.
-        family = "sd" if "sd" in fitting else "flux"
-        others = _list(f"{stored.path.name}:{name}" for name in fitting if name != family)
+    if beside is not None:
+        return _over(stored, family, beside, told=word is None)
+    return FAMILIES[family] if family else _assumed(stored, fitting, channels)
+
+
+def _over(stored: Stored, family: str | None, beside: dict[str, Any], told: bool) -> dict[str, Any]:
+    """The family that a file tells of, before what the configuration beside it says."""
+    if family is None:
+        return {}
+    said, factor = beside.get("scaling_factor", DEFAULT), FAMILIES[family]["scaling_factor"]
+    if told and said != factor:
         logger.warning(
-            "%s does not say which model its latents are for; assuming %s, otherwise write %s", stored.path, family, others
+            "%s seems to be for %s (factor %s), and the config.json beside it says %s; taking the former, otherwise write its "
+            "family behind the file",
+            *(stored.path, family, factor, said),
         )
-    return {} if family is None else FAMILIES[family]
+    return FAMILIES[family]
+
+
+def _assumed(stored: Stored, fitting: list[str], channels: int) -> dict[str, Any]:
+    """What is taken where nothing says which model a file is for."""
+    if not fitting:
+        logger.warning(
+            "%s: no model with latents of %d channels is known here; assuming the factor %s, otherwise put a config.json "
+            "with its scaling_factor beside it",
+            *(stored.path, channels, DEFAULT),
+        )
+        return {}
+    # Stable Diffusion 1.x is what most files of 4 channels are for, FLUX what most of 16 are.
+    family = "sd" if "sd" in fitting else "flux"
+    others = _list(f"{stored.path.name}:{name}" for name in fitting if name != family)
+    logger.warning(
+        "%s does not say which model its latents are for; assuming %s, otherwise write %s", stored.path, family, others
+    )
+    return FAMILIES[family]
 
 
 def _playground(stored: Stored) -> dict[str, Any]:

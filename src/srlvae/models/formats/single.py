@@ -119,8 +119,9 @@ def _config(stored: Stored, state: State, word: str | None) -> dict[str, Any]:
     widths, channels = kl_shape(state)
     # A config.json may belong to another file of the same folder.
     if given and (given.get("block_out_channels"), given.get("latent_channels")) == (widths, channels):
-        found = kl_config(state, given.get("norm_num_groups", GROUPS))
-        return {**given, **found, **(scaling(stored, channels, word) if word else {})}
+        found = {**given, **kl_config(state, given.get("norm_num_groups", GROUPS))}
+        # What a file was written with is its own; what lies beside it may be another's.
+        return found if CONFIG in stored.metadata and not word else {**found, **scaling(stored, channels, word, given)}
     return {**kl_config(state), **scaling(stored, channels, word)}
 
 
