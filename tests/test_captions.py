@@ -155,3 +155,16 @@ def test_a_broken_line_is_named_by_its_number(folder):
 def test_a_column_is_not_given_beside_one_caption_for_all(folder):
     with pytest.raises(InputError, match="leave out --caption-column or --prompt"):
         found(folder, prompt="a cat", column="text")
+
+
+@pytest.mark.parametrize("row", ["1.png,a red cat, on a mat", '1.png, "a red cat, on a mat"'])
+def test_a_caption_with_commas_is_read_whole_or_refused(row, folder):
+    """In quotes it is one cell, with a space before them, too."""
+    table = folder / "cats" / "metadata.csv"
+    table.write_text(f"file_name,text\n{row}\n2.jpg,cat 2\n")
+    (folder / "dogs" / "1.txt").write_text("dog 1")
+    if '"' in row:
+        assert found(folder)["cats/1.png"] == "a red cat, on a mat"
+    else:
+        with pytest.raises(InputError, match=r"metadata\.csv.*line 2 has more cells .*; put captions with ',' in"):
+            found(folder)

@@ -36,6 +36,8 @@ def read(tmp_path, text: str) -> Outer:
 def test_keys_left_out_keep_their_defaults(tmp_path):
     assert read(tmp_path, "") == Outer()
     assert read(tmp_path, "steps = 5") == Outer(steps=5)
+    # Editors of Windows write a byte order mark.
+    assert read(tmp_path, "\ufeffsteps = 5") == Outer(steps=5)
 
 
 def test_a_nested_table_becomes_a_nested_dataclass(tmp_path):

@@ -33,8 +33,11 @@ def check_file(path: Path | str) -> None:
 
 
 def read_text(path: Path | str) -> str:
-    """Read a file of text in UTF-8. Raises OSError as `open_file` does and for one that is too long, or ValueError."""
-    with io.TextIOWrapper(open_file(path), encoding="utf-8") as file:
+    """Read a file of text in UTF-8, with or without the byte order mark that some editors write.
+
+    Raises OSError as `open_file` does and for one that is too long, or ValueError.
+    """
+    with io.TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
         if (size := os.fstat(file.fileno()).st_size) > MOST_TEXT:
             raise OSError(errno.EFBIG, f"{size:,} bytes are more than any that is read here has", str(path))
         return file.read()

@@ -59,9 +59,9 @@ def finetune(
     run = {"config": asdict(config), "vae": pipeline.vae.fingerprint(), "networks": pipeline.fingerprint()}
     root = images if images.is_dir() else images.parent
     run |= {"images": {path.relative_to(root).as_posix(): _digest(path) for path in paths}, "captions": texts}
+    left_out.check_left(len(paths))
+    claim(out, RUN, run, free=FREE, finished=RECORD)
     try:
-        left_out.check_left(len(paths))
-        claim(out, RUN, run, free=FREE, finished=RECORD)
         latents, numbers = encode_files(pipeline, paths, config.seed, left_out)
         left_out.check_left(len(numbers))
     finally:

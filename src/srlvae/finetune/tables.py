@@ -57,11 +57,11 @@ def captions_of(table: Path, paths: Sequence[Path], root: Path, column: str | No
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8, with or without the byte order mark that spreadsheets write. Raises InputError that names the file."""
+    """Read a text of captions. Raises InputError that names the file."""
     try:
         if not os.path.isfile(path):
             raise OSError("it does not exist, or is not a file")
-        return opened.read_text(path).removeprefix("\ufeff")
+        return opened.read_text(path)
     except (OSError, ValueError, MemoryError) as error:
         raise InputError(f"cannot read captions from {path}, text in UTF-8: {error}") from error
 
@@ -111,7 +111,8 @@ def _read(table: Path) -> list[Any]:
         if table.suffix.lower() == ".csv":
             # Spreadsheets of many countries write semicolons.
             delimiter = max(",;\t", key=text.partition("\n")[0].count)
-            return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+            rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+            return [_whole(rows.line_num, row, delimiter) for row in rows]
         if table.suffix.lower() == ".json":
             content = json.loads(text)
             return _kohya(content) if isinstance(content, dict) else list(content)
@@ -119,6 +120,13 @@ def _read(table: Path) -> list[Any]:
         return [_entry(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise InputError(f"cannot read captions from {table}, lines with {NAME} and a caption: {error}") from error
+
+
+def _whole(line: int, row: dict[Any, Any], delimiter: str) -> dict[str, Any]:
+    """A row of a CSV. Raises ValueError where a caption was cut at a delimiter, since it stands in no quotes."""
+    if None in row:
+        raise ValueError(f"line {line} has more cells than the first line; put captions with {delimiter!r} in quotes")
+    return row
 
 
 def _entry(number: int, line: str) -> Any:
