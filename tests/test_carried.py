@@ -13,7 +13,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from broken import picture
+from broken import chunk, picture
 from conftest import small_kl
 from pipelines import little
 from srlvae.attacks.files import attack_files
@@ -21,7 +21,7 @@ from srlvae.attacks.prepared import prepare
 from srlvae.attacks.request import Request
 from srlvae.edits import edit_files
 from srlvae.errors import InputError
-from srlvae.images import LeftOut, open_rgb, read_picture, set_max_pixels
+from srlvae.images import LeftOut, image_size, open_rgb, read_picture, set_max_pixels
 from srlvae.models.edit_settings import EditSettings
 
 Tag = ExifTags.Base
@@ -46,6 +46,13 @@ def matrix_profile(name: str, gamma: float, red: tuple, green: tuple, blue: tupl
     header = struct.pack(">I4sI4s4s4s", start + len(body), b"lcms", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
     header += b"\0" * 12 + b"acsp" + b"\0" * 28 + struct.pack(">iii", *(round(v * 65536) for v in (0.9642, 1, 0.8249)))
     return header + b"\0" * (128 - len(header)) + table + body
+
+
+def grey_profile(gamma: float) -> bytes:
+    """A colour profile of grey."""
+    whole = bytearray(matrix_profile("grey", gamma, *PRIMARIES))
+    whole[16:20] = b"GRAY"
+    return bytes(whole).replace(b"rTRC", b"kTRC")
 
 
 # Adobe RGB (1998), its primaries adapted to D50.
@@ -165,6 +172,38 @@ def test_sixteen_bits_of_colour_are_cut_and_the_record_says_so(tmp_path):
     assert (np.asarray(picture.rgb) == (levels >> 8).reshape(24, 24, 3)).all()
 
 
+def png(path: Path, shape: tuple[int, int], bits: int, colour: int, row: bytes, key: bytes) -> Path:
+    """Write a PNG of equal rows, with a level or colour that is transparent."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", shape[1], shape[0], bits, colour, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress((b"\0" + row) * shape[0]))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"tRNS", key) + pixels + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour", "row", "key"),
+    [
+        (1, 0, b"\x10", b"\0\1"),
+        (2, 0, b"\x1b", b"\0\3"),
+        (4, 0, b"\x01\x2f", b"\0\x0f"),
+        (8, 0, b"\0\1\2\3", b"\0\3"),
+        (16, 2, b"\0" * 18 + b"\x12\x34\x56\x78\x9a\xbc", b"\x12\x34\x56\x78\x9a\xbc"),
+    ],
+)
+def test_a_transparent_level_is_one_at_every_depth(bits, colour, row, key, tmp_path):
+    found = read_picture(png(tmp_path / "a.png", (2, 4), bits, colour, row, key))
+    assert (np.asarray(found.alpha) == [255, 255, 255, 0]).all() and found.lost == ()
+
+
+def test_a_grey_picture_with_a_transparent_level_keeps_its_grey_profile(tmp_path):
+    grey = ImageCms.ImageCmsProfile(io.BytesIO(grey_profile(1.0))).tobytes()
+    levels = np.full((24, 24), 128, dtype=np.uint8)
+    for name, key in (("a.png", None), ("b.png", 3)):
+        Image.fromarray(levels).save(tmp_path / name, icc_profile=grey, **({} if key is None else {"transparency": key}))
+    without, with_key = (read_picture(tmp_path / name) for name in ("a.png", "b.png"))
+    assert without.rgb.tobytes() == with_key.rgb.tobytes() and with_key.lost == () and np.asarray(with_key.rgb)[0, 0, 0] > 180
+
+
 def test_a_transparent_level_of_sixteen_bits_is_transparent(tmp_path):
     levels = np.full((24, 24), 40000, dtype=np.uint16)
     levels[:8] = 1000
@@ -192,20 +231,132 @@ def test_author_and_copyright_are_carried_and_the_orientation_is_applied_once(ki
     assert np.abs(before - after).max() <= 8
 
 
+def test_texts_of_the_camera_part_and_of_iptc_are_carried(tmp_path):
+    exif = Image.Exif()
+    owner = "Jürgen Müller".encode()
+    exif.get_ifd(ExifTags.IFD.Exif)[Tag.CameraOwnerName] = owner
+    fields = ((80, b"A. Author"), (116, "© A. Author".encode()), (25, b"not kept"))
+    records = b"".join(b"\x1c\x02" + struct.pack(">BH", tag, len(text)) + text for tag, text in fields)
+    resource = b"8BIM" + struct.pack(">HHI", 0x404, 0, len(records)) + records + b"\0" * (len(records) % 2)
+    picture(0, 48).save(tmp_path / "a.jpg", exif=exif)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    block = b"Photoshop 3.0\0" + resource
+    (tmp_path / "a.jpg").write_bytes(whole[:2] + b"\xff\xed" + struct.pack(">H", len(block) + 2) + block + whole[2:])
+    written, record = attack(tmp_path / "a.jpg", tmp_path / "out")
+    image = opened(written)
+    assert image.getexif().get_ifd(ExifTags.IFD.Exif)[Tag.CameraOwnerName] == owner
+    assert image.text == {"Author": "A. Author", "Copyright": "© A. Author"} and "left_out" not in record
+
+
+@pytest.mark.parametrize(("kind", "compression"), [("tif", None), ("tif", "tiff_lzw"), ("png", None)])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "I;16", "RGB"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_picture_is_read_upright_in_every_mode(mode, orientation, kind, compression, tmp_path):
+    if kind == "png" and mode == "CMYK":
+        pytest.skip("PNG has no inks")
+    exif = Image.Exif()
+    exif[Tag.Orientation] = orientation
+    image = picture(0, 48).crop((0, 0, 48, 32)).convert("L")
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    image = image.convert(mode)
+    options = {"compression": compression} if compression else {}
+    image.save(tmp_path / f"turned.{kind}", exif=exif, **options)
+    image.save(tmp_path / f"plain.{kind}", **options)
+    way = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270}[orientation]
+    found = open_rgb(tmp_path / f"turned.{kind}")
+    assert found.tobytes() == open_rgb(tmp_path / f"plain.{kind}").transpose(way).tobytes()
+    assert image_size(tmp_path / f"turned.{kind}") == found.size
+
+
+def tiff(path: Path, levels: np.ndarray, **tags: int) -> Path:
+    """Write an uncompressed TIFF of 12 packed bits or of 16 bits, with these values of tags."""
+    known = {"bits": 258, "photometric": 262, "planar": 284, "samples": 277}
+    height, width = levels.shape[-2:]
+    if tags["bits"] == 12:
+        pairs = levels.reshape(-1, 2).astype(int)
+        data = b"".join(int(a << 12 | b).to_bytes(3, "big") for a, b in pairs)
+    else:
+        data = levels.astype("<u2").tobytes()
+    values = {256: width, 257: height, 259: 1, 278: height, 262: 1} | {known[name]: value for name, value in tags.items()}
+    planes = levels.shape[0] if levels.ndim == 3 else 1
+    start = 8 + 2 + 12 * (len(values) + 2) + 4
+    rows = {tag: (1, value) for tag, value in values.items()}
+    rows |= {273: (planes, start), 279: (planes, len(data) // planes)}
+    body = b""
+    if planes > 1:
+        sizes, starts = [len(data) // planes] * planes, [start + 24 + n * (len(data) // planes) for n in range(planes)]
+        rows |= {273: (planes, start), 279: (planes, start + 4 * planes)}
+        body = struct.pack(f"<{2 * planes}I", *starts, *sizes)
+    entries = b"".join(struct.pack("<HHII", tag, 4, count, value) for tag, (count, value) in sorted(rows.items()))
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(rows)) + entries + struct.pack("<I", 0) + body + data)
+    return path
+
+
+def test_grey_of_twelve_bits_has_all_its_levels(tmp_path):
+    levels = np.linspace(0, 4095, 24 * 24).round().reshape(24, 24)
+    found = read_picture(tiff(tmp_path / "a.tif", levels, bits=12))
+    assert found.converted == ("12 bits rounded to 8",)
+    assert (np.asarray(found.rgb)[..., 0] == (levels / 4095 * 255).round()).all()
+
+
+def test_sixteen_bits_whose_zero_is_white_are_no_negative(tmp_path):
+    levels = np.linspace(0, 65535, 24 * 24).round().reshape(24, 24)
+    found = np.asarray(open_rgb(tiff(tmp_path / "a.tif", levels, bits=16, photometric=0)))
+    assert (found[..., 0] == (255 - levels / 257).round()).all()
+
+
+def test_planes_of_sixteen_bits_are_refused_and_not_read_as_noise(tmp_path):
+    path = tiff(tmp_path / "a.tif", np.zeros((3, 24, 24)), bits=16, photometric=2, planar=2, samples=3)
+    with pytest.raises(InputError, match=r"a\.tif: .*planes of 16 bits; save it with compression"):
+        open_rgb(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "said"),
+    [
+        (b"gAMA", struct.pack(">I", 100000), "gamma 1"),
+        (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000), "primaries of another display"),
+    ],
+)
+def test_colours_that_are_not_srgb_are_named_though_there_is_no_profile(kind, data, said, tmp_path):
+    for name, of in (("other.png", data), ("srgb.png", SAID[kind])):
+        info = PngInfo()
+        info.add(kind, of)
+        picture().save(tmp_path / name, pnginfo=info)
+    (lost,) = read_picture(tmp_path / "other.png").lost
+    assert said in lost and read_picture(tmp_path / "srgb.png").lost == ()
+
+
+SAID = {b"gAMA": struct.pack(">I", 45455), b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)}
+
+
+def test_a_cameras_adobe_rgb_is_named(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update({Tag.ColorSpace: 65535, ExifTags.IFD.Interop: {1: "R03", 2: b"0100"}})
+    picture().save(tmp_path / "a.jpg", exif=exif)
+    (lost,) = read_picture(tmp_path / "a.jpg").lost
+    assert "Adobe RGB" in lost
+
+
 def edit(source: Path, out: Path) -> tuple[Path, None]:
     edit_files(little(small_kl()), [source], "a cat", out, EditSettings(steps=2, guidance=1.0))
     return out / f"{source.stem}.png", None
 
 
-def test_texts_and_xmp_are_carried_without_the_orientation(tmp_path):
+# Pillow turns by what it reads as a digit, whatever follows it.
+@pytest.mark.parametrize(
+    "said", ['<x tiff:Orientation="6" dc:creator="A. Author"/>', "<x>A. Author<tiff:Orientation>6\n</tiff:Orientation></x>"]
+)
+def test_texts_and_xmp_are_carried_and_the_picture_is_turned_once(said, tmp_path):
     info = PngInfo()
     info.add_text("parameters", "a photo of a cat\nSteps: 20")
-    info.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6" dc:creator="A. Author"/>')
+    info.add_itxt("XML:com.adobe.xmp", said)
     picture(0, 48).crop((0, 0, 48, 32)).save(tmp_path / "a.png", pnginfo=info)
     written, _ = attack(tmp_path / "a.png", tmp_path / "out")
     with Image.open(written) as image:
         assert image.text["parameters"] == "a photo of a cat\nSteps: 20" and image.size == (32, 48)
-        assert "A. Author" in image.info["xmp"].decode() and "Orientation" not in image.info["xmp"].decode()
+        assert "A. Author" in image.info["xmp"].decode() and image.getexif().get(Tag.Orientation, 1) == 1
     assert open_rgb(written).size == (32, 48)
 
 
@@ -247,6 +398,14 @@ def test_where_it_is_not_installed_the_extra_is_named(begins, extra, tmp_path, m
     (tmp_path / "a.jpg").write_bytes(begins + b"\0" * 40)
     with pytest.raises(InputError, match=rf"a\.jpg: .*pip install 'srlvae\[{extra}\]'"):
         open_rgb(tmp_path / "a.jpg")
+
+
+def test_an_avif_of_the_brand_mif1_is_an_avif(tmp_path):
+    image = Image.new("RGB", (48, 32), (200, 100, 50))
+    image.save(tmp_path / "a.avif")
+    whole = (tmp_path / "a.avif").read_bytes()
+    (tmp_path / "a.avif").write_bytes(whole[:8] + b"mif1" + whole[12:])
+    assert np.abs(np.asarray(open_rgb(tmp_path / "a.avif")).astype(int) - np.asarray(image)).max() <= 6
 
 
 def test_jpeg_2000_is_read(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,11 @@ from srlvae.images import (
     check_images,
     count_others,
     find_images,
+    image_size,
     open_rgb,
     pad_to_multiple,
     read_image,
+    read_picture,
     read_square,
     tile,
     to_levels,
@@ -115,6 +119,25 @@ def test_find_images_names_the_folder_that_is_missing_or_empty(tmp_path):
 
 
 # --- odd files
+
+
+def test_of_a_png_the_size_is_read_without_its_pixels(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png", exif=exif)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
+    assert image_size(tmp_path / "a.png") == (20, 30)
+
+
+def test_pillows_warnings_are_ignored_while_threads_read_and_heard_afterwards(tmp_path):
+    # Pillow warns of EXIF that ends too early.
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(read_picture, [tmp_path / "a.jpg"] * 200))) == 200
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="heard"):
+        warnings.warn("heard", stacklevel=1)
 
 
 def test_a_truncated_jpeg_is_refused_by_name(tmp_path, all_levels):

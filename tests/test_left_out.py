@@ -25,6 +25,7 @@ from srlvae.errors import InputError
 from srlvae.finetune import FinetuneConfig, finetune
 from srlvae.harden import harden, preset
 from srlvae.images import LeftOut, find_images
+from srlvae.images.sources import find_sources
 from srlvae.models.edit_settings import EditSettings
 from srlvae.scan import Encoders, scan
 from srlvae.trust.cells import read_cell
@@ -106,6 +107,15 @@ def test_a_table_names_files_as_they_are_called_and_has_no_formula(command, tmp_
     with (tmp_path / "out" / "left-out.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
     assert not [cell for cell in cells if re.search(r"(\A|[,;\t\r\n])[=+@\t\r-]", cell)]
+
+
+def test_an_empty_folder_among_several_paths_ends_no_run(tmp_path):
+    images, left_out = make_folder(tmp_path / "in", WHOLE), LeftOut()
+    (tmp_path / "empty").mkdir()
+    found = find_sources([tmp_path / "empty", images], tmp_path / "out", left_out)
+    assert found and [Path(one.file).name for one in left_out.files if "no images" in one.reason] == ["empty"]
+    with pytest.raises(InputError, match="no images below"):
+        find_sources([tmp_path / "empty"], tmp_path / "out")
 
 
 def test_what_is_mended_is_used_by_the_next_run(tmp_path):

@@ -19,6 +19,7 @@ from srlvae.harden.apart import set_apart
 from srlvae.harden.crops import Crops
 from srlvae.harden.photographs import HubPhotographs, StreamPhotographs, open_photographs
 from srlvae.images import LeftOut, find_images
+from srlvae.images.shards import read_samples
 from srlvae.scan.shards import shards_in
 
 SIZE = 16
@@ -138,3 +139,22 @@ def test_where_files_are_needed_a_shard_is_refused_at_once(name, tmp_path):
         find_images(tmp_path)
     picture().save(tmp_path / "b.png")
     assert find_images(tmp_path) == [tmp_path / "b.png"]
+
+
+def test_what_macos_adds_to_an_archive_is_no_picture(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("./a.png", "./._a.png", "__MACOSX/._b.png", ".hidden/c.png", "d/e.png"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            tar.addfile(member, io.BytesIO(b"png"))
+    assert [sample.name for sample in read_samples(str(tmp_path / "a.tar"))] == ["./a.png", "d/e.png"]
+
+
+@pytest.mark.parametrize("kind", ["new_stream", "new_file"])
+def test_a_scan_reads_arrow_as_a_stream_and_as_a_file(kind, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"image": [{"bytes": b"one", "path": "a.png"}, {"bytes": b"two", "path": None}], "key": ["a", None]})
+    with getattr(pyarrow.ipc, kind)(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    found = [(sample.name, sample.data) for sample in read_samples(str(tmp_path / "a.arrow"))]
+    assert found == [("a", b"one"), ("row 1", b"two")]

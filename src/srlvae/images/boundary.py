@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,15 +30,40 @@ class TooLargeError(ValueError):
     """A picture has more pixels than memory has room for."""
 
 
+class _Quiet:
+    """Ignores Pillow's warnings while anything is read, in whatever threads.
+
+    `catch_warnings` alone is not safe in threads: of two that overlap, the later one brings the filters of the earlier back.
+    """
+
+    def __init__(self):
+        self.lock, self.readers, self.caught = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.readers == 0:
+                self.caught = warnings.catch_warnings()
+                self.caught.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.|pillow_")
+            self.readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.readers -= 1
+            if self.readers == 0:
+                self.caught.__exit__(None, None, None)
+
+
+QUIET = _Quiet()
+
+
 @contextlib.contextmanager
 def errors_of(name: str) -> Iterator[None]:
-    """Make UnreadableError, which names the file `name`, of whatever is raised within, and of bombs that Pillow warns of."""
+    """Make UnreadableError, which names the file `name`, of whatever is raised within."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with QUIET:
             yield
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise UnreadableError(name, f"refused as too large ({error}); --max-pixels lets larger ones in") from error
     except (TooLargeError, MemoryError) as error:
         raise UnreadableError(name, f"refused as too large ({reason_of(error)}); give a smaller copy") from error
@@ -45,6 +71,12 @@ def errors_of(name: str) -> Iterator[None]:
         if isinstance(error, NO_FAULT):
             raise
         raise UnreadableError(name, f"not a readable image ({reason_of(error)})") from error
+
+
+def check_pixels(image: Image.Image) -> None:
+    """Raise DecompressionBombError for a picture of more pixels than Pillow's limit, of which Pillow itself only warns."""
+    if Image.MAX_IMAGE_PIXELS and (pixels := math.prod(image.size)) > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{pixels:,} pixels, more than {Image.MAX_IMAGE_PIXELS:,}")
 
 
 def check_room(image: Image.Image, room: int) -> None:

@@ -10,15 +10,20 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from srlvae.files import shown
+from srlvae.images.levels import Key, alpha_of, to_8_bits
 
 # Levels by which a colour may move under a profile that is taken for sRGB: several such profiles differ by roundings.
 ROUNDINGS = 2
 # The modes of pictures whose profile is for that kind of colour.
 SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+# What a PNG says of sRGB: its gamma, and x and y of white, red, green and blue. How near these have to be.
+GAMMA, PRIMARIES, NEAR = 1 / 2.2, (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06), 0.01
+# EXIF's tag of the colour space that pixels are for, and a value of Base.ColorSpace for Adobe RGB that is in no standard.
+INDEX, ADOBE = 1, 2
 
 
-def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[str], list[str]]:
-    """Convert a picture to 8-bit sRGB.
+def to_srgb(image: Image.Image, key: Key | None = None) -> tuple[Image.Image, Image.Image | None, list[str], list[str]]:
+    """Convert a picture to 8-bit sRGB. key: the level or colour that is transparent, by `transparent_key`.
 
     Returns the picture in mode RGB, not laid on anything; its alpha channel in mode L, or None if it has none; remarks on what
     was converted; and remarks on what was not. Raises ValueError for 32-bit pixels.
@@ -26,13 +31,13 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
     profile, remarks = image.info.get("icc_profile"), []
     if image.mode == "F":  # Pillow would cut off the fractions, and floats have no agreed white
         raise ValueError("32-bit float pixels; save it with 8 or 16 bits")
-    if image.mode == "I" and _has_32_bits(image):  # nothing says which of their levels is white
-        raise ValueError("32-bit grey pixels; save it with 8 or 16 bits")
-    level = image.info.get("transparency") if image.mode.startswith("I") else None
-    clear = None if level is None else Image.fromarray(np.where(np.asarray(image) == level, 0, 255).astype(np.uint8))
-    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it to white
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-        remarks.append("16 bits rounded to 8")
+    clear = None
+    if key is not None:
+        clear = alpha_of(image, key)
+        image.info.pop("transparency", None)
+    if image.mode.startswith("I"):
+        image, remark = to_8_bits(image)
+        remarks.append(remark)
     image, alpha = _without_alpha(image)
     alpha = clear or alpha
     if not profile:
@@ -45,11 +50,31 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None, list[s
     return converted, alpha, remarks + ([f"colours converted from {name} to sRGB"] if name else []), []
 
 
-def _has_32_bits(image: Image.Image) -> bool:
-    """Whether a picture in mode I, also Pillow's for 16 bits, has more: by its file if that is a TIFF, or by its levels."""
-    bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))
-    levels = np.asarray(image)
-    return max(bits) > 16 or bool(((levels < 0) | (levels > 65535)).any())
+def other_colours(image: Image.Image) -> list[str]:
+    """A remark where a file without a colour profile says in another way that its colours are not sRGB."""
+    if image.info.get("icc_profile") or "srgb" in image.info:
+        return []
+    said = []
+    gamma, primaries = image.info.get("gamma", GAMMA), image.info.get("chromaticity", PRIMARIES)
+    if abs(gamma - GAMMA) > NEAR:
+        said.append(f"gamma {gamma:.3g}")
+    if len(primaries) != len(PRIMARIES) or max(abs(a - b) for a, b in zip(primaries, PRIMARIES, strict=True)) > NEAR:
+        said.append("primaries of another display")
+    if image.mode == "CMYK":
+        said.append("inks of an unknown press")
+    if _is_adobe(image):
+        said.append("Adobe RGB")
+    return [f"its colour space ({', '.join(said)}), which is given without a profile; read as sRGB"] if said else []
+
+
+def _is_adobe(image: Image.Image) -> bool:
+    """Whether EXIF says that colours are Adobe RGB, as cameras do: they write no profile."""
+    try:
+        camera = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        marked = ExifTags.IFD.Interop in camera and image.getexif().get_ifd(ExifTags.IFD.Interop).get(INDEX) == "R03"
+    except Exception:  # broken EXIF data are told of elsewhere
+        return False
+    return marked or camera.get(ExifTags.Base.ColorSpace) == ADOBE
 
 
 def on_white(image: Image.Image, alpha: Image.Image | None) -> Image.Image:

@@ -6,6 +6,7 @@ import functools
 import re
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -21,9 +22,15 @@ SUFFIXES = {
 SHARDS = (".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".zip")
 # Pillow has others, of which EPS starts Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000")
+# Bytes at the beginning of a file that tell its format.
+HEAD = 64
 # Formats of other packages: how such a file begins, the extra, and the package that reads it.
 FURTHER = {
-    "HEIF": (re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOTALL), "heif", "pillow_heif"),
+    # Files of the brands mif1 and msf1 may be AVIF, too: then one of the brands that follow says so.
+    "HEIF": (
+        re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|(mif1|msf1)(?!.*avi[fs]))", re.DOTALL),
+        *("heif", "pillow_heif"),
+    ),
     "JXL": (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "jxl", "pillow_jxl"),
 }
 
@@ -43,11 +50,19 @@ def open_picture(file: Path | BytesIO) -> Image.Image:
         if begins.match(head):
             if not _registered(name, package):
                 raise InputError(f"a {name} picture needs a package that is not installed; run: pip install 'srlvae[{extra}]'")
-            return Image.open(file, formats=[name])
+            return _open(file, [name])
     try:
-        return Image.open(file, formats=_known())
+        return _open(file, _known())
     except Image.UnidentifiedImageError as error:
         raise InputError(f"not in any of the formats {', '.join(_known())}, or broken at its beginning") from error
+
+
+def _open(file: Path | BytesIO, formats: list[str]) -> Image.Image:
+    image: Any = Image.open(file, formats=formats)
+    # Pillow maps files that have a name into memory: turned TIFFs at the wrong width, and a file that is cut short meanwhile
+    # ends the process.
+    image.filename = ""
+    return image
 
 
 def set_max_pixels(count: int | None) -> None:
@@ -62,8 +77,8 @@ def set_max_pixels(count: int | None) -> None:
 def _head(file: Path | BytesIO) -> bytes:
     if isinstance(file, Path):
         with open_file(file) as opened:
-            return opened.read(32)
-    head = file.read(32)
+            return opened.read(HEAD)
+    head = file.read(HEAD)
     file.seek(0)
     return head
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from jaxtyping import Float
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from srlvae.images.boundary import NO_FAULT, READING, check_room, errors_of, reason_of
-from srlvae.images.carried import MOST_CARRIED, Carried, read_carried
-from srlvae.images.colour import on_white, to_srgb
+from srlvae.images.boundary import NO_FAULT, QUIET, READING, check_pixels, check_room, errors_of, reason_of
+from srlvae.images.carried import MOST_CARRIED, Carried, exif_before_pixels, read_carried
+from srlvae.images.colour import on_white, other_colours, to_srgb
 from srlvae.images.contract import to_tensor
 from srlvae.images.formats import open_picture
 from srlvae.images.left_out import LeftOut
+from srlvae.images.levels import check_planes, transparent_key
 from srlvae.words import shortened
 
 
@@ -101,12 +101,10 @@ def open_cell(cell: Any) -> Image.Image | None:
 def image_size(path: Path) -> tuple[int, int] | None:
     """Width and height of the picture in `path` when upright, read from its header alone; None if it cannot be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_picture(Path(path)) as image:
-                # Pillow opens TIFF files upright.
-                turned = image.format != "TIFF" and _orientation(image)[0] >= 5
-                return (image.height, image.width) if turned else image.size
+        with QUIET, open_picture(Path(path)) as image:
+            # Pillow opens TIFF files upright.
+            turned = image.format != "TIFF" and _orientation(image, decoded=False)[0] >= 5
+            return (image.height, image.width) if turned else image.size
     except BaseException as error:  # whatever it is, reading the picture will say so
         if isinstance(error, NO_FAULT):
             raise
@@ -140,23 +138,27 @@ def _guarded(read: Callable[[], Image.Image | None], name: str, room: int = READ
         if opened is None:
             raise OSError("no image there")
         with opened as image:
+            check_pixels(image)
             check_room(image, room)
             return _decode(image)
 
 
 def _decode(image: Image.Image) -> Picture:
+    check_planes(image)
     # Pillow has no 16-bit colours: it takes the upper byte. Once it is loaded, nothing tells so.
     deep = not image.mode.startswith("I") and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-    cut = ["16 bits cut to 8"] if deep else []
-    lost = _later_frames(image)
-    orientation, remark = _orientation(image)
+    lost, key = _later_frames(image), transparent_key(image)
+    orientation, remarks = _orientation(image)
+    lost += remarks
     image.load()
-    carried, broken = _carried(image)
+    carried, remarks = _carried(image)
+    lost += remarks + other_colours(image)
     if orientation > 1:
         ImageOps.exif_transpose(image, in_place=True)
-    rgb, alpha, converted, unused = to_srgb(image)
+    rgb, alpha, converted, remarks = to_srgb(image, key)
     turned = ["turned upright"] if orientation > 1 else []
-    return Picture(rgb, alpha, carried, (*turned, *cut, *converted), (*lost, *remark, *broken, *unused))
+    cut = ["16 bits cut to 8"] if deep else []
+    return Picture(rgb, alpha, carried, (*turned, *cut, *converted), (*lost, *remarks))
 
 
 def _later_frames(image: Image.Image) -> list[str]:
@@ -169,10 +171,14 @@ def _later_frames(image: Image.Image) -> list[str]:
     return [f"all but the first of its {frames} frames"] if frames > 1 else []
 
 
-def _orientation(image: Image.Image) -> tuple[int, list[str]]:
-    """The EXIF orientation from 1 to 8, and a remark where there is another."""
+def _orientation(image: Image.Image, decoded: bool = True) -> tuple[int, list[str]]:
+    """The EXIF orientation from 1 to 8, and a remark where there is another.
+
+    A PNG has to be decoded for what stands behind its pixels; with `decoded=False` only what stands before them is looked at.
+    """
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        exif = image.getexif() if decoded or image.format != "PNG" else exif_before_pixels(image)
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception as error:  # as decoders, so parsers
         return 1, [f"its EXIF data, which are broken ({reason_of(error)})"]
     if isinstance(orientation, int) and 1 <= orientation <= 8:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fsspec.core import url_to_fs
 
 from srlvae.errors import InputError, UnreadableError
 from srlvae.extras import need
-from srlvae.images.walk import is_image_name
+from srlvae.images.walk import is_image_name, visible
 
 # What reads a shard, by its suffix.
 READERS = {".tar": "webdataset", ".tgz": "webdataset", ".tar.gz": "webdataset", ".parquet": "parquet", ".arrow": "arrow"}
 # Names of columns with the bytes of pictures, and of columns that name them, as of img2dataset.
 PICTURES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixels", "bytes")
 KEYS = ("__key__", "key", "file_name", "filename", "path")
+# How a file of Arrow begins; a stream does not.
+ARROW_FILE = b"ARROW1"
+# The rows of some columns of a table, a piece at a time.
+Batches = Callable[[list[str]], Iterator[Any]]
 # Rows of a table in memory at a time.
 ROWS = 64
 
@@ -92,9 +96,11 @@ def read_samples(shard: str, column: str | None = None) -> Iterator[Sample]:
             if reader_of(shard) == "webdataset":
                 yield from _in_archive(opened)
             elif reader_of(shard) == "parquet":
-                yield from _in_table(opened, column)
+                yield from _in_table(*_parquet(opened), column)
+            elif reader_of(shard) == "arrow":
+                yield from _in_table(*_arrow(opened), column)
             else:
-                raise ValueError("it is neither .tar nor .parquet")
+                raise ValueError(f"it is none of {', '.join(READERS)}")
     except InputError:
         raise
     except Exception as error:  # tarfile, pyarrow and every store raise their own kinds
@@ -113,7 +119,9 @@ def _store(source: str) -> tuple[Any, str]:
 def _in_archive(opened: Any) -> Iterator[Sample]:
     with tarfile.open(fileobj=opened, mode="r|*") as archive:
         for member in archive:
-            file = archive.extractfile(member) if member.isfile() and is_image_name(Path(member.name)) else None
+            path = PurePosixPath(member.name)
+            shown = is_image_name(path) and list(path.parts) == visible(path.parts)
+            file = archive.extractfile(member) if shown and member.isfile() else None
             if file is None:
                 continue
             data = file.read()
@@ -122,12 +130,32 @@ def _in_archive(opened: Any) -> Iterator[Sample]:
             yield Sample(member.name, data)
 
 
-def _in_table(opened: Any, column: str | None) -> Iterator[Sample]:
+def _parquet(opened: Any) -> tuple[Any, Batches]:
     (parquet,) = need("datasets", "pyarrow.parquet")
     table = parquet.ParquetFile(opened)
-    pictures, key = _columns(table.schema_arrow, column)
+    return table.schema_arrow, lambda columns: table.iter_batches(ROWS, columns=columns)
+
+
+def _arrow(opened: Any) -> tuple[Any, Batches]:
+    """Arrow as a stream, which is what `datasets` writes, or as a file."""
+    (ipc,) = need("datasets", "pyarrow.ipc")
+    whole = opened.read(len(ARROW_FILE)) == ARROW_FILE
+    opened.seek(0)
+    reader = (ipc.open_file if whole else ipc.open_stream)(opened)
+
+    def read(columns: list[str]) -> Iterator[Any]:
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if whole else reader
+        for batch in batches:
+            yield from (batch.select(columns).slice(start, ROWS) for start in range(0, batch.num_rows, ROWS))
+
+    return reader.schema, read
+
+
+def _in_table(schema: Any, read: Batches, column: str | None) -> Iterator[Sample]:
+    """The pictures of a table, of which `read` gives the rows of some columns."""
+    pictures, key = _columns(schema, column)
     number = 0
-    for batch in table.iter_batches(ROWS, columns=[pictures, *([key] if key else [])]):
+    for batch in read([pictures, *([key] if key else [])]):
         for row in batch.to_pylist():
             cell = row[pictures]
             name = row[key] if key and row[key] is not None else f"row {number}"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from srlvae.errors import InputError
 from srlvae.images.left_out import LeftOut
-from srlvae.images.walk import find_images
-from srlvae.images.write import SHEET, is_sheet
+from srlvae.images.walk import NothingError, find_images
+from srlvae.images.write import SHEET
 
 # Bytes of the longest name in nearly all file systems, and of the longest suffix that is put behind it.
 LONGEST, SUFFIX = 255, len(".json")
@@ -38,13 +38,14 @@ def find_sources(given: Sequence[Path], out: Path, left_out: LeftOut | None = No
 
     Images of one folder that differ in their suffix alone are written under their whole names, as `a.jpg.png` and `a.webp.png`.
     Names that are too long are cut and end in a digest. Where `out` lies below a given folder, the images that an earlier run
-    wrote to `out` are left out, and so is the contact sheet of a given folder.
+    wrote to `out` are left out. Of several folders those without images are added to `left_out`.
 
     Raises InputError if an image given itself lies in `out`, if an image has the name of the contact sheet, if two images would
     be written to the same file, or if there is no image.
     """
     left_out = left_out or LeftOut()
-    found = [(path, root) for root in given for path in find_images(root, left_out) if not _made_by_us(path, Path(root), out)]
+    roots = list(dict.fromkeys(map(Path, given)))
+    found = [(path, root) for root in roots for path in _images(root, roots, left_out) if not _made_by_us(path, root, out)]
     names = [_name(path, root) for path, root in found]
     if not found and not left_out.files:
         raise InputError(f"the only images below {', '.join(map(str, given))} are those of the output folder {out}")
@@ -55,21 +56,27 @@ def find_sources(given: Sequence[Path], out: Path, left_out: LeftOut | None = No
         if target == SHEET.removesuffix(".png"):
             raise InputError(f"{path} would be overwritten by the contact sheet {SHEET}; rename it")
         if target in sources:
+            way = "rename one" if sources[target].path.parent == path.parent else "give the folder above both"
             raise InputError(
-                f"{sources[target].path} and {path} would both be written as {target}.png; "
-                f"give the folder above both, or run them separately"
+                f"{sources[target].path} and {path} would both be written as {target}.png; {way}, or run them separately"
             )
         sources[target] = Source(path, name, target)
     return list(sources.values())
 
 
-def _made_by_us(path: Path, root: Path, out: Path) -> bool:
-    """Whether an image lies in `out`, or is the contact sheet of the folder `root`.
+def _images(root: Path, roots: Sequence[Path], left_out: LeftOut) -> list[Path]:
+    """The images of one of several `roots`, where an empty folder among others does not end the run."""
+    try:
+        return find_images(root, left_out)
+    except NothingError as error:
+        if len(roots) == 1:
+            raise
+        left_out.add(root, str(error))
+        return []
 
-    Raises InputError if it lies in `out` and was given itself, or with a folder in `out`.
-    """
-    if path.parent == root and is_sheet(path):
-        return True
+
+def _made_by_us(path: Path, root: Path, out: Path) -> bool:
+    """Whether an image lies in `out`. Raises InputError if it does and was given itself, or with a folder in `out`."""
     lies_in = _real(out) in _real(path).parents
     if lies_in and _real(out) not in _real(root).parents:
         return True

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from srlvae.errors import InputError
 from srlvae.images.formats import SHARDS, SUFFIXES
 from srlvae.images.left_out import LeftOut
+from srlvae.images.write import is_sheet
 from srlvae.links import WHY, leads_out
 
 # Folders of thumbnails of a Synology disk station, and of what macOS adds to archives.
 HIDDEN = ("@eaDir", "__MACOSX")
+
+
+class NothingError(InputError):
+    """A folder holds no images."""
 
 
 def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
@@ -21,9 +26,9 @@ def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
 
     Links to files and folders are followed, each folder once, but for those that lead out of `folder`: these are added to
     `left_out` unless `set_follow_links` lets them in. So are folders without permission, links to nothing and whatever else has
-    the name of an image and is no file.
+    the name of an image and is no file. Contact sheets that were written here are no images.
 
-    Raises InputError if the folder does not exist, holds no images, or is a shard.
+    Raises InputError if the folder does not exist or is a shard, and NothingError if it holds no images.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -33,16 +38,16 @@ def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
         pattern = "; give the folder itself, not a pattern" if set(str(folder)) & set("*?[") else ""
         raise InputError(f"{kind}: {folder}{pattern}")
     left_out = left_out or LeftOut()
-    found = sorted(path for path in _files(folder, left_out) if is_image_name(path))
+    found = sorted(path for path in _files(folder, left_out) if is_image_name(path) and not is_sheet(path))
     for path in _named_as_images(folder):
         if not any(path in image.parents for image in found):
             left_out.add(path, "a folder with the name of an image, and no image in it")
     if not found and not left_out.files:
-        raise InputError(_nothing(folder))
+        raise NothingError(_nothing(folder))
     return found
 
 
-def is_image_name(path: Path) -> bool:
+def is_image_name(path: PurePath) -> bool:
     """Whether the name of a file is that of an image."""
     return path.suffix.lower() in SUFFIXES
 

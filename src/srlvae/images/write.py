@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from srlvae.files import write_atomically
 from srlvae.images.carried import Carried
 from srlvae.images.contract import to_pil, to_tensor
+from srlvae.opened import open_file
 
 # The contact sheet in a folder of written images, and the text in its head by which it is known.
 SHEET, MADE = "sheet.png", "contact sheet by srlvae"
@@ -42,11 +43,14 @@ def write_contact_sheet(folder: Path, x: Float[Tensor, "3 h w"]) -> Path:
 
 
 def is_sheet(path: Path) -> bool:
-    """Whether a file is a contact sheet that `write_contact_sheet` wrote."""
+    """Whether a file is a contact sheet that `write_contact_sheet` wrote, as far as it can be opened."""
     if path.name != SHEET:
         return False
-    with path.open("rb") as file:
-        return MADE.encode() in file.read(HEAD)
+    try:
+        with open_file(path) as file:
+            return MADE.encode() in file.read(HEAD)
+    except OSError:
+        return False
 
 
 def tile(
