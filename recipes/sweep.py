@@ -138,7 +138,7 @@ def main(
     original, judge = load_vae(vae), load_features("efficientnet-lite1")
 
     def scored(hardened: VAE) -> dict:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16_pays(torch.device("cpu"))):
             return scores(original, hardened, x, 0, judge)
 
     table = json.loads(result.read_text()) if result.exists() else {"rows": {}}

@@ -478,4 +478,7 @@ def test_clusters_that_vary_like_images_count_as_images_and_never_as_more():
     # Clusters of zeros and ones alone are worth no more than their number, less one for their mean.
     assert clustered_interval([[0.0, 1.0, 0.0, 1.0]], 40) == pytest.approx(wilson_interval(0.5, 3, student(3)))
     # What differs between strata does not widen the interval.
+    # Of one cluster nobody knows how it varies: as much as those of the others.
+    varied = 0.01 * (1 / 3 + 1) / 4
+    assert clustered_interval([[0.4, 0.5, 0.6], [0.5]], 10**6) == pytest.approx(wilson_interval(0.5, 0.25 / varied, student(2)))
     assert clustered_interval([[0.1, 0.2], [0.8, 0.9]], 10**6) == pytest.approx(clustered_interval([[0.45, 0.55]] * 2, 10**6))

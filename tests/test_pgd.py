@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from pipelines import little
 from small import RandomFeatures
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.ball import Ball, Perceptual, step_across
+from srlvae.attacks.engine.perceptual import within_budget
 from srlvae.attacks.engine.pgd import Adam, Loop, better, pgd, project, slope, steepest
 from srlvae.attacks.engine.several import summed
+from srlvae.attacks.papers.adaptive import adaptive
 from srlvae.attacks.papers.latent import latent_objective
 from srlvae.attacks.papers.layers import blocks_of, layers_objective
 from srlvae.attacks.papers.mist import texture
@@ -23,6 +26,7 @@ from srlvae.attacks.papers.posterior_collapse import divergence_objective
 from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.attacks.papers.worst_case import worst_case
 from srlvae.errors import InputError
+from srlvae.metrics.pairwise import feature_distance
 from srlvae.rng import generators
 
 EPS = 8 / 255
@@ -507,6 +511,55 @@ def test_an_objective_that_breaks_for_one_image_returns_its_last_good_iterate(no
     assert torch.equal(adversarial[0], x[0]) and not torch.equal(adversarial[1], x[1])
     # Clean arithmetic for the other image: the same as without the broken one.
     assert torch.equal(adversarial[1], pgd(x, linear(weight), Ball(EPS, 3, EPS / 2, norm))[1])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "rms", "adam"])
+def test_one_gradient_that_is_not_finite_costs_its_image_one_step(norm, x, weight):
+    """It may come and go, as of a product that overflows."""
+    rule, ball = (Adam, Ball(EPS, 4, EPS / 2)) if norm == "adam" else (None, Ball(EPS, 4, EPS / 2, norm))
+
+    def attacked(breaks):
+        steps = itertools.count()
+
+        def objective(images):
+            # A gradient that is not finite is asked for once more.
+            broken = torch.tensor([breaks and next(steps) in (1, 2), False])
+            return torch.where(broken, torch.inf, 1.0) * linear(weight)(images)
+
+        return pgd(x, objective, ball, rule=rule, keep_best=False)
+
+    once, whole = attacked(True), attacked(False)
+    assert once.isfinite().all() and torch.equal(once[1], whole[1])
+    assert linear(weight)(once)[0] < linear(weight)(x)[0]
+
+
+def test_a_large_objective_in_half_precision_has_its_gradient(x):
+    def objective(images):
+        return (1e3 * images.half()).float().flatten(1).sum(1)
+
+    _, gradient = slope(objective, x)
+    torch.testing.assert_close(gradient, torch.full_like(x, 1e3))
+
+
+def test_a_perceptual_budget_holds_in_float32_whatever_the_search_computes_in(x):
+    features, far = RandomFeatures(), (x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    budget = 0.3 * feature_distance(features.columns(far), features.columns(x)).min().item()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = within_budget(far, x, features, budget)
+    assert torch.equal(found, within_budget(far, x, features, budget))
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_adaptive_attack_encodes_once_a_step_also_where_it_looks_at_the_variance(sampled, vae, x):
+    counts = []
+    for variance in (0.0, 1.0):
+        passes = []
+        hook = vae.model.encoder.register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        adaptive(x, vae=vae, ball=Ball(EPS, 3, EPS), generators=generators(0, range(2)), variance=variance, sampled=sampled)
+        hook.remove()
+        counts.append(len(passes))
+    # One more, of the clean images, before the first step.
+    assert counts == [5, 6]
 
 
 # --- the objectives against their papers

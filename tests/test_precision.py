@@ -68,11 +68,14 @@ def test_what_networks_compute_in(precision, dtype):
     assert net(x).dtype == torch.float32
 
 
-def test_auto_is_settled_by_the_machine_and_others_by_themselves(monkeypatch):
-    for pays, wanted in ((True, "bf16"), (False, "no")):
-        monkeypatch.setattr("srlvae.precision.bf16_pays", lambda pays=pays: pays)
-        assert settled("auto") == wanted
-    assert [settled(precision) for precision in ("no", "bf16", "fp16")] == ["no", "bf16", "fp16"]
+def test_auto_is_settled_by_the_device_and_others_are_what_is_computed_on_it(monkeypatch):
+    cpu, card = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr("srlvae.precision.bf16_pays", lambda device: device.type == "cuda")
+    assert [settled("auto", device) for device in (cpu, card)] == ["no", "bf16"]
+    monkeypatch.setattr("srlvae.precision.default_device", lambda: card)
+    assert settled("auto") == "bf16"
+    assert [settled(precision, card) for precision in ("no", "bf16", "fp16")] == ["no", "bf16", "fp16"]
+    assert [settled(precision, cpu) for precision in ("no", "bf16", "fp16")] == ["no", "bf16", "no"]
     with pytest.raises(InputError, match="precision is one of auto, no, bf16, fp16, got half"):
         settled("half")
 

@@ -7,27 +7,31 @@ from typing import Literal, get_args
 
 import torch
 
+from srlvae.devices import default_device
 from srlvae.errors import InputError
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def settled(precision: str) -> str:
-    """The precision itself, or for "auto" bfloat16 where this machine multiplies it in hardware and float32 elsewhere.
+def settled(precision: str, device: torch.device | None = None) -> str:
+    """What is computed on a device, by default the one that is taken: "auto" is bfloat16 where that is multiplied in hardware.
 
-    Raises InputError for an unknown precision.
+    Elsewhere it is float32, and so is "fp16" on a CPU. Raises InputError for an unknown precision.
     """
     if precision not in get_args(Precision):
         raise InputError(f"precision is one of {', '.join(get_args(Precision))}, got {precision}")
-    return precision if precision != "auto" else "bf16" if bf16_pays() else "no"
+    device = device or default_device()
+    if precision == "auto":
+        return "bf16" if bf16_pays(device) else "no"
+    return "no" if dtype_of(precision, device) is None else precision
 
 
-def bf16_pays() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware. If it does not, autocast is slower than float32."""
-    if torch.cuda.is_available():
+def bf16_pays(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 in hardware. If it does not, autocast is slower than float32."""
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if hasattr(torch.cpu, "get_capabilities"):
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

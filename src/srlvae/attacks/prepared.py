@@ -100,7 +100,7 @@ class PreparedAttack:
             said |= {"pipeline": str(self.model.pipe.config.get("_name_or_path")), "networks": self.model.fingerprint()}
         if request.through:
             said |= {"through": request.through, "draws": request.drawn}
-        if (precision := settled(request.precision)) != "no":
+        if (precision := settled(request.precision, self.vae.device)) != "no":
             said["precision"] = precision
         if self.knows:
             said |= self.knows.settings()
@@ -130,7 +130,7 @@ class PreparedAttack:
         if watch:
             watch.starts = loop.restarts
         given = {"ball": self.ball, "generators": draws, "loop": loop}
-        with computing(settled(self.request.precision), self.vae.device):
+        with computing(settled(self.request.precision, self.vae.device), self.vae.device):
             padded = pad_to_multiple(x, factor)
             adversarial = self.request.attack.run(padded, **self._model(), **given, **{**preset.options, **self._given(x)})
         return self._on_levels(adversarial[..., : x.shape[-2], : x.shape[-1]], x)

@@ -83,9 +83,9 @@ def pipeline_of(source: str, vae: str | None, device: str, precision: str = "no"
     from srlvae.models.load import load_pipeline
     from srlvae.precision import settled
 
-    precision = settled(precision)
+    precision = settled(precision, on := device_of(device))
     quiet_libraries()
-    loaded = load_pipeline(source, vae, device_of(device))
+    loaded = load_pipeline(source, vae, on)
     loaded.precision = precision
     return loaded
 

@@ -30,13 +30,16 @@ def clustered_interval(strata: Sequence[Sequence[float]], n: int) -> tuple[float
 
     `strata` has the shares of the clusters, such as fine-tunings, stratum by stratum; what differs between strata is fixed, and
     does not widen the interval. It is Wilson's, with as many images as would vary by themselves as much as clusters do (at most
-    `n`), and Student's quantile in place of the normal one: so a few clusters do not look like many (Kott and Carr 1997). With
-    no stratum of two clusters it is that of independent images, which is too narrow.
+    `n`), and Student's quantile in place of the normal one: so a few clusters do not look like many (Kott and Carr 1997). The
+    clusters of all strata are taken to vary alike where a stratum has but one. With no stratum of two clusters it is that of
+    independent images, which is too narrow.
     """
     share = statistics.fmean(map(statistics.fmean, strata))
     freedom = sum(len(own) - 1 for own in strata)
     if not freedom:
         return wilson_interval(share, n)
-    varied = sum(statistics.variance(own) / len(own) for own in strata if len(own) > 1) / len(strata) ** 2
+    spread = {i: statistics.variance(own) for i, own in enumerate(strata) if len(own) > 1}
+    pooled = sum(found * (len(strata[i]) - 1) for i, found in spread.items()) / freedom
+    varied = sum(spread.get(i, pooled) / len(own) for i, own in enumerate(strata)) / len(strata) ** 2
     size = min(n, share * (1 - share) / varied) if varied else n
     return wilson_interval(share, size, student(freedom))

@@ -110,8 +110,7 @@ class VAE:
         """A draw from the posterior, image i from generator i. Without a posterior this is the mean."""
         if not self.has_posterior:
             return self.mean(x)
-        mean, log_variance = self.posterior(x)
-        return mean + (log_variance / 2).exp() * normal_like(mean, generators)
+        return drawn(*self.posterior(x), generators)
 
     def to_scaled(self, latents: Latents) -> Latents:
         """Convert latents to what the diffusion model sees: (latents − shift) · scale.
@@ -188,3 +187,8 @@ def _statistics(config: Any) -> tuple[Tensor, Tensor] | None:
 def _latents(output: Any) -> Tensor:
     """What an encoder without a posterior returns. The field of AutoencoderDC is in the singular."""
     return output.latents if hasattr(output, "latents") else output.latent
+
+
+def drawn(mean: Latents, log_variance: Latents, generators: Generators) -> Latents:
+    """A draw from posteriors of this mean and log-variance, image i from generator i."""
+    return mean + (log_variance / 2).exp() * normal_like(mean, generators)

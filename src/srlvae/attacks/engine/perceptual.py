@@ -54,13 +54,14 @@ def perceptual_penalty(x: Images, features: Features, budget: float) -> Objectiv
 def within_budget(adversarial: Images, x: Images, features: Features, budget: float, halvings: int = 12) -> Images:
     """Scale each perturbation δ down to x + s·δ, with the largest s in [0,1] that keeps P(x + s·δ, x) ≤ budget.
 
-    The scale is found by `halvings` bisections.
+    The scale is found by `halvings` bisections, in float32 whatever the search computes in.
     """
-    penalty, delta = perceptual_penalty(x, features, budget), adversarial - x
     low, high = torch.zeros(len(x), device=x.device), torch.ones(len(x), device=x.device)
-    scale = high
-    for _ in range(halvings):
-        keeps = penalty((x + scale[:, None, None, None] * delta).clamp(0, 1)) == 0
-        low, high = torch.where(keeps, scale, low), torch.where(keeps, high, scale)
-        scale = (low + high) / 2
+    scale, delta = high, adversarial - x
+    with torch.autocast(x.device.type, enabled=False):
+        penalty = perceptual_penalty(x, features, budget)
+        for _ in range(halvings):
+            keeps = penalty((x + scale[:, None, None, None] * delta).clamp(0, 1)) == 0
+            low, high = torch.where(keeps, scale, low), torch.where(keeps, high, scale)
+            scale = (low + high) / 2
     return (x + low[:, None, None, None] * delta).clamp(0, 1)

@@ -147,15 +147,29 @@ def random_start(x: Images, ball: Ball, generators: Generators, loop: Loop) -> I
 def slope(
     objective: Callable[[Tensor], Float[Tensor, " b"]], images: Float[Tensor, "b ..."], repeats: int = 1
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, "b ..."]]:
-    """The objective and its gradient, as means over `repeats` evaluations. It may be one of other numbers than pixels."""
+    """The objective and its gradient, as means over `repeats` evaluations. It may be one of other numbers than pixels.
+
+    Where an image's gradient is not finite it is 0: that of Adam, or divided by its length, would be lost for good.
+    """
     images = images.detach().requires_grad_()
     values, gradients = [], []
     for _ in range(repeats):
-        value = objective(images)
-        (gradient,) = torch.autograd.grad(SCALE * value.sum(), images)
-        values.append(value.detach())
-        gradients.append(gradient / SCALE)
-    return torch.stack(values).mean(0), torch.stack(gradients).mean(0) if repeats > 1 else gradients[0]
+        value, gradient = _scaled_slope(objective, images, SCALE)
+        if not gradient.isfinite().all():  # the scale is too much for an objective of thousands in float16
+            value, gradient = _scaled_slope(objective, images, 1.0)
+        values.append(value)
+        gradients.append(gradient)
+    gradient = torch.stack(gradients).mean(0) if repeats > 1 else gradients[0]
+    finite = gradient.isfinite().flatten(1).all(1)
+    return torch.stack(values).mean(0), torch.where(finite.view(-1, *(1,) * (gradient.ndim - 1)), gradient, 0.0)
+
+
+def _scaled_slope(
+    objective: Callable[[Tensor], Float[Tensor, " b"]], images: Float[Tensor, "b ..."], scale: float
+) -> tuple[Float[Tensor, " b"], Float[Tensor, "b ..."]]:
+    value = objective(images)
+    (gradient,) = torch.autograd.grad(scale * value.sum(), images)
+    return value.detach(), gradient / scale
 
 
 def steepest(gradient: Images, norm: Norm) -> Images:

@@ -11,9 +11,10 @@ from srlvae.attacks.engine.apgd import apgd
 from srlvae.attacks.engine.ball import Ball
 from srlvae.attacks.engine.pgd import Loop, Objective
 from srlvae.attacks.engine.several import VAEs, summed
-from srlvae.attacks.engine.views import Encode, encoder
+from srlvae.attacks.engine.views import encoder
 from srlvae.images import Images
-from srlvae.models.vae import VAE
+from srlvae.models.autoencoder import drawn
+from srlvae.models.vae import VAE, Latents
 from srlvae.rng import Generators
 
 
@@ -21,7 +22,7 @@ def adaptive_objective(
     vae: VAE,
     x: Images,
     weight: float,
-    encode: Encode | None = None,
+    draws: Generators | None = None,
     *,
     reconstruction: float = 1.0,
     variance: float = 0.0,
@@ -29,21 +30,28 @@ def adaptive_objective(
     """x′ ↦ −[ρ · MSE(D(E(x′)), x) + w · mean‖E(x′) − E(x)‖² / var E(x) + v · MSE(log σ²(x′), log σ²(x))].
 
     ρ is `reconstruction`, w `weight` and v `variance`; var E(x) is over the latent of each image. A VAE without a posterior has
-    no last part. encode: E of the attacked images, the mean by default.
+    no last part. E of the attacked images is the mean, or with `draws` a new draw from the posterior at every call.
     """
-    encode, looks = encode or vae.mean, variance > 0 and vae.has_posterior
+    looks = variance > 0 and vae.has_posterior
     with torch.no_grad():
         latents = vae.mean(x)
         log_variance = vae.posterior(x)[1] if looks else None
     spread = latents.flatten(1).var(1)
 
+    def encoded(images: Images) -> tuple[Latents, Latents | None]:
+        """The latent and, where it counts, the log-variance: in one pass of the encoder."""
+        if not looks:
+            return encoder(vae, draws or (), draws is not None)(images), None
+        mean, own = vae.posterior(images)
+        return (drawn(mean, own, draws) if draws else mean), own
+
     def objective(adversarial: Images):
-        z = encode(adversarial)
+        z, own = encoded(adversarial)
         harm = weight * ((z - latents).square().mean((1, 2, 3)) / spread)
         if reconstruction:
             harm = reconstruction * (vae.decode(z) - x).square().mean((1, 2, 3)) + harm
-        if log_variance is not None:
-            harm = harm + variance * (vae.posterior(adversarial)[1] - log_variance).square().mean((1, 2, 3))
+        if own is not None and log_variance is not None:
+            harm = harm + variance * (own - log_variance).square().mean((1, 2, 3))
         return -harm
 
     return objective
@@ -68,7 +76,7 @@ def adaptive(
     """
 
     def objective(of: VAE) -> Objective:
-        encode = encoder(of, generators, sampled)
-        return adaptive_objective(of, x, weight, encode, reconstruction=reconstruction, variance=variance)
+        draws = generators if sampled else None
+        return adaptive_objective(of, x, weight, draws, reconstruction=reconstruction, variance=variance)
 
     return apgd(x, summed(objective, vae), ball, generators=generators, loop=loop)

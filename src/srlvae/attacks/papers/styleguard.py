@@ -28,7 +28,9 @@ WEIGHT = 1.0
 
 def style_of(scaled: Latents) -> Float[Tensor, "b two_c"]:
     """The mean and the variance of each channel of each scaled latent, side by side."""
-    return torch.cat([scaled.mean((2, 3)), scaled.var((2, 3))], dim=1)
+    places = scaled.flatten(2)
+    # One place does not vary.
+    return torch.cat([places.mean(2), places.var(2, correction=min(1, places.shape[2] - 1))], dim=1)
 
 
 def styleguard_objective(
