@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from srlvae.attacks.engine.pgd import Loop, Objective
 from srlvae.images import Images, pad_to_multiple
 from srlvae.models.vae import VAE
 from srlvae.provenance import code_digest
 from srlvae.rng import Generators
 from srlvae.scan.calibration import Calibration
-from srlvae.scan.evidence import SIGNS, evidence, signs
+from srlvae.scan.evidence import columns
 from srlvae.scan.likeness import likeness
 
 
@@ -49,19 +47,15 @@ class Evading:
     def penalty(self, x: Images) -> Objective:
         """x′ ↦ λ · max(score(x′), 0), for perturbed versions x′ of the clean images `x`.
 
-        A score of 0 is the mean of similar clean images. What the score takes from elsewhere than E₀(x′) and E(x′) is that of
-        the clean image: what the hardened VAE makes of it, its scrambled detail, its traits. A perturbation changes these
-        little, and each step costs a pass of both encoders in place of six and one of the decoder.
+        A score of 0 is the mean of similar clean images. The gradient goes through all that both VAEs see, six passes of an
+        encoder and one of a decoder. In place of the median over patches, whose gradient is that of one patch, there is the
+        mean. Traits, which have no gradient, are those of the clean images.
         """
-        x = pad_to_multiple(x, self.original.factor)
-        with torch.no_grad():
-            rest, traits = evidence(self.original, self.hardened, x)[:, SIGNS:], likeness(x)
-            y = self.hardened.reconstruct(x)
-            before, after = self.original.mean(y), self.hardened.mean(y)
+        traits = likeness(pad_to_multiple(x, self.original.factor)).cpu()
 
         def penalty(adversarial: Images):
-            found = torch.stack(signs(self.original.mean(adversarial) - before, self.hardened.mean(adversarial) - after), 1)
-            scores = self.calibration.scores(torch.cat([found, rest], 1).cpu(), traits.cpu())
+            found = columns(self.original, self.hardened, adversarial, middle=lambda patches: patches.mean(1))
+            scores = self.calibration.scores(found.cpu(), traits)
             return self.weight * scores.clamp(min=0).to(x.device)
 
         return penalty

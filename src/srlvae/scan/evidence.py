@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -25,9 +26,23 @@ PATCH = 4
 TINY = 1e-6
 
 
+# Patches of images → one number an image.
+Middle = Callable[[Float[Tensor, "b n"]], Float[Tensor, " b"]]
+
+
+def median(patches: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """The median over patches."""
+    return patches.median(1).values
+
+
 @torch.no_grad()
 def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b e"]:
-    """The columns of EVIDENCE for images `b 3 h w` in [0,1].
+    """The columns of EVIDENCE, without a gradient; see `columns`."""
+    return columns(original, hardened, x)
+
+
+def columns(original: VAE, hardened: VAE, x: Images, middle: Middle = median) -> Float[Tensor, "b e"]:
+    """The columns of EVIDENCE for images `b 3 h w` in [0,1], with a gradient. middle: what stands for all patches of an image.
 
     Let y = D(E(x)), u = E₀(x) − E₀(y) and v = E(x) − E(y), with E₀ the original encoder and E, D the hardened VAE.
 
@@ -50,18 +65,18 @@ def evidence(original: VAE, hardened: VAE, x: Images) -> Float[Tensor, "b e"]:
     y = hardened.decode(after_x).clamp(0, 1)
     before_y, after_y = original.mean(y), hardened.mean(y)
     # In the layout of x, in which both networks are faster.
-    z = torch.empty_like(x).copy_(y + scrambled(x - y, original.factor)).clamp_(0, 1)
-    parting, change = signs(before_x - before_y, after_x - after_y)
-    others = signs(original.mean(z) - before_y, hardened.mean(z) - after_y)
+    z = torch.empty_like(x).copy_(y + scrambled(x - y, original.factor)).clamp(0, 1)
+    parting, change = signs(before_x - before_y, after_x - after_y, middle)
+    others = signs(original.mean(z) - before_y, hardened.mean(z) - after_y, middle)
     disagreement = (before_y - after_y).square().mean((1, 2, 3)).sqrt().clamp(min=TINY).log()
     return torch.stack([parting, change, disagreement, *others], 1)
 
 
-def signs(u: Latents, v: Latents) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-    """Parting and change, of what the original encoder sees and what the hardened one sees; see `evidence`."""
+def signs(u: Latents, v: Latents, middle: Middle = median) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    """Parting and change, of what the original encoder sees and what the hardened one sees; see `columns`."""
     cosine = _in_patches(u * v) / (_in_patches(u * u) * _in_patches(v * v)).sqrt().clamp(min=TINY)
     change = (u - v).square().mean(1).sqrt().clamp(min=TINY).log().mean((1, 2))
-    return -cosine.median(1).values, change
+    return -middle(cosine), change
 
 
 def scrambled(r: Float[Tensor, "b c h w"], side: int) -> Float[Tensor, "b c h w"]:
