@@ -65,7 +65,7 @@ def columns(original: VAE, hardened: VAE, x: Images, middle: Middle = median) ->
     y = hardened.decode(after_x).clamp(0, 1)
     before_y, after_y = original.mean(y), hardened.mean(y)
     # In the layout of x, in which both networks are faster.
-    z = torch.empty_like(x).copy_(y + scrambled(x - y, original.factor)).clamp(0, 1)
+    z = torch.empty_like(x).copy_(y + scrambled(x - y, original.factor)).clamp_(0, 1)
     parting, change = signs(before_x - before_y, after_x - after_y, middle)
     others = signs(original.mean(z) - before_y, hardened.mean(z) - after_y, middle)
     disagreement = (before_y - after_y).square().mean((1, 2, 3)).sqrt().clamp(min=TINY).log()
