@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from conftest import small_kl
 from srlvae.attacks import ATTACKS
 from srlvae.attacks.engine.apgd import apgd, checkpoints
 from srlvae.attacks.engine.ball import Ball
-from srlvae.attacks.engine.pgd import Loop, pgd
+from srlvae.attacks.engine.pgd import Loop, pgd, project
 from srlvae.attacks.engine.trace import Trace, transfer_doubts
 from srlvae.attacks.engine.views import encoder, jpeg, random_jpeg, random_resize
-from srlvae.attacks.papers.worst_case import keep_worst
+from srlvae.attacks.papers.worst_case import keep_worst, worst_case
+from srlvae.attacks.through import Through
 from srlvae.images import to_levels, to_pil, to_tensor
 from srlvae.models.memory import image_to_image_peak, saved_bytes
-from srlvae.rng import generators
+from srlvae.rng import generators, uniform_like
 
 EPS = 8 / 255
 
@@ -45,6 +47,41 @@ def test_apgd_finds_what_a_long_fixed_step_jumps_over(x):
     found = apgd(x, objective, Ball(EPS, 40, EPS), generators=generators(0, [0, 1]))
     # With halved steps 16,000 times lower; with steps that stay as long 900 times.
     assert (objective(found) < 2e-4 * objective(fixed)).all()
+
+
+def waves(x):
+    """Many valleys, between which progress stalls without a fall of the best."""
+    weight = torch.linspace(1, 40, x[0].numel()).view(x[0].shape)
+    return lambda images: torch.sin(weight * (images - x) * 30).flatten(1).sum(1) + torch.sin(images.flatten(1).sum(1) * 9) * 50
+
+
+@pytest.mark.parametrize("steps", [40, 100])
+@pytest.mark.parametrize("objective", [valley, waves])
+def test_apgd_is_the_algorithm_of_the_paper(objective, steps, x):
+    """Algorithm 1 of Croce and Hein 2020 for one image, which minimises."""
+    x, seen = x[:1], []
+    objective = objective(x)
+    delta = before = project(EPS * uniform_like(x, generators(0, [0])), x, EPS, "linf")
+    size, gains, since, halved, best_at_mark, last = 2 * EPS, 0, 0, True, math.inf, math.inf
+    for step in range(steps + 1):
+        images = (x + delta).requires_grad_()
+        loss = objective(images)
+        value, gradient = loss.item(), torch.autograd.grad(loss.sum(), images)[0]
+        seen.append((value, delta, gradient))
+        gains, since = gains + (0 < step and value < last), since + (step > 0)
+        if step in checkpoints(steps):
+            best = min(seen, key=lambda one: one[0])
+            stalled = gains < 0.75 * since or (not halved and best[0] >= best_at_mark)
+            if stalled:
+                size, (value, delta, gradient) = size / 2, best
+            halved, best_at_mark, gains, since = stalled, best[0], 0, 0
+        z, share = project(delta - size * gradient.sign(), x, EPS, "linf"), 0.75 if step else 1.0
+        moved = project(delta + share * (z - delta) + (1 - share) * (delta - before), x, EPS, "linf")
+        before, delta, last = delta, moved, value
+    assert size < EPS / 2
+    # Scaled gradients are rounded to the same numbers.
+    found = apgd(x, objective, Ball(EPS, steps, EPS), generators=generators(0, [0]))
+    torch.testing.assert_close(found, x + min(seen, key=lambda one: one[0])[1])
 
 
 def test_apgd_stays_in_ball_box_and_mask_and_treats_images_alone(x):
@@ -131,7 +168,16 @@ def test_attacks_on_the_mean_also_go_through_sampled_latents(name, x):
     assert (run((1,), x[1:]) != drawn[1:]).float().mean() < 0.001
 
 
+def test_an_attack_through_a_purifier_takes_its_draws_a_step_and_one_start(x):
+    through = Through({}, lambda images, draws: images, draws=3)
+    for repeats, expected in ((1, 3), (5, 5)):
+        loop = through.used(Loop(restarts=4, repeats=repeats), x, [])
+        assert (loop.repeats, loop.restarts) == (expected, 1)
+
+
 # --- the worst of several
+
+ENSEMBLE = ("adaptive", "reconstruction", "latent", "photoguard_encoder", "mist_textural")
 
 
 def test_each_image_keeps_what_hurt_it_most():
@@ -139,6 +185,15 @@ def test_each_image_keeps_what_hurt_it_most():
     table = iter([torch.tensor([3.0, 1.0, torch.nan]), torch.tensor([2.0, 5.0, 1.0]), torch.tensor([1.0, 4.0, 0.5])])
     kept, harms = keep_worst(candidates, lambda images: next(table))
     assert kept[:, 0, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.2]) and harms.shape == (3, 3)
+
+
+@pytest.mark.parametrize("worst", ENSEMBLE)
+def test_any_attack_of_the_ensemble_may_be_the_worst(worst, x, monkeypatch):
+    for name in ENSEMBLE:
+        made = 1 - x if name == worst else x
+        monkeypatch.setattr(f"srlvae.attacks.papers.worst_case.{name}", lambda x, made=made, **options: made)
+    given = {"vae": small_kl(), "ball": Ball(EPS, 1, EPS), "generators": generators(0, [0, 1])}
+    assert torch.equal(worst_case(x, harm=lambda images: (images - x).square().mean((1, 2, 3)), **given), 1 - x)
 
 
 # --- signs of failure

@@ -278,6 +278,14 @@ def test_the_rows_of_the_original_do_not_depend_on_the_hardened_vae(equal, whole
     assert own[0] != own[1]
 
 
+def test_transfer_that_hurts_more_than_white_box_is_a_doubt(vae, hardened, folder):
+    bench = attacker(vae, hardened, folder, SHORT)
+    own, other = (Cell("reconstruction", 8 / 255, made_on) for made_on in ("hardened", "original"))
+    for transfer, count in (([0.0] * 5, 0), ([100.0, 100.0, 0.0, 0.0, 0.0], 2)):
+        bench.pair_distances[other, hardened.fingerprint()] = transfer
+        assert sum("too weak" in doubt for doubt in bench.row(own, "hardened", hardened).doubts) == count
+
+
 def test_the_vaes_and_the_global_generator_are_left_as_found(vae, hardened, folder):
     state, before = torch.get_rng_state(), (vae.fingerprint(), hardened.fingerprint())
     hardened.model.train()

@@ -11,6 +11,12 @@ import torch
 
 from conftest import small_kl
 from pipelines import little
+from srlvae.attacks.engine.ball import Ball
+from srlvae.attacks.engine.pgd import pgd
+from srlvae.attacks.papers.latent import latent_objective
+from srlvae.attacks.papers.photoguard import photoguard_encoder_objective
+from srlvae.attacks.papers.pid import variance_objective
+from srlvae.attacks.papers.reconstruction import reconstruction_objective
 from srlvae.finetune import FinetuneConfig, encode_images, finetune, tune
 from srlvae.finetune.loop import batch_at, join_conditionings
 from srlvae.harden import HardenConfig, InnerAttack, Objective, harden
@@ -19,14 +25,15 @@ from srlvae.harden.crops import Crops
 from srlvae.harden.inner import go_on, perturb
 from srlvae.harden.photographs import open_photographs
 from srlvae.harden.progress import Progress
-from srlvae.harden.scores import attack_away, attack_reconstruction, quick_score, scores
+from srlvae.harden.scores import quick_score, scores
 from srlvae.harden.settings import TERMS
 from srlvae.harden.terms import CleanBatch, Term, next_log_weight, outer_loss
 from srlvae.images import write_image
 from srlvae.metrics.pairwise import psnr, squared_shift
 from srlvae.models.noise import denoising_loss
-from srlvae.models.posterior import hold_variance, mean_log_variance
+from srlvae.models.posterior import hold_variance, mean_log_variance, variance_head
 from srlvae.models.vae import VAE
+from srlvae.rng import generators
 from srlvae.training.schedule import update_average, warm_cosine
 from twins import hardened_twin
 
@@ -98,18 +105,34 @@ def test_a_hardening_run_is_its_loop(folder, tmp_path):
 
 def test_scores_are_the_attacks_on_the_original_and_on_the_hardened_vae(x):
     original, hardened, seed = small_kl(), hardened_twin(), 3
+    vaes = {"original": original, "hardened": hardened}
+    for vae in vaes.values():  # a random encoder's variance hardly varies
+        variance_head(vae).weight[vae.channels :] *= 5
     found, latents = scores(original, hardened, x, seed, None), original.mean(x)
+
+    def attacked(objective, steps: int = 10) -> torch.Tensor:
+        return pgd(x, objective, Ball.crossed(15 / 255, steps), generators=generators(seed, range(2)))
 
     def shift(vae: VAE, given: torch.Tensor) -> float:
         return squared_shift(vae.mean(given), latents).sqrt().mean().item()
 
-    for name, vae in (("original", original), ("hardened", hardened)):
-        for access, model in (("transfer", original), ("white_box", vae)):
-            away, worse = attack_away(model, x, latents, seed), attack_reconstruction(model, x, seed)
-            assert found[name][f"away_{access}"] == pytest.approx(shift(vae, away), rel=1e-4)
-            assert found[name][f"psnr_{access}"] == pytest.approx(psnr(vae.reconstruct(worse), x).mean().item(), rel=1e-4)
-        assert found[name]["shift_clean"] == pytest.approx(shift(vae, x), rel=1e-4)
-    short = attack_away(hardened, x, latents, seed, steps=5)
+    def deviation(vae: VAE, given: torch.Tensor) -> float:
+        return vae.posterior(given)[1].exp().mean().sqrt().item()
+
+    made = {}
+    for name, vae in vaes.items():
+        objectives = latent_objective(vae, latents), reconstruction_objective(vae, x), photoguard_encoder_objective(vae)
+        made[name] = [attacked(objective) for objective in (*objectives, variance_objective(vae))]
+    for name, vae in vaes.items():
+        wanted = {"shift_clean": shift(vae, x), "psnr_clean": psnr(vae.reconstruct(x), x).mean().item()}
+        for access, on in (("transfer", "original"), ("white_box", name)):
+            away, worse, zero, varied = made[on]
+            wanted |= {f"away_{access}": shift(vae, away), f"zero_{access}": shift(vae, zero)}
+            wanted[f"psnr_{access}"] = psnr(vae.reconstruct(worse), x).mean().item()
+        wanted |= {"deviation_clean": deviation(vae, x), "deviation_white_box": deviation(vae, varied)}
+        assert found[name] == pytest.approx(wanted, rel=1e-4)
+        assert found[name]["deviation_white_box"] > 1.001 * found[name]["deviation_clean"]
+    short = attacked(latent_objective(hardened, latents), steps=5)
     assert quick_score(original, hardened, x, seed) == pytest.approx((shift(hardened, x), shift(hardened, short)), rel=1e-4)
 
 

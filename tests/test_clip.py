@@ -7,13 +7,14 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
 
 from pipelines import tokenizer
 from srlvae.errors import InputError
 from srlvae.metrics.clip import Clip, clip_i, clip_t, load_clip, zero_shot
 from srlvae.metrics.features import Features
-from srlvae.metrics.judge import Judge, load_judge
+from srlvae.metrics.judge import PENALTY, Judge, fit_probe, load_judge
 
 TEXTS = ["a photo of a cat", "a photo of a dog", ""]
 
@@ -89,6 +90,17 @@ def test_the_judge_calls_what_its_probe_scores_highest(x):
     red[:, 0], green[:, 1] = 1, 1
     assert judge.predict(torch.cat([green, red])).tolist() == [1, 0]
     torch.testing.assert_close(judge.scores(red), torch.tensor([[1.0, -1.0]]))
+
+
+def test_a_probe_is_at_the_minimum_of_its_balanced_and_penalised_loss():
+    labels = torch.tensor([0] * 50 + [1] * 10)
+    spread = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0, 0.5, 1.0])
+    features = 3 + spread + labels[:, None]
+    weight, bias = (part.requires_grad_() for part in fit_probe(features, labels, 2))
+    loss = F.cross_entropy(features @ weight.T + bias, labels, weight=1 / torch.bincount(labels).float())
+    loss = loss + PENALTY * (weight * features.std(0)).square().sum()
+    # L-BFGS in float32.
+    assert all(gradient.abs().max() < 1e-4 for gradient in torch.autograd.grad(loss, (weight, bias)))
 
 
 def test_the_judge_sees_images_at_the_size_it_was_fitted_on():

@@ -435,6 +435,22 @@ def test_the_noise_of_a_purifier_is_not_that_of_an_attack(pipeline):
     assert abs(torch.corrcoef(torch.stack([start.flatten(), noise.flatten()]))[0, 1]) < 0.05
 
 
+def test_what_a_purifier_draws_by_another_seed_is_kept_apart(pipeline, tmp_path):
+    given, chosen = ImageSet(["a"], torch.full((1, 3, 32, 32), 0.5)), ChosenPurifier("gaussian-noise")
+    one, other = (Purifiers(pipeline).images(chosen, given, ["a"], seed, Cache(tmp_path, 1)) for seed in (0, 1))
+    assert one.keys != other.keys and not torch.equal(one.images, other.images)
+
+
+def test_edits_are_kept_under_all_that_they_depend_on(pipeline, hardened, tmp_path):
+    changes = ({}, {"strength": 0.9}, {"steps": 5}, {"guidance": 3.0}, {"seed": 9})
+    models = [(pipeline, dataclasses.replace(PROTOCOL, **changed)) for changed in changes]
+    models.append((sd15(small_kl(), "v_prediction", little=True), PROTOCOL))
+    x, cache = torch.full((1, 3, 32, 32), 51 / 255), Cache(tmp_path, 2)
+    editors = [Editor(model, hardened, x, protocol, cache) for model, protocol in models]
+    keys = [key for editor in editors for key in editor.edits(editor.clean).keys]
+    assert len(set(keys)) == len(keys) == len(models)
+
+
 def test_purified_images_are_kept_under_all_that_their_pipeline_depends_on(tmp_path):
     x, chosen, keys = torch.rand(1, 3, 32, 32), ChosenPurifier("sdedit"), set()
     for kind in ("epsilon", "v_prediction"):
@@ -557,6 +573,12 @@ def test_equal_pairs_do_not_count_among_those_that_have_a_psnr():
     assert (found.value, found.n) == (25.0, 2) and 20 <= found.low < found.high <= 30
     nothing = mean_estimate(torch.tensor([float("inf")]), 0)
     assert (nothing.value, nothing.low, nothing.high, nothing.n) == (None, None, None, 0)
+
+
+def test_an_attack_that_bounds_no_pixel_does_not_count_in_the_worst_case():
+    pixels, directions = (Cell(attack, 15 / 255, "original") for attack in ("latent", "dct-shield"))
+    part = dataclasses.replace(pixels, part="rest")
+    assert [bench._counts(cell) for cell in (pixels, directions, part)] == [True, False, False]
 
 
 def test_transfer_that_hurts_more_than_white_box_is_a_doubt(pipeline, hardened, folder, result):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -29,6 +30,7 @@ from heard import Heard
 from small import RandomFeatures
 from srlvae.errors import InputError
 from srlvae.harden import OBJECTIVES, HardenConfig, InnerAttack, Interrupted, Objective, harden, preset
+from srlvae.harden.output import CHECKPOINT
 from srlvae.harden.photographs import FolderPhotographs, open_photographs
 from srlvae.harden.scores import Attacked, measure
 from srlvae.harden.trainer import Trainer
@@ -320,6 +322,14 @@ def test_an_encoder_that_is_not_finite_on_photographs_is_refused(tmp_path, photo
     with pytest.raises(InputError, match="not finite on these photographs; the usual cause"):
         harden(broken, photographs, tmp_path / "out", CONFIG)
     assert not (tmp_path / "out" / WEIGHTS).exists()
+
+
+def test_scores_that_are_not_finite_are_an_error_and_the_checkpoint_stays(tmp_path, photographs, monkeypatch):
+    part = {"psnr_clean": math.nan}
+    monkeypatch.setattr("srlvae.harden.train.scores", lambda *_: {"original": part, "hardened": part})
+    with pytest.raises(InputError, match="scores are not finite"):
+        harden(small_kl(), photographs, tmp_path / "out", CONFIG.changed(steps=1))
+    assert (tmp_path / "out" / CHECKPOINT).exists() and not (tmp_path / "out" / WEIGHTS).exists()
 
 
 def test_a_run_that_learns_nothing_is_an_error(tmp_path, photographs):

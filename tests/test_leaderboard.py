@@ -10,8 +10,8 @@ import pytest
 from conftest import small_kl
 from pipelines import little
 from srlvae.bench import distances, edited, estimates
-from srlvae.bench.leaderboard import Entry, add_rows, bench_all, flat_rows, read_leaderboard
-from srlvae.bench.rows import read_rows
+from srlvae.bench.leaderboard import Entry, add_rows, bench_all, digest_of, flags, flat_rows, read_leaderboard
+from srlvae.bench.rows import Row, read_rows
 from srlvae.errors import InputError
 from srlvae.report.leaderboard import about_models, flags_of, leaderboard_tables
 from srlvae.report.page import write_report
@@ -20,10 +20,13 @@ from test_report import result_of, write_run
 from twins import PooledFeatures, SmallClip, hardened_twin
 
 ENTRY = Entry("mine", "me", "arXiv 1")
+# What of a protocol changes no number, or is named beside it.
+NAMES = ("pipeline", "hardened", "twin", "batch_size")
 
 
-def entry_of(tmp_path, hardened: float = 20.0, name: str = "mine") -> list[dict]:
+def entry_of(tmp_path, hardened: float = 20.0, name: str = "mine", **settings) -> list[dict]:
     result = result_of(write_run(tmp_path / name, hardened)) | {"original": "0" * 64, "hardened": "1" * 64}
+    result["protocol"] |= settings
     return flat_rows(result, dataclasses.replace(ENTRY, model=name))
 
 
@@ -39,6 +42,11 @@ def test_there_is_a_flat_row_for_each_number_that_says_all_about_it(tmp_path):
     assert found["flags"] == ["another doubt", "it is flat (photographs: 1)"]
     biased = [row["flags"][1:] for row in rows if row["measure"] == "frechet" and row["attack"] == "none"]
     assert biased == [["biased upwards at n = 2"]] * 2
+
+
+def test_a_distance_in_few_directions_is_biased_at_few_images():
+    few, enough = (flags(Row({}, "none", "none", n, {}), "frechet_pca") for n in (319, 320))
+    assert few == ["biased upwards at n = 319"] and enough == []
 
 
 def test_a_model_that_is_added_again_takes_the_place_of_its_rows(tmp_path):
@@ -87,14 +95,20 @@ def test_the_table_has_a_line_an_attack_and_what_its_maker_knew_and_columns_a_mo
     assert any("it is flat" in flag for flag in flags_of(rows))
 
 
+@pytest.mark.parametrize("key", [*NAMES, "images", "seed", "strength", "steps", "attacks"])
+def test_protocols_are_told_apart_by_all_that_changes_a_number(key):
+    protocol = {"pipeline": "p", "hardened": "h", "batch_size": 2, "images": 8, "seed": 0, "strength": 0.5, "steps": 25}
+    assert (digest_of(protocol) == digest_of({**protocol, key: "other"})) == (key in NAMES)
+
+
 def test_numbers_of_other_protocols_do_not_stand_side_by_side(tmp_path):
-    few, many = entry_of(tmp_path), entry_of(tmp_path, 70.0, "other")
-    assert {row["protocol"] for row in few} == {row["protocol"] for row in many}
-    tables = leaderboard_tables([*few, *({**row, "protocol": "another", "n": 512} for row in many)])
+    few, many = entry_of(tmp_path), entry_of(tmp_path, 70.0, "other", strength=0.9)
+    tables = leaderboard_tables([*few, *({**row, "n": 512} for row in many)])
     kid = [(title, header[3:]) for title, (header, _) in tables if "kid" in title]
-    assert kid == [
-        (f"editing: 1000 × kid (net), n = 2, pipeline p, protocol {few[0]['protocol']}", ["mine: original", "mine: hardened"]),
-        ("editing: 1000 × kid (net), n = 512, pipeline p, protocol another", ["other: original", "other: hardened"]),
+    about = [f"n = {n}, pipeline p, protocol {rows[0]['protocol']}" for n, rows in ((2, few), (512, many))]
+    assert few[0]["protocol"] != many[0]["protocol"] and kid == [
+        (f"editing: 1000 × kid (net), {about[0]}", ["mine: original", "mine: hardened"]),
+        (f"editing: 1000 × kid (net), {about[1]}", ["other: original", "other: hardened"]),
     ]
 
 

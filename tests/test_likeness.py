@@ -81,6 +81,14 @@ def test_images_are_unlike_at_about_the_rate_and_other_kinds_with_a_reason():
     assert set(known.unlike(likeness(pictures(4) * 0.05))) <= {"darker", "fewer tones", "less contrast", "no strong detail"}
 
 
+def test_what_is_like_reaches_to_the_eighth_nearest_of_the_others():
+    known, _ = familiar(likeness(pictures(60)))
+    # The nearest is the image itself; of sixty images none but the furthest may lie at the reach.
+    nearest = torch.cdist(known.clean, known.clean).sort(1).values
+    assert known.reach == pytest.approx(nearest[:, 8].max().item(), rel=1e-4)
+    torch.testing.assert_close(known.distances(likeness(pictures(60))), nearest[:, 7])
+
+
 def test_a_trait_that_all_clean_images_share_does_not_exclude_all_others():
     grey = pictures(50).mean(1, keepdim=True).expand(50, 3, 64, 64)
     known, _ = familiar(likeness(grey))
@@ -128,6 +136,15 @@ def test_a_score_is_compared_with_those_of_the_clean_images_nearby():
     assert own[1] > own[0]
 
 
+def test_a_standard_score_is_its_formula():
+    draw = torch.Generator().manual_seed(0)
+    places, scores, place = torch.rand(60, 2, generator=draw), 3 + torch.randn(60, generator=draw), torch.tensor([[0.2, 0.4]])
+    near = scores[torch.cdist(place, places)[0].argsort()[:40]]
+    mean, variance = (near.mean() + scores.mean()) / 2, (near.var(correction=0) + scores.var(correction=0)) / 2
+    found = Surroundings(places, scores).standard(torch.tensor([5.0]), place)
+    torch.testing.assert_close(found, (5 - mean)[None] / variance.sqrt())
+
+
 def test_many_images_have_the_scores_that_each_has_alone():
     draw = torch.Generator().manual_seed(0)
     around = Surroundings(torch.rand(50, 2, generator=draw), torch.randn(50, generator=draw))
@@ -152,6 +169,20 @@ def test_an_image_that_is_unlike_is_reported_as_such(tmp_path):
     about = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert [about[name] for name in ("images", "suspicious", "unlike", "unreadable", "expected")] == [4, 1, 2, 1, 0.2]
     assert about["reasons"] == {rows[2]["reason"]: 2}
+
+
+def test_an_image_that_is_unlike_and_far_above_the_threshold_is_suspicious():
+    calibration = calibrated()
+    (one,) = score([seen("dark.png", pictures(1)[0] * 0.03, 1e6)], calibration)
+    assert one.verdict(calibration.threshold) == "yes" and not one.unlike
+
+
+def test_clean_images_unlike_the_others_have_no_part_in_what_is_normal():
+    evidence = torch.randn(101, len(EVIDENCE), generator=torch.Generator().manual_seed(0))
+    traits, odd = likeness(torch.cat([pictures(100), pictures(1, seed=1) * 0.03])), evidence.clone()
+    odd[-1, 0] = 1e4
+    one, other = (calibrate_scan(found, traits, 0.1).normal.weights for found in (evidence, odd))
+    assert torch.equal(one, other)
 
 
 def test_what_is_expected_is_said_of_the_images_that_are_like_the_clean_ones(tmp_path):

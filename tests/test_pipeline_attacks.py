@@ -352,6 +352,18 @@ def test_a_hard_budget_is_kept_and_used(x, attacked):
     assert torch.equal(within_budget(x, x, features, 0.0), x)
 
 
+def test_a_hard_perceptual_budget_is_kept_whatever_the_penalty_weighs(x):
+    features = RandomFeatures()
+
+    def far(budget: float, hard: bool = False) -> torch.Tensor:
+        ball = Ball(None, 3, 0.05, perceptual=Perceptual(budget, weight=0.0, hard=hard))
+        found = perceptual_pgd(x, lambda images: -images.square().flatten(1).sum(1), ball, features=features)
+        return feature_distance(features.columns(found), features.columns(x))
+
+    budget = far(1.0).min().item() / 2
+    assert (far(budget) > budget).all() and (far(budget, hard=True) <= budget).all()
+
+
 @pytest.mark.parametrize("attack", [glaze, nightshade])
 def test_attacks_with_a_perceptual_budget_need_no_ball(attack, x):
     ball = Ball(None, 3, 0.05, perceptual=Perceptual(0.01, hard=True) if attack is glaze else Perceptual(1.0))

@@ -16,7 +16,8 @@ from srlvae.attacks.engine.trace import Trace
 from srlvae.bench.cache import Cache
 from srlvae.bench.load_protocol import poisoning_protocol
 from srlvae.bench.poison_defences import ScanFilter, TrainingDefences
-from srlvae.bench.poisoning import doubts_of, poisoning, sheet_name, tunings
+from srlvae.bench.poison_tuning import Tuning
+from srlvae.bench.poisoning import Sweep, doubts_of, poisoning, sheet_name, tunings
 from srlvae.bench.poisons import Poison, Poisons, prompt_of
 from srlvae.bench.protocol import ChosenPurifier, Concept, Pair, PoisoningProtocol
 from srlvae.bench.rows import read_rows
@@ -26,7 +27,7 @@ from srlvae.images import write_image
 from srlvae.metrics.judge import Judge
 from srlvae.report.page import write_report
 from srlvae.report.rows import measured_value
-from twins import SmallClip, hardened_twin, other_decoder
+from twins import NervousJudge, SmallClip, hardened_twin, other_decoder
 
 PROTOCOL = PoisoningProtocol(
     pipeline="sd15",
@@ -208,6 +209,23 @@ def test_purified_images_are_kept_and_other_settings_are_another_fine_tuning(fol
     assert tuned_in(folder, dataclasses.replace(FEW, clip="elsewhere", judge="elsewhere")) == []
     write_image(folder / "cars" / "5.png", torch.rand(3, 64, 64))
     assert len(tuned_in(folder, FEW)) == len(list(tunings(FEW))), "other photographs make other fine-tunings"
+
+
+def test_each_setting_of_training_and_judging_and_the_judge_make_another_fine_tuning(folder):
+    changes = {"steps": 2, "attack_steps": 2, "learning_rate": 0.5, "batch_size": 1, "generated": 4, "clean_each": 1}
+    protocols = [FEW, *(dataclasses.replace(FEW, **{key: value}) for key, value in changes.items())]
+    sweeps = [Sweep(made_of(folder, protocol), SaysDog(), folder.parent) for protocol in protocols]
+    sweeps.append(Sweep(sweeps[0].poisons, NervousJudge(), folder.parent))
+    planned = next(tunings(FEW))
+    assert len({sweep.key(planned) for sweep in sweeps}) == len(sweeps)
+
+
+def test_a_fine_tuning_belongs_to_the_hardened_vae_if_its_defence_looks_with_it(folder):
+    one, other = (made_of(folder, dataclasses.replace(FEW, scan_rate=0.5, clean_each=1)) for _ in range(2))
+    other.pipelines["hardened"] = other.pipelines["original"].with_vae(hardened_twin())
+    sweeps = [Sweep(poisons, SaysDog(), folder.parent) for poisons in (one, other)]
+    for defence, count in (("none", 1), ("hardened", 2), ("scan", 2)):
+        assert len({sweep.key(Tuning(nightshade(2), defence, 0)) for sweep in sweeps}) == count
 
 
 def test_a_sweep_that_was_cut_off_has_the_rows_so_far_and_runs_the_others_when_it_goes_on(folder):

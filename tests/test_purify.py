@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import diffusers
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, T5Config, T5EncoderModel
@@ -16,12 +18,13 @@ from pipelines import SIZE, frozen, pixel, sd15, text_config, tokenizer
 from small import RandomFeatures
 from srlvae.errors import InputError
 from srlvae.events import Listener
-from srlvae.metrics.pairwise import psnr
+from srlvae.images import to_pil, to_tensor
+from srlvae.metrics.pairwise import feature_distance, psnr
 from srlvae.purify import PURIFIERS, autoencoder
 from srlvae.purify.cost import counted_passes, measure_cost, peak_memory
-from srlvae.purify.latent_diffusion import one_step, tiled_sdedit
+from srlvae.purify.latent_diffusion import one_step, sdedit, tiled_sdedit
 from srlvae.purify.load import identity, load_model
-from srlvae.purify.pixel_diffusion import noisy_upscaling
+from srlvae.purify.pixel_diffusion import diffpure, noisy_upscaling, pdm_pure
 from srlvae.purify.remover import KIND, Remover, load_remover, remove, save_remover
 from srlvae.purify.remover_training import RemoverConfig, remover_loss, train_remover
 from srlvae.purify.signal import adverse_cleaner, jpeg, noise, resize
@@ -136,6 +139,10 @@ def large() -> torch.Tensor:
     return nn.functional.interpolate(coarse, SIZE, mode="bilinear").contiguous()
 
 
+def resized(x: torch.Tensor, side: int) -> torch.Tensor:
+    return nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+
 @pytest.mark.parametrize("name", PURIFIERS)
 def test_a_purifier_gives_images_and_keeps_them_apart(name, large):
     """Shape and range; the same again; an image alone as beside another; the model's weights and gradients as they were."""
@@ -165,8 +172,31 @@ def test_noisy_upscaling_is_the_pipelines_own_call_on_a_noised_picture(large):
     noisy = (large + 0.1 * normal_like(large, draws)).clamp(0, 1)
     images = model([""] * 2, image=noisy, noise_level=320, num_inference_steps=2, generator=draws, output_type="pt").images
     assert images.shape[-1] == 4 * large.shape[-1]
-    expected = nn.functional.interpolate(images, SIZE, mode="bicubic", antialias=True).clamp(0, 1)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, resized(images, SIZE))
+
+
+def test_pdm_pure_is_the_pipelines_own_call(large):
+    model, small = pixel_upscaler(), {"image": resized(large, 8) * 2 - 1, "original_image": resized(large, 16) * 2 - 1}
+    found = pdm_pure(large, generators=generators(0, [0, 1]), pixel_upscaler=model, strength=0.5, steps=4, guidance=7.0, low=8)
+    settings = {"strength": 0.5, "num_inference_steps": 4, "guidance_scale": 7.0, "output_type": "pt"}
+    images = model(prompt=["a picture"] * 2, generator=generators(0, [0, 1]), **small, **settings).images
+    torch.testing.assert_close(found, resized((images.float() + 1) / 2, SIZE))
+
+
+def test_diffpure_takes_the_steps_of_the_model_on_its_own_scale(large):
+    model, draws = pixel(), generators(0, [0, 1])
+    small = resized(large, 16)
+    z = model.scheduler.add_noise(small * 2 - 1, normal_like(small, draws), torch.tensor([1, 1]))
+    for step in (1, 0):
+        z = model.scheduler.step(model.unet(z, step).sample, step, z, generator=draws).prev_sample
+    found = diffpure(large, generators=generators(0, [0, 1]), pixel=model, t=2)
+    torch.testing.assert_close(found, resized((z + 1) / 2, SIZE), rtol=0, atol=1e-4)
+
+
+def test_sdedit_is_the_pipeline_s_edit_without_words_and_guidance(large):
+    pipeline, settings = sd15(small_kl(), little=True), {"strength": 0.3, "steps": 10}
+    found = sdedit(large, generators=generators(0, [0, 1]), pipeline=pipeline, **settings)
+    assert torch.equal(found, pipeline.edit(large, ["", ""], generators(0, [0, 1]), guidance=1.0, **settings))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -300,17 +330,20 @@ def test_noise_has_its_deviation():
     assert noise(grey, generators=generators(0, [0]), sigma=0.05).std().item() == pytest.approx(0.05, rel=0.03)
 
 
-def test_jpeg_of_a_flat_grey_is_that_grey_and_of_noise_is_not():
-    grey = torch.full((1, 3, 16, 16), 100 / 255)
-    torch.testing.assert_close(jpeg(grey, generators=generators(0, [0]), quality=75), grey, rtol=0, atol=1.01 / 255)
-    rough = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert psnr(jpeg(rough, generators=generators(0, [0]), quality=75), rough) < 25
+@pytest.mark.parametrize("quality", [10, 75, 95])
+def test_jpeg_is_that_of_pillow_at_its_quality_with_halved_colour(quality, large):
+    file = io.BytesIO()
+    to_pil(large[0]).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    assert torch.equal(jpeg(large[:1], generators=[], quality=quality)[0], to_tensor(Image.open(file)))
 
 
-def test_resizing_takes_the_finest_pattern_away_and_keeps_the_coarse(large):
+@pytest.mark.parametrize("factor", [2, 4])
+def test_resizing_takes_the_finest_pattern_away_by_its_factor_and_keeps_the_coarse(factor, large):
+    small = nn.functional.interpolate(large, SIZE // factor, mode="bicubic", antialias=True)
+    found = resize(large, generators=[], factor=float(factor))
+    assert torch.equal(found, resized(small, SIZE)) and psnr(found, large).min() > 25
     board = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(8, 8).expand(1, 3, 16, 16)
-    assert resize(board, generators=[], factor=2.0)[..., 4:-4, 4:-4].sub(0.5).abs().max() < 0.15
-    assert psnr(resize(large, generators=[], factor=2.0), large).min() > 35
+    assert resize(board, generators=[], factor=float(factor))[..., 4:-4, 4:-4].sub(0.5).abs().max() < 0.15
 
 
 def test_adverse_cleaner_smooths_noise_and_keeps_an_edge():
@@ -321,6 +354,24 @@ def test_adverse_cleaner_smooths_noise_and_keeps_an_edge():
     y = adverse_cleaner(rough, generators=[], bilateral=64, guided=4)
     assert y[..., 2:14].std() < 0.3 * rough[..., 2:14].std()
     assert y[..., 18:].mean() - y[..., :14].mean() > 0.55
+
+
+def test_the_guide_of_adverse_cleaner_is_the_attacked_image():
+    cv2 = pytest.importorskip("cv2", reason="needs the extra purify")
+    rough = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
+    levels = rough[0].permute(1, 2, 0).mul(255).numpy()
+    y = cv2.ximgproc.guidedFilter(levels, cv2.bilateralFilter(levels, 5, 8, 8), 4, 16)
+    found = adverse_cleaner(rough, generators=[], bilateral=1, guided=1)
+    torch.testing.assert_close(found[0], torch.from_numpy(y).permute(2, 0, 1).div(255).clamp(0, 1))
+
+
+def test_impress_keeps_to_its_budget_by_its_weight(vae, x):
+    """At a weight of nought alone the search is free to leave the picture."""
+    settings, columns, far = PURIFIERS["impress"].settings | {"steps": 15, "budget": 0.0}, RandomFeatures().columns, []
+    for weight in (0.0, 100.0):
+        y = autoencoder.impress(x, generators=generators(0, [0, 1]), vae=vae, **settings | {"weight": weight})
+        far.append(feature_distance(columns(y), columns(x)).mean())
+    assert far[1] < 0.5 * far[0]
 
 
 def test_impress_makes_an_image_more_consistent_with_its_vae(vae, x):
@@ -355,6 +406,12 @@ def test_tiles_cover_every_pixel(size, monkeypatch):
     grey = torch.full((1, 3, *size), 0.5)
     y = tiled_sdedit(grey, generators=[], pipeline=pipeline, strength=0.1, steps=10, rounds=2, gamma=0.1)
     torch.testing.assert_close(y, grey + 2 * 0.9 * 0.1)
+
+
+def test_a_round_of_tiles_keeps_gamma_of_the_picture(large, monkeypatch):
+    monkeypatch.setattr("srlvae.purify.latent_diffusion.sdedit", lambda x, **_: torch.zeros_like(x))
+    y = tiled_sdedit(large, generators=[], pipeline=sd15(small_kl(), little=True), strength=0.1, steps=10, rounds=2, gamma=0.1)
+    torch.testing.assert_close(y, 0.1**2 * large)
 
 
 def test_passes_are_counted_by_image_and_the_hooks_go_again():

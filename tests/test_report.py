@@ -114,6 +114,27 @@ def test_a_claim_holds_by_its_factor_and_its_likeness(tmp_path):
     assert [holds for holds, _ in verdicts(result)] == [True, False, False, True, True]
 
 
+def test_a_white_box_claim_wants_little_left_of_the_kid_and_of_the_distance(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    for found in result["rows"]:
+        if found["access"] == "white-box" and found["defence"] == "hardened":
+            found["measures"]["distance"]["value"] = 0.7
+    assert [holds for holds, text in verdicts(result) if "white-box" in text] == [False]
+
+
+@pytest.mark.parametrize(("measure", "value"), [("psnr", 19.0), ("distance", 1.1)])
+def test_clean_reconstructions_have_to_be_better_by_both_measures(measure, value, tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    result["reconstruction"][1]["measures"][measure]["value"] = value
+    assert not verdicts(result)[0][0]
+
+
+def test_clean_edits_hold_where_the_interval_reaches_nought(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    result["rows"][1]["measures"]["kid"] |= {"value": 0.001, "low": -0.001}
+    assert verdicts(result)[1][0]
+
+
 def test_an_attack_without_effect_supports_no_claim(tmp_path):
     result = result_of(write_run(tmp_path / "run"))
     for found in result["rows"]:

@@ -67,6 +67,12 @@ def test_access_is_what_the_attacker_knew(made, defence, access):
     assert made_on(row("advdm", "15/255", made, defence, 1.0)) == made
 
 
+def test_an_attack_through_a_purifier_knows_it_before_either_vae_and_neither_vae_alone():
+    cell = Cell("latent", 15 / 255, "original", through="jpeg")
+    access = {defence: cell.access(defence) for defence in ("jpeg", "hardened+jpeg", "none", "hardened", "hardened+resize")}
+    assert list(access.values()) == ["white-box", "white-box", "transfer", "transfer", "transfer"]
+
+
 def test_rows_come_back_as_they_were_written():
     rows = [*ROWS, Row({"attack": "none", "eps": "0", "seed": 1, "seconds": 0.5}, "none", "none", 3, {}, ["a doubt"])]
     assert read_rows(json.loads(json.dumps(as_data(rows)))) == rows

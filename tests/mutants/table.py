@@ -234,6 +234,27 @@ MUTANTS = (
         "return sign * (error",
         "tests/test_pipeline_attacks.py sds",
     ),
+    Mutant(
+        "APGD goes on from where it has stalled",
+        "attacks/engine/apgd.py",
+        "delta, gradient = torch.where(back, best, delta), torch.where(back, best_gradient, gradient)",
+        "pass",
+        "tests/test_apgd.py algorithm_of_the_paper",
+    ),
+    Mutant(
+        "JPEG has a quality of its own",
+        "purify/signal.py",
+        'image.save(file, "JPEG", quality=quality, subsampling',
+        'image.save(file, "JPEG", subsampling',
+        "tests/test_purify.py jpeg_is_that_of_pillow",
+    ),
+    Mutant(
+        "DiffPure noises pictures of [0,1]",
+        "purify/pixel_diffusion.py",
+        "scheduler.add_noise(small * 2 - 1, normal_like(small, generators), start)",
+        "scheduler.add_noise(small, normal_like(small, generators), start)",
+        "tests/test_purify.py diffpure_takes",
+    ),
     # --- models
     Mutant(
         "a sample is the mean",
@@ -467,6 +488,20 @@ MUTANTS = (
         "return 1.0",
         f"tests/test_config.py {BY_HAND}",
     ),
+    Mutant(
+        "the scores are under weaker attacks",
+        "harden/scores.py",
+        "EPS, STEPS = 15 / 255, 10",
+        "EPS, STEPS = 4 / 255, 10",
+        BY_HAND,
+    ),
+    Mutant(
+        "scores that are not finite are a result",
+        "harden/output.py",
+        "    _check_result(scores)\n    original",
+        "    original",
+        "tests/test_harden.py scores_that_are_not_finite",
+    ),
     # --- fine-tuning
     Mutant(
         "all images have the first one's caption",
@@ -573,6 +608,13 @@ MUTANTS = (
         'return "unlike" if self.unlike else "yes" if self.above(threshold) else "no"',
         'return "yes" if self.unlike or self.above(threshold) else "no"',
         "tests/test_likeness.py unlike expected",
+    ),
+    Mutant(
+        "what is unlike is never clearly suspicious",
+        "scan/calibration.py",
+        '[reason if score <= self.threshold else "" for',
+        '[reason if True else "" for',
+        "tests/test_likeness.py far_above_the_threshold",
     ),
     # --- metrics
     Mutant(
@@ -884,6 +926,41 @@ MUTANTS = (
         "encoder = read_encoder(sorted(path.parent.iterdir())[-1])",
         f"{CELLS} hardening",
     ),
+    Mutant(
+        "fine-tunings of other settings are taken for made",
+        "bench/poisoning.py",
+        'SWEPT_SETTINGS += ("seeds", "purifiers",',
+        'SWEPT_SETTINGS += ("seeds", "steps", "attack_steps", "learning_rate", "purifiers",',
+        "tests/test_poisoning.py each_setting_of_training",
+    ),
+    Mutant(
+        "a filter by another hardened VAE is taken for made",
+        "bench/poisoning.py",
+        'USES_HARDENED = ("hardened", SCAN)',
+        'USES_HARDENED = ("hardened",)',
+        "tests/test_poisoning.py its_defence_looks_with_it",
+    ),
+    Mutant(
+        "edits are kept whatever their scheduler predicts",
+        "bench/editor.py",
+        '"sampling": pipeline.settings()}',
+        '"sampling": None}',
+        "tests/test_editing.py edits_are_kept_under_all",
+    ),
+    Mutant(
+        "an attack through a purifier does not know it before the hardened VAE",
+        "bench/cells.py",
+        "if defence in (self.through, BEFORE_HARDENED + self.through)",
+        "if defence in (self.through,)",
+        "tests/test_rows.py knows_it_before_either_vae",
+    ),
+    Mutant(
+        "numbers of another strength stand side by side",
+        "bench/leaderboard.py",
+        'NAMED = ("pipeline", "hardened", "twin", "batch_size")',
+        'NAMED = ("pipeline", "hardened", "twin", "batch_size", "strength")',
+        "tests/test_leaderboard.py told_apart other_protocols",
+    ),
     # --- reports
     Mutant(
         "factors are inverted",
@@ -940,6 +1017,13 @@ MUTANTS = (
         "all(divided.values()) and measured_value(after, likeness.key) > WANTED_CLIP_I",
         "all(divided.values())",
         "tests/test_report.py claim",
+    ),
+    Mutant(
+        "a white-box claim holds by one measure alone",
+        "report/verdicts.py",
+        "max(shares) <= WHITE_BOX_SHARE",
+        "min(shares) <= WHITE_BOX_SHARE",
+        "tests/test_report.py white_box_claim",
     ),
     # --- the command line
     Mutant(
