@@ -168,3 +168,11 @@ def test_a_caption_with_commas_is_read_whole_or_refused(row, folder):
     else:
         with pytest.raises(InputError, match=r"metadata\.csv.*line 2 has more cells .*; put captions with ',' in"):
             found(folder)
+
+
+def test_a_nearer_table_goes_before_one_further_up_and_both_before_a_file_beside(folder):
+    (folder / "metadata.jsonl").write_text(lines([{"file_name": name, "text": "further up"} for name in WANTED]))
+    own = [{"file_name": Path(name).name, "text": text} for name, text in WANTED.items() if name.startswith("cats/")]
+    (folder / "cats" / "metadata.jsonl").write_text(lines(own))
+    (folder / "dogs" / "1.txt").write_text("beside")
+    assert found(folder) == {**WANTED, "dogs/1.png": "further up"}

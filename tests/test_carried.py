@@ -124,6 +124,15 @@ def test_transparency_stays_beside_converted_colours(tmp_path):
     assert found.rgb.tobytes() == read_picture(tmp_path / "b.png").rgb.tobytes()
 
 
+def test_a_profile_that_moves_colours_by_several_levels_is_converted(tmp_path):
+    # Of sRGB's own primaries, with a plain power of 2.2: dark tones move by up to six levels.
+    near = matrix_profile("power", 2.19921875, (0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+    picture(0, 48).save(tmp_path / "a.png", icc_profile=near)
+    found = read_picture(tmp_path / "a.png")
+    moved = np.abs(np.asarray(found.rgb).astype(int) - np.asarray(picture(0, 48)))
+    assert found.converted == ("colours converted from power to sRGB",) and 2 < moved.max() < 15
+
+
 @pytest.mark.parametrize("profile", [b"no profile", ADOBE[:200]])
 def test_a_broken_profile_is_named_and_the_picture_used(profile, tmp_path):
     picture().save(tmp_path / "a.png", icc_profile=profile)
@@ -229,6 +238,16 @@ def test_author_and_copyright_are_carried_and_the_orientation_is_applied_once(ki
         np.asarray(open_rgb(path)).astype(int) for path in (tmp_path / f"a.{kind}", tmp_path / "attacked" / "a.png")
     )
     assert np.abs(before - after).max() <= 8
+
+
+def test_place_and_camera_are_carried_but_for_what_is_no_longer_so(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.IFD.Exif] = {Tag.ExposureTime: 0.5, Tag.ColorSpace: 2, Tag.ExifImageWidth: 99}
+    exif[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
+    picture().save(tmp_path / "a.jpg", exif=exif)
+    kept = opened(attack(tmp_path / "a.jpg", tmp_path / "out")[0]).getexif()
+    assert dict(kept.get_ifd(ExifTags.IFD.Exif)) == {Tag.ExposureTime: 0.5}
+    assert dict(kept.get_ifd(ExifTags.IFD.GPSInfo)) == {ExifTags.GPS.GPSLatitudeRef: "N"}
 
 
 def test_texts_of_the_camera_part_and_of_iptc_are_carried(tmp_path):
