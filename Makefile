@@ -41,7 +41,7 @@ lint: $(VENV)/ready
 # The CPU build of torch: set PIP_EXTRA_INDEX_URL to PyTorch's own index for CPUs where pip would bring the CUDA build (Linux).
 $(VENV)/ready: constraints.txt pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing PyTorch for the CPU and what else is needed, a few minutes …"
+	@echo "installing PyTorch and what else is needed, a few minutes …"
 	$(PIP) torch
 	$(PIP) -e '.[datasets,dev]'
 	touch $@

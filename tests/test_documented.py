@@ -112,6 +112,15 @@ def test_a_command_reaches_the_library(page, line, world, monkeypatch):
     assert Commands(monkeypatch).run(*shlex.split(line, comments=True)[1:])
 
 
+@pytest.mark.parametrize("page", sorted({page for page, _ in COMMANDS} - {"command-line.md"}))
+def test_no_two_commands_of_a_page_write_to_one_folder(page):
+    """The second would be refused, and so would Python that writes where a command wrote. A scan takes another rate."""
+    lines = {line for of, line in COMMANDS if of == page and line.startswith("srlvae") and not line.startswith("srlvae scan")}
+    outs = [found[1] for line in lines if (found := re.search(r"--out (\S+)", line))]
+    outs += [found for of, block in SNIPPETS if of == page for found in re.findall(r'harden\(.*?"([\w-]+)", preset', block)]
+    assert len(outs) == len(set(outs)), sorted(outs)
+
+
 @pytest.mark.parametrize(("page", "line"), [(p, c) for p, c in COMMANDS if c.startswith(PRINTS)], ids=str)
 def test_a_command_prints(page, line, monkeypatch):
     monkeypatch.setattr("srlvae.models.hub.online", lambda: False)
@@ -142,7 +151,7 @@ def test_a_snippet_of_the_readme_runs(page, block, world, capsys):
         assert slow in block
         block = block.replace(slow, quick)
     exec(compile(block, page, "exec"), {})
-    assert load_vae("tiny").fingerprint() in capsys.readouterr().out and load_vae(world / "my-taesd").channels == 4
+    assert load_vae("tiny").fingerprint() in capsys.readouterr().out and load_vae(world / "my-taesd-2").channels == 4
 
 
 def test_an_attack_is_added_as_its_page_says(world, vae):
