@@ -290,7 +290,7 @@ def test_a_turned_picture_is_read_upright_in_every_mode(mode, orientation, kind,
 
 def tiff(path: Path, levels: np.ndarray, **tags: int) -> Path:
     """Write an uncompressed TIFF of 12 packed bits or of 16 bits, with these values of tags."""
-    known = {"bits": 258, "photometric": 262, "planar": 284, "samples": 277}
+    known = {"bits": 258, "photometric": 262, "planar": 284, "samples": 277, "format": 339}
     height, width = levels.shape[-2:]
     if tags["bits"] == 12:
         pairs = levels.reshape(-1, 2).astype(int)
@@ -323,6 +323,12 @@ def test_sixteen_bits_whose_zero_is_white_are_no_negative(tmp_path):
     levels = np.linspace(0, 65535, 24 * 24).round().reshape(24, 24)
     found = np.asarray(open_rgb(tiff(tmp_path / "a.tif", levels, bits=16, photometric=0)))
     assert (found[..., 0] == (255 - levels / 257).round()).all()
+
+
+def test_levels_with_a_sign_are_refused_and_not_read_at_half_their_brightness(tmp_path):
+    path = tiff(tmp_path / "a.tif", np.linspace(0, 32767, 24 * 24).round().reshape(24, 24), bits=16, format=2)
+    with pytest.raises(InputError, match=r"a\.tif: .*levels with a sign"):
+        open_rgb(path)
 
 
 def test_planes_of_sixteen_bits_are_refused_and_not_read_as_noise(tmp_path):

@@ -9,7 +9,7 @@ Key = int | tuple[int, ...]
 # By how the numbers of a grey PNG lie in the file, what they are multiplied with. Keys of one bit Pillow multiplies itself.
 FACTORS = {"L;2": 85, "L;4": 17}
 # Values of tags of TIFF.
-IN_PLANES, WHITE_IS_ZERO = 2, 0
+IN_PLANES, WHITE_IS_ZERO, SIGNED = 2, 0, 2
 
 
 def check_planes(image: Image.Image) -> None:
@@ -43,14 +43,16 @@ def alpha_of(image: Image.Image, key: Key) -> Image.Image:
 def to_8_bits(image: Image.Image) -> tuple[Image.Image, str]:
     """Round grey of up to 16 bits, which Pillow would clip to white, to 8; returned with a remark that says so.
 
-    Raises ValueError for 32 bits.
+    Raises ValueError for 32 bits, and for levels with a sign.
     """
-    levels, bits = np.asarray(image), _bits(image)
+    levels, bits, tags = np.asarray(image), _bits(image), getattr(image, "tag_v2", {})
+    if SIGNED in tags.get(ExifTags.Base.SampleFormat, ()):  # nothing says which of them is black
+        raise ValueError("levels with a sign; save it with levels from 0 up")
     if bits > 16 or (levels < 0).any() or (levels > 65535).any():  # nothing says which of their levels is white
         raise ValueError("32-bit grey pixels; save it with 8 or 16 bits")
     scaled = levels.clip(0, 2**bits - 1) / (2**bits - 1) * 255
     # Of 8 bits Pillow inverts them itself.
-    if getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == WHITE_IS_ZERO:
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == WHITE_IS_ZERO:
         scaled = 255 - scaled
     return Image.fromarray(scaled.round().astype(np.uint8)), f"{bits} bits rounded to 8"
 
