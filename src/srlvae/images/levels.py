@@ -46,10 +46,10 @@ def to_8_bits(image: Image.Image) -> tuple[Image.Image, str]:
     Raises ValueError for 32 bits, and for levels with a sign.
     """
     levels, bits, tags = np.asarray(image), _bits(image), getattr(image, "tag_v2", {})
-    if SIGNED in tags.get(ExifTags.Base.SampleFormat, ()):  # nothing says which of them is black
-        raise ValueError("levels with a sign; save it with levels from 0 up")
     if bits > 16 or (levels < 0).any() or (levels > 65535).any():  # nothing says which of their levels is white
         raise ValueError("32-bit grey pixels; save it with 8 or 16 bits")
+    if SIGNED in tags.get(ExifTags.Base.SampleFormat, ()):  # nothing says which of them is black
+        raise ValueError("levels with a sign; save it with levels from 0 up")
     scaled = levels.clip(0, 2**bits - 1) / (2**bits - 1) * 255
     # Of 8 bits Pillow inverts them itself.
     if tags.get(ExifTags.Base.PhotometricInterpretation) == WHITE_IS_ZERO:
