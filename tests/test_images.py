@@ -29,6 +29,7 @@ from srlvae.images import (
     to_levels,
     write_image,
 )
+from srlvae.images.write import font_of
 
 
 @pytest.fixture
@@ -303,6 +304,13 @@ def test_captions_stand_above_the_columns(x):
     grid = tile([[x[0], x[1]]], ["clean", "attacked"])
     assert grid.shape[2] == 2 * 40 and grid.shape[1] > 40
     assert (grid[:, :-40, :40] < 0.5).any() and (grid[:, :-40, 40:] < 0.5).any()
+
+
+def test_signs_and_letters_of_captions_are_drawn_and_no_boxes_and_long_ones_are_smaller():
+    font, none = font_of("a", 12, 128), "\uffff"
+    assert font.size == 12
+    assert all(bytes(font.getmask(letter)) != bytes(font.getmask(none)) for letter in "×→εéЖ")
+    assert font_of("a caption that is too long", 12, 100).getlength("a caption that is too long") <= 100
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

@@ -31,8 +31,8 @@ P = ParamSpec("P")
 console = Console(highlight=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0")
 
 VaeHelp = (
-    "A folder in diffusers' format or of a pipeline, a single file (LDM, TAESD or a whole checkpoint), a hub id such as "
-    "`hf://owner/name/vae@revision:fp16`, or a bundled one (`tiny`, `tiny-srl`; `taesd-srl` and `taef1-srl` with their base)."
+    "A bundled VAE (`tiny`, `tiny-srl`; `taesd-srl` and `taef1-srl` where TAESD or TAEF1 can be loaded), a hub id such as "
+    "`hf://owner/name/vae@revision:fp16`, a folder in diffusers' format or of a pipeline, or a file (LDM, TAESD, checkpoint)."
 )
 # As `srlvae.training.tracking` has them, which is slow to load.
 Tracker = Literal["tensorboard", "trackio", "wandb"]

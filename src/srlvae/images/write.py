@@ -68,5 +68,13 @@ def tile(
     head = Image.new("RGB", (grid.shape[2], 2 * size), "white")
     draw = ImageDraw.Draw(head)
     for i, caption in enumerate(captions):
-        draw.text((i * width + gap, size // 3), caption, fill="black", font=ImageFont.load_default(size))
+        draw.text((i * width + gap, size // 3), caption, fill="black", font=font_of(caption, size, width - gap))
     return torch.cat([to_tensor(head), grid], dim=1)
+
+
+def font_of(text: str, size: int, width: int) -> ImageFont.FreeTypeFont:
+    """A font of `size` pixels, or smaller where `text` would be wider than `width`."""
+    import matplotlib  # its font has Greek, Cyrillic and signs; Pillow's has boxes for them
+
+    font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+    return font.font_variant(size=max(7, int(size * min(1.0, width / max(font.getlength(text), 1.0)))))
