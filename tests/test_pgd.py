@@ -533,6 +533,14 @@ def test_one_gradient_that_is_not_finite_costs_its_image_one_step(norm, x, weigh
     assert linear(weight)(once)[0] < linear(weight)(x)[0]
 
 
+def test_pixels_whose_gradient_is_not_finite_leave_the_others_theirs(x, weight):
+    # The slope of a root is not finite at 0.
+    _, gradient = slope(lambda images: linear(weight)(images) + (images[:, :, 0, 0] * 0).sqrt().sum(1), x)
+    expected = weight.clone()
+    expected[:, :, 0, 0] = 0
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_a_large_objective_in_half_precision_has_its_gradient(x):
     def objective(images):
         return (1e3 * images.half()).float().flatten(1).sum(1)

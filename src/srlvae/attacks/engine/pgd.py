@@ -149,7 +149,7 @@ def slope(
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, "b ..."]]:
     """The objective and its gradient, as means over `repeats` evaluations. It may be one of other numbers than pixels.
 
-    Where an image's gradient is not finite it is 0: that of Adam, or divided by its length, would be lost for good.
+    Where the gradient is not finite it is 0: Adam's means, and a step that is divided by its length, would be lost for good.
     """
     images = images.detach().requires_grad_()
     values, gradients = [], []
@@ -160,8 +160,7 @@ def slope(
         values.append(value)
         gradients.append(gradient)
     gradient = torch.stack(gradients).mean(0) if repeats > 1 else gradients[0]
-    finite = gradient.isfinite().flatten(1).all(1)
-    return torch.stack(values).mean(0), torch.where(finite.view(-1, *(1,) * (gradient.ndim - 1)), gradient, 0.0)
+    return torch.stack(values).mean(0), gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _scaled_slope(
