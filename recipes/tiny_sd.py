@@ -47,7 +47,7 @@ from srlvae.training.schedule import update_average, warm_cosine
 STEPS, BATCH, WARMUP, LR, EMA = 5500, 32, 200, 6e-4, 0.999
 CROPS, EMPTY = 6, 0.1
 DEVICE = default_device()
-# Without bfloat16 in hardware, autocast to it takes more than twice as long as float32.
+# Without bfloat16 in hardware, autocast to it is slower than float32.
 PRECISION = chosen_precision("auto")
 SAVE_EVERY = 200
 SCHEDULE = {

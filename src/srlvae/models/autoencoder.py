@@ -86,7 +86,7 @@ class VAE:
         return self.model.encode(self._laid_out(x))
 
     def _laid_out(self, values: Tensor) -> Tensor:
-        """With an axis of time where the model has one, and else channels last: CPUs convolve that 1.1 to 1.4 times as fast."""
+        """With an axis of time where the model has one, and else channels last, which CPUs convolve faster."""
         return values.unsqueeze(2) if self.has_frames else values.contiguous(memory_format=torch.channels_last)
 
     def _of_image(self, values: Tensor) -> Tensor:
