@@ -183,6 +183,8 @@ def test_an_unknown_protocol_or_setting_is_an_error_that_names_it(tmp_path):
             "attacks has .* twice",
         ),
         ("images = 1", "images must be at least 2"),
+        ("side = 15", "side is 15; give at least 16, or 0 for the pipeline's own"),
+        ("side = -1", "side must be at least 0"),
         ('pairs = "vgg"', "unknown feature network 'vgg'"),
         ("", "setting 'images' is missing"),
     ],
@@ -232,6 +234,16 @@ def test_fewer_photographs_than_the_protocol_has_are_a_doubt(pipeline, hardened,
     assert short["doubts"] == shortage(len(short["images"]), 9) != []
     squares, _ = load_photographs(folder, 9, pipeline.size, few.seed)
     assert short["photographs"] == digest_of_keys(photograph_set(squares).keys)
+
+
+def test_photographs_have_the_side_that_the_protocol_says(pipeline, hardened, folder):
+    small = dataclasses.replace(PROTOCOL, side=pipeline.size // 2, attacks=PROTOCOL.attacks[1:], purifiers=())
+    result = run(pipeline, hardened, folder, small, out="half")
+    x, _ = load_photographs(folder, PROTOCOL.images, pipeline.size // 2, PROTOCOL.seed, LeftOut(Listener()))
+    assert result["photographs"] == digest_of_keys([key_of_image(image) for image in x])
+    assert len(find_rows(read_rows(result["rows"]), attack="advdm")) == 2
+    with pytest.raises(InputError, match="takes multiples of"):
+        run(pipeline, hardened, folder, dataclasses.replace(small, side=pipeline.size + 1), out="odd")
 
 
 def test_every_row_is_there_and_is_written_as_returned(result, folder):

@@ -19,6 +19,8 @@ from srlvae.purify import PURIFIERS
 # What a purifier may need without a pipeline besides the protocol's.
 OWN_MODELS = ("nothing", "vae", "pipeline")
 
+# In pixels: SSIM is a mean over windows of 11.
+SMALLEST_SIDE = 16
 # The numbers of images in protocols of which at least one is needed, and the bounds of all numbers.
 IMAGES = ("prompts_an_image", "clean_each", "sources", "generated", "each", "held_out", "batch_size")
 RANGES: dict[str, Range] = {
@@ -34,8 +36,8 @@ RANGES: dict[str, Range] = {
     "judged": (2, MOST_IMAGES),
     "attack_seed": (0, MOST_SEED),
     "others": (0, MOST_IMAGES),
-    # SSIM is a mean over windows of 11 pixels.
-    "size": (16, MOST_PIXELS),
+    "size": (SMALLEST_SIDE, MOST_PIXELS),
+    "side": (0, MOST_PIXELS),
     "seed": (0, MOST_SEED),
     "seeds": (0, MOST_SEED),
     "guidance": (-1000, 1000),

@@ -67,8 +67,9 @@ def editing(
     if twin:
         check_twin(pipeline.vae, hardened, twin)
     protocol, not_run = attackable(protocol, pipeline.vae)
-    left_out = LeftOut(listener)
-    x, names = load_photographs(folder, protocol.images, pipeline.size, protocol.seed, left_out)
+    left_out, side = LeftOut(listener), protocol.side or pipeline.size
+    pipeline.vae.check_size(side, side)
+    x, names = load_photographs(folder, protocol.images, side, protocol.seed, left_out)
     claim_output(out, "editing", RESULT)
     left_out.write(out)
     for sheet in (out / SHEETS).glob("*.webp"):  # of an earlier protocol or VAE

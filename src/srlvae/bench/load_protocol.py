@@ -10,6 +10,7 @@ from srlvae.attacks import ATTACKS, Preset
 from srlvae.attacks.request import Request
 from srlvae.bench.cells import MADE_ON
 from srlvae.bench.check_protocol import (
+    SMALLEST_SIDE,
     check_all_numbers,
     check_budgets,
     check_distinct,
@@ -57,6 +58,8 @@ def editing_protocol(name: str, **changed: Any) -> EditingProtocol:
     protocol = dataclasses.replace(read_toml(_find("editing", name), EditingProtocol), **changed)
     check_all_numbers(name, protocol)
     steps_run(protocol.steps, protocol.strength)
+    if 0 < protocol.side < SMALLEST_SIDE:
+        raise InputError(f"{name}: side is {protocol.side}; give at least {SMALLEST_SIDE}, or 0 for the pipeline's own")
     check_not_empty(name, prompts=protocol.prompts, attacks=protocol.attacks)
     check_distinct(name, prompts=protocol.prompts)
     if protocol.prompts_an_image > len(protocol.prompts):

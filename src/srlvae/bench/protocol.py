@@ -109,7 +109,8 @@ class EditingProtocol:
     - twin: a VAE that was hardened as `hardened` was, with another seed; blank for none.
     - prompts: the prompts, which are dealt to the photographs in turn.
     - attacks, purifiers: what is tried.
-    - images: how many photographs there are. They are centre squares of the pipeline's size.
+    - images: how many photographs there are. They are centre squares.
+    - side: their side in pixels; 0 means that of the images that the pipeline was made for.
     - prompts_an_image: how many prompts each photograph is edited with.
     - strength, steps, guidance: the settings of the edits.
     - seed: the seed of the choice of photographs, of attacks, noise and intervals.
@@ -125,6 +126,7 @@ class EditingProtocol:
     attacks: tuple[ChosenAttack, ...]
     images: int
     purifiers: tuple[ChosenPurifier, ...] = ()
+    side: int = 0
     prompts_an_image: int = 1
     strength: float = STRENGTH
     steps: int = STEPS
