@@ -266,6 +266,14 @@ def test_a_result_without_few_directions_shows_the_distance_in_all(tmp_path):
     assert measures_of({**result, "protocol": {**result["protocol"], "sets": "inception"}})["frechet"].label == "FID"
 
 
+def test_the_distance_in_all_directions_is_shown_from_so_many_images_on_that_it_is_hardly_biased(tmp_path):
+    result = result_of(write_run(tmp_path / "run"))
+    for n, shown in ((2047, "frechet_pca"), (2048, "frechet")):
+        for found in result["rows"]:
+            found["n"] = n
+        assert list(headline_measures(result)) == ["kid", shown, "clip_i"]
+
+
 def test_a_factor_of_what_is_not_above_zero_is_the_least_that_is_left():
     before, after = (row("advdm", "15/255", "original", defence, 10.0, 0.9) for defence in ("none", "hardened"))
     for kid, text in ((0.002, "5.0"), (-0.001, "> 2.0"), (-0.01, "no distance left")):

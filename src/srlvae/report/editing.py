@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from srlvae.bench.cells import PARTS
+from srlvae.bench.leaderboard import ENOUGH
 from srlvae.bench.rows import VAE_OF, Row, vae_of
 from srlvae.metrics.projection import DIMENSIONS
 from srlvae.report.numbers import THOUSANDTHS, format_estimate, heading
@@ -74,8 +75,8 @@ def measures_of(result: dict[str, Any]) -> dict[str, Measure]:
 
 def headline_measures(result: dict[str, Any]) -> dict[str, Measure]:
     """The measures that tables and plots show: KID, the Fréchet distance that means most at this n, and CLIP-I."""
-    measures = measures_of(result)
-    return {key: measures[key] for key in ("kid", "frechet_pca" if "frechet_pca" in measures else "frechet", "clip_i")}
+    measures, few = measures_of(result), rows_of(result)[0].n < ENOUGH["frechet"]
+    return {key: measures[key] for key in ("kid", "frechet_pca" if few and "frechet_pca" in measures else "frechet", "clip_i")}
 
 
 def editing_table(result: dict[str, Any], measure: Measure, intervals: bool = True) -> Table:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from srlvae.bench.editing import SHEETS
+from srlvae.bench.leaderboard import ENOUGH
 from srlvae.bench.rows import Row
 from srlvae.report.defences import defence_table, share_removed
 from srlvae.report.editing import (
@@ -39,7 +40,7 @@ def doubts(run: Run) -> list[str]:
             "Edits and their reference share photographs, prompts and noise, so edits that do not change have a distance of 0. "
             f"The floor is what another draw of noise changes in the clean edits: {moved}."
         )
-    if n < 2048:
+    if n < ENOUGH["frechet"]:
         found.append(f"Fréchet distances of {n} images in all dimensions are biased upwards; compare those in few, or KID.")
     if sets != INCEPTION:
         found.append(f"No number here is FID: the network is {sets}.")
